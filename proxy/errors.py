@@ -1,0 +1,300 @@
+"""Every error that nbgate answers with, in one tree.
+
+    NbgateError
+    ├── ConfigError                the configuration cannot be used (all problems at once, with lines)
+    ├── ClientError                the caller is at fault
+    │   ├── BadRequest             400  malformed or ambiguous
+    │   ├── AccessDenied           403  the policy says no
+    │   ├── OriginRefused          403  a cross-site WebSocket
+    │   ├── RouteNotFound          404  no instance is mounted there
+    │   ├── RequestTimeout         408  the head or the body did not come in time
+    │   ├── Misdirected            421  not a host name of this gateway
+    │   ├── UpgradeRequired        426  a WebSocket version that is not 13
+    │   └── HeadTooLarge           431
+    ├── UpstreamError              the notebook's side is at fault
+    │   ├── UpstreamUnreachable    502  no connection, or it broke before an answer
+    │   ├── UpstreamInvalid        502  an answer that is not HTTP, or not from the notebook
+    │   ├── SessionRejected        503  signed out, and signing in again did not help (yet)
+    │   └── UpstreamTimeout        504
+    ├── ControlPlaneError          SageMaker's API is at fault, or our right to use it
+    │   ├── PermissionMissing      502  the gateway's role lacks a permission
+    │   ├── CredentialsMissing     502  the gateway has no AWS credentials
+    │   ├── ControlPlaneFailed     502  anything else that AWS answered
+    │   ├── InstanceNotFound       404
+    │   ├── InstanceNotInService   503  stopped, starting, failed …
+    │   ├── Throttled              503
+    │   └── ControlPlaneTimeout    504
+    └── Draining                   503  this gateway is shutting down
+
+`status` is the HTTP status, `code` a stable word for logs, metrics and JSON, `title` the heading of the page
+and `str(error)` the public message: it may be shown to the caller, so it holds no credential, no rule
+of the policy and none of the request's bytes. Details for the operator go into `detail`, which is logged
+and never sent. Foreign exceptions are translated where they enter, with `raise … from`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class NbgateError(Exception):
+    """Base of the tree. `detail` is for the operator's log only."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    title: ClassVar[str] = "Something went wrong"
+    default_message: ClassVar[str] = "The gateway met an error of its own."
+    advice: ClassVar[str] = ""
+    """What the caller can do about it, shown below the message; "" where there is nothing."""
+
+    def __init__(
+        self, message: str | None = None, *, detail: str = "", retry_after_seconds: int | None = None
+    ) -> None:
+        super().__init__(message or self.default_message)
+        self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def message(self) -> str:
+        """The public message."""
+        return str(self)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong with a configuration file.
+
+    `line` counts from 1 (0: the file as a whole); `where` is the dotted path of the key, such as
+    `instances.research.mount`; `hint` says what to write instead.
+    """
+
+    file: str
+    line: int
+    where: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        where = f" {self.where}:" if self.where else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{place}:{where} {self.message}{hint}"
+
+
+class ConfigError(NbgateError):
+    """The configuration cannot be used; `problems` holds all of them, in the order of the file."""
+
+    code = "CONFIG_ERROR"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ClientError(NbgateError):
+    """The caller is at fault."""
+
+    status = 400
+    code = "BAD_REQUEST"
+    title = "Bad request"
+    default_message = "The request is malformed."
+
+
+class BadRequest(ClientError):
+    """RFC 9112 section 3 and 5: malformed or ambiguous. The connection is closed after the answer."""
+
+
+class AccessDenied(ClientError):
+    """The policy says no. The caller is told its address and a request id, and nothing of the rules."""
+
+    status = 403
+    code = "ACCESS_DENIED"
+    title = "Access denied"
+    default_message = "Your address is not allowed to reach this notebook."
+    advice = "If it should be, send the address and the request id below to whoever runs this gateway."
+
+
+class OriginRefused(ClientError):
+    """A WebSocket opened by another site's page (cross-site hijacking, RFC 6455 section 10.2)."""
+
+    status = 403
+    code = "ORIGIN_REFUSED"
+    title = "Origin refused"
+    default_message = "WebSockets are only accepted from pages of this gateway."
+
+
+class RouteNotFound(ClientError):
+    """No notebook instance is mounted at this address."""
+
+    status = 404
+    code = "NOT_FOUND"
+    title = "Nothing here"
+    default_message = "No notebook is mounted at this address."
+
+
+class RequestTimeout(ClientError):
+    """RFC 9110 section 15.5.9."""
+
+    status = 408
+    code = "REQUEST_TIMEOUT"
+    title = "Request timed out"
+    default_message = "The request did not arrive in time."
+
+
+class Misdirected(ClientError):
+    """RFC 9110 section 15.5.20: the host is not one of this gateway's."""
+
+    status = 421
+    code = "MISDIRECTED_REQUEST"
+    title = "Wrong host name"
+    default_message = "This gateway does not answer for that host name."
+    advice = "Use the address that your team bookmarked."
+
+
+class UpgradeRequired(ClientError):
+    """RFC 6455 section 4.4: only version 13 of the WebSocket protocol is spoken."""
+
+    status = 426
+    code = "UPGRADE_REQUIRED"
+    title = "Upgrade required"
+    default_message = "Only version 13 of the WebSocket protocol is supported."
+
+
+class HeadTooLarge(ClientError):
+    """RFC 6585 section 5."""
+
+    status = 431
+    code = "HEAD_TOO_LARGE"
+    title = "Request head too large"
+    default_message = "The request's head is too large."
+
+
+class UpstreamError(NbgateError):
+    """The notebook's side is at fault."""
+
+    status = 502
+    code = "UPSTREAM_ERROR"
+    title = "The notebook did not answer"
+    default_message = "The notebook could not be reached."
+    advice = "Try again in a moment. If it stays like this, restart the notebook instance."
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection, or it broke before a whole answer."""
+
+    code = "UPSTREAM_UNREACHABLE"
+
+
+class UpstreamInvalid(UpstreamError):
+    """An answer that is not valid HTTP, or that comes from somewhere else than a notebook."""
+
+    code = "UPSTREAM_INVALID"
+    title = "The notebook's answer was not understood"
+    default_message = "The notebook's side sent an answer that the gateway cannot pass on."
+
+
+class SessionRejected(UpstreamError):
+    """The notebook's front end signed us out, and signing in again did not help (yet)."""
+
+    status = 503
+    code = "SESSION_REJECTED"
+    title = "Signing in to the notebook again"
+    default_message = "The notebook ended the gateway's session, and the request could not be repeated."
+
+
+class UpstreamTimeout(UpstreamError):
+    """No connection, or no response head, in time."""
+
+    status = 504
+    code = "UPSTREAM_TIMEOUT"
+    default_message = "The notebook took too long to answer."
+
+
+class ControlPlaneError(NbgateError):
+    """SageMaker's API is at fault, or our right to use it."""
+
+    status = 502
+    code = "CONTROL_PLANE_ERROR"
+    title = "SageMaker did not let the gateway in"
+    default_message = "SageMaker's API answered with an error."
+    advice = "Whoever runs this gateway finds the reason in its log, under the request id below."
+
+
+class ControlPlaneFailed(ControlPlaneError):
+    """Any error of the API that has no class of its own."""
+
+    code = "CONTROL_PLANE_FAILED"
+
+
+class PermissionMissing(ControlPlaneError):
+    """The gateway's role lacks a permission (AccessDeniedException and its like)."""
+
+    code = "PERMISSION_MISSING"
+    default_message = "The gateway's AWS role lacks a permission that it needs."
+
+
+class CredentialsMissing(ControlPlaneError):
+    """The gateway has no usable AWS credentials."""
+
+    code = "CREDENTIALS_MISSING"
+    default_message = "The gateway has no usable AWS credentials."
+
+
+class InstanceNotFound(ControlPlaneError):
+    """SageMaker knows no notebook instance of the configured name."""
+
+    status = 404
+    code = "INSTANCE_NOT_FOUND"
+    title = "No such notebook instance"
+    default_message = "SageMaker knows no notebook instance of the name that the gateway is configured with."
+
+
+class InstanceNotInService(ControlPlaneError):
+    """The notebook instance is stopped, starting, failed …; `instance_status` is SageMaker's word for it."""
+
+    status = 503
+    code = "INSTANCE_NOT_IN_SERVICE"
+    title = "The notebook instance is not running"
+    default_message = "The notebook instance is not running."
+    advice = "Start it, wait until SageMaker says InService, then reload this page."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        instance_status: str = "",
+        detail: str = "",
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
+        self.instance_status = instance_status
+
+
+class Throttled(ControlPlaneError):
+    """ThrottlingException: per account and Region."""
+
+    status = 503
+    code = "THROTTLED"
+    title = "SageMaker is busy"
+    default_message = "SageMaker's API is throttling the gateway."
+    advice = "This passes by itself. Try again in a moment."
+
+
+class ControlPlaneTimeout(ControlPlaneError):
+    """The API did not answer, or could not be reached, in time."""
+
+    status = 504
+    code = "CONTROL_PLANE_TIMEOUT"
+    default_message = "SageMaker's API did not answer in time."
+
+
+class Draining(NbgateError):
+    """This gateway is shutting down."""
+
+    status = 503
+    code = "DRAINING"
+    title = "The gateway is restarting"
+    default_message = "The gateway is shutting down."
+    advice = "Try again in a moment."
