@@ -1,0 +1,204 @@
+"""What the configuration means: one frozen snapshot, which everything else is built from.
+
+Its rule: plain values in base units (seconds, bytes), compiled once (networks, mounts, policies), valid as a
+whole, and never changed: a reload builds another snapshot. It holds no secret, so its repr may be logged; a
+setting that ever does hold one must print as `***`.
+It must not know the file: spelling, defaults and line numbers end in `proxy.config.schema` and `.load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from proxy.client_address.networks import NetworkSet
+    from proxy.client_address.resolve import TrustedProxies
+    from proxy.policy.short_form import ShortForm
+    from proxy.policy.statements import Policy
+    from proxy.routing.mounts import Mount
+
+Scheme = Literal["http", "https"]
+
+DEFAULT_PORTS: Mapping[Scheme, int] = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """Where to listen: an IP address without brackets, and a port (0: the kernel picks one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files; a relative path in the file counts from the file's own directory."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One socket that callers reach, directly or through something that terminates TLS for it.
+
+    `scheme` and `public_port` are what stands in a caller's address bar; they decide what counts as the
+    gateway's own origin. `public_port` is 0 only where `bind.port` is: then the bound port counts.
+    """
+
+    bind: SocketAddress
+    scheme: Scheme = "http"
+    public_port: int = 0
+    tls: Tls | None = None
+
+    def origin(self, hostname: str) -> str:
+        """`https://notebooks.internal`, with the port where it is not the scheme's own."""
+        if self.public_port == DEFAULT_PORTS[self.scheme]:
+            return f"{self.scheme}://{hostname}"
+        return f"{self.scheme}://{hostname}:{self.public_port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The listener for health checks and metrics; it serves no caller and has no policy."""
+
+    bind: SocketAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """How to reach SageMaker, and as whom.
+
+    `profile`, `endpoint_url` and `assume_role` are None where boto3's own defaults count.
+    `presigned_url_margin_seconds` is kept from the 300 s that a presigned URL lives, `session_margin_seconds`
+    from the `session_seconds` that an upstream session lives.
+    `notebook_origins` are origins (`http://127.0.0.1:9001`) that are accepted as notebook hosts besides
+    SageMaker's own; empty except against a test endpoint on this machine.
+    """
+
+    region: str
+    profile: str | None = None
+    endpoint_url: str | None = None
+    assume_role: str | None = None
+    session_seconds: int = 43200
+    presigned_url_margin_seconds: float = 30.0
+    session_margin_seconds: float = 300.0
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 20.0
+    notebook_origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One notebook instance: `name` is the gateway's word for it, `notebook` SageMaker's.
+
+    `assume_role` is already the gateway-wide one where the instance has none of its own. `restriction` is
+    the instance's own short form (None: the gateway's counts alone); `policy` is both, compiled.
+    """
+
+    name: str
+    notebook: str
+    mount: Mount
+    policy: Policy
+    restriction: ShortForm | None = None
+    assume_role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what one caller, or one notebook, can make the gateway hold. Bytes, or counts."""
+
+    request_head_bytes: int = 64 * 1024
+    response_head_bytes: int = 64 * 1024
+    replay_body_bytes: int = 64 * 1024
+    """Request bodies up to this size are kept until answered, so that a renewed session can repeat them."""
+    rewritten_page_bytes: int = 8 * 1024 * 1024
+    """Pages larger than this pass a path mount unchanged."""
+    websocket_frame_bytes: int = 64 * 1024 * 1024
+    connections: int = 10_000
+    """Downstream connections of the whole process."""
+    connections_per_address: int = 512
+    """Downstream connections per peer address; trusted proxies are exempt."""
+    upstream_connections: int = 1024
+    """Connections to one instance, WebSockets included."""
+    upstream_idle_connections: int = 32
+    """Connections to one instance that are kept for the next request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Patience, in seconds."""
+
+    request_head_seconds: float = 15.0
+    """From accepting a connection, or from a later request's first byte, to the end of the request's head; TLS
+    handshake included."""
+    request_body_seconds: float = 60.0
+    """Silence of the caller in the middle of a request body."""
+    idle_seconds: float = 75.0
+    """A downstream connection between two requests."""
+    send_seconds: float = 120.0
+    """A caller that takes no byte of what is being sent to it."""
+    connect_seconds: float = 5.0
+    """Name lookup, TCP and TLS to the notebook."""
+    response_head_seconds: float = 300.0
+    """From the end of the request to the notebook's response head."""
+    response_body_seconds: float = 900.0
+    """Silence of the notebook in the middle of a response body."""
+    upstream_idle_seconds: float = 50.0
+    """A pooled connection to the notebook between two requests."""
+    websocket_ping_seconds: float = 25.0
+    """Silence on a WebSocket, in either direction, before the gateway pings that side."""
+    websocket_silence_seconds: float = 90.0
+    """Silence on a WebSocket, pings unanswered, before the gateway takes that side for gone."""
+    drain_seconds: float = 30.0
+    """From SIGTERM until the last request is cut off."""
+
+
+LogFormat = Literal["auto", "console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """`auto` is `console` on a terminal and `json` elsewhere; `access` is the line per request."""
+
+    format: LogFormat = "auto"
+    level: LogLevel = "info"
+    access: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration. `hostnames` are canonical (lowercase, no port), the first is the preferred."""
+
+    hostnames: tuple[str, ...]
+    listeners: tuple[Listener, ...]
+    admin: Admin | None
+    trusted_proxies: TrustedProxies
+    aws: Aws
+    allowlists: Mapping[str, NetworkSet]
+    restriction: ShortForm
+    """The gateway-wide short form, before it was compiled into each instance's policy."""
+    policy: Policy
+    """What counts where no instance is concerned."""
+    instances: Mapping[str, Instance]
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    log: Log = Log()
+    source: Path = Path()
+    """The file that this came from."""
+
+    @property
+    def mounts(self) -> Mapping[str, Mount]:
+        """Each instance's mount, by instance name."""
+        return {name: instance.mount for name, instance in self.instances.items()}
+
+    def policy_for(self, instance_name: str) -> Policy:
+        """The policy that decides about an instance; KeyError for one that is not configured."""
+        return self.instances[instance_name].policy
