@@ -1,0 +1,312 @@
+"""Where WebSocket frames begin and end: a header-only tracker of RFC 6455 section 5; control frames to add.
+
+The tracker watches one direction of a relay whose bytes pass verbatim. It reads the headers and, of a
+close frame, the status code; payloads are never unmasked, decompressed, copied or re-framed. What it is
+for: control frames of the gateway's own may be put in at a boundary only, and an ill-formed frame must not
+reach the other side. It knows nothing of sockets, time or policy; a masking key is chance, and passed in.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+NORMAL_CLOSURE: Final = 1000
+GOING_AWAY: Final = 1001
+PROTOCOL_ERROR: Final = 1002
+POLICY_VIOLATION: Final = 1008
+MESSAGE_TOO_BIG: Final = 1009
+INTERNAL_ERROR: Final = 1011
+
+MAX_CONTROL_PAYLOAD: Final = 125
+
+_CONTINUATION: Final = 0x0
+_CLOSE: Final = 0x8
+_PING: Final = 0x9
+_PONG: Final = 0xA
+_DATA_OPCODES: Final = frozenset({0x1, 0x2})
+_CONTROL_OPCODES: Final = frozenset({_CLOSE, _PING, _PONG})
+_FIN: Final = 0x80
+_RSV: Final = 0x70
+_MASK: Final = 0x80
+_KEY_BYTES: Final = 4
+# Two bytes and a 64-bit length; or, of a close frame, two bytes, a masking key and a status code.
+_LONGEST_LOOK: Final = 10
+
+
+class FrameError(Exception):
+    """A frame that may not pass; the connection is to be failed (RFC 6455 section 7.1.7).
+
+    `close_code` is what to tell both sides, `reason` says why in words that hold none of the payload, and
+    `good` counts the bytes of the feed that lie before the offending frame.
+    """
+
+    def __init__(self, close_code: int, reason: str, *, good: int = 0) -> None:
+        super().__init__(reason)
+        self.close_code = close_code
+        self.reason = reason
+        self.good = good
+
+
+def is_wire_close_code(code: int) -> bool:
+    """Tell whether a close frame may carry this code (RFC 6455 section 7.4, and IANA's registry).
+
+    1004 is reserved, 1005, 1006 and 1015 say what no peer can say, 1016 to 2999 are unassigned.
+    """
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+class FrameTracker:
+    """The frames of one direction. `masked` says which: callers mask every frame, servers none.
+
+    With `extensions` negotiated the reserved bits are theirs and pass. `max_frame_bytes` bounds a data
+    frame's payload on the wire (1009); control frames have the RFC's bound.
+    """
+
+    __slots__ = (
+        "_extensions",
+        "_fragmented",
+        "_head",
+        "_left",
+        "_masked",
+        "_max",
+        "_medium",
+        "_medium_overhead",
+        "_simple",
+        "_skips",
+        "close_seen",
+    )
+
+    def __init__(self, *, masked: bool, max_frame_bytes: int, extensions: bool = False) -> None:
+        self.close_seen = False
+        """A close frame has begun: no data frame may follow (RFC 6455 section 5.5.1)."""
+        self._masked = masked
+        self._max = max_frame_bytes
+        self._extensions = extensions
+        self._fragmented = False
+        self._left = 0  # bytes of the frame under way still to come, its masking key included
+        self._head = b""  # a header that has only partly arrived
+        self._medium = 126 | (_MASK if masked else 0)
+        self._medium_overhead = 4 + (_KEY_BYTES if masked else 0)
+        self._skips = _frame_lengths(masked, min(max_frame_bytes, MAX_CONTROL_PAYLOAD))
+        self._simple = _simple_first_bytes(extensions, fragmented=False, closed=False)
+
+    @property
+    def at_boundary(self) -> bool:
+        """Nothing of a frame is under way: a control frame may be put in here.
+
+        After a FrameError it tells the same of the bytes before the offending frame.
+        """
+        return not self._left and not self._head
+
+    @property
+    def in_message(self) -> bool:
+        """A fragmented message is under way; control frames may still be put in at a boundary."""
+        return self._fragmented
+
+    def feed(self, data: bytes) -> None:
+        """Follow `data`, which may end anywhere.
+
+        Raises FrameError as soon as a header cannot become a legal one; feed nothing more then.
+        """
+        size = len(data)
+        left = self._left
+        if size <= left:
+            self._left = left - size
+            return
+        position = left
+        self._left = 0
+        if self._head:
+            position = self._resume(data)
+            if not position:
+                return
+        last = size - 1
+        skips = self._skips
+        simple = self._simple
+        while position < last:
+            # Nearly all frames change no state and tell their length in one byte, or in two more.
+            first = data[position]
+            if simple[first]:
+                second = data[position + 1]
+                if skip := skips[second]:
+                    position += skip
+                    continue
+                if second == self._medium and position + 4 <= size and not first & _CLOSE:
+                    length = data[position + 2] << 8 | data[position + 3]
+                    if MAX_CONTROL_PAYLOAD < length <= self._max:
+                        position += length + self._medium_overhead
+                        continue
+            step = self._enter(data[position : position + _LONGEST_LOOK], good=position)
+            if not step:
+                return
+            position += step
+            simple = self._simple
+        if position == last:
+            self._enter(data[position:], good=position)
+        else:
+            self._left = position - size
+
+    def boundary_in(self, data: bytes) -> int:
+        """Return how many leading bytes of `data` belong to the frame under way: 0 at a boundary.
+
+        Changes nothing. `len(data)` may mean that the frame ends there or beyond: feed them, and ask
+        `at_boundary`. Raises FrameError as `feed` would, if that frame's header is at fault.
+        """
+        needed = self._left
+        if self._head:
+            known = len(self._head)
+            total = self._measure(self._head + data[: _LONGEST_LOOK - known], good=0)
+            needed = total - known if total else len(data)
+        return min(needed, len(data))
+
+    def _resume(self, data: bytes) -> int:
+        """Complete the header under way; return where its frame ends in `data`, or 0 and keep it partial."""
+        head = self._head
+        self._head = b""
+        try:
+            total = self._enter(head + data[: _LONGEST_LOOK - len(head)], good=0)
+        except FrameError:
+            self._head = head
+            raise
+        return total - len(head) if total else 0
+
+    def _enter(self, head: bytes, *, good: int) -> int:
+        """Begin the frame whose first bytes are `head`; return its length, or 0 and keep a partial header."""
+        total = self._measure(head, good=good)
+        if not total:
+            self._head = head
+            return 0
+        opcode = head[0] & 0x0F
+        if opcode not in _CONTROL_OPCODES:
+            fragmented = not head[0] & _FIN
+            if fragmented is not self._fragmented:
+                self._fragmented = fragmented
+                self._simple = _simple_first_bytes(self._extensions, fragmented=fragmented, closed=False)
+        elif opcode == _CLOSE:
+            self.close_seen = True
+            self._simple = _simple_first_bytes(self._extensions, fragmented=False, closed=True)
+        return total
+
+    def _measure(self, head: bytes, *, good: int) -> int:
+        """Return a frame's whole length, or 0 while `head` does not tell it; refuse what may not pass."""
+        if fault := self._first_byte_fault(head[0]):
+            raise FrameError(PROTOCOL_ERROR, fault, good=good)
+        if len(head) < 2:
+            return 0
+        second = head[1]
+        if bool(second & _MASK) is not self._masked:
+            raise FrameError(
+                PROTOCOL_ERROR,
+                "a frame is not masked" if self._masked else "a frame is masked",
+                good=good,
+            )
+        key_at = 2
+        length = second & 0x7F
+        opcode = head[0] & 0x0F
+        if opcode in _CONTROL_OPCODES:
+            if length > MAX_CONTROL_PAYLOAD:
+                raise FrameError(PROTOCOL_ERROR, "a control frame is too long", good=good)
+            if opcode == _CLOSE and not self._close_code_known(head, length, good=good):
+                return 0
+        else:
+            if length > MAX_CONTROL_PAYLOAD:
+                key_at = 4 if length == 126 else 10
+                if len(head) < key_at:
+                    return 0
+                shortest = 126 if length == 126 else 0x10000
+                length = int.from_bytes(head[2:key_at], "big")
+                if length < shortest or length >> 63:
+                    raise FrameError(PROTOCOL_ERROR, "a frame's length is malformed", good=good)
+            if length > self._max:
+                raise FrameError(MESSAGE_TOO_BIG, "a frame is too big", good=good)
+        return key_at + (_KEY_BYTES if self._masked else 0) + length
+
+    def _first_byte_fault(self, first: int) -> str:
+        opcode = first & 0x0F
+        if opcode in _CONTROL_OPCODES:
+            if not first & _FIN:
+                return "a control frame is fragmented"
+            # RFC 7692 section 6.1 leaves control frames alone, and no other extension is registered.
+            return "a control frame sets a reserved bit" if first & _RSV else ""
+        if opcode not in _DATA_OPCODES and opcode != _CONTINUATION:
+            return "a frame's opcode is reserved"
+        if first & _RSV and not self._extensions:
+            return "a frame sets a reserved bit"
+        if self.close_seen:
+            return "a data frame follows a close frame"
+        if self._fragmented:
+            return "" if opcode == _CONTINUATION else "a message begins inside another"
+        return "a continuation continues nothing" if opcode == _CONTINUATION else ""
+
+    def _close_code_known(self, head: bytes, length: int, *, good: int) -> bool:
+        """Check a close frame's status code; False while it has not arrived."""
+        if length == 0:
+            return True
+        if length == 1:
+            raise FrameError(PROTOCOL_ERROR, "a close frame's status code is cut short", good=good)
+        at = 2 + (_KEY_BYTES if self._masked else 0)
+        if len(head) < at + 2:
+            return False
+        code = int.from_bytes(head[at : at + 2], "big")
+        if self._masked:
+            code ^= int.from_bytes(head[2:4], "big")
+        if not is_wire_close_code(code):
+            raise FrameError(PROTOCOL_ERROR, "a close frame's status code is not allowed", good=good)
+        return True
+
+
+@lru_cache(maxsize=512)
+def _frame_lengths(masked: bool, longest: int) -> tuple[int, ...]:
+    """Index by a header's second byte: the whole frame's length if one byte tells it, else 0."""
+    lengths = [0] * 256
+    first, overhead = (_MASK, 2 + _KEY_BYTES) if masked else (0, 2)
+    for length in range(longest + 1):
+        lengths[first + length] = overhead + length
+    return tuple(lengths)
+
+
+@lru_cache(maxsize=8)
+def _simple_first_bytes(extensions: bool, *, fragmented: bool, closed: bool) -> tuple[bool, ...]:
+    """Index by a header's first byte: whether such a frame is legal here and changes no state."""
+    simple = [False] * 256
+    simple[_FIN | _PING] = simple[_FIN | _PONG] = True
+    if not closed:
+        # Inside a message a continuation that is not final changes nothing; outside, a whole message.
+        stays = [_CONTINUATION] if fragmented else [_FIN | opcode for opcode in _DATA_OPCODES]
+        for first in stays:
+            for reserved in range(0, _RSV + 1 if extensions else 1, 0x10):
+                simple[first | reserved] = True
+    return tuple(simple)
+
+
+def close_frame(code: int, reason: str = "", *, mask: bytes | None) -> bytes:
+    """Build a close frame (RFC 6455 section 5.5.1); `mask` is a 4-byte key towards a server, else None.
+
+    A reason too long for a control frame is cut at a character. Raises ValueError for a code that no peer
+    may send.
+    """
+    if not is_wire_close_code(code):
+        raise ValueError(f"close code {code} may not be sent")
+    text = reason.encode()[: MAX_CONTROL_PAYLOAD - 2].decode(errors="ignore").encode()
+    return _control_frame(_CLOSE, code.to_bytes(2, "big") + text, mask)
+
+
+def ping_frame(payload: bytes = b"", *, mask: bytes | None) -> bytes:
+    """Build a ping (RFC 6455 section 5.5.2). Raises ValueError for more than 125 bytes."""
+    return _control_frame(_PING, payload, mask)
+
+
+def pong_frame(payload: bytes = b"", *, mask: bytes | None) -> bytes:
+    """Build a pong (RFC 6455 section 5.5.3). Raises ValueError for more than 125 bytes."""
+    return _control_frame(_PONG, payload, mask)
+
+
+def _control_frame(opcode: int, payload: bytes, mask: bytes | None) -> bytes:
+    if len(payload) > MAX_CONTROL_PAYLOAD:
+        raise ValueError("a control frame holds 125 bytes at most")
+    if mask is None:
+        return bytes((_FIN | opcode, len(payload))) + payload
+    if len(mask) != _KEY_BYTES:
+        raise ValueError("a masking key has 4 bytes")
+    masked = bytes(byte ^ mask[index & 3] for index, byte in enumerate(payload))
+    return bytes((_FIN | opcode, _MASK | len(payload))) + mask + masked
