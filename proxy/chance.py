@@ -18,3 +18,8 @@ def new_id() -> str:
 def jitter(seconds: float) -> float:
     """A duration drawn evenly from the upper half of `seconds`, so that many waiters don't wake at once."""
     return seconds * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, guards nothing
+
+
+def mask_key() -> bytes:
+    """A WebSocket masking key (RFC 6455 section 5.3): four bytes that nobody can foresee."""
+    return secrets.token_bytes(4)

@@ -14,6 +14,10 @@ from typing import Final
 NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
 PROTOCOL_ERROR: Final = 1002
+NO_STATUS: Final = 1005
+"""Never on the wire: a close frame without a status code."""
+ABNORMAL_CLOSURE: Final = 1006
+"""Never on the wire: the connection ended without a close frame."""
 POLICY_VIOLATION: Final = 1008
 MESSAGE_TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
@@ -74,12 +78,15 @@ class FrameTracker:
         "_medium_overhead",
         "_simple",
         "_skips",
+        "close_code",
         "close_seen",
     )
 
     def __init__(self, *, masked: bool, max_frame_bytes: int, extensions: bool = False) -> None:
         self.close_seen = False
         """A close frame has begun: no data frame may follow (RFC 6455 section 5.5.1)."""
+        self.close_code: int | None = None
+        """What that close frame said; 1005 if it said nothing (RFC 6455 section 7.1.5)."""
         self._masked = masked
         self._max = max_frame_bytes
         self._extensions = extensions
@@ -184,6 +191,7 @@ class FrameTracker:
                 self._simple = _simple_first_bytes(self._extensions, fragmented=fragmented, closed=False)
         elif opcode == _CLOSE:
             self.close_seen = True
+            self.close_code = self._close_code(head) if head[1] & 0x7F else NO_STATUS
             self._simple = _simple_first_bytes(self._extensions, fragmented=False, closed=True)
         return total
 
@@ -244,15 +252,17 @@ class FrameTracker:
             return True
         if length == 1:
             raise FrameError(PROTOCOL_ERROR, "a close frame's status code is cut short", good=good)
-        at = 2 + (_KEY_BYTES if self._masked else 0)
-        if len(head) < at + 2:
+        if len(head) < 4 + (_KEY_BYTES if self._masked else 0):
             return False
-        code = int.from_bytes(head[at : at + 2], "big")
-        if self._masked:
-            code ^= int.from_bytes(head[2:4], "big")
-        if not is_wire_close_code(code):
+        if not is_wire_close_code(self._close_code(head)):
             raise FrameError(PROTOCOL_ERROR, "a close frame's status code is not allowed", good=good)
         return True
+
+    def _close_code(self, head: bytes) -> int:
+        """The status code of a close frame whose header, key and first two bytes are there."""
+        if self._masked:
+            return int.from_bytes(head[6:8], "big") ^ int.from_bytes(head[2:4], "big")
+        return int.from_bytes(head[2:4], "big")
 
 
 @lru_cache(maxsize=512)

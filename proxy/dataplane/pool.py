@@ -1,0 +1,142 @@
+"""Connections to notebook hosts, kept for the next request.
+
+The rule: last in, first out, so that few connections stay warm and the others run into their idle limit;
+a connection comes back only when its exchange ended cleanly in both directions (DESIGN: cross-caller
+smuggling). TLS is always verified. This module knows no requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import defaultdict
+from dataclasses import dataclass
+
+from proxy.clock import Clock
+from proxy.dataplane.upstream import Origin, UpstreamConnection
+from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Seconds, bytes and counts; the counts are per origin."""
+
+    connect_seconds: float = 5.0
+    idle_seconds: float = 50.0
+    connections: int = 1024
+    idle_connections: int = 32
+    head_bytes: int = 64 * 1024
+
+
+class UpstreamPool:
+    """All connections to all notebook hosts."""
+
+    def __init__(self, limits: PoolLimits, *, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._tls = tls
+        self._idle: defaultdict[Origin, list[UpstreamConnection]] = defaultdict(list)
+        self._open: defaultdict[Origin, set[UpstreamConnection]] = defaultdict(set)
+
+    def take(self, origin: Origin) -> UpstreamConnection | None:
+        """The idle connection used last, or None."""
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    async def connect(self, origin: Origin) -> UpstreamConnection:
+        """Open another connection.
+
+        Raises UpstreamUnreachable and UpstreamTimeout.
+        """
+        limits = self._limits
+        if len(self._open[origin]) >= limits.connections:
+            raise UpstreamUnreachable(
+                "There are too many connections to this notebook.",
+                detail="limits.upstream_connections",
+                retry_after_seconds=5,
+            )
+        connection = UpstreamConnection(origin, head_limit_bytes=limits.head_bytes, on_closed=self.forget)
+        self._open[origin].add(connection)
+        try:
+            async with asyncio.timeout(limits.connect_seconds):
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection,
+                    origin.host,
+                    origin.port,
+                    ssl=self._context() if origin.tls else None,
+                    server_hostname=origin.host if origin.tls else None,
+                )
+        except BaseException as error:
+            self.forget(connection)
+            if isinstance(error, OSError):
+                raise _translated(error) from error
+            raise
+        if (sock := connection.transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return connection
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose exchange ended cleanly in both directions; close any other."""
+        connection.exchange = None
+        idle = self._idle[connection.origin]
+        if connection.is_reusable and len(idle) < self._limits.idle_connections:
+            connection.idle_since = self._clock.monotonic()
+            connection.resume_reading()
+            idle.append(connection)
+        else:
+            connection.abort()
+
+    def sweep(self) -> None:
+        """Close what has been idle for too long. Called about once a second."""
+        oldest = self._clock.monotonic() - self._limits.idle_seconds
+        for origin in tuple(self._idle):
+            idle = self._idle[origin]
+            expired = [
+                connection for connection in idle if connection.idle_since <= oldest or not connection.is_open
+            ]
+            for connection in expired:
+                idle.remove(connection)
+                connection.abort()
+            if not idle:
+                del self._idle[origin]
+
+    def close(self) -> None:
+        """Close what is idle; connections in use belong to their exchanges."""
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.abort()
+        self._idle.clear()
+
+    def idle_connections(self, origin: Origin) -> int:
+        return len(self._idle.get(origin, ()))
+
+    def open_connections(self, origin: Origin) -> int:
+        return len(self._open.get(origin, ()))
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """A connection has ended; whoever took its transport over (a WebSocket) says so in its place."""
+        self._open[connection.origin].discard(connection)
+        if (idle := self._idle.get(connection.origin)) and connection in idle:
+            idle.remove(connection)
+
+    def _context(self) -> ssl.SSLContext:
+        # Reading the system's certificates takes tens of milliseconds: only when first needed.
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+
+def _translated(error: OSError) -> UpstreamError:
+    if isinstance(error, TimeoutError):
+        return UpstreamTimeout("The notebook could not be reached in time.", detail="connect")
+    if isinstance(error, ssl.SSLError):
+        return UpstreamUnreachable(
+            "The notebook's TLS certificate could not be verified.", detail=f"tls: {error.reason}"
+        )
+    return UpstreamUnreachable(detail=f"connect: {error.strerror or type(error).__name__}")

@@ -1,0 +1,234 @@
+"""A WebSocket carried between a caller and a notebook: two transports spliced, with an eye on frame boundaries.
+
+The rule: bytes pass verbatim and are never held; frames of the gateway's own (close, ping) are put in at a frame
+boundary only, and after a close of ours no frame passes any more. What is put in for is decided elsewhere:
+this module knows close codes and silence, and no policy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.chance import mask_key
+from proxy.wire.frames import ABNORMAL_CLOSURE, FrameError, FrameTracker, close_frame, ping_frame
+
+PING_PAYLOAD: Final = b"nbgate"
+LINGER_SECONDS: Final = 3.0
+"""How long a peer may take to answer our close frame before its connection is cut (RFC 6455 section 7.1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTimeouts:
+    """Seconds."""
+
+    ping_seconds: float = 25.0
+    silence_seconds: float = 90.0
+
+
+class End(asyncio.Protocol):
+    """One side of a relay: receives its frames and hands them to the other side."""
+
+    __slots__ = (
+        "_is_upstream",
+        "bytes_received",
+        "close_sent",
+        "is_full",
+        "is_lost",
+        "other",
+        "pinged",
+        "quiet_since",
+        "read_paused",
+        "relay",
+        "seen_bytes",
+        "tracker",
+        "transport",
+    )
+
+    other: End
+
+    def __init__(
+        self, relay: Relay, transport: asyncio.Transport, *, is_upstream: bool, max_frame_bytes: int, extensions: bool
+    ) -> None:
+        self.relay = relay
+        self.transport = transport
+        self._is_upstream = is_upstream
+        # Clients mask, servers don't (RFC 6455 section 5.1).
+        self.tracker = FrameTracker(masked=not is_upstream, max_frame_bytes=max_frame_bytes, extensions=extensions)
+        self.bytes_received = 0
+        self.seen_bytes = 0
+        self.quiet_since = 0.0
+        self.pinged = False
+        self.close_sent = False
+        self.is_full = False
+        self.is_lost = False
+        self.read_paused = False
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        relay = self.relay
+        if relay.closing is not None:
+            self._receive_while_closing(data)
+            return
+        try:
+            self.tracker.feed(data)
+        except FrameError as error:
+            if error.good:
+                self.other.transport.write(data[: error.good])
+            relay.broken(self, error)
+            return
+        self.other.transport.write(data)
+
+    def eof_received(self) -> None:
+        return None  # the transport closes itself, and `connection_lost` follows
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        self.relay.lost(self)
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+        self.other.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        self.other.resume_reading()
+
+    # -- for the relay ----------------------------------------------------------------------------------
+
+    def pause_reading(self) -> None:
+        if not self.read_paused and not self.is_lost:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.read_paused and not self.is_lost and not self.transport.is_closing():
+            self.transport.resume_reading()
+        self.read_paused = False
+
+    def send_close(self, code: int, reason: str) -> None:
+        """Tell this side that it is over; once, and only at a boundary of what it was being sent."""
+        if not self.close_sent and not self.is_lost and self.other.tracker.at_boundary:
+            self.close_sent = True
+            if not self.other.tracker.close_seen:
+                self.transport.write(close_frame(code, reason, mask=mask_key() if self._is_upstream else None))
+
+    def send_ping(self) -> None:
+        if self.other.tracker.at_boundary and not self.other.tracker.close_seen:
+            self.transport.write(ping_frame(PING_PAYLOAD, mask=mask_key() if self._is_upstream else None))
+
+    def _receive_while_closing(self, data: bytes) -> None:
+        """Let the frame under way end, then put our close behind it; what follows is not passed on."""
+        closing = self.relay.closing
+        assert closing is not None
+        tracker = self.tracker
+        try:
+            if not self.other.close_sent:
+                rest_of_frame = data[: tracker.boundary_in(data)]
+                tracker.feed(rest_of_frame)
+                self.other.transport.write(rest_of_frame)
+                data = data[len(rest_of_frame) :]
+                self.other.send_close(*closing)
+            # Only its own close is still of interest.
+            tracker.feed(data)
+        except FrameError:
+            self.transport.abort()
+            return
+        if tracker.close_seen and self.close_sent:
+            self.transport.close()
+
+
+class Relay:
+    """Both ends, and what happens to them together."""
+
+    __slots__ = ("_clock_deadline", "_on_end", "_timeouts", "caller", "close_code", "closing", "notebook", "subject")
+
+    def __init__(
+        self,
+        *,
+        caller: asyncio.Transport,
+        notebook: asyncio.Transport,
+        max_frame_bytes: int,
+        extensions: bool,
+        timeouts: RelayTimeouts,
+        subject: object,
+        on_end: Callable[[Relay], None],
+    ) -> None:
+        self.caller = End(
+            self, caller, is_upstream=False, max_frame_bytes=max_frame_bytes, extensions=extensions
+        )
+        self.notebook = End(
+            self, notebook, is_upstream=True, max_frame_bytes=max_frame_bytes, extensions=extensions
+        )
+        self.caller.other = self.notebook
+        self.notebook.other = self.caller
+        self.subject = subject
+        """Whose relay this is; the owner's business."""
+        self.closing: tuple[int, str] | None = None
+        self.close_code = ABNORMAL_CLOSURE
+        """How it ended, for the log: what was sent or seen first."""
+        self._timeouts = timeouts
+        self._on_end = on_end
+        self._clock_deadline = 0.0
+
+    def close(self, code: int, reason: str, *, now: float) -> None:
+        """End both sides with `code`, each at its next frame boundary, at once where it is at one.
+
+        No frame that begins after this call passes in either direction. `now` is the monotonic clock's.
+        """
+        if self.closing is not None:
+            return
+        self.closing = (code, reason)
+        self.close_code = code
+        self._clock_deadline = now + LINGER_SECONDS
+        for end in (self.caller, self.notebook):
+            end.send_close(code, reason)
+            # A paused side must be read from, or its close is never seen.
+            end.resume_reading()
+            if end.tracker.close_seen and end.close_sent:
+                end.transport.close()
+
+    def broken(self, end: End, error: FrameError) -> None:
+        """`end` sent an ill-formed frame: both sides are told, and neither is read any further."""
+        self.closing = (error.close_code, error.reason)
+        self.close_code = error.close_code
+        end.send_close(error.close_code, error.reason)
+        end.other.send_close(error.close_code, error.reason)
+        end.transport.close()
+        end.other.transport.close()
+
+    def lost(self, end: End) -> None:
+        """`end` is gone: so is the other, as soon as what it is owed has been sent."""
+        if self.closing is None and self.close_code == ABNORMAL_CLOSURE and end.tracker.close_code is not None:
+            self.close_code = end.tracker.close_code
+        if end.other.is_lost:
+            self._on_end(self)
+        else:
+            end.other.transport.close()
+
+    def abort(self) -> None:
+        """Cut both connections."""
+        self.caller.transport.abort()
+        self.notebook.transport.abort()
+
+    def sweep(self, now: float) -> None:
+        """Ping what is silent, cut what stays so. Called about once a second; `now` is the monotonic clock's."""
+        if self.closing is not None:
+            if now >= self._clock_deadline:
+                self.abort()
+            return
+        for end in (self.caller, self.notebook):
+            if end.bytes_received != end.seen_bytes or end.read_paused or not end.quiet_since:
+                end.seen_bytes = end.bytes_received
+                end.quiet_since = now
+                end.pinged = False
+            elif now - end.quiet_since >= self._timeouts.silence_seconds:
+                self.abort()
+                return
+            elif not end.pinged and now - end.quiet_since >= self._timeouts.ping_seconds:
+                end.pinged = True
+                end.send_ping()

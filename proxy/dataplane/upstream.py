@@ -1,0 +1,328 @@
+"""One connection to a notebook host: sends request bytes as they are, understands response heads, counts bodies.
+
+The rule: response heads are parsed by llhttp (httptools), bodies are tracked strictly and passed on as they
+came, and every violation of HTTP ends the connection. What a response means is the exchange's business: this
+module knows no caller, no policy and no session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
+from proxy.wire.body import Body, FramingError, UntilClose, response_body
+from proxy.wire.heads import ResponseFacts, read_response
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a notebook host listens."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+class Exchange(Protocol):
+    """What a connection tells whoever uses it now."""
+
+    method: str
+    decode_chunks: bool
+    """Whether the caller cannot take the chunked coding (HTTP/1.0), or the body is going to be rewritten."""
+
+    def on_interim(self, facts: ResponseFacts) -> None:
+        """A 1xx response other than 101 (RFC 9110 section 15.2)."""
+
+    def on_head(self, facts: ResponseFacts, body: Body | None) -> None:
+        """The final response's head; `body` tracks what follows, None if nothing does."""
+
+    def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
+        """101: what comes from now on, `tail` first, is not HTTP. Reading is paused."""
+
+    def on_body(self, data: bytes) -> None:
+        """Bytes of the body, framing included, valid as they stand."""
+
+    def on_end(self) -> None:
+        """The response is complete; called once, after `on_head`. The connection is the exchange's to release."""
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """The connection broke or spoke nonsense before the response was complete. It is gone."""
+
+    def on_upstream_full(self) -> None:
+        """The notebook takes no more of the request's body for now."""
+
+    def on_upstream_drained(self) -> None:
+        """It does again."""
+
+
+class _Head:
+    """Collects what llhttp calls out of one head."""
+
+    __slots__ = ("complete", "fields", "reason")
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.reason = b""
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+_CONTROLS: Final = bytes(set(range(0x20)) - {0x09}) + b"\x7f"
+_LINE_ENDS_AND_TABS: Final = b"\r\n\t"
+
+
+def parse_response_head(head: bytes) -> tuple[ResponseFacts, str]:
+    """Parse one whole response head, its blank line included; also returns the HTTP version, "1.1".
+
+    Raises UpstreamInvalid.
+    """
+    # llhttp lets most control characters pass in a field; RFC 9110 section 5.5 does not.
+    if len(head.translate(None, _CONTROLS)) != len(head) - 2 * head.count(b"\r\n"):
+        raise UpstreamInvalid(detail="response head: a control character")
+    collected = _Head()
+    parser = HttpResponseParser(collected)
+    try:
+        parser.feed_data(head)
+    except HttpParserUpgrade:
+        pass  # a 101, or an Upgrade field on another status: decided by whoever asked
+    except HttpParserError as error:
+        raise UpstreamInvalid(detail=f"response head: {type(error).__name__}") from error
+    version = parser.get_http_version()
+    if not collected.complete or version not in {"1.1", "1.0"}:
+        raise UpstreamInvalid(detail="response head: incomplete, or not HTTP/1")
+    return read_response(parser.get_status_code(), collected.reason, collected.fields), version
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection that carries one exchange at a time, and rests in a pool between them."""
+
+    __slots__ = (
+        "_body",
+        "_failed",
+        "_head",
+        "_head_limit",
+        "_is_keep_alive",
+        "_on_closed",
+        "_read_paused",
+        "_response_done",
+        "exchange",
+        "exchanges",
+        "idle_since",
+        "origin",
+        "transport",
+    )
+
+    def __init__(
+        self, origin: Origin, *, head_limit_bytes: int, on_closed: Callable[[UpstreamConnection], None]
+    ) -> None:
+        self.origin = origin
+        self.exchange: Exchange | None = None
+        self.exchanges = 0
+        """How many it has carried: more than one means that it may have gone stale in the pool."""
+        self.idle_since = 0.0
+        self._head_limit = head_limit_bytes
+        self._on_closed = on_closed
+        self._head = b""
+        self._body: Body | None = None
+        self._response_done = True
+        self._is_keep_alive = False
+        self._read_paused = False
+        self._failed = False
+
+    # -- for the exchange -------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        return not self._failed and not self.transport.is_closing()
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the response left the connection fit for another exchange (RFC 9112 section 9.3)."""
+        return self._response_done and self._is_keep_alive and self.is_open
+
+    def begin(self, exchange: Exchange, head: bytes) -> None:
+        """Send a request's head; its body follows through `transport.write`."""
+        self.exchange = exchange
+        self.exchanges += 1
+        self._response_done = False
+        self.transport.write(head)
+
+    def abort(self) -> None:
+        """Drop the connection at once, telling nobody."""
+        self.exchange = None
+        self._failed = True
+        self.transport.abort()
+
+    def pause_reading(self) -> None:
+        if not self._read_paused:
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._read_paused:
+            self._read_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        body = self._body
+        if body is not None and not self._response_done:
+            self._feed_body(body, data)
+        elif self._response_done:
+            # Bytes that no request asked for would be taken for the next one's answer (response splitting).
+            self._failed = True
+            self.transport.abort()
+        else:
+            self._feed_head(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        exchange, self.exchange = self.exchange, None
+        self._on_closed(self)
+        if exchange is None or self._failed:
+            return
+        self._failed = True
+        if self._response_done:
+            return
+        if exc is None and isinstance(self._body, UntilClose):
+            self._response_done = True
+            exchange.on_end()
+            return
+        exchange.on_failure(
+            UpstreamUnreachable(
+                "The connection to the notebook broke.", detail=f"{type(exc).__name__ if exc else 'closed'}"
+            )
+        )
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_upstream_full()
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_upstream_drained()
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _feed_head(self, data: bytes) -> None:
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        while True:
+            end = data.find(b"\r\n\r\n") + 4
+            if end == 3:
+                if len(data) > self._head_limit:
+                    self._fail(UpstreamInvalid(detail="response head: too large"))
+                else:
+                    self._head = data
+                return
+            if end > self._head_limit:
+                self._fail(UpstreamInvalid(detail="response head: too large"))
+                return
+            try:
+                facts, version = parse_response_head(data[:end])
+            except UpstreamInvalid as error:
+                self._fail(error)
+                return
+            data = data[end:]
+            if facts.status >= 200 or facts.status == 101:
+                break
+            assert self.exchange is not None
+            self.exchange.on_interim(facts)
+            if not data:
+                return
+        self._final(facts, version, data)
+
+    def _final(self, facts: ResponseFacts, version: str, data: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        if facts.status == 101:
+            # What follows is not HTTP, and whoever takes over is not there yet: nothing may be read until then.
+            self.pause_reading()
+            exchange.on_switched(facts, data)
+            return
+        try:
+            body = _framing(facts, exchange)
+        except FramingError as error:
+            self._fail(UpstreamInvalid(detail=f"response framing: {error}"))
+            return
+        self._is_keep_alive = version == "1.1" and not facts.says_close and not isinstance(body, UntilClose)
+        self._body = body
+        exchange.on_head(facts, body)
+        if self.exchange is not exchange:
+            return  # it repeats itself elsewhere
+        if body is None:
+            if data:
+                self._is_keep_alive = False
+            self._end(exchange)
+        elif data:
+            self._feed_body(body, data)
+
+    def _feed_body(self, body: Body, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        try:
+            part, rest = body.feed(data)
+        except FramingError as error:
+            self._fail(UpstreamInvalid(detail=f"response body: {error}"))
+            return
+        if part:
+            exchange.on_body(part)
+        if body.done:
+            if rest:
+                self._is_keep_alive = False
+            self._end(exchange)
+        elif rest:
+            # Many tiny chunks: the rest waits for the next turn of the loop, and so does what comes behind it.
+            self.pause_reading()
+            asyncio.get_running_loop().call_soon(self._feed_rest, body, rest)
+
+    def _feed_rest(self, body: Body, rest: bytes) -> None:
+        if self._body is body and self.exchange is not None:
+            self.resume_reading()
+            self._feed_body(body, rest)
+
+    def _end(self, exchange: Exchange) -> None:
+        self._response_done = True
+        self._body = None
+        exchange.on_end()
+
+    def _fail(self, error: UpstreamError) -> None:
+        exchange, self.exchange = self.exchange, None
+        self._failed = True
+        self.transport.abort()
+        if exchange is not None:
+            exchange.on_failure(error)
+
+
+def _framing(facts: ResponseFacts, exchange: Exchange) -> Body | None:
+    """The body that a response's fields declare. Raises FramingError where they contradict each other."""
+    if facts.conflicting_lengths:
+        raise FramingError("several content lengths")
+    if facts.transfer_encoding is not None and not facts.is_chunked:
+        raise FramingError("an unknown transfer coding")
+    return response_body(
+        method=exchange.method,
+        status=facts.status,
+        content_length=facts.content_length,
+        chunked=facts.is_chunked,
+        decode=exchange.decode_chunks,
+    )

@@ -1,0 +1,246 @@
+"""Message heads as they leave the gateway: a request's towards the notebook, a response's towards the caller.
+
+Bytes in, bytes out. What is the same for all requests of a caller to an instance is prepared once, in
+`Translation`; what is left per message is one pass over its fields. Client fields are removed first and
+ours are added last, so nothing that a caller sends, and nothing that `Connection` names, can remove or double
+one of ours. Raw targets and values pass byte for byte. This module knows no sockets and no policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from proxy.wire.cookies import sanitize_set_cookie, set_cookie_name, strip_and_overlay
+from proxy.wire.fields import REQUEST_RULES, RESPONSE_RULES, Rule, has_token, nominated
+
+Fields = Iterable[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """How heads change between one caller's mount and one upstream session. Origins have no trailing slash."""
+
+    upstream_authority: bytes
+    """The notebook host's `Host`, such as `research-x1y2.notebook.eu-west-1.sagemaker.aws`."""
+    upstream_origin: bytes
+    own_origin: bytes
+    """Where the caller's browser thinks it is: `https://notebooks.internal:8443`."""
+    prefix: bytes
+    """The mount's path without its last slash (`/research`), or empty."""
+    cookies: bytes = field(repr=False)
+    """The upstream session's own, `a=1; b=2`, laid over the caller's."""
+    withheld_cookies: frozenset[bytes]
+    """Names that belong to the upstream session or to the gateway: dropped from callers and from answers."""
+    forwarding: bytes
+    """Our own forwarding fields, whole lines."""
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """What `request_head` needs of a request beyond its translation."""
+
+    method: str
+    target: bytes
+    fields: Sequence[tuple[bytes, bytes]]
+    framing: bytes = b""
+    """`Content-Length: 5\\r\\n`, `Transfer-Encoding: chunked\\r\\n`, or nothing where there is no body."""
+    is_upgrade: bool = False
+    plain_encoding: bool = False
+    """Ask for an unencoded answer, because its text is going to be rewritten."""
+
+
+def request_head(head: RequestHead, translation: Translation) -> bytes:
+    """The request's head towards the notebook."""
+    lines = [
+        f"{head.method} ".encode("ascii"),
+        head.target,
+        b" HTTP/1.1\r\nHost: ",
+        translation.upstream_authority,
+        b"\r\n",
+    ]
+    append = lines.append
+    rules = REQUEST_RULES
+    cookies: list[bytes] = []
+    connection: list[bytes] | None = None
+    for name, value in head.fields:
+        rule = rules[name]
+        if not rule:
+            append(b"%b: %b\r\n" % (name, value))
+        elif rule is Rule.DROP or rule is Rule.HOST:
+            continue
+        elif rule is Rule.CONNECTION:
+            lower = value.lower()
+            if lower not in {b"keep-alive", b"close", b"upgrade"}:
+                connection = [*(connection or ()), value]
+        elif rule is Rule.COOKIE:
+            cookies.append(value)
+        elif rule is Rule.ORIGIN:
+            if value.lower() == translation.own_origin:
+                value = translation.upstream_origin
+            append(b"%b: %b\r\n" % (name, value))
+        elif rule is Rule.REFERER:
+            append(b"%b: %b\r\n" % (name, upstream_referer(value, translation)))
+        elif rule is Rule.ACCEPT_ENCODING and not head.plain_encoding:
+            append(b"%b: %b\r\n" % (name, value))
+    if connection is not None and (hop_by_hop := nominated(connection)):
+        # Rare enough to pay for a second pass. `cookies` is the caller's too, so naming it removes it.
+        kept = [(name, value) for name, value in head.fields if name.lower() not in hop_by_hop]
+        fields = [(name, value) for name, value in kept if REQUEST_RULES[name] is not Rule.CONNECTION]
+        return request_head(
+            RequestHead(head.method, head.target, fields, head.framing, head.is_upgrade, head.plain_encoding),
+            translation,
+        )
+    if cookies or translation.cookies:
+        cookie = strip_and_overlay(cookies, drop=translation.withheld_cookies, overlay=translation.cookies)
+        if cookie:
+            append(b"Cookie: %b\r\n" % cookie)
+    if head.plain_encoding:
+        append(b"Accept-Encoding: identity\r\n")
+    if head.is_upgrade:
+        append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+    append(head.framing)
+    append(translation.forwarding)
+    append(b"\r\n")
+    return b"".join(lines)
+
+
+def upstream_referer(value: bytes, translation: Translation) -> bytes:
+    """`Referer` as the notebook's own page would send it; a foreign one stays, for Jupyter to judge.
+
+    Jupyter serves `/files/` to cookie-authenticated reads only if the referer's host is its own.
+    """
+    own = translation.own_origin + translation.prefix
+    if value.startswith(own):
+        rest = value[len(own) :]
+        if not rest or rest[:1] in b"/?#":
+            return translation.upstream_origin + (rest or b"/")
+    if translation.prefix and value.startswith(translation.own_origin + b"/"):
+        # Another page of this gateway, such as its portal.
+        return translation.upstream_origin + b"/"
+    return value
+
+
+_STATUS_WITHOUT_BODY: Final = frozenset({204, 304})
+
+
+@dataclass(slots=True)
+class ResponseFacts:
+    """A response head, read once: what the data plane decides by."""
+
+    status: int
+    reason: bytes
+    fields: list[tuple[bytes, bytes]]
+    content_length: bytes | None = None
+    is_chunked: bool = False
+    transfer_encoding: bytes | None = None
+    says_close: bool = False
+    content_type: bytes = b""
+    content_encoding: bytes = b""
+    location: bytes = b""
+    server: bytes = b""
+    upgrade: bytes = b""
+    conflicting_lengths: bool = False
+    hop_by_hop: frozenset[bytes] = frozenset()
+    set_cookies: tuple[bytes, ...] = ()
+
+
+def read_response(status: int, reason: bytes, fields: list[tuple[bytes, bytes]]) -> ResponseFacts:
+    """Collect what the gateway must know of a response's fields."""
+    facts = ResponseFacts(status, reason, fields)
+    connection: list[bytes] = []
+    rules = RESPONSE_RULES
+    for name, value in fields:
+        rule = rules[name]
+        if not rule:
+            continue
+        if rule is Rule.CONTENT_LENGTH:
+            if facts.content_length is not None and facts.content_length != value:
+                facts.conflicting_lengths = True
+            facts.content_length = value
+        elif rule is Rule.CONTENT_TYPE:
+            facts.content_type = value.lower()
+        elif rule is Rule.SERVER:
+            facts.server = value
+        elif rule is Rule.TRANSFER_ENCODING:
+            previous = facts.transfer_encoding
+            facts.transfer_encoding = value if previous is None else previous + b"," + value
+        elif rule is Rule.CONNECTION:
+            connection.append(value)
+        elif rule is Rule.LOCATION:
+            facts.location = value
+        elif rule is Rule.SET_COOKIE:
+            facts.set_cookies = (*facts.set_cookies, value)
+        elif rule is Rule.CONTENT_ENCODING:
+            facts.content_encoding = value.lower()
+        elif rule is Rule.UPGRADE:
+            facts.upgrade = value
+    if connection:
+        facts.says_close = any(has_token(value, b"close") for value in connection)
+        facts.hop_by_hop = nominated(connection)
+    if facts.transfer_encoding is not None:
+        facts.is_chunked = facts.transfer_encoding.strip().lower() == b"chunked"
+    return facts
+
+
+def has_no_body(method: str, status: int) -> bool:
+    """RFC 9112 section 6.3, item 1: whatever its fields say, this response ends with its head."""
+    return method == "HEAD" or status in _STATUS_WITHOUT_BODY or status < 200
+
+
+_STATUS_LINES: Final[dict[tuple[int, bytes], bytes]] = {}
+
+
+def status_line(status: int, reason: bytes) -> bytes:
+    """`HTTP/1.1 200 OK` and its line end. The upstream's own words for a status are kept, and remembered."""
+    line = _STATUS_LINES.get((status, reason))
+    if line is None:
+        line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
+        if len(_STATUS_LINES) < 128:
+            _STATUS_LINES[status, reason] = line
+    return line
+
+
+def response_head(
+    facts: ResponseFacts,
+    translation: Translation,
+    *,
+    framing: bytes,
+    location: bytes,
+    replaced: dict[Rule, bytes] | None = None,
+) -> bytes:
+    """The response's head towards the caller.
+
+    `framing` is whole lines that state how the body ends and whether the connection lives on; `location`
+    replaces the value of `Location`; `replaced` gives new values to the fields that a rewritten page changes,
+    and removes them where the value is empty.
+    """
+    lines = [status_line(facts.status, facts.reason)]
+    append = lines.append
+    rules = RESPONSE_RULES
+    hop_by_hop = facts.hop_by_hop
+    for name, value in facts.fields:
+        rule = rules[name]
+        if not rule:
+            if hop_by_hop and name.lower() in hop_by_hop:
+                continue
+            append(b"%b: %b\r\n" % (name, value))
+        elif replaced is not None and rule in replaced:
+            if replaced[rule]:
+                append(b"%b: %b\r\n" % (name, replaced[rule]))
+        elif rule in _KEPT_IN_RESPONSES:
+            append(b"%b: %b\r\n" % (name, value))
+        elif rule is Rule.SET_COOKIE:
+            if set_cookie_name(value) not in translation.withheld_cookies:
+                append(b"%b: %b\r\n" % (name, sanitize_set_cookie(value, prefix=translation.prefix.decode())))
+        elif rule is Rule.LOCATION:
+            append(b"%b: %b\r\n" % (name, location))
+    append(framing)
+    append(b"\r\n")
+    return b"".join(lines)
+
+
+_KEPT_IN_RESPONSES: Final = frozenset(
+    {Rule.CONTENT_TYPE, Rule.CONTENT_ENCODING, Rule.ETAG, Rule.SECURITY_POLICY, Rule.SERVER}
+)
