@@ -1,0 +1,101 @@
+"""Cookies on their way through, as bytes: Cookie towards the notebook, Set-Cookie towards the browser.
+
+The rule: the gateway's and the upstream session's cookies never cross, Jupyter's own pass untouched. So
+names are matched the way the most lenient reader at either end might read them, while everything else stays
+byte for byte: nothing is renamed, decoded or reordered, and duplicates stay (of two `_xsrf`, JupyterLab and
+Tornado take the last). This module does not know which names those are; it is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+
+def parse_cookie_pairs(cookie_fields: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return the (name, value) pairs of all Cookie fields in order (RFC 6265 section 4.2.1).
+
+    A pair without "=" is a value without a name (RFC 6265bis section 5.7.3); quotes are part of a value.
+    """
+    pairs = []
+    for field in cookie_fields:
+        for pair in field.split(b";"):
+            name, equals, value = pair.partition(b"=")
+            if equals:
+                pairs.append((name.strip(), value.strip()))
+            elif name := name.strip():
+                pairs.append((b"", name))
+    return pairs
+
+
+def strip_and_overlay(
+    cookie_fields: Sequence[bytes], *, drop: frozenset[bytes], overlay: bytes = b""
+) -> bytes:
+    """Return the one Cookie field to send upstream: the caller's pairs less `drop`, then `overlay`.
+
+    b"" means that no field is to be sent. With nothing to do, a single field comes back as it is. A pair is
+    dropped too where a reader of another school (RFC 2109's commas, a bare name) would find a name of `drop`.
+    """
+    fields = cookie_fields
+    for name in drop:
+        if any(name in field for field in fields):
+            fields = [_strip(field, drop) for field in fields]
+            break
+    if len(fields) == 1 and not overlay:
+        return fields[0]
+    return b"; ".join(field for field in (*fields, overlay) if field)
+
+
+def _strip(field: bytes, drop: frozenset[bytes]) -> bytes:
+    holds_dropped = _names_pattern(drop).search
+    pairs = (pair.strip() for pair in field.split(b";"))
+    return b"; ".join(pair for pair in pairs if pair and not holds_dropped(pair))
+
+
+@lru_cache(maxsize=256)
+def _names_pattern(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    name = b"(?:" + b"|".join(re.escape(name) for name in sorted(names)) + b")"
+    return re.compile(rb"\A=?\s*" + name + rb"\s*(?:=|\Z)|[\s,\"]" + name + rb"\s*=")
+
+
+def set_cookie_name(value: bytes) -> bytes:
+    """Return the name under which the cookie of a Set-Cookie field may come back.
+
+    That of `=a=b` is `a`, for browsers send a nameless cookie back as its bare value; that of `a` is `a`.
+    """
+    pair = value.partition(b";")[0].strip(b"= \t\r\n\v\f")
+    return pair.partition(b"=")[0].rstrip()
+
+
+def sanitize_set_cookie(value: bytes, *, prefix: str) -> bytes:
+    """Return a Set-Cookie field that stays with this host and, under a path mount, below `prefix`.
+
+    `prefix` is "" or "/research". Every Domain goes, so that the cookie is host-only; a Path is put under the
+    prefix once. Without a Path the browser's default is the request's directory, and that is under the
+    prefix already (RFC 6265 section 5.1.4); a Path that is not absolute means the same and is removed, lest
+    a browser unquote it. All other attributes stay byte for byte.
+    """
+    lower = value.lower()
+    if b"domain" not in lower and not (prefix and b"path" in lower):
+        return value
+    pair, *attributes = value.split(b";")
+    kept = [pair]
+    for attribute in attributes:
+        name, _, path = attribute.partition(b"=")
+        match name.strip().lower():
+            case b"domain":
+                continue
+            case b"path" if prefix:
+                path = path.strip()
+                if not path.startswith(b"/"):
+                    continue
+                attribute = b" Path=" + _under(path, prefix.encode("ascii"))
+        kept.append(attribute)
+    return b";".join(kept)
+
+
+def _under(path: bytes, prefix: bytes) -> bytes:
+    if path == prefix or path.startswith(prefix + b"/"):
+        return path
+    return prefix + path

@@ -1,0 +1,133 @@
+"""Cookies cross or stay as the tables say; everything else passes byte for byte."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.wire.cookies import parse_cookie_pairs, sanitize_set_cookie, set_cookie_name, strip_and_overlay
+
+DROP = frozenset({b"authToken", b"nbgate"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "pairs"),
+    [
+        ([], []),
+        ([b""], []),
+        ([b"a=1; b=2"], [(b"a", b"1"), (b"b", b"2")]),
+        ([b"_xsrf=1; _xsrf=2", b"_xsrf=3"], [(b"_xsrf", b"1"), (b"_xsrf", b"2"), (b"_xsrf", b"3")]),
+        ([b' a = "x y" ;;bare'], [(b"a", b'"x y"'), (b"", b"bare")]),
+        ([b"a=b=c"], [(b"a", b"b=c")]),
+    ],
+)
+def test_pairs_come_in_order_with_duplicates(fields: list[bytes], pairs: list[tuple[bytes, bytes]]) -> None:
+    assert parse_cookie_pairs(fields) == pairs
+
+
+def test_a_field_with_nothing_to_do_comes_back_as_the_same_object() -> None:
+    field = b"_xsrf=2|a|b; username-nb=2|1:0|;; odd ; x=authTok"
+    assert strip_and_overlay([field], drop=DROP) is field
+
+
+@pytest.mark.parametrize(
+    ("fields", "overlay", "sent"),
+    [
+        ([], b"", b""),
+        ([], b"authToken=ours", b"authToken=ours"),
+        ([b"a=1"], b"authToken=ours", b"a=1; authToken=ours"),
+        ([b"a=1", b"b=2"], b"", b"a=1; b=2"),
+        # Tossing: the caller's own copies go, duplicates of others stay in order.
+        ([b"_xsrf=1; authToken=evil; _xsrf=2"], b"authToken=ours", b"_xsrf=1; _xsrf=2; authToken=ours"),
+        ([b"nbgate=x"], b"", b""),
+        ([b"nbgate=x", b"a=1; authToken=y;"], b"", b"a=1"),
+        # As other readers would take it.
+        ([b"authToken"], b"", b""),
+        ([b"=authToken=evil; a=1"], b"", b"a=1"),
+        ([b"a=1,authToken=evil; b=2"], b"", b"b=2"),
+        ([b'a="x authToken=evil"; b=2'], b"", b"b=2"),
+        ([b"authToken =evil; b=2"], b"", b"b=2"),
+        ([b'a="; authToken=evil"'], b"", b'a="'),
+        # Only whole names count; malformed pairs of others are none of our business.
+        (
+            [b"xauthToken=1; authToken2=2; a=authToken; ; b; authToken=3"],
+            b"",
+            b"xauthToken=1; authToken2=2; a=authToken; b",
+        ),
+        ([b"AUTHTOKEN=1; authToken=2"], b"", b"AUTHTOKEN=1"),
+    ],
+)
+def test_named_cookies_are_dropped_and_the_overlay_follows(
+    fields: list[bytes], overlay: bytes, sent: bytes
+) -> None:
+    assert strip_and_overlay(fields, drop=DROP, overlay=overlay) == sent
+
+
+@given(st.lists(st.binary(max_size=60), max_size=4))
+def test_no_pair_of_a_dropped_name_survives(fields: list[bytes]) -> None:
+    fields = [*fields, b"x; authToken=1", b";".join([*fields, b"nbgate", *fields])]
+    sent = strip_and_overlay(fields, drop=DROP)
+    assert not {name for name, _ in parse_cookie_pairs([sent])} & DROP
+
+
+_TOKEN = st.text(alphabet="abcdefXYZ_-", min_size=1, max_size=8).map(str.encode)
+
+
+@given(st.lists(st.tuples(_TOKEN, _TOKEN), max_size=8))
+def test_other_pairs_survive_in_order(pairs: list[tuple[bytes, bytes]]) -> None:
+    field = b"; ".join(name + b"=" + value for name, value in [*pairs, (b"nbgate", b"1")])
+    assert parse_cookie_pairs([strip_and_overlay([field], drop=DROP)]) == pairs
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (b"_xsrf=2|a; Path=/", b"_xsrf"),
+        (b" a = b", b"a"),
+        (b"a", b"a"),
+        (b"a; Path=/", b"a"),
+        (b"=a=b", b"a"),
+        (b"= =a", b"a"),
+        (b"", b""),
+        (b"; Path=/", b""),
+        (b"username-nb-example=1=2", b"username-nb-example"),
+    ],
+)
+def test_a_set_cookie_is_known_by_the_name_it_may_come_back_under(value: bytes, name: bytes) -> None:
+    assert set_cookie_name(value) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "prefix", "sent"),
+    [
+        (b"a=1; Domain=.evil.test; Path=/; HttpOnly", "", b"a=1; Path=/; HttpOnly"),
+        (b"a=1;DOMAIN = x ;domain;Secure", "", b"a=1;Secure"),
+        (b"a=1; Path=/; Secure", "/research", b"a=1; Path=/research/; Secure"),
+        (b"a=1;path=/lab;SameSite=Lax", "/research", b"a=1; Path=/research/lab;SameSite=Lax"),
+        (b"a=1; Path=/research/lab", "/research", b"a=1; Path=/research/lab"),
+        (b"a=1; Path=/research", "/research", b"a=1; Path=/research"),
+        (b"a=1; Path=/researcher", "/research", b"a=1; Path=/research/researcher"),
+        (b"a=1; Path=/x; Path=/", "/research", b"a=1; Path=/research/x; Path=/research/"),
+        (b'a=1; Path="/"; Max-Age=5', "/research", b"a=1; Max-Age=5"),
+        (b"a=1; Path; Max-Age=5", "/research", b"a=1; Max-Age=5"),
+        (b"a=domain; path=/; X", "", b"a=domain; path=/; X"),
+        (b"a=domain; X", "/research", b"a=domain; X"),
+    ],
+)
+def test_a_set_cookie_stays_with_this_host_and_mount(value: bytes, prefix: str, sent: bytes) -> None:
+    assert sanitize_set_cookie(value, prefix=prefix) == sent
+
+
+@pytest.mark.parametrize("prefix", ["", "/research"])
+def test_a_set_cookie_with_nothing_to_do_comes_back_as_the_same_object(prefix: str) -> None:
+    value = b"username-nb=2|1:0|10:1; expires=Thu, 01 Jan 2026 00:00:00 GMT; HttpOnly"
+    assert sanitize_set_cookie(value, prefix=prefix) is value
+
+
+@given(st.binary(max_size=80))
+def test_scoping_is_idempotent_and_never_renames(value: bytes) -> None:
+    value = b"n=v;" + value + b"; path=/a; domain=b"
+    once = sanitize_set_cookie(value, prefix="/p")
+    assert sanitize_set_cookie(once, prefix="/p") == once
+    assert once.startswith(b"n=v")

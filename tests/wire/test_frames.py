@@ -1,0 +1,317 @@
+"""RFC 6455 headers are followed and judged wherever the stream is cut; each rule stands beside its rows."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.wire.frames import (
+    MESSAGE_TOO_BIG,
+    PROTOCOL_ERROR,
+    FrameError,
+    FrameTracker,
+    close_frame,
+    is_wire_close_code,
+    ping_frame,
+    pong_frame,
+)
+
+KEY = b"\xa1\xb2\xc3\xd4"
+LIMIT = 100_000
+
+
+def frame(first: int, payload: bytes = b"", *, masked: bool = True) -> bytes:
+    """Any frame, with the shortest length encoding."""
+    size = len(payload)
+    if size < 126:
+        head = bytes([size])
+    elif size < 0x10000:
+        head = b"\x7e" + size.to_bytes(2, "big")
+    else:
+        head = b"\x7f" + size.to_bytes(8, "big")
+    if not masked:
+        return bytes([first]) + head + payload
+    return bytes([first, head[0] | 0x80]) + head[1:] + KEY + xor(payload)
+
+
+def xor(payload: bytes) -> bytes:
+    return bytes(byte ^ KEY[index % 4] for index, byte in enumerate(payload))
+
+
+def tracker(*, masked: bool = True, extensions: bool = False, limit: int = LIMIT) -> FrameTracker:
+    return FrameTracker(masked=masked, max_frame_bytes=limit, extensions=extensions)
+
+
+def feed_in_pieces(watched: FrameTracker, data: bytes, cuts: list[int]) -> None:
+    """Feed `data` cut at `cuts`; a FrameError's `good` is given from the start of `data`."""
+    bounds = sorted({0, *(min(cut, len(data)) for cut in cuts), len(data)})
+    for start, stop in pairwise(bounds):
+        try:
+            watched.feed(data[start:stop])
+        except FrameError as error:
+            error.good += start
+            raise
+
+
+messages = st.one_of(
+    st.builds(lambda payload: [(0x81, payload)], st.binary(max_size=300)),
+    st.builds(
+        lambda payload: [(0x82, payload)], st.sampled_from([b"", b"x" * 125, b"x" * 126, b"x" * 65536])
+    ),
+    st.builds(
+        lambda first, middle, last: (
+            [(first, b"start"), *middle, (0x00, b"go on"), (0x89, b"ping"), (0x80, last)]
+        ),
+        st.sampled_from([0x01, 0x02]),
+        st.lists(st.sampled_from([(0x8A, b"pong"), (0x00, b"more"), (0x00, b"")]), max_size=3),
+        st.binary(max_size=5),
+    ),
+    st.just([(0x89, b""), (0x8A, b"p" * 125)]),
+)
+conversations = st.lists(messages, max_size=6).map(lambda several: [one for many in several for one in many])
+
+
+@given(conversations, st.lists(st.integers(0, 70_000), max_size=12), st.booleans(), st.booleans())
+def test_any_legal_conversation_passes_however_it_is_cut(
+    frames: list[tuple[int, bytes]], cuts: list[int], masked: bool, closes: bool
+) -> None:
+    data = b"".join(frame(first, payload, masked=masked) for first, payload in frames)
+    if closes:
+        data += frame(0x88, b"\x03\xe8bye", masked=masked) + frame(0x8A, b"late pong", masked=masked)
+    watched = tracker(masked=masked)
+    feed_in_pieces(watched, data, cuts)
+    assert watched.at_boundary
+    assert not watched.in_message
+    assert watched.close_seen is closes
+
+
+def test_every_header_may_be_split_at_any_byte() -> None:
+    data = b"".join(
+        frame(first, payload)
+        for first, payload in [
+            (0x82, b""),
+            (0x01, b"a" * 125),
+            (0x00, b"b" * 126),
+            (0x89, b"ping"),
+            (0x80, b"c" * 65536),
+            (0x88, b"\x03\xe9away"),
+        ]
+    )
+    boundaries, end = {0}, 0
+    for size in (6, 131, 134, 10, 65550, 12):
+        end += size
+        boundaries.add(end)
+    headers = [
+        cut for boundary in boundaries for cut in range(boundary, boundary + 17) if 0 < cut < len(data)
+    ]
+    for cut in headers:
+        watched = tracker()
+        watched.feed(data[:cut])
+        assert watched.at_boundary is (cut in boundaries), cut
+        watched.feed(data[cut:])
+        assert watched.at_boundary
+    watched = tracker()
+    for index in range(len(data)):
+        assert watched.at_boundary is (index in boundaries), index
+        watched.feed(data[index : index + 1])
+    assert watched.close_seen
+
+
+ILLEGAL = [
+    # 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_."
+    *((frame(0x80 | opcode, b"x"), f"opcode {opcode:x}") for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)),
+    # 5.2, RSV1-3: "MUST be 0 unless an extension is negotiated".
+    *((frame(0x81 | bit, b"x"), f"reserved bit {bit:x}") for bit in (0x10, 0x20, 0x40)),
+    (frame(0xC9, b""), "reserved bit on a ping"),
+    # 5.5: "All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented."
+    (frame(0x09, b"x"), "fragmented ping"),
+    (frame(0x08, b""), "fragmented close"),
+    (frame(0x89, b"x" * 126), "long ping"),
+    (frame(0x88, b"x" * 70000), "long close"),
+    # 5.1: "The server MUST close the connection upon receiving a frame that is not masked."
+    (frame(0x81, b"x", masked=False), "unmasked"),
+    (frame(0x88, b"\x03\xe8", masked=False), "unmasked close"),
+    # 5.2: "the minimal number of bytes MUST be used to encode the length"
+    (b"\x82\xfe\x00\x7d" + KEY + b"x" * 125, "125 in 16 bits"),
+    (b"\x82\xff" + (0xFFFF).to_bytes(8, "big") + KEY, "65535 in 64 bits"),
+    # 5.2: "the most significant bit MUST be 0"
+    (b"\x82\xff\x80" + b"\0" * 7 + KEY, "64-bit length with its highest bit"),
+    # 5.4: a continuation continues something.
+    (frame(0x80, b"x"), "continuation of nothing"),
+    (frame(0x00, b"x"), "continuation of nothing, not final"),
+    # 5.5.1: a close body's first two bytes are a status code; 7.4: which codes may be sent.
+    (frame(0x88, b"\x03"), "close of one byte"),
+    *(
+        (frame(0x88, code.to_bytes(2, "big") + b"why"), f"close code {code}")
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)
+    ),
+]
+
+
+@pytest.mark.parametrize("bad", [row[0] for row in ILLEGAL], ids=[row[1] for row in ILLEGAL])
+def test_an_illegal_frame_is_refused_wherever_it_is_cut(bad: bytes) -> None:
+    before = frame(0x82, b"good") + frame(0x89, b"")
+    for cut in range(len(before) + min(len(bad), 17) + 1):
+        watched = tracker()
+        with pytest.raises(FrameError) as caught:
+            feed_in_pieces(watched, before + bad, [cut])
+        assert caught.value.close_code == PROTOCOL_ERROR
+        assert caught.value.reason == str(caught.value)
+        # What passed before ends at a boundary unless the bad frame's first bytes went with an earlier feed.
+        begun = cut > len(before)
+        assert caught.value.good == (cut if begun and not watched.at_boundary else len(before))
+        assert watched.at_boundary or begun
+
+
+@pytest.mark.parametrize(
+    "second",
+    [frame(0x81, b"x"), frame(0x82, b"x" * 200), frame(0x01, b"x")],
+    ids=["text", "binary", "first fragment"],
+)
+def test_a_message_may_not_begin_inside_another(second: bytes) -> None:
+    watched = tracker()
+    watched.feed(frame(0x01, b"begun"))
+    assert watched.in_message
+    assert watched.at_boundary
+    with pytest.raises(FrameError, match="inside another") as caught:
+        watched.feed(second)
+    assert caught.value.good == 0
+
+
+@pytest.mark.parametrize("late", [frame(0x81, b"x"), frame(0x80, b"x"), frame(0x82, b"x" * 200)])
+def test_no_data_frame_follows_a_close_frame(late: bytes) -> None:
+    watched = tracker()
+    closing = frame(0x88)
+    with pytest.raises(FrameError, match="follows a close") as caught:
+        watched.feed(closing + late)
+    assert caught.value.good == len(closing)
+    assert watched.close_seen
+
+
+def test_a_close_inside_a_fragmented_message_ends_it() -> None:
+    watched = tracker()
+    watched.feed(frame(0x01, b"x") + frame(0x88))
+    with pytest.raises(FrameError):
+        watched.feed(frame(0x80, b"x"))
+
+
+@pytest.mark.parametrize("size", [1, 125, 126, 1000, 65535, 65536, LIMIT])
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_data_frame_may_be_as_big_as_the_limit_and_no_bigger(size: int, masked: bool) -> None:
+    watched = tracker(masked=masked, limit=size)
+    watched.feed(frame(0x82, b"x" * size, masked=masked))
+    with pytest.raises(FrameError) as caught:
+        watched.feed(frame(0x82, b"x" * (size + 1), masked=masked))
+    assert caught.value.close_code == MESSAGE_TOO_BIG
+
+
+def test_control_frames_are_not_subject_to_the_limit() -> None:
+    watched = tracker(limit=1)
+    watched.feed(frame(0x89, b"x" * 125) + frame(0x88, b"\x03\xe8" + b"x" * 123))
+    assert watched.at_boundary
+
+
+def test_a_frame_too_big_is_refused_before_its_payload_comes() -> None:
+    with pytest.raises(FrameError) as caught:
+        tracker().feed(b"\x82\xff" + (1 << 40).to_bytes(8, "big"))
+    assert caught.value.close_code == MESSAGE_TOO_BIG
+
+
+def test_a_servers_frames_must_not_be_masked() -> None:
+    """5.1: "A server MUST NOT mask any frames that it sends to the client." """
+    with pytest.raises(FrameError, match="is masked"):
+        tracker(masked=False).feed(frame(0x81, b"x"))
+
+
+def test_reserved_bits_of_data_frames_pass_with_extensions() -> None:
+    watched = tracker(extensions=True)
+    watched.feed(frame(0xC1, b"deflated") + frame(0x42, b"x" * 200) + frame(0x00, b"") + frame(0x80, b""))
+    assert watched.at_boundary
+    with pytest.raises(FrameError, match="control frame sets"):
+        watched.feed(frame(0xC9))
+
+
+def test_payload_inside_one_frame_is_only_counted() -> None:
+    watched = tracker()
+    data = frame(0x82, b"x" * 1000)
+    watched.feed(data[:100])
+    watched.feed(b"\xff" * 500)
+    watched.feed(b"")
+    assert not watched.at_boundary
+    watched.feed(data[600:])
+    assert watched.at_boundary
+
+
+def test_boundary_in_tells_how_much_finishes_the_frame_and_changes_nothing() -> None:
+    one, two = frame(0x82, b"x" * 200), frame(0x81, b"y" * 10)
+    for cut in range(len(one) + 1):
+        watched = tracker()
+        watched.feed(one[:cut])
+        rest = one[cut:] + two
+        expected = 0 if cut == 0 else len(one) - cut
+        assert watched.boundary_in(rest) == expected
+        assert watched.boundary_in(rest) == expected
+        assert watched.boundary_in(rest[:1]) == min(1, expected)
+        watched.feed(rest[:expected])
+        assert watched.at_boundary
+    assert watched.boundary_in(two) == 0
+
+
+def test_boundary_in_a_header_that_is_at_fault_raises_as_feed_would() -> None:
+    watched = tracker()
+    watched.feed(b"\x82")
+    with pytest.raises(FrameError):
+        watched.boundary_in(b"\x01x")
+
+
+@given(st.binary(max_size=40), st.booleans(), st.booleans(), st.lists(st.integers(0, 40), max_size=5))
+def test_hostile_bytes_get_the_same_verdict_however_they_are_cut(
+    data: bytes, masked: bool, extensions: bool, cuts: list[int]
+) -> None:
+    def verdict(cuts: list[int]) -> tuple[object, ...]:
+        watched = tracker(masked=masked, extensions=extensions)
+        try:
+            feed_in_pieces(watched, data, cuts)
+        except FrameError as error:
+            return error.close_code, error.reason
+        return watched.at_boundary, watched.in_message, watched.close_seen
+
+    assert verdict([]) == verdict(cuts) == verdict(list(range(len(data))))
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1011, 1012, 1014, 3000, 4999])
+def test_legal_close_codes_pass_both_ways(code: int) -> None:
+    assert is_wire_close_code(code)
+    tracker().feed(close_frame(code, "why", mask=KEY))
+    tracker(masked=False).feed(close_frame(code, "why", mask=None))
+
+
+@pytest.mark.parametrize("code", [1005, 1006, 1015, 0, 70000])
+def test_a_code_that_no_peer_may_send_is_never_sent(code: int) -> None:
+    with pytest.raises(ValueError, match="may not be sent"):
+        close_frame(code, mask=None)
+
+
+def test_control_frames_are_built_byte_for_byte() -> None:
+    assert close_frame(1001, mask=None) == b"\x88\x02\x03\xe9"
+    assert close_frame(1008, "no", mask=None) == b"\x88\x04\x03\xf0no"
+    assert ping_frame(b"hi", mask=None) == b"\x89\x02hi"
+    assert pong_frame(mask=None) == b"\x8a\x00"
+    assert ping_frame(b"hello", mask=KEY) == b"\x89\x85" + KEY + xor(b"hello")
+    assert pong_frame(b"hello", mask=KEY) == b"\x8a\x85" + KEY + xor(b"hello")
+
+
+def test_a_long_reason_is_cut_at_a_character() -> None:
+    built = close_frame(1000, "é" * 100, mask=None)
+    assert built[4:].decode() == "é" * 61
+    tracker(masked=False).feed(built)
+
+
+def test_malformed_control_frames_are_not_built() -> None:
+    with pytest.raises(ValueError, match="125 bytes"):
+        ping_frame(b"x" * 126, mask=None)
+    with pytest.raises(ValueError, match="4 bytes"):
+        pong_frame(b"", mask=b"abc")
