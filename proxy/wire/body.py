@@ -167,7 +167,7 @@ class ChunkedBody:
                     if chunks == self.chunks_a_feed:
                         break
                     chunks += 1
-                    # The whole chunk lies in this feed nearly always; the steps below take it byte by byte.
+                    # The whole line lies in this feed nearly always; the steps below take it byte by byte.
                     if line := _SIZE_LINE.match(data, position):
                         start = line.end()
                         size = int(data[position : start - 2], 16)
@@ -179,7 +179,11 @@ class ChunkedBody:
                             if decode:
                                 kept.append(data[start:end])
                             position = end + 2
-                            continue
+                        else:
+                            position = start
+                            self._size = size
+                            state = self._chunk_begins()
+                        continue
                 byte = data[position]
                 if byte in _HEX:
                     self._digit(byte)
