@@ -1,0 +1,87 @@
+"""The control plane as a port: what nbgate asks of the SageMaker API, and nothing of how it is asked.
+
+`ControlPlane` is bound to one account, Region and role; its methods take SageMaker's name of a notebook
+instance. Each raises only errors of `proxy.errors.ControlPlaneError`'s branch. Further operations (List,
+Start, Stop) are further methods with `InstanceDescription` as their noun. `tests/aws/contract.py` states
+what every implementation promises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from proxy.aws.presigned import PresignedUrl
+from proxy.errors import InstanceNotInService
+
+IN_SERVICE: Final = "InService"
+
+SESSION_SECONDS_MIN: Final = 1800
+SESSION_SECONDS_MAX: Final = 43200
+"""SessionExpirationDurationInSeconds: 1800 to 43200, default 43200 (API reference)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceDescription:
+    """A notebook instance as SageMaker describes it (DescribeNotebookInstance).
+
+    `status` is SageMaker's word, such as `InService`; new words may appear, so it is text. `url` is the bare
+    host without a scheme, as the API gives it; "" while there is none. `failure_reason` is for operators.
+    """
+
+    name: str
+    status: str
+    arn: str = ""
+    url: str = ""
+    instance_type: str = ""
+    failure_reason: str = ""
+
+    @property
+    def in_service(self) -> bool:
+        return self.status == IN_SERVICE
+
+
+class ControlPlane(Protocol):
+    """SageMaker's API, as one role sees it."""
+
+    async def create_presigned_url(self, notebook: str, *, session_seconds: int) -> PresignedUrl:
+        """CreatePresignedNotebookInstanceUrl. `session_seconds` bounds the session that the URL buys.
+
+        Raises InstanceNotFound, InstanceNotInService (with the status where SageMaker tells it), Throttled,
+        PermissionMissing, CredentialsMissing, ControlPlaneTimeout or ControlPlaneFailed.
+        """
+
+    async def describe(self, notebook: str) -> InstanceDescription:
+        """DescribeNotebookInstance. Raises as `create_presigned_url`, except InstanceNotInService."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    sentence: str
+    retry_after_seconds: int | None
+
+
+# Without a Retry-After where only a person can help: reloading a stopped instance's page starts nothing.
+_STATUSES: Final = {
+    "Pending": _Wait("The notebook instance is starting.", 15),
+    "Updating": _Wait("The notebook instance is being updated.", 30),
+    "PendingMaintenance": _Wait("The notebook instance is about to be maintained.", 60),
+    "InMaintenance": _Wait("The notebook instance is under maintenance.", 60),
+    "Stopping": _Wait("The notebook instance is stopping.", None),
+    "Stopped": _Wait("The notebook instance is stopped.", None),
+    "Failed": _Wait("The notebook instance has failed.", None),
+    "Deleting": _Wait("The notebook instance is being deleted.", None),
+}
+
+
+def not_in_service(status: str, *, detail: str = "") -> InstanceNotInService:
+    """The error for an instance whose status is `status`; "" where it is not known."""
+    wait = _STATUSES.get(status)
+    if wait is None:
+        return InstanceNotInService(instance_status=status, detail=detail)
+    return InstanceNotInService(
+        wait.sentence,
+        instance_status=status,
+        detail=detail,
+        retry_after_seconds=wait.retry_after_seconds,
+    )

@@ -1,0 +1,105 @@
+"""The cookies that an exchange bought: an immutable jar for one origin, with values that never print.
+
+A jar of our own rather than aiohttp's: cookies of one notebook must not reach another, nor anybody's log, and
+every bound is ours. The rules are RFC 6265 section 5.2 (parsing) and 5.3 (storing), narrowed to cookies of
+exactly one host. Knows nothing of sessions or of HTTP clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+MAX_COOKIES: Final = 64
+MAX_COOKIE_BYTES: Final = 16 * 1024
+"""Four times what browsers take: a front end's token in a cookie may be long."""
+
+_CONTROLS: Final = bytes(range(0x20)).replace(b"\t", b"") + b"\x7f"
+
+
+@dataclass(frozen=True, slots=True)
+class SetCookie:
+    """One `Set-Cookie` field, parsed. `attributes` are in the order of the field, names in lower case."""
+
+    name: bytes
+    value: bytes = field(repr=False)
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    def attribute(self, name: str) -> str | None:
+        """The last value of an attribute (RFC 6265 section 5.3), None if it is absent."""
+        return next((value for key, value in reversed(self.attributes) if key == name), None)
+
+    def deletes(self, now: datetime) -> bool:
+        """Whether the field removes the cookie; Max-Age beats Expires (RFC 6265 section 5.3 step 3)."""
+        max_age = self.attribute("max-age")
+        if max_age is not None and max_age.lstrip("-").isdecimal():
+            return max_age.startswith("-") or int(max_age[:18]) == 0
+        expires = self.attribute("expires")
+        if expires is None:
+            return False
+        try:
+            at = parsedate_to_datetime(expires)
+        except ValueError:
+            return False
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)) <= now
+
+
+def parse_set_cookie(value: bytes) -> SetCookie | None:
+    """RFC 6265 section 5.2; None for a field that sets nothing or that no jar should hold."""
+    if len(value) > MAX_COOKIE_BYTES or value.translate(None, _CONTROLS) != value:
+        return None
+    pair, *rest = value.split(b";")
+    name, equals, content = pair.partition(b"=")
+    name = name.strip()
+    if not equals or not name:
+        return None
+    attributes = []
+    for part in rest:
+        key, _, text = part.partition(b"=")
+        attributes.append((key.strip().decode("latin-1").lower(), text.strip().decode("latin-1")))
+    return SetCookie(name, content.strip(), tuple(attributes))
+
+
+@dataclass(frozen=True, slots=True)
+class Cookies:
+    """What to send to one host. `header` is ready for a `Cookie` field: `b"a=b; c=d"`, b"" if empty."""
+
+    pairs: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+
+    @property
+    def header(self) -> bytes:
+        return b"; ".join(b"%b=%b" % pair for pair in self.pairs)
+
+    @property
+    def names(self) -> frozenset[bytes]:
+        return frozenset(name for name, _ in self.pairs)
+
+    def apply(self, cookies: Iterable[SetCookie], *, host: str, now: datetime) -> Cookies:
+        """The jar after a response of `host` set `cookies`; the same object when nothing changes.
+
+        A cookie for a wider domain than the host is not taken: every notebook suffix is a public suffix
+        (Public Suffix List), so an honest front end never sets one.
+        """
+        jar = dict(self.pairs)
+        for cookie in cookies:
+            if not _belongs_to(cookie, host):
+                continue
+            if cookie.deletes(now):
+                jar.pop(cookie.name, None)
+            elif cookie.name in jar or len(jar) < MAX_COOKIES:
+                jar[cookie.name] = cookie.value
+        pairs = tuple(jar.items())
+        return self if pairs == self.pairs else Cookies(pairs)
+
+
+def parse_set_cookies(fields: Sequence[bytes]) -> tuple[SetCookie, ...]:
+    """All fields of a response that set something, in order."""
+    return tuple(cookie for value in fields if (cookie := parse_set_cookie(value)) is not None)
+
+
+def _belongs_to(cookie: SetCookie, host: str) -> bool:
+    domain = cookie.attribute("domain")
+    return not domain or domain.removeprefix(".").lower() == host
