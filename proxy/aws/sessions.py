@@ -1,41 +1,62 @@
-"""Upstream sessions and their keeper: one signed-in session for each notebook and role, whoever asks.
+"""Upstream sessions as values: the cookies that a presigned URL bought, where they count, and until when.
 
-`SessionKeeper.live()` is what every request reads, and is one compare; `acquire()` waits for a session that
-is not there yet. Any number of callers share one flight (a mint and an exchange), and none of them can
-cancel it. A session is replaced ahead of its end by the first use in its last stretch, so that nobody waits,
-and a notebook that nobody uses costs no calls. The keeper knows no HTTP: URLs come from the `ControlPlane`
-port, sign-ins from the `Exchange` port. Every failure is remembered for a moment, so that a crowd cannot
-become a storm.
+Everything is immutable, and cookie values never print. The `Exchange` port is how a keeper turns a URL into
+a `SignIn`, which says nothing about time; how that is done is `proxy.aws.exchange`'s matter, when it is done
+and how long the result is trusted, `proxy.aws.keeper`'s.
 """
 
 from __future__ import annotations
 
-import asyncio
-import copy
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
-from proxy.aws.control_plane import SESSION_SECONDS_MAX, ControlPlane
+from yarl import URL
+
 from proxy.aws.cookies import Cookies, parse_set_cookies
-from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
-from proxy.aws.session_states import Event, State, after
-from proxy.aws.sign_in import Exchange, NotConnected, Origin, SignIn
-from proxy.chance import Jitter
-from proxy.clock import Clock
-from proxy.errors import (
-    CredentialsMissing,
-    Draining,
-    InstanceNotFound,
-    InstanceNotInService,
-    NbgateError,
-    PermissionMissing,
-    SessionRejected,
-    Throttled,
-)
-from proxy.tasks import Tasks
+from proxy.aws.presigned import PresignedUrl
+from proxy.errors import UpstreamUnreachable
+
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port of a notebook (RFC 6454). `authority` is the `Host` field: no default port."""
+
+    scheme: str
+    host: str
+    port: int
+    authority: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = self.port == _DEFAULT_PORTS.get(self.scheme)
+        text = host if default else f"{host}:{self.port}"
+        object.__setattr__(self, "authority", text.encode("ascii"))
+
+    @classmethod
+    def of(cls, url: URL) -> Origin:
+        """The origin of an absolute http or https URL; ValueError for any other."""
+        if url.scheme not in _DEFAULT_PORTS or not url.raw_host or url.port is None:
+            raise ValueError("not an absolute http or https URL")
+        return cls(url.scheme, url.raw_host.lower(), url.port)
+
+    @property
+    def tls(self) -> bool:
+        return self.scheme == "https"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority.decode('ascii')}"
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """The notebook's origin, and the cookies that its front end set for it."""
+
+    origin: Origin
+    cookies: Cookies
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,254 +95,13 @@ class UpstreamSession:
         return self if cookies is self.cookies else replace(self, cookies=cookies)
 
 
-@dataclass(frozen=True, slots=True)
-class KeeperOptions:
-    """Durations in seconds.
+class Exchange(Protocol):
+    """Turns a presigned URL into a sign-in, once."""
 
-    `renew_margin_seconds` is how long before its end a session is due for renewal, at most a tenth of its
-    life; jitter takes up to half of it away. `mint_attempts` bounds the tries of one flight while SageMaker
-    throttles. `patience_seconds` up to `max_patience_seconds`: see `SessionKeeper.reject`.
-    """
-
-    session_seconds: int = SESSION_SECONDS_MAX
-    renew_margin_seconds: float = 1800.0
-    mint_attempts: int = 3
-    throttle_pause_seconds: float = 2.0
-    patience_seconds: float = 10.0
-    max_patience_seconds: float = 60.0
+    async def __call__(self, url: PresignedUrl) -> SignIn:
+        """Raises NotConnected (the URL is unspent), SessionRejected (refused: another URL may do better),
+        UpstreamUnreachable, UpstreamTimeout or UpstreamInvalid."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Hold:
-    """How long a failure stands before the next try; it doubles while failures follow one another."""
-
-    first_seconds: float
-    most_seconds: float
-
-    def seconds(self, failures: int) -> float:
-        return float(min(self.first_seconds * 2 ** min(failures - 1, 16), self.most_seconds))
-
-
-# A stopped or missing instance is asked about at a steady pace, so that a page reloaded after the start
-# finds it.
-_HOLDS: Final[tuple[tuple[type[NbgateError], _Hold], ...]] = (
-    (InstanceNotFound, _Hold(5.0, 5.0)),
-    (InstanceNotInService, _Hold(4.0, 4.0)),
-    (Throttled, _Hold(4.0, 60.0)),
-    (PermissionMissing, _Hold(5.0, 30.0)),
-    (CredentialsMissing, _Hold(5.0, 30.0)),
-    (SessionRejected, _Hold(5.0, 60.0)),
-    (NbgateError, _Hold(1.0, 15.0)),
-)
-
-OnEvent = Callable[[SessionKey, Event, State], None]
-"""Called with what happened and the state that follows, for logs and metrics."""
-
-
-def _ignore(_key: SessionKey, _event: Event, _state: State) -> None:
-    pass
-
-
-class SessionKeeper:
-    """Keeps the upstream session of one `SessionKey`."""
-
-    def __init__(
-        self,
-        key: SessionKey,
-        *,
-        control_plane: ControlPlane,
-        urls: PresignedUrlCache,
-        exchange: Exchange,
-        clock: Clock,
-        jitter: Jitter,
-        tasks: Tasks,
-        options: KeeperOptions = KeeperOptions(),
-        on_event: OnEvent = _ignore,
-    ) -> None:
-        self.key = key
-        self._control_plane = control_plane
-        self._urls = urls
-        self._exchange = exchange
-        self._clock = clock
-        self._jitter = jitter
-        self._tasks = tasks
-        self._options = options
-        self._on_event = on_event
-        self._state = State.COLD
-        self._session: UpstreamSession | None = None
-        self._flight: asyncio.Task[UpstreamSession] | None = None
-        self._generation = 0
-        self._failure: NbgateError | None = None
-        self._failures = 0
-        self._held_until = -math.inf
-        self._replaces_rejected = False
-        self._doubted_generation = 0
-        self._patience = options.patience_seconds
-
-    @property
-    def state(self) -> State:
-        return self._state
-
-    def live(self) -> UpstreamSession | None:
-        """The session if there is one, at once; past its `renew_at` this starts a renewal beside it."""
-        session = self._session
-        if session is None or self._clock.monotonic() < session.renew_at:
-            return session
-        return self._aging(session)
-
-    async def acquire(self) -> UpstreamSession:
-        """The session, after signing in if need be.
-
-        Raises what the flight raised, also for a moment after it failed: ControlPlaneError's branch,
-        UpstreamError's branch, or Draining when the gateway shuts down meanwhile.
-        """
-        session = self.live()
-        if session is not None:
-            return session
-        flight = self._flight
-        if flight is None:
-            if (failure := self._standing_failure()) is not None:
-                raise failure
-            flight = self._start()
-        try:
-            return await asyncio.shield(flight)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if flight.cancelled() and task is not None and not task.cancelling():
-                raise Draining() from None
-            raise
-
-    def reject(self, session: UpstreamSession) -> bool:
-        """A response to a request with `session` said "not signed in". True: worth repeating with
-        `acquire()`.
-
-        Only the current session can be rejected, so that many requests that were turned down together cause
-        one renewal. False: the answer is the application's own, or signing in does not help; it stands. That
-        is so for a session that is younger than the keeper's patience and itself replaced a rejected one:
-        the same verdict right after signing in was not about the session. Patience grows from
-        `patience_seconds`, doubling up to `max_patience_seconds`, while renewals keep being followed by such
-        verdicts; an application that answers 403 to everything costs one renewal a minute, and a real
-        sign-out beside it is repaired within that minute.
-        """
-        current = self._session
-        if current is None or current.generation != session.generation:
-            return True
-        doubted = self._doubted_generation == current.generation
-        if current.from_rejection and self._clock.monotonic() < current.obtained_at + self._patience:
-            self._doubted_generation = current.generation
-            return False
-        options = self._options
-        longer = min(self._patience * 2, options.max_patience_seconds)
-        self._patience = longer if doubted else options.patience_seconds
-        self._replaces_rejected = True
-        self._lose()
-        if self._flight is None and self._standing_failure() is None:
-            self._start()
-        return True
-
-    def absorb(self, session: UpstreamSession, set_cookie_fields: Sequence[bytes]) -> None:
-        """A response to a request with `session` carried these Set-Cookie fields; later requests use them."""
-        current = self._session
-        if current is not None and current.generation == session.generation:
-            self._session = current.absorb(set_cookie_fields, now=self._clock.now())
-
-    def _aging(self, session: UpstreamSession) -> UpstreamSession | None:
-        if self._clock.monotonic() >= session.expires_at:
-            self._lose()
-            return None
-        if self._flight is None and self._standing_failure() is None:
-            self._start()
-        return session
-
-    def _lose(self) -> None:
-        self._session = None
-        self._step(Event.LOST)
-
-    def _start(self) -> asyncio.Task[UpstreamSession]:
-        self._step(Event.WANTED)
-        self._flight = self._tasks.start(self._fly(), name=f"sign-in to {self.key}")
-        return self._flight
-
-    async def _fly(self) -> UpstreamSession:
-        session = None
-        try:
-            session = self._landed(*await self._sign_in())
-        except NbgateError as error:
-            self._hold(error)
-            raise
-        finally:
-            self._flight = None
-            if session is None:
-                self._step(Event.FAILED)
-        return session
-
-    async def _sign_in(self) -> tuple[PresignedUrl, SignIn]:
-        """Two URLs at most: one that was refused may have been used up, or grown old, on its way."""
-        for another in (True, False):
-            url = self._urls.take(self.key) or await self._mint()
-            self._step(Event.URL_READY)
-            try:
-                return url, await self._exchange(url)
-            except NotConnected:
-                self._urls.put(self.key, url)
-                raise
-            except SessionRejected:
-                if not another:
-                    raise
-            self._step(Event.URL_SPENT)
-        raise AssertionError("unreachable: the second refusal is raised")
-
-    async def _mint(self) -> PresignedUrl:
-        """All waiters share these tries, on top of botocore's own within each."""
-        options = self._options
-        for attempt in range(1, options.mint_attempts):
-            try:
-                return await self._create_url()
-            except Throttled:
-                await self._clock.sleep(self._jitter(options.throttle_pause_seconds * 2 ** (attempt - 1)))
-        return await self._create_url()
-
-    async def _create_url(self) -> PresignedUrl:
-        return await self._control_plane.create_presigned_url(
-            self.key.notebook, session_seconds=self._options.session_seconds
-        )
-
-    def _landed(self, url: PresignedUrl, sign_in: SignIn) -> UpstreamSession:
-        """The session's life is counted from the request for its URL: it cannot have begun earlier."""
-        options = self._options
-        margin = min(options.renew_margin_seconds, options.session_seconds / 10)
-        expires_at = url.requested_at + options.session_seconds
-        self._generation += 1
-        self._session = session = UpstreamSession(
-            origin=sign_in.origin,
-            cookies=sign_in.cookies,
-            obtained_at=self._clock.monotonic(),
-            renew_at=expires_at - self._jitter(margin),
-            expires_at=expires_at,
-            generation=self._generation,
-            from_rejection=self._replaces_rejected,
-        )
-        self._replaces_rejected = False
-        self._failure = None
-        self._failures = 0
-        self._step(Event.SIGNED_IN)
-        return session
-
-    def _hold(self, error: NbgateError) -> None:
-        self._failures += 1
-        hold = next(hold for kind, hold in _HOLDS if isinstance(error, kind))
-        seconds = self._jitter(hold.seconds(self._failures))
-        self._held_until = self._clock.monotonic() + seconds
-        if isinstance(error, Throttled | SessionRejected) and error.retry_after_seconds is None:
-            error.retry_after_seconds = math.ceil(seconds)
-        # A copy: raising one exception many times would grow its traceback without end.
-        self._failure = copy.copy(error)
-
-    def _standing_failure(self) -> NbgateError | None:
-        if self._failure is None or self._clock.monotonic() >= self._held_until:
-            return None
-        return copy.copy(self._failure)
-
-    def _step(self, event: Event) -> None:
-        self._state = after(self._state, event)
-        self._on_event(self.key, event, self._state)
+class NotConnected(UpstreamUnreachable):
+    """No connection came about, so nothing of the presigned URL was sent and it may still be used."""
