@@ -1,0 +1,251 @@
+"""One line for each HTTP request and for the end of each WebSocket.
+
+This runs once per request, so a line is one f-string, what repeats (the second, the connection's fields,
+paths) is formatted once, and only what a caller controls goes through JSON's escaper. A line never holds a
+credential: the query and the fragment are cut here, whatever `write` is given, and with them every
+`authToken`; headers are not logged at all; nothing accepts a token in a path segment, but one that looks
+like a mangled link is scrubbed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from datetime import UTC
+from enum import Enum
+from json.encoder import encode_basestring_ascii
+from typing import Final, Literal, TypeVar
+
+from proxy.clock import Clock
+from proxy.telemetry.redact import scrub
+from proxy.telemetry.sink import LineSink
+
+Decided = Literal["allow", "deny", ""]
+"""What the policy said; "" where the request was refused before it was asked."""
+
+MAX_PATH_CHARACTERS: Final = 2048
+MAX_HOST_CHARACTERS: Final = 255
+MAX_REMEMBERED: Final = 1024
+MAX_REMEMBERED_CHARACTERS: Final = 256
+
+_MILLISECONDS: Final = tuple(f".{number:03d}" for number in range(1000))
+_DECISIONS: Final = {"allow": '"allow"', "deny": '"deny"', "": "null"}
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+_quote = encode_basestring_ascii
+_COLOURS: Final = {2: "32", 3: "36", 4: "33", 5: "31"}
+
+
+class LogStyle(Enum):
+    """How lines look: JSON for collectors, aligned columns for people."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class AccessLog:
+    """Formats access lines into `sink`. Event loop's thread only."""
+
+    def __init__(self, sink: LineSink, clock: Clock, *, style: LogStyle, colour: bool = False) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._monotonic = clock.monotonic
+        self._add = sink.add
+        self._console = style is LogStyle.CONSOLE
+        self._colour = colour
+        self._second = ""
+        self._second_json = ""
+        self._second_began_at = -math.inf
+        self._where: dict[tuple[str | None, str | None, str, str], str] = {}
+        self._paths: dict[str, str] = {}
+
+    def write(
+        self,
+        *,
+        request_id: str,
+        client: str | None,
+        peer: str | None,
+        instance: str,
+        method: str,
+        target: str,
+        host: str,
+        status: int,
+        bytes_in: int,
+        bytes_out: int,
+        started_at: float,
+        decision: Decided,
+        error: str = "",
+        close_code: int = 0,
+        kind: Literal["http", "websocket"] = "http",
+    ) -> None:
+        """Log one finished request.
+
+        `request_id` is the gateway's own; `client` and `peer` are addresses as text (formatted once per
+        connection), None where they could not be determined; `instance` is "" for the gateway's own pages;
+        `target` is the raw request target, bytes that are not ASCII as `surrogateescape` has them; `status`
+        is 0 where no answer went out; `bytes_in` and `bytes_out` count body (HTTP) or frame (WebSocket)
+        bytes from and to the caller; `started_at` is `Clock.monotonic()` at the request's first byte;
+        `error` is an `NbgateError.code`; `close_code` is RFC 6455's (section 7.4), for a WebSocket only, 0
+        where none was seen.
+        """
+        ended_at = self._monotonic()
+        into_second = ended_at - self._second_began_at
+        if not 0.0 <= into_second < 1.0:
+            into_second = self._read_clock(ended_at)
+        if self._console:
+            self._add(
+                self._console_line(
+                    into_second=into_second,
+                    duration_ms=(ended_at - started_at) * 1000,
+                    status=status,
+                    method="WS" if kind == "websocket" else method,
+                    path=loggable_path(target),
+                    host=without_user(host),
+                    client=client,
+                    instance=instance,
+                    bytes_in=bytes_in,
+                    bytes_out=bytes_out,
+                    request_id=request_id,
+                    note=_note(decision=decision, error=error, close_code=close_code),
+                )
+            )
+            return
+        where = (client, peer, instance, host)
+        where_json = self._where.get(where) or self._remember_where(where)
+        path_json = self._paths.get(target) or self._remember_path(target)
+        end = "}\n" if kind == "http" else f',"close_code":{close_code}}}\n'
+        tenths = int((ended_at - started_at) * 10_000 + 0.5)
+        self._add(
+            f'{self._second_json}{_MILLISECONDS[int(into_second * 1000)]}Z","kind":"{kind}"'
+            f',"request_id":"{request_id}",{where_json},"method":{_quote(method)},"path":{path_json}'
+            f',"status":{status},"bytes_in":{bytes_in},"bytes_out":{bytes_out}'
+            f',"duration_ms":{tenths // 10}.{tenths % 10},"decision":{_DECISIONS[decision]}'
+            f',"error":{_quote(error) if error else "null"}{end}'
+        )
+
+    def flush(self) -> None:
+        """Hand the buffered lines over; the server's sweep calls this about five times a second."""
+        self._sink.flush()
+
+    def _read_clock(self, monotonic: float) -> float:
+        """Cache the second that it is now; return how far into it we are, in seconds."""
+        now = self._clock.now()
+        self._second = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        self._second_json = f'{{"time":"{self._second}'
+        into_second = now.microsecond / 1_000_000
+        self._second_began_at = monotonic - into_second
+        return into_second
+
+    def _remember_where(self, where: tuple[str | None, str | None, str, str]) -> str:
+        client, peer, instance, host = where
+        fields = (
+            f'"client":{_quote(client) if client else "null"},"peer":{_quote(peer) if peer else "null"}'
+            f',"instance":{_quote(instance) if instance else "null"}'
+            f',"host":{_quote(without_user(host)[:MAX_HOST_CHARACTERS])}'
+        )
+        if len(host) <= MAX_HOST_CHARACTERS and "@" not in host:
+            _remember(self._where, where, fields)
+        return fields
+
+    def _remember_path(self, target: str) -> str:
+        path = _quote(loggable_path(target))
+        # A credential is not kept in memory either.
+        if len(target) <= MAX_REMEMBERED_CHARACTERS and target[:1] == "/" and "oken" not in target.lower():
+            _remember(self._paths, target, path)
+        return path
+
+    def _console_line(
+        self,
+        *,
+        into_second: float,
+        duration_ms: float,
+        status: int,
+        method: str,
+        path: str,
+        host: str,
+        client: str | None,
+        instance: str,
+        bytes_in: int,
+        bytes_out: int,
+        request_id: str,
+        note: str,
+    ) -> str:
+        code = str(status) if status else "---"
+        dim, reset, tint = ("\x1b[2m", "\x1b[0m", f"\x1b[{_COLOURS.get(status // 100, '0')}m")
+        if not self._colour:
+            dim = reset = tint = ""
+        clock = f"{self._second[11:]}.{int(into_second * 1000):03d}"
+        return (
+            f"{dim}{clock}{reset} {tint}{code}{reset} {printable(method):<7} "
+            f"{printable(client or '-'):<15} {printable(instance or '-'):<12} {_duration(duration_ms):>7} "
+            f"{dim}in{reset} {_size(bytes_in):>7} {dim}out{reset} {_size(bytes_out):>7}  "
+            f"{printable(host)}{printable(path)}{note} {dim}{printable(request_id)}{reset}\n"
+        )
+
+
+def loggable_path(target: str) -> str:
+    """The path of any request target, fit for a log: valid text of bounded length, with no query, fragment,
+    user part or token. Bytes that are not UTF-8 become `\\xNN`. "" where a refused target has no path at
+    all.
+    """
+    path = target.partition("?")[0].partition("#")[0]
+    if not path.startswith("/") and path != "*":
+        # absolute-form, RFC 9112 section 3.2.2: the authority, which may hold a password, is not the path
+        scheme, separator, rest = path.partition("://")
+        path = rest[rest.find("/") :] if separator and scheme and "/" in rest else ""
+    if not path.isascii():
+        path = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if len(path) > MAX_PATH_CHARACTERS:
+        path = f"{path[:MAX_PATH_CHARACTERS]}…"
+    return scrub(path) if "oken" in path.lower() else path
+
+
+def without_user(host: str) -> str:
+    """`host` as it is, but for the user part (perhaps a password) of one that will be refused."""
+    return host.rpartition("@")[2]
+
+
+def _remember(memory: dict[_Key, str], key: _Key, text: str) -> None:
+    """Bounded, since callers choose the keys; emptied as a whole, since an order of use would cost each
+    hit.
+    """
+    if len(memory) >= MAX_REMEMBERED:
+        memory.clear()
+    memory[key] = text
+
+
+def _note(*, decision: str, error: str, close_code: int) -> str:
+    parts = [part for part in ("denied" if decision == "deny" else "", error) if part]
+    if close_code:
+        parts.append(f"closed {close_code}")
+    return f" [{', '.join(parts)}]" if parts else ""
+
+
+def printable(text: str) -> str:
+    """`text` with whatever could steer a terminal escaped."""
+    return text if text.isprintable() else _quote(text)[1:-1]
+
+
+def _size(count: int) -> str:
+    """Bytes for people, at most seven characters."""
+    if count < 1000:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 999.5:
+            return f"{amount:.{1 if amount < 99.95 else 0}f} {unit}"
+    return f"{amount / 1000:.0f} TB"
+
+
+def _duration(milliseconds: float) -> str:
+    """A duration for people, at most seven characters below a day."""
+    if milliseconds < 999.5:
+        return f"{milliseconds:.{1 if milliseconds < 99.95 else 0}f}ms"
+    seconds = milliseconds / 1000
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    minutes, seconds_left = divmod(int(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours}h{minutes_left:02d}m" if hours else f"{minutes}m{seconds_left:02d}s"

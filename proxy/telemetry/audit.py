@@ -1,0 +1,81 @@
+"""One record for each request that the policy denied, with what an operator needs to see why.
+
+Every denial is recorded: none is sampled, merged or rate-limited, since the one that is left out is the one
+that is asked for. A flood is bounded by the sink alone, which counts what it had to drop and says so in the
+same stream. The denial itself never waits for its record and stands without it. No header, query or rule
+text of the configuration is written, only the ids of the statements that decided.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from proxy.clock import Clock
+from proxy.telemetry.access_log import LogStyle, loggable_path, printable, without_user
+from proxy.telemetry.redact import scrub
+from proxy.telemetry.sink import LineSink
+
+
+class AuditLog:
+    """Formats audit records into `sink`. Event loop's thread only."""
+
+    def __init__(self, sink: LineSink, clock: Clock, *, style: LogStyle, colour: bool = False) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._style = style
+        self._colour = colour
+
+    def denied(
+        self,
+        *,
+        request_id: str,
+        client: str | None,
+        peer: str | None,
+        source: str,
+        problem: str,
+        instance: str,
+        sids: Sequence[str],
+        reason: str,
+        method: str,
+        target: str,
+        host: str,
+    ) -> None:
+        """Record one denial.
+
+        `client` and `peer` are addresses as text, None where they could not be determined, which `problem`
+        explains; `source` says where the client address comes from (the peer, a forwarding field); `sids`
+        and `reason` are the decision's own; `target` is the raw request target.
+        """
+        now = self._clock.now()
+        path = loggable_path(target)
+        host = without_user(host)
+        if self._style is LogStyle.CONSOLE:
+            red, reset = ("\x1b[31m", "\x1b[0m") if self._colour else ("", "")
+            clock = f"{now:%H:%M:%S}.{now.microsecond // 1000:03d}"
+            decided_by = ", ".join(sids) or "default"
+            why = f"{reason}; {problem}" if problem else reason
+            self._sink.add(
+                f"{clock} {red}DENIED{reset} {printable(client or 'unknown address')} "
+                f"(from {printable(source)}, peer {printable(peer or '-')}) {printable(instance or '-')} "
+                f"{printable(method)} {printable(host)}{printable(path)} by {printable(decided_by)}: "
+                f"{printable(scrub(why))} {printable(request_id)}\n"
+            )
+            return
+        record = {
+            "time": f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z",
+            "kind": "audit",
+            "event": "denied",
+            "request_id": request_id,
+            "client": client,
+            "peer": peer,
+            "source": source,
+            "problem": problem or None,
+            "instance": instance or None,
+            "sids": list(sids),
+            "reason": scrub(reason),
+            "method": method,
+            "host": host,
+            "path": path,
+        }
+        self._sink.add(json.dumps(record, separators=(",", ":")) + "\n")
