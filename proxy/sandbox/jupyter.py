@@ -1,0 +1,172 @@
+"""A real Jupyter server as a child process: JupyterLab on /lab, Notebook 7 on /tree, kernels, terminals.
+
+It has no token and no password, as on a notebook instance, where the front end alone decides who comes
+in. The rule is therefore that only the front end can reach it: it listens on a unix socket in a private
+directory and not on a port. It reads no configuration of the user's; it, its kernels and its terminals end
+with the sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+
+from proxy.clock import Clock, SystemClock
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+
+_WELCOME: dict[str, object] = {
+    "cells": [
+        {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": "welcome",
+            "metadata": {},
+            "outputs": [],
+            "source": "print(6*7)",
+        }
+    ],
+    "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
+
+
+class JupyterFailed(Exception):
+    """The Jupyter server ended, or did not answer in time; the message ends with what it printed last."""
+
+
+class JupyterServer:
+    """One server. The notebooks in its directory stay over a stop and a start, as on an instance's volume."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        # How long a real process takes is no matter of a clock that tests move.
+        self._clock = clock or SystemClock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._log: Path | None = None
+
+    async def start(self, socket_path: Path) -> None:
+        """Start it and return when it answers on `socket_path`; its files go beside that.
+
+        Raises JupyterFailed. Needs the extra `demo`.
+        """
+        base = socket_path.parent
+        environment = _prepare(base, socket_path)
+        self._log = base / "jupyter.log"
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "proxy.sandbox.jupyter_child",
+                f"--config={base / 'config' / 'server.json'}",
+                # The child ends when this pipe does.
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=base / "notebooks",
+                # Ctrl-C in the terminal is for the parent, which then stops the child in order.
+                start_new_session=True,
+            )
+        try:
+            await self._answers(socket_path)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Ask it to end, which ends kernels and terminals; after STOP_SECONDS, end it by force."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(STOP_SECONDS):
+                    await process.wait()
+            except TimeoutError:
+                # Kernels notice that their parent is gone and end by themselves (ipykernel's parent poller).
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+
+    async def _answers(self, socket_path: Path) -> None:
+        assert self._process is not None
+        give_up_at = self._clock.monotonic() + START_SECONDS
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket_path))) as session:
+            while self._clock.monotonic() < give_up_at:
+                if self._process.returncode is not None:
+                    raise JupyterFailed(f"Jupyter ended with {self._process.returncode}:\n{self._tail()}")
+                try:
+                    async with session.get("http://jupyter/api/status") as response:
+                        if response.status == 200:
+                            return
+                except (aiohttp.ClientError, OSError):
+                    pass
+                await self._clock.sleep(_POLL_SECONDS)
+        raise JupyterFailed(f"Jupyter did not answer within {START_SECONDS:g} s:\n{self._tail()}")
+
+    def _tail(self) -> str:
+        assert self._log is not None
+        return self._log.read_text(errors="replace")[-2000:]
+
+
+def _prepare(base: Path, socket_path: Path) -> dict[str, str]:
+    """Write the server's configuration; returns the environment that keeps it off the user's files."""
+    for name in ("config/labconfig", "data", "runtime", "ipython", "notebooks"):
+        (base / name).mkdir(parents=True, exist_ok=True)
+    config = {
+        "ServerApp": {
+            "sock": str(socket_path),
+            "sock_mode": "0600",
+            "root_dir": str(base / "notebooks"),
+            "base_url": "/",
+            "default_url": "/lab",
+            "open_browser": False,
+            "allow_root": True,
+            # The front end passes its own host name on.
+            "allow_remote_access": True,
+            "jpserver_extensions": {
+                "jupyterlab": True,
+                "notebook": True,
+                "notebook_shim": True,
+                "jupyter_server_terminals": True,
+                "jupyter_lsp": False,
+            },
+            "log_level": "WARN",
+        },
+        "IdentityProvider": {"token": ""},
+        # Nothing here may look for news or packages on the internet.
+        "LabApp": {
+            "extension_manager": "readonly",
+            "news_url": None,
+            "check_for_updates_class": "jupyterlab.handlers.announcements.NeverCheckForUpdate",
+        },
+    }
+    (base / "config" / "server.json").write_text(json.dumps(config))
+    page_config = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    (base / "config" / "labconfig" / "page_config.json").write_text(json.dumps(page_config))
+    welcome = base / "notebooks" / "welcome.ipynb"
+    if not welcome.exists():
+        welcome.write_text(json.dumps(_WELCOME))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "JPY_"))}
+    # AWS credentials of whoever runs the sandbox have no business in a notebook.
+    kept = {name: value for name, value in kept.items() if not name.startswith("AWS_")}
+    return kept | {
+        "JUPYTER_CONFIG_DIR": str(base / "config"),
+        "JUPYTER_DATA_DIR": str(base / "data"),
+        "JUPYTER_RUNTIME_DIR": str(base / "runtime"),
+        "IPYTHONDIR": str(base / "ipython"),
+        "PYTHONUNBUFFERED": "1",
+    }
