@@ -1,0 +1,263 @@
+"""What a caller sees of an error: a page for people, the JSON envelope for programs.
+
+A page says what happened, what to do, and the request id under which the operator finds the reason. It
+holds nothing of the request (no path, no header, no host), nothing of the policy's rules, and loads
+nothing. The texts of an error are the error's own (`proxy.errors`); here is only what a person needs beyond
+them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64encode
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from proxy.errors import (
+    AccessDenied,
+    BadRequest,
+    ClientError,
+    ConfigError,
+    Draining,
+    HeadTooLarge,
+    InstanceNotInService,
+    NbgateError,
+    OriginRefused,
+    RequestTimeout,
+    RouteNotFound,
+    SessionRejected,
+    Throttled,
+    UpgradeRequired,
+    UpstreamError,
+)
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """An answer's body with the fields that belong to it; the status is the error's own."""
+
+    content_type: str
+    body: bytes
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What a page says. `mood` colours its mark; `refresh_seconds` reloads it by itself, 0 never."""
+
+    title: str
+    message: str
+    advice: str
+    mood: str = "fault"
+    retry: str = ""
+    refresh_seconds: int = 0
+
+
+_TRY_AGAIN: Final = "Try again"
+_TELL: Final = "If it keeps happening, send the request id below to whoever runs this gateway."
+
+_ADVICE: Final[dict[type[NbgateError], str]] = {
+    NbgateError: f"Try again in a moment. {_TELL}",
+    ClientError: "If you followed a link, check that it is complete.",
+    BadRequest: f"Reload the page, or clear this site's cookies and try again. {_TELL}",
+    OriginRefused: "Open the notebook at this gateway's own address, not from another site's page.",
+    RouteNotFound: "Check the address for a typing error, or use the one that your team bookmarked.",
+    RequestTimeout: "Check your connection, then try again.",
+    UpgradeRequired: "Update the browser or the program that you use.",
+    HeadTooLarge: "Clear this site's cookies, then try again.",
+    SessionRejected: "The gateway is signing in again. This page reloads by itself; nothing was lost.",
+}
+"""For errors whose own `advice` is empty, or says less to a person at a page."""
+
+_REFRESH_SECONDS: Final[dict[type[NbgateError], int]] = {Draining: 5, SessionRejected: 5, Throttled: 15}
+"""Conditions that pass by themselves, so that their page reloads by itself."""
+
+_INSTANCE_STATES: Final[dict[str, _Text]] = {
+    "Pending": _Text(
+        title="The notebook instance is starting",
+        message="SageMaker is starting it. That usually takes a few minutes.",
+        advice="This page reloads by itself and shows the notebook when it is ready.",
+        refresh_seconds=10,
+    ),
+    "Updating": _Text(
+        title="The notebook instance is being updated",
+        message="SageMaker is applying a change to it. That usually takes a few minutes.",
+        advice="When it is done, the instance has to be started. This page reloads by itself.",
+        refresh_seconds=20,
+    ),
+    "Stopping": _Text(
+        title="The notebook instance is stopping",
+        message="Somebody, or a schedule, stopped it. Files on its volume are kept.",
+        advice="Wait until SageMaker says Stopped, start it, then reload this page.",
+        mood="idle",
+    ),
+    "Stopped": _Text(
+        title="The notebook instance is stopped",
+        message="It is switched off. Files on its volume are kept.",
+        advice="Start it in the SageMaker console, or ask whoever looks after it; then reload this page.",
+        mood="idle",
+    ),
+    "Failed": _Text(
+        title="The notebook instance failed to start",
+        message="SageMaker could not start it.",
+        advice="The SageMaker console shows the reason. When it is mended, start it and reload this page.",
+        mood="stop",
+    ),
+    "Deleting": _Text(
+        title="The notebook instance is being deleted",
+        message="SageMaker is deleting it.",
+        advice="Ask whoever looks after it where the work goes on.",
+        mood="stop",
+    ),
+    **dict.fromkeys(
+        ("PendingMaintenance", "InMaintenance"),
+        _Text(
+            title="The notebook instance is under maintenance",
+            message="SageMaker is maintaining it.",
+            advice="This passes by itself. This page reloads by itself.",
+            refresh_seconds=30,
+        ),
+    ),
+}
+"""By `NotebookInstanceStatus` of DescribeNotebookInstance, as far as it is not InService."""
+
+_STYLE: Final = files("proxy.server").joinpath("templates/error.css").read_text("utf-8")
+_STYLE_HASH: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+_HEADERS: Final[Headers] = (
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
+# frame-ancestors 'self': JupyterLab shows documents of the same origin in frames, and their errors belong
+# there.
+_CONTENT_SECURITY_POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'"
+)
+
+
+def wants_html(accept: str, sec_fetch_mode: str = "") -> bool:
+    """Whether an error is shown as a page: to a browser that navigates, or to whoever prefers HTML to JSON.
+
+    `Sec-Fetch-Mode` (Fetch Metadata, W3C) decides where it is sent: a script's own fetch gets JSON. Without
+    it `Accept` does (RFC 9110 section 12.5.1); `*/*` alone, curl's and most programs' value, asks for JSON.
+    """
+    if sec_fetch_mode:
+        return sec_fetch_mode.strip().lower() == "navigate"
+    weights = {"text/html": 0.0, "application/xhtml+xml": 0.0, "application/json": 0.0}
+    for media_range in accept.lower().split(",")[:64]:
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        if name in weights:
+            weights[name] = max(weights[name], _weight(parameters))
+    html = max(weights["text/html"], weights["application/xhtml+xml"])
+    return html > 0 and html >= weights["application/json"]
+
+
+def render(error: NbgateError, *, wants_html: bool, request_id: str, client_address: str | None) -> ErrorBody:
+    """The body for `error`. `client_address` (None: it could not be determined) is told to a denied caller
+    only.
+    """
+    text = _text(error)
+    headers = _HEADERS
+    retry_after_seconds = error.retry_after_seconds or text.refresh_seconds
+    if retry_after_seconds:
+        headers += (("Retry-After", str(retry_after_seconds)),)
+    if isinstance(error, UpgradeRequired):
+        # RFC 9110 section 15.5.22 and RFC 6455 section 4.4
+        headers += (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+    if not wants_html:
+        body = _envelope(error, message=text.message, request_id=request_id, client_address=client_address)
+        return ErrorBody("application/json", body, headers)
+    page = _template().render(
+        style=Markup(_STYLE),  # noqa: S704 - our own file
+        kicker=_kicker(error),
+        title=text.title,
+        message=text.message,
+        advice=text.advice,
+        mood=text.mood,
+        retry=text.retry,
+        refresh_seconds=retry_after_seconds if text.refresh_seconds else 0,
+        facts=_facts(error, request_id=request_id, client_address=client_address),
+    )
+    return ErrorBody(
+        "text/html; charset=utf-8",
+        page.encode(),
+        (*headers, ("Content-Security-Policy", _CONTENT_SECURITY_POLICY)),
+    )
+
+
+def _text(error: NbgateError) -> _Text:
+    retry = "" if isinstance(error, AccessDenied | RouteNotFound | UpgradeRequired) else _TRY_AGAIN
+    if isinstance(error, InstanceNotInService) and (state := _INSTANCE_STATES.get(error.instance_status)):
+        own_words = error.message != error.default_message
+        return replace(
+            state,
+            message=error.message if own_words else state.message,
+            mood="wait" if state.refresh_seconds else state.mood,
+            retry=retry,
+        )
+    kind = type(error)
+    refresh_seconds = _REFRESH_SECONDS.get(kind, 0)
+    return _Text(
+        title=error.title,
+        # Problems of a configuration name files and lines: never for a caller.
+        message=NbgateError.default_message if isinstance(error, ConfigError) else error.message,
+        advice=_ADVICE.get(kind) or error.advice or _ADVICE[NbgateError],
+        mood="wait" if refresh_seconds else "fault" if _is_ours(error) else "stop",
+        retry=retry,
+        refresh_seconds=refresh_seconds,
+    )
+
+
+def _is_ours(error: NbgateError) -> bool:
+    return not isinstance(error, ClientError | UpstreamError)
+
+
+def _kicker(error: NbgateError) -> str:
+    if isinstance(error, InstanceNotInService) and error.instance_status:
+        return f"Notebook instance: {error.instance_status}"
+    return f"Error {error.status}"
+
+
+def _facts(error: NbgateError, *, request_id: str, client_address: str | None) -> list[tuple[str, str]]:
+    facts = [("Request id", request_id)]
+    if isinstance(error, AccessDenied):
+        facts.insert(0, ("Your address, as the gateway saw it", client_address or "could not be determined"))
+    return facts
+
+
+def _envelope(error: NbgateError, *, message: str, request_id: str, client_address: str | None) -> bytes:
+    told: dict[str, str] = {"code": error.code, "message": message, "request_id": request_id}
+    if isinstance(error, AccessDenied) and client_address is not None:
+        told["client_address"] = client_address
+    return json.dumps({"success": False, "error": told}).encode()
+
+
+def _weight(parameters: list[str]) -> float:
+    """The `q` of a media range (RFC 9110 section 12.4.2); 0 where it is malformed."""
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                weight = float(value)
+            except ValueError:
+                return 0.0
+            return weight if 0.0 <= weight <= 1.0 else 0.0
+    return 1.0
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("proxy.server"), autoescape=True, undefined=StrictUndefined, auto_reload=False
+    )
+    return environment.get_template("error.html")
