@@ -1,0 +1,114 @@
+"""From a request's host, listener and target to the instance that is mounted there.
+
+The rule: the instance comes out of the configured mounts and nothing else, by comparing bytes as they came.
+Targets are never decoded or normalised, so the policy and the notebook judge the same path; no header but
+`Host` has a say. Knows nothing of policies, schemes or what the gateway's own pages are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.errors import Misdirected
+from proxy.routing.authority import parse_authority
+from proxy.routing.mounts import OWN_PATHS, Mount, MountKind
+
+_Mounted = tuple[str, Mount]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A request for an instance's notebook."""
+
+    instance: str
+    mount: Mount
+    upstream_target: str
+    """The target in origin-form as the notebook is to see it, byte for byte but for the mount's prefix."""
+    prefix: str
+    """`/research`, or "" where the mount has no path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The mount's address without its last slash; `location` has it, and the query."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPage:
+    """A page of the gateway's own, or none; `path` is raw and without the query."""
+
+    path: str
+
+
+class Router:
+    """The mounts of one snapshot, indexed."""
+
+    def __init__(self, hostnames: Sequence[str], mounts: Mapping[str, Mount]) -> None:
+        """`hostnames` are the gateway's public names; mounts on hosts add theirs. Raises BadRequest."""
+        self._hostnames = frozenset(parse_authority(name).host for name in hostnames)
+        self._by_host: dict[str, _Mounted] = {}
+        self._by_port: dict[int, _Mounted] = {}
+        self._by_path: dict[str, _Mounted] = {}
+        self._root: _Mounted | None = None
+        for instance, mount in mounts.items():
+            mounted = (instance, mount)
+            match mount.kind:
+                case MountKind.ROOT:
+                    self._root = mounted
+                case MountKind.HOST:
+                    self._by_host[mount.host] = mounted
+                case MountKind.PORT:
+                    self._by_port[mount.port] = mounted
+                case MountKind.PATH:
+                    self._by_path[mount.path] = mounted
+        self._deepest = max((path.count("/") for path in self._by_path), default=0)
+
+    def match(self, *, host: str, listener_port: int, target: str) -> Route | Redirect | OwnPage:
+        """Find what is mounted at `host` (canonical) on that listener, for a `target` in origin-form.
+
+        Ports come before hosts, hosts before paths (the longest first), paths before the root; the gateway's
+        own paths come before all. Raises Misdirected for a host that is not ours, and for an instance's host
+        on another's port: browsers keep cookies by host, so they would hand that one's cookies over.
+        """
+        by_host = self._by_host.get(host)
+        by_port = self._by_port.get(listener_port)
+        if by_host is None:
+            if host not in self._hostnames:
+                raise Misdirected
+        elif by_port is not None:
+            raise Misdirected
+        if target.startswith(OWN_PATHS):
+            return OwnPage(_path(target))
+        mounted = by_port or by_host
+        if mounted is None:
+            found = self._at_path(target)
+            if found is not None:
+                return found
+            mounted = self._root
+            if mounted is None:
+                return OwnPage(_path(target))
+        instance, mount = mounted
+        return Route(instance, mount, target, "")
+
+    def _at_path(self, target: str) -> Route | Redirect | None:
+        path = _path(target)
+        found: Route | None = None
+        end = 0
+        for _ in range(self._deepest - 1):
+            end = path.find("/", end + 1)
+            if end < 0:
+                if f"{path}/" in self._by_path:
+                    return Redirect(f"{path}/{target[len(path) :]}")
+                break
+            mounted = self._by_path.get(path[: end + 1])
+            if mounted is not None:
+                instance, mount = mounted
+                found = Route(instance, mount, target[end:], mount.prefix)
+        return found
+
+
+def _path(target: str) -> str:
+    return target.partition("?")[0]
