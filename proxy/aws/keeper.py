@@ -46,7 +46,7 @@ class KeeperOptions:
     """
 
     session_seconds: int = SESSION_SECONDS_MAX
-    renew_margin_seconds: float = 1800.0
+    renew_margin_seconds: float = 300.0
     mint_attempts: int = 3
     throttle_pause_seconds: float = 2.0
     patience_seconds: float = 10.0
@@ -117,7 +117,6 @@ class SessionKeeper:
         self._failures = 0
         self._held_until = -math.inf
         self._replaces_rejected = False
-        self._doubted_generation = 0
         self._patience = options.patience_seconds
 
     @property
@@ -158,23 +157,24 @@ class SessionKeeper:
         `acquire()`.
 
         Only the current session can be rejected, so that many requests that were turned down together cause
-        one renewal. False: the answer is the application's own, or signing in does not help; it stands. That
-        is so for a session that is younger than the keeper's patience and itself replaced a rejected one:
-        the same verdict right after signing in was not about the session. Patience grows from
-        `patience_seconds`, doubling up to `max_patience_seconds`, while renewals keep being followed by such
-        verdicts; an application that answers 403 to everything costs one renewal a minute, and a real
+        one renewal. False: the answer is the application's own, or signing in does not help, and it stands.
+        That is so for a session that replaced a rejected one and is younger than the keeper's patience,
+        because the same verdict right after signing in was not about the session. Patience starts at
+        `patience_seconds` and doubles up to `max_patience_seconds` with each renewal that is rejected again
+        soon: an application that answers 403 to everything costs one renewal a minute at worst, and a real
         sign-out beside it is repaired within that minute.
         """
         current = self._session
         if current is None or current.generation != session.generation:
             return True
-        doubted = self._doubted_generation == current.generation
-        if current.from_rejection and self._clock.monotonic() < current.obtained_at + self._patience:
-            self._doubted_generation = current.generation
-            return False
         options = self._options
-        longer = min(self._patience * 2, options.max_patience_seconds)
-        self._patience = longer if doubted else options.patience_seconds
+        age = self._clock.monotonic() - current.obtained_at
+        if current.from_rejection and age < self._patience:
+            return False
+        if current.from_rejection and age < 2 * options.max_patience_seconds:
+            self._patience = min(2 * self._patience, options.max_patience_seconds)
+        else:
+            self._patience = options.patience_seconds
         self._replaces_rejected = True
         self._lose()
         if self._flight is None and self._standing_failure() is None:

@@ -1,0 +1,300 @@
+"""The exchange: follow a presigned URL as a browser would, and keep the cookies that the front end sets.
+
+How many redirects there are, and what the cookies are called, AWS does not document; so all of them are
+followed by hand, within bounds, and every URL passes `NotebookHosts.allows` before anything is connected to.
+The token goes to the host that it was made for and nowhere else. The result is proven by one `GET
+/api/status` (which Jupyter does not count as activity) under the same rule that the data plane judges by.
+Exceptions of aiohttp may hold the URL: they end here, without a chain. Knows no boto3, no keeper, no caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+import aiohttp
+from yarl import URL
+
+from proxy.aws.cookies import Cookies, SetCookie, parse_set_cookies
+from proxy.aws.hosts import NotebookHosts, is_sign_in
+from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
+from proxy.aws.sessions import NotConnected, Origin, SignIn
+from proxy.aws.signed_out import signed_out
+from proxy.clock import Clock
+from proxy.errors import SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
+
+STATUS_TARGET: Final = "/api/status"
+
+_HEAD_LIMIT_BYTES: Final = 64 * 1024
+"""A token of several KiB may come back in `Location` and `Set-Cookie`; aiohttp's own limit is 8190."""
+
+_SECRET_LENGTH: Final = 8
+"""Query values of the presigned URL from this length on are treated as the token, whatever their name."""
+
+_NOT_ACCEPTED: Final = "The notebook did not accept the gateway's sign-in."
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeOptions:
+    """Limits of one exchange, in seconds. `ssl_context` replaces the system's trust for test hosts."""
+
+    total_seconds: float = 20.0
+    connect_seconds: float = 5.0
+    max_hops: int = 8
+    url_margin_seconds: float = DEFAULT_MARGIN_SECONDS
+    ssl_context: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One request of an exchange, without anything secret: no query, no cookie values.
+
+    `leads_to` is the `Location` without its query, "" if there was none; `with_token` says that it repeats
+    the token. `cookies` are all that the response sets, Jupyter's own included.
+    """
+
+    origin: Origin
+    path: str
+    status: int
+    server: str
+    content_type: str
+    leads_to: str
+    with_token: bool
+    cookies: tuple[SetCookie, ...]
+
+
+OnHop = Callable[[Hop], None]
+
+
+def _ignore(_hop: Hop) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    location: bytes
+    server: bytes
+    content_type: bytes
+    cookies: tuple[SetCookie, ...]
+
+
+def open_client(options: ExchangeOptions) -> aiohttp.ClientSession:
+    """A client for one exchange: no cookies, no proxies of the environment, TLS verified."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=2, ssl=options.ssl_context or True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_seconds),
+        headers={"User-Agent": "nbgate", "Accept-Encoding": "identity"},
+        auto_decompress=False,
+        max_line_size=_HEAD_LIMIT_BYTES,
+        max_field_size=_HEAD_LIMIT_BYTES,
+    )
+
+
+class NotebookExchange:
+    """Implements `proxy.aws.sessions.Exchange` over HTTPS. `on_hop` sees each response's head."""
+
+    def __init__(
+        self,
+        hosts: NotebookHosts,
+        *,
+        clock: Clock,
+        options: ExchangeOptions = ExchangeOptions(),
+        on_hop: OnHop = _ignore,
+    ) -> None:
+        self._hosts = hosts
+        self._clock = clock
+        self._options = options
+        self._on_hop = on_hop
+
+    async def __call__(self, url: PresignedUrl) -> SignIn:
+        """Sign in. The URL is never sent in its last `url_margin_seconds`.
+
+        Raises NotConnected, SessionRejected (refused: redirect to a sign-in page, 4xx, HTML in place of the
+        API, no cookie; or the URL is too old), UpstreamInvalid (leads to a host that is no notebook, or is
+        not HTTP), UpstreamUnreachable or UpstreamTimeout. None of them holds the URL.
+        """
+        options = self._options
+        target = self._parse(url.reveal())
+        remaining_seconds = url.use_until(options.url_margin_seconds) - self._clock.monotonic()
+        if remaining_seconds <= 0:
+            raise SessionRejected(_NOT_ACCEPTED, detail="the presigned URL grew old before it was used")
+        try:
+            async with (
+                asyncio.timeout(min(options.total_seconds, remaining_seconds)),
+                open_client(options) as client,
+            ):
+                return await self._walk(client, target)
+        except TimeoutError:
+            pass
+        raise UpstreamTimeout(detail="the exchange of the presigned URL took too long")
+
+    def _parse(self, text: str) -> URL:
+        target = _parsed(text)
+        if target is None or not self._hosts.allows(target):
+            raise UpstreamInvalid(detail=f"the presigned URL leads to {_where(target)}, no notebook host")
+        return target
+
+    async def _walk(self, client: aiohttp.ClientSession, target: URL) -> SignIn:
+        secrets = _secrets(target)
+        jars: dict[Origin, Cookies] = {}
+        for number in range(self._options.max_hops):
+            origin = Origin.of(target)
+            answer = await self._get(client, target, cookies=jars.get(origin, Cookies()), first=number == 0)
+            jars[origin] = self._keep(answer, origin, jars.get(origin, Cookies()))
+            following = self._following(target, answer, secrets)
+            self._report(target, answer, secrets)
+            if following is None:
+                break
+            target = following
+        else:
+            raise UpstreamInvalid(detail=f"more than {self._options.max_hops} redirects in the exchange")
+        _judge(answer, jars[origin])
+        return await self._prove(client, SignIn(origin, jars[origin]))
+
+    async def _prove(self, client: aiohttp.ClientSession, sign_in: SignIn) -> SignIn:
+        origin = sign_in.origin
+        target = URL(f"{origin}{STATUS_TARGET}")
+        answer = await self._get(client, target, cookies=sign_in.cookies, first=False)
+        self._report(target, answer, frozenset())
+        if signed_out(
+            status=answer.status,
+            target=STATUS_TARGET,
+            origin=origin,
+            location=answer.location,
+            content_type=answer.content_type,
+            server=answer.server,
+            sign_in_hosts=self._hosts.sign_in_hosts,
+        ):
+            raise SessionRejected(
+                _NOT_ACCEPTED, detail=f"cookies were set, but {STATUS_TARGET} answered as if signed out"
+            )
+        return SignIn(origin, self._keep(answer, origin, sign_in.cookies))
+
+    def _keep(self, answer: _Answer, origin: Origin, jar: Cookies) -> Cookies:
+        ours = (cookie for cookie in answer.cookies if not belongs_to_jupyter(cookie.name))
+        return jar.apply(ours, host=origin.host, now=self._clock.now())
+
+    def _following(self, target: URL, answer: _Answer, secrets: frozenset[str]) -> URL | None:
+        """Where a redirect leads, if the gateway may go there; None for an answer that is none."""
+        if answer.status not in {301, 302, 303, 307, 308}:
+            return None
+        following = _parsed(answer.location.decode("latin-1"), base=target)
+        if following is None:
+            raise UpstreamInvalid(detail=f"{answer.status} without a usable Location in the exchange")
+        if is_sign_in(following.raw_host or "", following.port, self._hosts.sign_in_hosts):
+            raise SessionRejected(_NOT_ACCEPTED, detail=f"redirected to sign in at {following.raw_host}")
+        if not self._hosts.allows(following):
+            raise UpstreamInvalid(detail=f"redirected to {_where(following)}, which is no notebook host")
+        if Origin.of(following) != Origin.of(target) and _holds(answer.location, secrets):
+            raise UpstreamInvalid(detail=f"redirected to {_where(following)} with another host's token")
+        return following
+
+    def _report(self, target: URL, answer: _Answer, secrets: frozenset[str]) -> None:
+        following = _parsed(answer.location.decode("latin-1"), base=target) if answer.location else None
+        self._on_hop(
+            Hop(
+                origin=Origin.of(target),
+                path=target.raw_path,
+                status=answer.status,
+                server=answer.server.decode("latin-1"),
+                content_type=answer.content_type.decode("latin-1"),
+                leads_to="" if following is None else f"{_where(following)}{following.raw_path}",
+                with_token=_holds(answer.location, secrets),
+                cookies=answer.cookies,
+            )
+        )
+
+    async def _get(
+        self, client: aiohttp.ClientSession, target: URL, *, cookies: Cookies, first: bool
+    ) -> _Answer:
+        """One GET, head only: the body is left unread and its connection dropped.
+
+        Failures are raised outside the `except` clauses, so that no chain leads to an exception of aiohttp,
+        many of which print the URL.
+        """
+        headers = {"Cookie": cookies.header.decode("latin-1")} if cookies.pairs else {}
+        failure: UpstreamError
+        try:
+            async with client.get(target, headers=headers, allow_redirects=False) as response:
+                return _Answer(
+                    status=response.status,
+                    location=_field(response, b"location"),
+                    server=_field(response, b"server"),
+                    content_type=_field(response, b"content-type"),
+                    cookies=parse_set_cookies(
+                        [value for name, value in response.raw_headers if name.lower() == b"set-cookie"]
+                    ),
+                )
+        except aiohttp.ConnectionTimeoutError:
+            failure = _no_connection(first, f"connecting to {_where(target)} took too long")
+        except aiohttp.ClientConnectorCertificateError:
+            failure = _no_connection(first, f"the certificate of {_where(target)} is not trusted")
+        except aiohttp.ClientConnectorError as error:
+            reason = error.os_error.strerror or type(error).__name__
+            failure = _no_connection(first, f"connecting to {_where(target)}: {reason}")
+        except (aiohttp.ServerConnectionError, aiohttp.ClientOSError) as error:
+            failure = UpstreamUnreachable(detail=f"{_where(target)} did not answer: {type(error).__name__}")
+        except (aiohttp.ClientError, ValueError) as error:
+            failure = UpstreamInvalid(detail=f"{_where(target)} did not answer HTTP: {type(error).__name__}")
+        raise failure
+
+
+def belongs_to_jupyter(name: bytes) -> bool:
+    """Jupyter's own cookies, which are the browser's: `_xsrf` is read by its script, and `username-HOST` says
+    who somebody is among the users of one server (jupyter_server auth/identity.py)."""
+    return name == b"_xsrf" or name.startswith(b"username-")
+
+
+def _judge(answer: _Answer, jar: Cookies) -> None:
+    """The last answer of the chain: are we in? Jupyter itself may well answer 404 or 403."""
+    status = answer.status
+    if not jar.pairs and status >= 500:
+        raise UpstreamUnreachable(detail=f"the notebook's front end answered {status} to the presigned URL")
+    if not jar.pairs:
+        raise SessionRejected(_NOT_ACCEPTED, detail=f"the exchange ended with {status} and without a cookie")
+    if 400 <= status < 500 and not answer.server.startswith(b"TornadoServer"):
+        raise SessionRejected(_NOT_ACCEPTED, detail=f"the exchange ended with {status}")
+
+
+def _no_connection(first: bool, detail: str) -> UpstreamUnreachable:
+    return NotConnected(detail=detail) if first else UpstreamUnreachable(detail=detail)
+
+
+def _parsed(text: str, *, base: URL | None = None) -> URL | None:
+    """An absolute URL without its fragment, or None; bytes that URLs do not have are not repaired."""
+    if not text or not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        return None
+    try:
+        url = URL(text, encoded=True)
+        url = base.join(url) if base is not None else url
+        Origin.of(url)
+    except ValueError:
+        return None
+    return url.with_fragment(None)
+
+
+def _secrets(presigned: URL) -> frozenset[str]:
+    """The query's values, as written and decoded: the token, under whatever name it comes."""
+    written = [pair.partition("=")[2] for pair in presigned.raw_query_string.split("&")]
+    return frozenset(v for v in (*written, *map(unquote, written)) if len(v) >= _SECRET_LENGTH)
+
+
+def _holds(location: bytes, secrets: frozenset[str]) -> bool:
+    raw = location.decode("latin-1")
+    decoded = unquote(raw)
+    return any(secret in raw or secret in decoded for secret in secrets)
+
+
+def _where(url: URL | None) -> str:
+    """What of a URL may be told: its origin."""
+    return "somewhere that is no URL" if url is None else str(Origin.of(url))
+
+
+def _field(response: aiohttp.ClientResponse, wanted: bytes) -> bytes:
+    return next((value for name, value in response.raw_headers if name.lower() == wanted), b"")

@@ -1,0 +1,58 @@
+"""Does a response from the notebook host mean "not signed in"? Decided from its head alone.
+
+AWS documents none of what an expired session looks like, so each shape that was reported or is likely counts:
+
+- a redirect to a sign-in host: nobody else sends a browser there;
+- a redirect away from the host on `/api/*`: Jupyter's API never does that;
+- 401 and 403 that do not come from Jupyter: its own (XSRF, origin, password) carry `Server:
+TornadoServer/...`;
+- 200 with HTML on `/api/*`, where Jupyter answers JSON: users' clients saw "Invalid response: 200 OK".
+
+Never the status alone. What runs under `/proxy/PORT/` answers without Tornado's name, so that a 401 or 403
+of its own looks like the front end's: this costs a renewal, which `SessionKeeper.reject` keeps rare. Its
+redirect to a sign-in page of its own (OAuth) is not mistaken, since that host is not AWS's. The data plane
+asks this for every response: the common one is decided by two comparisons. Knows no sockets, no sessions.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.aws.hosts import SIGN_IN_HOSTS, foreign_host, is_sign_in
+from proxy.aws.sessions import Origin
+
+_API: Final = "/api/"
+_JUPYTER: Final = b"TornadoServer"
+
+
+def signed_out(
+    *,
+    status: int,
+    target: str,
+    origin: Origin,
+    location: bytes = b"",
+    content_type: bytes = b"",
+    server: bytes = b"",
+    sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS,
+) -> bool:
+    """Judge a response of `origin` to a request for `target` (origin-form, from its first slash).
+
+    `location`, `content_type` and `server` are the fields' values as received, b"" where absent.
+    `sign_in_hosts` is `NotebookHosts.sign_in_hosts`.
+    """
+    if status == 200:
+        return target.startswith(_API) and _is_html(content_type) and not server.startswith(_JUPYTER)
+    if status in {401, 403}:
+        return not server.startswith(_JUPYTER)
+    if not 300 <= status < 400 or not location:
+        return False
+    elsewhere = foreign_host(location, origin)
+    if elsewhere is None:
+        return False
+    if is_sign_in(*elsewhere, sign_in_hosts):
+        return True
+    return target.startswith(_API) and not server.startswith(_JUPYTER)
+
+
+def _is_html(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() in {b"text/html", b"application/xhtml+xml"}
