@@ -1,0 +1,243 @@
+"""SageMaker's API through boto3, in a few threads of its own.
+
+boto3 blocks, and takes 0.2 to 0.4 s to import and as long again to build a client: both happen in the worker
+threads, on first use, off the path to the gateway's first answer. One client serves each role; its
+credentials renew themselves. What botocore raises is translated in the thread (`proxy.aws.translate`). Knows
+no sessions, no caches, no configuration file: its options are its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from proxy.aws.control_plane import InstanceDescription, not_in_service
+from proxy.aws.presigned import PresignedUrl
+from proxy.clock import Clock
+from proxy.errors import ControlPlaneError, ControlPlaneFailed, InstanceNotFound, InstanceNotInService
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+    from botocore.config import Config
+    from botocore.session import Session as BotocoreSession
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sagemaker.type_defs import DescribeNotebookInstanceOutputTypeDef
+
+T = TypeVar("T")
+
+_THREADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AwsOptions:
+    """How to reach AWS. None means boto3's own default (environment, shared files, instance role).
+
+    `max_attempts` counts the first one (botocore's standard retry mode, with its own backoff).
+    `role_session_name` and `external_id` go with every assumed role.
+    """
+
+    region: str
+    profile: str | None = None
+    endpoint_url: str | None = None
+    sts_endpoint_url: str | None = None
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 20.0
+    max_attempts: int = 3
+    role_session_name: str = "nbgate"
+    external_id: str | None = None
+
+
+class SageMaker:
+    """One account and Region. `control_plane(role)` is the port of `proxy.aws.control_plane`, as that
+    role."""
+
+    def __init__(self, options: AwsOptions, *, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="nbgate-aws")
+        self._clients: dict[str, SageMakerClient] = {}
+        self._client_lock = threading.Lock()
+
+    def control_plane(self, role_arn: str = "") -> RoleControlPlane:
+        """SageMaker as the role (assumed with our own credentials), or as ourselves for ""."""
+        return RoleControlPlane(self, role_arn=role_arn, clock=self._clock)
+
+    async def run(self, operation: Callable[[SageMakerClient], T], *, role_arn: str) -> T:
+        """Call `operation` with the role's client in a worker thread. Raises ControlPlaneError's branch."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._work, operation, role_arn)
+
+    def close(self) -> None:
+        """Take no more calls; those under way end by their own timeouts and are not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self, operation: Callable[[SageMakerClient], T], role_arn: str) -> T:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from proxy.aws.translate import cause, translate
+
+        try:
+            return operation(self._client(role_arn))
+        except (BotoCoreError, ClientError, ValueError) as error:
+            failure, reason = translate(error), cause(error)
+        # Outside the `except` clause: without a reason to chain, nothing leads back to botocore's error.
+        raise failure from reason
+
+    def _client(self, role_arn: str) -> SageMakerClient:
+        # Building clients is not thread-safe in botocore; using them is.
+        with self._client_lock:
+            if role_arn not in self._clients:
+                self._clients[role_arn] = self._build_client(role_arn)
+            return self._clients[role_arn]
+
+    def _build_client(self, role_arn: str) -> SageMakerClient:
+        from boto3.session import Session
+        from botocore.config import Config
+
+        options = self._options
+        logging.getLogger("botocore.parsers").addFilter(_without_bodies)
+        config = Config(
+            connect_timeout=options.connect_timeout_seconds,
+            read_timeout=options.read_timeout_seconds,
+            retries={"mode": "standard", "total_max_attempts": options.max_attempts},
+            max_pool_connections=_THREADS,
+            user_agent_extra="nbgate",
+        )
+        session = Session(profile_name=options.profile, region_name=options.region)
+        if role_arn:
+            session = Session(
+                botocore_session=_assuming(role_arn, source=session, config=config, options=options),
+                region_name=options.region,
+            )
+        return session.client("sagemaker", endpoint_url=options.endpoint_url, config=config)
+
+
+class RoleControlPlane:
+    """Implements `proxy.aws.control_plane.ControlPlane` as one role."""
+
+    def __init__(self, sagemaker: SageMaker, *, role_arn: str, clock: Clock) -> None:
+        self._sagemaker = sagemaker
+        self._role_arn = role_arn
+        self._clock = clock
+
+    async def create_presigned_url(self, notebook: str, *, session_seconds: int) -> PresignedUrl:
+        def call(client: SageMakerClient) -> str:
+            from botocore.exceptions import ClientError
+
+            try:
+                answer = client.create_presigned_notebook_instance_url(
+                    NotebookInstanceName=notebook, SessionExpirationDurationInSeconds=session_seconds
+                )
+            except ClientError as error:
+                reason = _reason_behind(error, client, notebook)
+                if reason is None:
+                    raise
+            else:
+                return _text(answer, "AuthorizedUrl")
+            raise reason
+
+        requested_at = self._clock.monotonic()
+        url = await self._sagemaker.run(call, role_arn=self._role_arn)
+        if not url:
+            raise ControlPlaneFailed(
+                detail="CreatePresignedNotebookInstanceUrl: no AuthorizedUrl in the answer"
+            )
+        return PresignedUrl(url, requested_at=requested_at)
+
+    async def describe(self, notebook: str) -> InstanceDescription:
+        def call(client: SageMakerClient) -> InstanceDescription:
+            return _description(notebook, client.describe_notebook_instance(NotebookInstanceName=notebook))
+
+        return await self._sagemaker.run(call, role_arn=self._role_arn)
+
+
+def _assuming(role_arn: str, *, source: Session, config: Config, options: AwsOptions) -> BotocoreSession:
+    """A session whose credentials come from AssumeRole with `source`'s, and renew themselves in time."""
+    from botocore.credentials import (
+        AssumeRoleCredentialFetcher,
+        CredentialProvider,
+        CredentialResolver,
+        DeferredRefreshableCredentials,
+    )
+    from botocore.exceptions import NoCredentialsError
+    from botocore.session import Session as BotocoreSession
+
+    source_credentials = source.get_credentials()
+    if source_credentials is None:
+        raise NoCredentialsError
+
+    def create_client(service: str, **credentials: Any) -> Any:
+        # botocore asks for "sts" and hands over the frozen credentials by keyword.
+        session_client: Callable[..., Any] = source.client
+        return session_client(service, endpoint_url=options.sts_endpoint_url, config=config, **credentials)
+
+    extra = {"RoleSessionName": options.role_session_name}
+    if options.external_id is not None:
+        extra["ExternalId"] = options.external_id
+    fetcher = AssumeRoleCredentialFetcher(create_client, source_credentials, role_arn, extra_args=extra)
+
+    class AssumedRole(CredentialProvider):
+        METHOD = "assume-role"
+
+        def load(self) -> DeferredRefreshableCredentials:
+            return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
+
+    session = BotocoreSession()
+    session.register_component("credential_provider", CredentialResolver([AssumedRole()]))
+    return session
+
+
+def _reason_behind(error: Exception, client: SageMakerClient, notebook: str) -> ControlPlaneError | None:
+    """Why no URL was made, where that is the instance's state; None where it is not, or cannot be told.
+
+    What CreatePresigned answers for a stopped instance is not documented; most likely a validation error. So
+    Describe is asked, which also knows why an instance failed.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from proxy.aws.translate import error_code, scrub, translate
+
+    translated = translate(error)
+    in_its_state = isinstance(translated, InstanceNotInService)
+    unexplained = isinstance(translated, ControlPlaneFailed) and error_code(error) == "ValidationException"
+    if not in_its_state and not unexplained:
+        return None
+    known = translated if in_its_state else None
+    try:
+        described = _description(notebook, client.describe_notebook_instance(NotebookInstanceName=notebook))
+    except ClientError as second:
+        missing = translate(second)
+        return missing if isinstance(missing, InstanceNotFound) else known
+    except BotoCoreError:
+        return known
+    if described.in_service:
+        return known
+    detail = "; ".join(filter(None, (translated.detail, scrub(described.failure_reason))))
+    return not_in_service(described.status, detail=detail)
+
+
+def _description(notebook: str, answer: DescribeNotebookInstanceOutputTypeDef) -> InstanceDescription:
+    return InstanceDescription(
+        name=_text(answer, "NotebookInstanceName") or notebook,
+        status=_text(answer, "NotebookInstanceStatus"),
+        arn=_text(answer, "NotebookInstanceArn"),
+        url=_text(answer, "Url"),
+        instance_type=_text(answer, "InstanceType"),
+        failure_reason=_text(answer, "FailureReason"),
+    )
+
+
+def _text(answer: Any, member: str) -> str:
+    """A member of an answer; "" where it is absent, which the API's model allows for all of them."""
+    value = answer.get(member)
+    return value if isinstance(value, str) else ""
+
+
+def _without_bodies(record: logging.LogRecord) -> bool:
+    """botocore.parsers logs whole answers at DEBUG: presigned URLs, and an assumed role's keys."""
+    return record.levelno > logging.DEBUG

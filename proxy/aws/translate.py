@@ -1,0 +1,153 @@
+"""botocore's errors in nbgate's words.
+
+CreatePresignedNotebookInstanceUrl and DescribeNotebookInstance model no errors, so that codes and texts are
+all there is to go by; the texts matched here were seen in the wild (Terraform's AWS provider, public issue
+reports). AWS's own words go into `detail`, for the operator, after `scrub`: no presigned URL and no token
+passes here. Importing this module imports botocore (0.2 s and more): only the threads of
+`proxy.aws.sagemaker` do so.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from botocore import exceptions as botocore
+
+from proxy.aws.control_plane import not_in_service
+from proxy.errors import (
+    ControlPlaneError,
+    ControlPlaneFailed,
+    ControlPlaneTimeout,
+    CredentialsMissing,
+    InstanceNotFound,
+    PermissionMissing,
+    Throttled,
+)
+
+# botocore.retries.standard's list, of what a control plane can answer.
+_THROTTLED: Final = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "SlowDown",
+        "429",
+    }
+)
+
+# Our identity is fine and may not do this.
+_FORBIDDEN: Final = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "NotAuthorized",
+        "UnauthorizedException",
+        "UnauthorizedOperation",
+        "403",
+    }
+)
+
+# Our identity itself is not accepted.
+_UNIDENTIFIED: Final = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
+    }
+)
+
+_NOT_FOUND: Final = frozenset({"ResourceNotFound", "ResourceNotFoundException"})
+_TIMED_OUT: Final = frozenset({"RequestTimeout", "RequestTimeoutException"})
+
+_NO_CREDENTIALS: Final = (
+    botocore.NoCredentialsError,
+    botocore.PartialCredentialsError,
+    botocore.CredentialRetrievalError,
+    botocore.TokenRetrievalError,
+    botocore.NoAuthTokenError,
+    botocore.SSOError,
+    botocore.ProfileNotFound,
+    botocore.UnknownCredentialError,
+    botocore.RefreshWithMFAUnsupportedError,
+)
+
+_UNREACHABLE: Final = (
+    botocore.ReadTimeoutError,
+    botocore.ConnectTimeoutError,
+    botocore.EndpointConnectionError,
+    botocore.ConnectionClosedError,
+    botocore.ProxyConnectionError,
+)
+
+# "Status (Stopping) not in ([InService]). Unable to transition to (Stopping) for Notebook Instance (arn...)."
+_STATUS: Final = re.compile(r"\bStatus \((\w+)\) not in \(")
+_RECORD_NOT_FOUND: Final = "RecordNotFound"
+
+_QUERY: Final = re.compile(r"\?[^\s\"'<>]*")
+_TOKEN: Final = re.compile(r"(authToken\W{0,4})[^\s\"'<>,;]+|\beyJ[\w-]{8,}[\w.=-]*", re.IGNORECASE)
+_DETAIL_LENGTH: Final = 500
+
+
+def translate(error: Exception) -> ControlPlaneError:
+    """The error to raise for one that botocore raised; its message is public, its `detail` scrubbed."""
+    if isinstance(error, botocore.ClientError):
+        return _from_answer(error)
+    detail = scrub(f"{type(error).__name__}: {error}")
+    if isinstance(error, _NO_CREDENTIALS):
+        return CredentialsMissing(detail=detail)
+    if isinstance(error, _UNREACHABLE):
+        return ControlPlaneTimeout(detail=detail)
+    return ControlPlaneFailed(detail=detail)
+
+
+def _from_answer(error: botocore.ClientError) -> ControlPlaneError:
+    code, message = error_code(error), str(error.response.get("Error", {}).get("Message", ""))
+    detail = scrub(f"{error.operation_name}: {code}: {message}")
+    if code in _THROTTLED:
+        return Throttled(detail=detail)
+    if code in _FORBIDDEN:
+        return PermissionMissing(detail=detail)
+    if code in _UNIDENTIFIED:
+        return CredentialsMissing(detail=detail)
+    if code in _TIMED_OUT:
+        return ControlPlaneTimeout(detail=detail)
+    if code in _NOT_FOUND or _RECORD_NOT_FOUND in message:
+        return InstanceNotFound(detail=detail)
+    if status := _STATUS.search(message):
+        return not_in_service(status[1], detail=detail)
+    return ControlPlaneFailed(detail=detail)
+
+
+def error_code(error: Exception) -> str:
+    """AWS's code, such as `ValidationException`; "" for an error that is not an answer of AWS."""
+    if not isinstance(error, botocore.ClientError):
+        return ""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def scrub(text: str) -> str:
+    """Text fit for a log: no queries of URLs, no tokens, one line, bounded."""
+    text = _TOKEN.sub(lambda match: f"{match[1] or ''}***", _QUERY.sub("?***", text))
+    return " ".join(text.split())[:_DETAIL_LENGTH]
+
+
+def cause(error: Exception) -> Exception | None:
+    """The error itself, to be chained to its translation, unless its text holds something secret."""
+    text = str(error)
+    return error if _QUERY.sub("", text) == text and not _TOKEN.search(text) else None
