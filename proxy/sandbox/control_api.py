@@ -210,19 +210,27 @@ class ControlApi:
         keys: dict[str, Callable[[NotebookHost], Any]] = {
             "Name": lambda host: host.instance.name,
             "CreationTime": lambda host: host.instance.created_at,
-            "Status": lambda host: host.instance.status,
+            "Status": lambda host: (host.instance.status, host.instance.name),
         }
+        sort_by = parameters.get("SortBy", "Name")
+        if sort_by not in keys:
+            raise _invalid(str(sort_by), "sortBy", f"Member must satisfy enum value set: [{', '.join(keys)}]")
         found = sorted(
             (
                 host
                 for host in self._hosts.values()
                 if wanted in host.instance.name.lower() and status in (None, host.instance.status)
             ),
-            key=keys[parameters.get("SortBy", "Name")],
+            key=keys[sort_by],
             reverse=parameters.get("SortOrder") == "Descending",
         )
-        size = int(parameters.get("MaxResults", _PAGE_SIZE))
-        first = int(parameters.get("NextToken", "0"))
+        size = parameters.get("MaxResults", _PAGE_SIZE)
+        if type(size) is not int or not 1 <= size <= 100:
+            raise _invalid(str(size), "maxResults", "Member must have value between 1 and 100")
+        token = str(parameters.get("NextToken", "0"))
+        if not token.isdecimal():
+            raise ApiError("ValidationException", "Invalid pagination token")
+        first = int(token)
         answer: Json = {"NotebookInstances": [self._summary(host) for host in found[first : first + size]]}
         if first + size < len(found):
             answer["NextToken"] = str(first + size)

@@ -7,6 +7,7 @@ What passes goes to Jupyter through `relay`. Faults are attributes and methods o
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterable
 from enum import Enum
@@ -61,7 +62,7 @@ class NotebookHost:
         self._server: web.Server | None = None
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
-        self._websockets: set[web.BaseRequest] = set()
+        self._websockets: set[asyncio.Transport] = set()
         self._half_signed_in: dict[str, tuple[Session, str]] = {}
 
     @property
@@ -135,9 +136,8 @@ class NotebookHost:
 
     def drop_websockets(self) -> None:
         """Fault: break the WebSockets that are open, without a close frame."""
-        for request in self._websockets:
-            if request.transport is not None:
-                request.transport.abort()
+        for transport in self._websockets:
+            transport.abort()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         instance = self.instance
@@ -200,12 +200,13 @@ class NotebookHost:
         self.instance.counts.proxied += 1
         headers = request_headers(request)
         _remove_cookies(headers, self.instance.cookie_names)
-        if web.WebSocketResponse().can_prepare(request):
-            self._websockets.add(request)
+        transport = request.transport
+        if transport is not None and web.WebSocketResponse().can_prepare(request):
+            self._websockets.add(transport)
             try:
                 return await self._relay.splice(request, target=target, headers=headers, tasks=self._tasks)
             finally:
-                self._websockets.discard(request)
+                self._websockets.discard(transport)
         if self.instance.reissue_cookies and not set_cookies:
             value = self.instance.reissue(session)
             set_cookies = (self._set_cookie(self.instance.cookie_names[-1], value),)

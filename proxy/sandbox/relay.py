@@ -254,8 +254,8 @@ _Side = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
 async def _pump(source: _Side, sink: _Side, *, closing: asyncio.Event) -> bool:
     """Pass messages on until `source` closes (True: both were then closed, with its code) or breaks (False).
 
-    `closing` is shared by both directions: while one closes both sides, the other must not take its own side's
-    end for a broken connection.
+    `closing` is shared by both directions: while one closes both sides, the other must not take
+    its own side's end for a broken connection.
     """
     try:
         while True:

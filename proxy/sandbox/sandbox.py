@@ -155,6 +155,8 @@ class Sandbox:
     async def _become_in_service(self, name: str) -> None:
         instance = self.instances[name]
         await self._clock.sleep(instance.transition_seconds)
+        # It still runs if its status was set to Stopped as a fault.
+        await self._upstreams[name].stop()
         await self._start_upstream(name)
         instance.set_status(IN_SERVICE)
 
