@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from proxy.client_address.networks import NetworkSet
-    from proxy.client_address.resolve import TrustedProxies
-    from proxy.policy.short_form import ShortForm
-    from proxy.policy.statements import Policy
-    from proxy.routing.mounts import Mount
+from proxy.client_address.networks import NetworkSet
+from proxy.client_address.resolve import TrustedProxies
+from proxy.policy.short_form import ShortForm
+from proxy.policy.statements import Policy
+from proxy.routing.mounts import Mount, MountKind
 
 Scheme = Literal["http", "https"]
 
@@ -136,8 +135,8 @@ class Timeouts:
     """Patience, in seconds."""
 
     request_head_seconds: float = 15.0
-    """From accepting a connection, or from a later request's first byte, to the end of the request's head; TLS
-    handshake included."""
+    """From accepting a connection, or from a later request's first byte, to the end of the request's head.
+    The TLS handshake may take as long."""
     request_body_seconds: float = 60.0
     """Silence of the caller in the middle of a request body."""
     idle_seconds: float = 75.0
@@ -179,7 +178,7 @@ class Settings:
 
     hostnames: tuple[str, ...]
     listeners: tuple[Listener, ...]
-    admin: Admin | None
+    admin: Admin
     trusted_proxies: TrustedProxies
     aws: Aws
     allowlists: Mapping[str, NetworkSet]
@@ -198,6 +197,18 @@ class Settings:
     def mounts(self) -> Mapping[str, Mount]:
         """Each instance's mount, by instance name."""
         return {name: instance.mount for name, instance in self.instances.items()}
+
+    def urls(self, instance_name: str) -> tuple[str, ...]:
+        """Where people find an instance: an address for each listener that leads to it, in their order."""
+        mount = self.instances[instance_name].mount
+        if mount.kind is MountKind.PORT:
+            leading = [listener for listener in self.listeners if listener.public_port == mount.port]
+        else:
+            taken = {other.port for other in self.mounts.values() if other.kind is MountKind.PORT}
+            leading = [listener for listener in self.listeners if listener.public_port not in taken]
+        host = mount.host if mount.kind is MountKind.HOST else self.hostnames[0]
+        path = mount.path if mount.kind is MountKind.PATH else "/"
+        return tuple(dict.fromkeys(listener.origin(host) + path for listener in leading))
 
     def policy_for(self, instance_name: str) -> Policy:
         """The policy that decides about an instance; KeyError for one that is not configured."""

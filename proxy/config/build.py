@@ -1,0 +1,146 @@
+"""From the file's sections to `Settings`: defaults that depend on other keys, and everything compiled once.
+
+Its rule: it takes sections that were found valid and consistent, and complains about nothing. What a default
+works out to is decided here and nowhere else, so that the checks see the same.
+It must not know lines or spellings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from proxy.client_address.networks import NetworkSet
+from proxy.client_address.resolve import TrustedProxies
+from proxy.config.schema import AwsSection, File, InstanceSection, ListenerSection
+from proxy.config.settings import (
+    DEFAULT_PORTS,
+    Admin,
+    Aws,
+    Instance,
+    Limits,
+    Listener,
+    Log,
+    Scheme,
+    Settings,
+    Timeouts,
+    Tls,
+)
+from proxy.policy.short_form import NamedList, ShortForm, gateway_policy, instance_policy
+from proxy.policy.statements import Policy
+from proxy.routing.mounts import Mount
+
+REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+
+
+def region(aws: AwsSection, environ: Mapping[str, str]) -> str:
+    """The Region, from the file or else from the environment as for AWS's tools; "" where neither says."""
+    return aws.region or next((environ[name] for name in REGION_VARIABLES if environ.get(name)), "")
+
+
+def mount(name: str, section: InstanceSection) -> Mount:
+    """Where an instance appears: what it says, or the path of its name.
+
+    Raises ValueError for a name whose path is the gateway's own.
+    """
+    return section.mount or Mount.at_path(f"/{name}/")
+
+
+def listener(section: ListenerSection, *, directory: Path) -> Listener:
+    """A listener with what stands in the address bar worked out."""
+    scheme: Scheme = section.scheme or ("https" if section.tls else "http")
+    in_front = scheme == "https" and section.tls is None
+    port = section.public_port or (DEFAULT_PORTS["https"] if in_front else section.bind.port)
+    tls = None
+    if section.tls:
+        tls = Tls(directory / section.tls.certificate, directory / section.tls.key)
+    return Listener(section.bind, scheme=scheme, public_port=port, tls=tls)
+
+
+def settings(file: File, *, environ: Mapping[str, str], source: Path) -> Settings:
+    """The snapshot that a valid file means. Relative paths in it count from the file's directory."""
+    assert file.hostname is not None
+    assert file.policy is not None
+    assert file.instances is not None
+    allowlists = {name: NetworkSet(networks) for name, networks in file.allowlists.items()}
+    restriction = ShortForm(
+        allow=_named(file.policy.allow, allowlists), deny=_named(file.policy.deny, allowlists)
+    )
+    policy = gateway_policy(restriction)
+    proxies = file.client_address
+    return Settings(
+        hostnames=tuple(file.hostname),
+        listeners=tuple(listener(section, directory=source.parent) for section in file.listeners),
+        admin=Admin(file.admin.bind),
+        trusted_proxies=TrustedProxies(NetworkSet(proxies.trusted_proxies), proxies.header),
+        aws=_aws(file.aws, environ),
+        allowlists=MappingProxyType(allowlists),
+        restriction=restriction,
+        policy=policy,
+        instances=MappingProxyType(
+            {
+                name: _instance(
+                    name, section, gateway=policy, allowlists=allowlists, role=file.aws.assume_role
+                )
+                for name, section in file.instances.items()
+            }
+        ),
+        limits=Limits(
+            request_head_bytes=file.limits.request_head,
+            response_head_bytes=file.limits.response_head,
+            replay_body_bytes=file.limits.replay_body,
+            rewritten_page_bytes=file.limits.rewritten_page,
+            websocket_frame_bytes=file.limits.websocket_frame,
+            connections=file.limits.connections,
+            connections_per_address=file.limits.connections_per_address,
+            upstream_connections=file.limits.upstream_connections,
+            upstream_idle_connections=file.limits.upstream_idle_connections,
+        ),
+        # Every timeout is a duration of the same name.
+        timeouts=Timeouts(**{f"{name}_seconds": seconds for name, seconds in file.timeouts}),
+        log=Log(format=file.log.format, level=file.log.level, access=file.log.access),
+        source=source,
+    )
+
+
+def _instance(
+    name: str,
+    section: InstanceSection,
+    *,
+    gateway: Policy,
+    allowlists: Mapping[str, NetworkSet],
+    role: str | None,
+) -> Instance:
+    restriction = None
+    if section.allow or section.deny:
+        # The schema refuses an empty list, so no names means that the key is absent.
+        allow = _named(section.allow, allowlists) if section.allow else None
+        restriction = ShortForm(allow=allow, deny=_named(section.deny, allowlists))
+    return Instance(
+        name=name,
+        notebook=section.notebook,
+        mount=mount(name, section),
+        policy=instance_policy(gateway, name=name, form=restriction),
+        restriction=restriction,
+        assume_role=section.assume_role or role,
+    )
+
+
+def _named(names: list[str], allowlists: Mapping[str, NetworkSet]) -> tuple[NamedList, ...]:
+    return tuple(NamedList(name, allowlists[name]) for name in dict.fromkeys(names))
+
+
+def _aws(section: AwsSection, environ: Mapping[str, str]) -> Aws:
+    return Aws(
+        region=region(section, environ),
+        profile=section.profile,
+        endpoint_url=section.endpoint_url,
+        assume_role=section.assume_role,
+        session_seconds=section.session_duration,
+        presigned_url_margin_seconds=section.presigned_url_margin,
+        session_margin_seconds=section.session_margin,
+        connect_timeout_seconds=section.connect_timeout,
+        read_timeout_seconds=section.read_timeout,
+        notebook_origins=tuple(section.notebook_origins),
+    )

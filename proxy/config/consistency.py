@@ -1,0 +1,187 @@
+"""What two keys of the file say about each other: references, mounts, ports, margins.
+
+Its rule: one function per kind of mistake; each looks at what could be read, and keeps silent where a value
+that it needs has a problem of its own already, so that no mistake is reported twice.
+It must not know lines: findings carry paths.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from proxy.config import build
+from proxy.config.findings import Finding, did_you_mean
+from proxy.config.schema import File
+from proxy.config.settings import Listener, SocketAddress
+from proxy.config.values import ValueProblem, format_duration, is_loopback, parse_region
+from proxy.config.yaml_lines import Path
+from proxy.routing.mounts import Mount, MountKind, clashes
+
+
+def inconsistencies(
+    file: File, data: Mapping[str, Any], known: list[Finding], *, environ: Mapping[str, str]
+) -> list[Finding]:
+    """Everything that does not fit together. `data` is the file as written, `known` what is wrong already."""
+    sound = _Sound(tuple(one.path for one in known))
+    return [
+        *_references(data),
+        *_hostnames(file, sound),
+        *_listeners(file, sound),
+        *_mounts(file, sound),
+        *_aws(file, sound, environ),
+        *_websockets(file, sound),
+    ]
+
+
+class _Sound:
+    """Which parts of the file have no problem."""
+
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        self._paths = paths
+
+    def __call__(self, *path: str | int) -> bool:
+        return not any(path[: len(bad)] == bad or bad[: len(path)] == path for bad in self._paths)
+
+
+def _references(data: Mapping[str, Any]) -> Iterator[Finding]:
+    # From the data as written: a list with a bad network in it is there all the same, and indexes are the
+    # file's.
+    lists = data.get("allowlists")
+    declared = list(lists) if isinstance(lists, dict) else []
+    instances = data.get("instances")
+    places: list[tuple[Path, Any]] = [(("policy",), data.get("policy"))]
+    if isinstance(instances, dict):
+        places += [(("instances", name), section) for name, section in instances.items()]
+    for place, section in places:
+        for key in ("allow", "deny"):
+            names = section.get(key) if isinstance(section, dict) else None
+            for index, name in enumerate(names if isinstance(names, list) else ()):
+                if isinstance(name, str) and name not in declared:
+                    yield Finding(
+                        (*place, key, index), f"there is no list called '{name}'", _list_hint(name, declared)
+                    )
+
+
+def _list_hint(name: str, declared: list[str]) -> str:
+    try:
+        ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return did_you_mean(name, declared) or f"define it: allowlists: {{{name}: [203.0.113.0/24]}}"
+    return f"give the network a name: allowlists: {{office: [{name}]}}, and write office here"
+
+
+def _hostnames(file: File, sound: _Sound) -> Iterator[Finding]:
+    names = file.hostname or []
+    for index, name in enumerate(names):
+        if sound("hostname") and name in names[:index]:
+            yield Finding(("hostname", index), f"'{name}' is listed twice", "keep one of them")
+
+
+def _listeners(file: File, sound: _Sound) -> Iterator[Finding]:
+    if not sound("listeners"):
+        return
+    binds: list[tuple[str, SocketAddress]] = []
+    for index, section in enumerate(file.listeners):
+        path: Path = ("listeners", index)
+        if section.tls and section.scheme == "http":
+            yield Finding((*path, "scheme"), "a listener with tls is https", "remove one of the two")
+        if other := next((where for where, bind in binds if _same_socket(bind, section.bind)), None):
+            yield Finding(
+                (*path, "bind"), f"{section.bind} is in use by {other}", "choose another port or address"
+            )
+        binds.append((f"listeners[{index}]", section.bind))
+    other = next((where for where, bind in binds if _same_socket(bind, file.admin.bind)), None)
+    if other and sound("admin"):
+        hint = "give it a port of its own: admin: {bind: 127.0.0.1:9901}"
+        yield Finding(("admin", "bind"), f"{file.admin.bind} is in use by {other}", hint)
+
+
+def _same_socket(one: SocketAddress, other: SocketAddress) -> bool:
+    if one.port != other.port or one.port == 0 or (":" in one.host) != (":" in other.host):
+        return False
+    return one.host == other.host or any(host in ("0.0.0.0", "::") for host in (one.host, other.host))  # noqa: S104
+
+
+def _mounts(file: File, sound: _Sound) -> Iterator[Finding]:
+    instances = file.instances
+    if instances is None:
+        return
+    if not instances and sound("instances"):
+        hint = "name at least one: instances: {research: {notebook: research-gpu-1}}"
+        yield Finding(("instances",), "there is no instance", hint)
+    listeners = [build.listener(section, directory=FilePath()) for section in file.listeners]
+    mounts: dict[str, Mount] = {}
+    for name, section in instances.items():
+        if not sound("instances", name, "mount"):
+            continue
+        path: Path = ("instances", name, "mount") if section.mount else ("instances", name)
+        try:
+            mount = mounts[name] = build.mount(name, section)
+        except ValueError as error:
+            yield Finding(path, str(error), f"write a mount, such as {{path: /{name}-notebook/}}")
+            continue
+        if mount.kind is MountKind.HOST and mount.host in (file.hostname or ()):
+            hint = f"give it a name of its own, such as {name}.{mount.host}; or write root"
+            yield Finding(path, f"{mount.host} is the gateway's own hostname", hint)
+        if mount.kind is MountKind.PORT and sound("listeners") and not _leads_to(listeners, mount.port):
+            hint = (
+                f"add one to listeners: '- bind: 0.0.0.0:{mount.port}', or 'public_port: {mount.port}' to one"
+            )
+            yield Finding(path, f"no listener has port {mount.port}", hint)
+    for one, other, reason in clashes(mounts):
+        path = ("instances", other, "mount") if instances[other].mount else ("instances", other)
+        yield Finding(path, f"clashes with the mount of '{one}': {reason}", _elsewhere(mounts[other], other))
+    if sound("listeners") and sound("instances"):
+        yield from _unreachable(listeners, mounts)
+
+
+def _unreachable(listeners: list[Listener], mounts: Mapping[str, Mount]) -> Iterator[Finding]:
+    ports = {mount.port for mount in mounts.values() if mount.kind is MountKind.PORT}
+    others = [name for name, mount in mounts.items() if mount.kind is not MountKind.PORT]
+    if others and all(listener.public_port in ports for listener in listeners):
+        message = "every listener's port belongs to an instance on a port mount, and none leads here"
+        yield Finding(("instances", others[0]), message, "add a listener with another port")
+
+
+def _leads_to(listeners: list[Listener], port: int) -> bool:
+    return any(listener.public_port == port for listener in listeners)
+
+
+def _elsewhere(mount: Mount, name: str) -> str:
+    if mount.kind is MountKind.ROOT:
+        return f"write {{path: /{name}/}}, or {{host: {name}.notebooks.internal}}"
+    return f"choose another {mount.kind.value}"
+
+
+def _aws(file: File, sound: _Sound, environ: Mapping[str, str]) -> Iterator[Finding]:
+    aws = file.aws
+    if sound("aws", "region"):
+        if not (region := build.region(aws, environ)):
+            hint = "write aws: {region: eu-west-1}, or set AWS_REGION"
+            yield Finding(("aws", "region"), "no AWS Region is known", hint)
+        elif aws.region is None:
+            try:
+                parse_region(region)
+            except ValueProblem as problem:
+                yield Finding(("aws", "region"), f"AWS_REGION of the environment: {problem}", problem.hint)
+    if (
+        aws.notebook_origins
+        and sound("aws", "endpoint_url")
+        and not (aws.endpoint_url and is_loopback(aws.endpoint_url))
+    ):
+        message = "is for a test endpoint only, and endpoint_url is not one on this machine"
+        hint = "remove it: SageMaker's own notebook hosts are known"
+        yield Finding(("aws", "notebook_origins"), message, hint)
+    if sound("aws", "session_margin") and aws.session_margin > aws.session_duration / 2:
+        hint = f"at most {format_duration(aws.session_duration // 2)}"
+        yield Finding(("aws", "session_margin"), "is more than half of session_duration", hint)
+
+
+def _websockets(file: File, sound: _Sound) -> Iterator[Finding]:
+    ping, silence = file.timeouts.websocket_ping, file.timeouts.websocket_silence
+    if silence <= ping and sound("timeouts", "websocket_ping") and sound("timeouts", "websocket_silence"):
+        hint = f"leave time for three pings: {format_duration(3 * ping)}"
+        yield Finding(("timeouts", "websocket_silence"), "must be longer than websocket_ping", hint)

@@ -1,0 +1,70 @@
+"""From a configuration file to `Settings`, or to the list of everything that is wrong with it.
+
+Its rule: a function of the file's content and the environment that it is handed; it keeps nothing, so that
+a reload is a second call. Steps: text, tree with lines, environment, shape, consistency, build.
+It must not act on what it reads: certificates are not opened, names not looked up, addresses not bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from proxy.config import build, schema
+from proxy.config.consistency import inconsistencies
+from proxy.config.environment import Substituted, conceal, substitute
+from proxy.config.findings import Finding
+from proxy.config.settings import Settings
+from proxy.config.yaml_lines import Path as DataPath
+from proxy.config.yaml_lines import Scalar, dotted, line_of, node_at, parse, to_data
+from proxy.errors import ConfigError, Problem
+
+MAX_BYTES = 8 * 1024 * 1024
+
+
+def load(path: Path, *, environ: Mapping[str, str]) -> Settings:
+    """Read a configuration file. Raises ConfigError with all problems, in the order of the file.
+
+    `environ` is what `${NAME}` refers to, and where AWS_REGION is looked up if the file names no Region.
+    """
+    file = str(path)
+    root, problems = parse(_text(path), file)
+    substituted = substitute(root, environ=environ, file=file)
+    problems += substituted.problems
+    data = to_data(substituted.root)
+    content, findings = schema.validate(data)
+    findings += inconsistencies(content, data if isinstance(data, dict) else {}, findings, environ=environ)
+    problems += [_problem(one, substituted, file) for one in findings if one.path not in substituted.failed]
+    if problems:
+        raise ConfigError(problems)
+    return build.settings(content, environ=environ, source=path)
+
+
+def _text(path: Path) -> str:
+    file = str(path)
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([Problem(file, 0, "", f"cannot be read: {error.strerror}")]) from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError([Problem(file, 0, "", f"is larger than {MAX_BYTES // 1024**2} MiB")])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(file, line, "", "is not UTF-8 text", "save the file as UTF-8")]) from error
+
+
+def _problem(one: Finding, substituted: Substituted, file: str) -> Problem:
+    path = _existing(one.path, substituted)
+    message = conceal(one.message, path, substituted.replacements)
+    hint = conceal(one.hint, path, substituted.replacements)
+    return Problem(file, line_of(substituted.root, path), dotted(path), message, hint)
+
+
+def _existing(path: DataPath, substituted: Substituted) -> DataPath:
+    """`hostname: nb` is read as a list of one; the file knows no `hostname[0]` then."""
+    if path and isinstance(path[-1], int) and isinstance(node_at(substituted.root, path[:-1]), Scalar):
+        return path[:-1]
+    return path

@@ -1,0 +1,475 @@
+"""The file's shape: which keys there are, what each holds, what it means when absent.
+
+Its rule: the only module that knows pydantic; strict throughout, unknown keys refused, every scalar read by a
+function of `proxy.config.values`. The docstrings of fields are the descriptions that editors show.
+It must not know lines, the environment, or what two keys say about each other (`proxy.config.load` does).
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import ValidationError as PydanticError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from proxy.client_address.networks import AddressError, Network
+from proxy.client_address.resolve import ForwardingHeader
+from proxy.config import values
+from proxy.config.findings import Finding, did_you_mean, finding
+from proxy.config.settings import Aws, Limits, Log, LogFormat, LogLevel, Scheme, SocketAddress, Timeouts
+from proxy.config.values import ValueProblem
+from proxy.config.yaml_lines import Path
+from proxy.routing.mounts import Mount
+
+_AWS = Aws(region="")
+_LIMITS = Limits()
+_TIMEOUTS = Timeouts()
+_LOG = Log()
+
+# A reference may stand wherever text, a number, true or false does, so the schema for editors admits it.
+_REFERENCE: Mapping[str, Any] = {"type": "string", "pattern": r"\$\{.*\}"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """The annotation of a scalar that `parse` reads; `json` describes its spelling to editors."""
+
+    parse: Callable[[object], object]
+    json: Mapping[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validate)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [dict(self.json), dict(_REFERENCE)]}
+
+    def _validate(self, value: object) -> object:
+        try:
+            return self.parse(value)
+        except (ValueProblem, AddressError) as problem:
+            raise _problem(str(problem), problem.hint) from problem
+
+
+def _problem(message: str, hint: str) -> PydanticCustomError:
+    return PydanticCustomError("value_problem", "{message}", {"message": message, "hint": hint})
+
+
+def _duration(at_least: float, at_most: float) -> _Read:
+    """Seconds, both bounds included."""
+    json = {
+        "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": values.DURATION_PATTERN}]
+    }
+    return _Read(lambda value: values.parse_duration(value, at_least=at_least, at_most=at_most), json)
+
+
+def _size(at_least: int, at_most: int) -> _Read:
+    """Bytes, both bounds included."""
+    json = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": values.SIZE_PATTERN}]}
+    return _Read(lambda value: values.parse_size(value, at_least=at_least, at_most=at_most), json)
+
+
+def _count(at_most: int) -> _Read:
+    json = {"type": "integer", "minimum": 1, "maximum": at_most}
+    return _Read(lambda value: values.parse_count(value, at_most=at_most), json)
+
+
+def _one_of(choices: object) -> _Read:
+    words = typing.get_args(choices)
+    return _Read(lambda value: values.parse_choice(value, words), {"enum": list(words)})
+
+
+def _spelled(default: object) -> Any:
+    """A default as the file would have it, and as editors show it; the model holds what it means."""
+    return Field(default=default, validate_default=True)
+
+
+def _seconds(default: float) -> Any:
+    return _spelled(values.format_duration(default))
+
+
+def _bytes(default: int) -> Any:
+    return _spelled(values.format_size(default))
+
+
+def _filled(what: str, hint: str) -> BeforeValidator:
+    """Refuses a list that is null or empty, before its items are looked at."""
+
+    def check(value: object) -> object:
+        if value is None or value == []:
+            raise _problem(f"{what} is empty", hint)
+        return value
+
+    return BeforeValidator(check)
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+_TEXT = {"type": "string", "minLength": 1}
+_CIDR = {"type": "string", "examples": ["203.0.113.0/24", "2001:db8:10::/48", "198.51.100.7"]}
+
+Text = Annotated[str, _Read(lambda value: values.text(value, example="/etc/nbgate/tls.crt"), _TEXT)]
+Profile = Annotated[str, _Read(lambda value: values.text(value, example="default"), _TEXT)]
+Flag = Annotated[bool, _Read(values.parse_flag, {"type": "boolean"})]
+Bind = Annotated[SocketAddress, _Read(values.parse_bind, {"type": "string", "pattern": values.BIND_PATTERN})]
+Port = Annotated[int, _Read(values.parse_port, {"type": "integer", "minimum": 1, "maximum": 65535})]
+Hostname = Annotated[str, _Read(values.parse_hostname, _TEXT)]
+Cidr = Annotated[Network, _Read(values.parse_cidr, _CIDR)]
+ProxyCidr = Annotated[Network, _Read(values.parse_proxy_cidr, _CIDR)]
+Header = Annotated[
+    ForwardingHeader,
+    _Read(values.parse_forwarding_header, {"enum": [header.value for header in ForwardingHeader]}),
+]
+ListName = Annotated[
+    str, _Read(values.parse_list_name, {"type": "string", "pattern": values.LIST_NAME_PATTERN})
+]
+Reference = Annotated[str, _Read(values.parse_reference, _TEXT)]
+InstanceName = Annotated[
+    str, _Read(values.parse_instance_name, {"type": "string", "pattern": values.INSTANCE_NAME_PATTERN})
+]
+Notebook = Annotated[
+    str, _Read(values.parse_notebook, {"type": "string", "pattern": values.NOTEBOOK_PATTERN})
+]
+Region = Annotated[str, _Read(values.parse_region, {"type": "string", "pattern": values.REGION_PATTERN})]
+Role = Annotated[str, _Read(values.parse_role, {"type": "string", "pattern": values.ROLE_PATTERN})]
+Endpoint = Annotated[str, _Read(values.parse_endpoint, {"type": "string", "pattern": "^https?://"})]
+NotebookOrigin = Annotated[
+    str, _Read(values.parse_notebook_origin, {"type": "string", "pattern": "^https?://"})
+]
+MountAt = Annotated[
+    Mount,
+    _Read(
+        values.parse_mount,
+        {
+            "oneOf": [
+                {"const": "root", "description": "The whole listener is this instance."},
+                *(
+                    {
+                        "type": "object",
+                        "properties": {key: {"anyOf": [shape, dict(_REFERENCE)], "description": description}},
+                        "required": [key],
+                        "additionalProperties": False,
+                    }
+                    for key, shape, description in (
+                        ("host", _TEXT, "A host name of its own: research.notebooks.internal"),
+                        ("port", {"type": "integer"}, "A port of its own; needs a listener with that port."),
+                        (
+                            "path",
+                            {"type": "string", "pattern": "^/"},
+                            "A path under the hostname: /research/",
+                        ),
+                    )
+                ),
+            ]
+        },
+    ),
+]
+
+_ALLOW_HINT = "it would let nobody in; name at least one of the allowlists: allow: [office]"
+_NARROW_HINT = (
+    "it would let nobody in; name allowlists, or remove the key to let the gateway-wide policy decide"
+)
+_LIST_HINT = "it would let nobody in; write networks such as 203.0.113.0/24, or remove the list"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+class TlsSection(_Section):
+    """PEM files for a listener that terminates TLS itself."""
+
+    certificate: Text
+    """The certificate and its chain. A relative path counts from this file's directory."""
+    key: Text
+    """The private key, unencrypted."""
+
+
+class ListenerSection(_Section):
+    """One address to listen on."""
+
+    bind: Bind
+    """IP address and port: 0.0.0.0:8443, 127.0.0.1:8080, [::1]:8080."""
+    tls: TlsSection | None = None
+    """Terminate TLS here. Leave out for plain HTTP, or where something in front terminates TLS."""
+    scheme: Annotated[Scheme, _one_of(Scheme)] | None = None
+    """What stands in the address bar. Default: https with `tls`, else http; write https where TLS is
+    terminated in front of this listener."""
+    public_port: Port | None = None
+    """The port in the address bar. Default: the one of `bind`; 443 where TLS is terminated in front."""
+
+
+class AdminSection(_Section):
+    """Health checks (/healthz, /readyz), apart from what callers reach."""
+
+    bind: Bind = _spelled("127.0.0.1:9901")
+    """IP address and port."""
+
+
+class ClientAddressSection(_Section):
+    """Where a caller's address comes from. Without trusted proxies: from the connection."""
+
+    trusted_proxies: list[ProxyCidr] = []
+    """Networks of the load balancers and proxies in front, whose forwarding header counts. A caller's address
+    is then the rightmost one in the header that is not itself a trusted proxy."""
+    header: Header = _spelled("x-forwarded-for")
+    """The header that those proxies write: x-forwarded-for or forwarded (RFC 7239)."""
+
+
+class AwsSection(_Section):
+    """How to reach SageMaker, and as whom."""
+
+    region: Region | None = None
+    """The Region of the notebook instances. Default: AWS_REGION or AWS_DEFAULT_REGION of the environment."""
+    profile: Profile | None = _AWS.profile
+    """A profile of the AWS configuration files. Default: boto3's own search for credentials."""
+    assume_role: Role | None = _AWS.assume_role
+    """A role to assume for every call, unless an instance names its own."""
+    endpoint_url: Endpoint | None = _AWS.endpoint_url
+    """SageMaker's API at another place: an interface VPC endpoint, or a test endpoint on this machine."""
+    notebook_origins: list[NotebookOrigin] = list(_AWS.notebook_origins)
+    """Origins of a test endpoint's notebooks, such as http://127.0.0.1:9001. Only with an `endpoint_url` on
+    this machine: SageMaker's own notebook hosts are known."""
+    session_duration: Annotated[int, _Read(values.parse_session_duration, _duration(0, 0).json)] = _seconds(
+        _AWS.session_seconds
+    )
+    """How long a sign-in to a notebook lasts, 30m to 12h; the gateway renews it by itself."""
+    session_margin: Annotated[float, _duration(10, 3600)] = _seconds(_AWS.session_margin_seconds)
+    """How long before its end a sign-in is renewed."""
+    presigned_url_margin: Annotated[float, _duration(5, 240)] = _seconds(_AWS.presigned_url_margin_seconds)
+    """A presigned URL lives 5 minutes; in this last part of them it is not used any more."""
+    connect_timeout: Annotated[float, _duration(0.1, 300)] = _seconds(_AWS.connect_timeout_seconds)
+    """Connecting to the API, per attempt."""
+    read_timeout: Annotated[float, _duration(0.1, 300)] = _seconds(_AWS.read_timeout_seconds)
+    """The API's answer, per attempt."""
+
+
+class PolicySection(_Section):
+    """Who is let in, for all instances. Whoever is on no list of `allow` is denied."""
+
+    allow: Annotated[list[Reference], _filled("allow", _ALLOW_HINT)]
+    """Names of allowlists."""
+    deny: list[Reference] = []
+    """Names of lists whose addresses are denied even where another list allows them."""
+
+
+class InstanceSection(_Section):
+    """One notebook instance behind the gateway."""
+
+    notebook: Notebook
+    """The notebook instance's name in SageMaker."""
+    mount: MountAt | None = None
+    """Where it appears: root, {host: …}, {port: …} or {path: …}. Default: the path /NAME/."""
+    allow: Annotated[list[Reference], _filled("allow", _NARROW_HINT)] = Field(
+        default_factory=list, validate_default=False, min_length=1
+    )
+    """Names of allowlists. Narrows the gateway-wide policy, never widens it."""
+    deny: list[Reference] = []
+    """Names of lists whose addresses are denied here, besides those that the gateway-wide policy denies."""
+    assume_role: Role | None = None
+    """A role to assume for this instance. Default: the one under `aws`."""
+
+
+class LimitsSection(_Section):
+    """Bounds on what one caller, or one notebook, can make the gateway hold."""
+
+    request_head: Annotated[int, _size(4096, 1024**2)] = _bytes(_LIMITS.request_head_bytes)
+    """A request's line and header fields; above it the answer is 431."""
+    response_head: Annotated[int, _size(4096, 1024**2)] = _bytes(_LIMITS.response_head_bytes)
+    """A notebook's status line and header fields; above it the answer is 502."""
+    replay_body: Annotated[int, _size(0, 64 * 1024**2)] = _bytes(_LIMITS.replay_body_bytes)
+    """Request bodies up to this size are kept until answered, so that a renewed sign-in can repeat them."""
+    rewritten_page: Annotated[int, _size(64 * 1024, 256 * 1024**2)] = _bytes(_LIMITS.rewritten_page_bytes)
+    """The largest page whose links are rewritten for a path mount; larger ones pass unchanged."""
+    websocket_frame: Annotated[int, _size(1024, 16 * 1024**3)] = _bytes(_LIMITS.websocket_frame_bytes)
+    """The largest WebSocket frame, either way; above it the WebSocket is closed with 1009."""
+    connections: Annotated[int, _count(1_000_000)] = _LIMITS.connections
+    """Callers' connections, all together."""
+    connections_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.connections_per_address
+    """Callers' connections from one address; trusted proxies are exempt."""
+    upstream_connections: Annotated[int, _count(1_000_000)] = _LIMITS.upstream_connections
+    """Connections to one instance, WebSockets included."""
+    upstream_idle_connections: Annotated[int, _count(10_000)] = _LIMITS.upstream_idle_connections
+    """Connections to one instance that are kept for the next request."""
+
+
+class TimeoutsSection(_Section):
+    """How long the gateway waits, and for what."""
+
+    request_head: Annotated[float, _duration(0.1, 600)] = _seconds(_TIMEOUTS.request_head_seconds)
+    """A request's head, TLS handshake included."""
+    request_body: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.request_body_seconds)
+    """Silence of the caller in the middle of a request's body."""
+    idle: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.idle_seconds)
+    """A caller's connection between two requests. Keep it above the idle timeout of a load balancer in
+    front."""
+    send: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.send_seconds)
+    """A caller that takes no byte of what is being sent to it."""
+    connect: Annotated[float, _duration(0.1, 600)] = _seconds(_TIMEOUTS.connect_seconds)
+    """Name lookup, TCP and TLS to the notebook."""
+    response_head: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.response_head_seconds)
+    """From the end of a request to the beginning of the notebook's answer. Jupyter may work for minutes."""
+    response_body: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.response_body_seconds)
+    """Silence of the notebook in the middle of an answer's body."""
+    upstream_idle: Annotated[float, _duration(0.1, 3600)] = _seconds(_TIMEOUTS.upstream_idle_seconds)
+    """A kept connection to the notebook between two requests. AWS's load balancers end theirs after 60s."""
+    websocket_ping: Annotated[float, _duration(0.1, 3600)] = _seconds(_TIMEOUTS.websocket_ping_seconds)
+    """Silence on a WebSocket before the gateway pings, which keeps load balancers from ending it."""
+    websocket_silence: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.websocket_silence_seconds)
+    """Silence on a WebSocket in spite of pings before its other end is taken for gone."""
+    drain: Annotated[float, _duration(0, 3600)] = _seconds(_TIMEOUTS.drain_seconds)
+    """On SIGTERM: how long requests may take to finish."""
+
+
+class LogSection(_Section):
+    """Lines on standard output. Credentials never appear in them."""
+
+    format: Annotated[LogFormat, _one_of(LogFormat)] = _LOG.format
+    """auto is console on a terminal, and json elsewhere."""
+    level: Annotated[LogLevel, _one_of(LogLevel)] = _LOG.level
+    """The least important lines to write."""
+    access: Flag = _LOG.access
+    """One line per request, and per WebSocket's end."""
+
+
+class File(_Section):
+    """The configuration of nbgate."""
+
+    model_config = ConfigDict(
+        title="nbgate configuration", json_schema_extra={"required": ["hostname", "policy", "instances"]}
+    )
+
+    hostname: (
+        Annotated[
+            list[Hostname], _filled("hostname", "write the name that people type"), BeforeValidator(_listed)
+        ]
+        | None
+    ) = None
+    """The name that people type, or a list of them, the preferred one first. Requests for other names are
+    refused."""
+    listeners: Annotated[
+        list[ListenerSection], _filled("listeners", "remove the key to listen on 127.0.0.1:8080")
+    ] = _spelled([{"bind": "127.0.0.1:8080"}])
+    """Where to listen for callers."""
+    admin: AdminSection = Field(default_factory=AdminSection)
+    client_address: ClientAddressSection = Field(default_factory=ClientAddressSection)
+    aws: AwsSection = Field(default_factory=AwsSection)
+    allowlists: dict[ListName, Annotated[list[Cidr], _filled("the list", _LIST_HINT)]] = {}
+    """Named lists of networks, for `policy` and `instances` to refer to."""
+    policy: PolicySection | None = None
+    instances: dict[InstanceName, InstanceSection] | None = None
+    """The notebook instances, each under the name that it has in this gateway's addresses and logs."""
+    limits: LimitsSection = Field(default_factory=LimitsSection)
+    timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection)
+    log: LogSection = Field(default_factory=LogSection)
+
+
+REQUIRED: Mapping[str, str] = {
+    "hostname": "write the name that people type, such as hostname: notebooks.internal",
+    "policy": "without it nobody is let in; name allowlists: policy: {allow: [office]}",
+    "instances": "name at least one: instances: {research: {notebook: research-gpu-1}}",
+}
+"""The keys that every file has, each with what to write. Null in a `File` where absent or unusable."""
+
+
+def validate(data: object) -> tuple[File, list[Finding]]:
+    """The file as far as it could be read, and everything wrong with it.
+
+    What a finding is about is left out of the file, so that a second look (across keys) can go on.
+    """
+    findings: list[Finding] = []
+    if not isinstance(data, dict):
+        findings.append(Finding((), "the file must be a mapping", "begin with hostname: notebooks.internal"))
+        data = {}
+    # A misspelled key is one mistake: whoever is asked "did you mean 'policy'?" need not hear that it is
+    # missing.
+    meant = {did_you_mean(str(key), File.model_fields) for key in data if key not in File.model_fields}
+    findings += [
+        Finding((key,), "is missing", hint)
+        for key, hint in REQUIRED.items()
+        if data.get(key) is None and did_you_mean(key, [key]) not in meant
+    ]
+    remaining = {key: value for key, value in data.items() if key not in REQUIRED or value is not None}
+    first = True
+    while True:
+        try:
+            return File.model_validate(remaining), findings
+        except PydanticError as error:
+            errors = error.errors(include_url=False)
+        if first:
+            findings += [finding(one, keys_at) for one in errors]
+            first = False
+        remaining = _without(remaining, {_culprit(one["type"], one["loc"]) for one in errors})
+
+
+def keys_at(path: Path) -> list[str]:
+    """The keys that the mapping at `path` may have; none where it has keys of the operator's choice."""
+    annotation: object = File
+    for step in path:
+        annotation = _inside(annotation, step)
+    model = _model(annotation)
+    return list(model.model_fields) if model else []
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **File.model_json_schema()}
+
+
+def _culprit(kind: str, location: Path) -> Path:
+    """What must go so that an error goes. Without a key that it needs, a mapping is of no use."""
+    path = tuple(step for step in location if step != "[key]")
+    return path[:-1] if kind == "missing" else path
+
+
+def _without(data: Any, paths: set[Path]) -> Any:
+    """A copy of `data` without the values at `paths`. A path that ends inside a scalar takes the scalar."""
+    if () in paths or (paths and not isinstance(data, dict | list)):
+        return _GONE
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    kept = [(key, _without(value, {path[1:] for path in paths if path[0] == key})) for key, value in items]
+    if isinstance(data, dict):
+        return {key: value for key, value in kept if value is not _GONE}
+    if isinstance(data, list):
+        return [value for _, value in kept if value is not _GONE]
+    return data
+
+
+_GONE = object()
+
+
+def _inside(annotation: object, step: str | int) -> object:
+    model = _model(annotation)
+    if model is not None:
+        field = model.model_fields.get(str(step))
+        return field.annotation if field else None
+    for part in _parts(annotation):
+        if typing.get_origin(part) in (list, dict):
+            return typing.get_args(part)[-1]
+    return None
+
+
+def _model(annotation: object) -> type[BaseModel] | None:
+    for part in _parts(annotation):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _parts(annotation: object) -> list[object]:
+    """An annotation without `Annotated`, taken apart at `|`."""
+    if typing.get_origin(annotation) is Annotated:
+        return _parts(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [part for one in typing.get_args(annotation) for part in _parts(one)]
+    return [annotation]

@@ -1,0 +1,118 @@
+"""What `nbgate check` says about a good configuration, as tables.
+
+Its rule: it prints what was understood, worked-out defaults included, so that a wrong one is seen before it
+matters; plain text where the output is not a terminal. It must not judge: problems were found by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from proxy.config.settings import Settings
+from proxy.config.values import format_duration
+from proxy.policy.short_form import NamedList, ShortForm
+
+
+def print_summary(settings: Settings, console: Console | None = None) -> None:
+    """Print to `console`; standard output unless given."""
+    # A table narrower than its content folds addresses; a pipe has no width to keep to.
+    console = console or Console(highlight=False, soft_wrap=True)
+    width = None if console.is_terminal else 1000
+    console.print(f"[bold]{escape(str(settings.source))}[/bold] is valid.")
+    for table in (_listeners(settings), _instances(settings), _lists(settings), _other(settings)):
+        console.print()
+        console.print(table, width=width)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column == "NETWORKS" else "left")
+    return table
+
+
+def _listeners(settings: Settings) -> Table:
+    table = _table("LISTENER", "SEEN BY CALLERS AS", "TLS")
+    for listener in settings.listeners:
+        if listener.tls:
+            tls = f"here, {listener.tls.certificate}"
+        else:
+            tls = "in front of this listener" if listener.scheme == "https" else "none"
+        seen = ", ".join(listener.origin(name) for name in settings.hostnames)
+        table.add_row(str(listener.bind), escape(seen), escape(tls))
+    table.add_row(str(settings.admin.bind), "(health checks)", "none")
+    return table
+
+
+def _instances(settings: Settings) -> Table:
+    table = _table("INSTANCE", "NOTEBOOK", "ADDRESS", "LETS IN")
+    for name, instance in settings.instances.items():
+        addresses = "\n".join(settings.urls(name))
+        table.add_row(
+            name, instance.notebook, escape(addresses), escape(_let_in(settings, instance.restriction))
+        )
+    return table
+
+
+def _let_in(settings: Settings, own: ShortForm | None) -> str:
+    text = _names(settings.restriction.allow or ())
+    denied = settings.restriction.deny
+    if own is not None:
+        # Both lists must let a caller in; a list that is in both says nothing new.
+        if own.allow is not None:
+            text = (
+                _names(own.allow)
+                if set(own.allow) <= set(settings.restriction.allow or ())
+                else (f"{_names(own.allow)}, if also {text}")
+            )
+        denied += own.deny
+    return f"{text}, except {_names(denied)}" if denied else text
+
+
+def _names(lists: Iterable[NamedList]) -> str:
+    return " or ".join(dict.fromkeys(one.name for one in lists))
+
+
+def _lists(settings: Settings) -> Table:
+    table = _table("LIST", "NETWORKS", "USED BY")
+    for name, networks in settings.allowlists.items():
+        table.add_row(
+            escape(name), str(len(networks)), escape(", ".join(_users(settings, name)) or "nothing")
+        )
+    return table
+
+
+def _users(settings: Settings, name: str) -> Iterable[str]:
+    places: list[tuple[str, ShortForm | None]] = [("policy", settings.restriction)]
+    places += [
+        (f"instances.{instance.name}", instance.restriction) for instance in settings.instances.values()
+    ]
+    for place, form in places:
+        if form and any(one.name == name for one in (*(form.allow or ()), *form.deny)):
+            yield place
+
+
+def _other(settings: Settings) -> Table:
+    table = _table("OTHER", "")
+    proxies = settings.trusted_proxies
+    if len(proxies.networks):
+        networks = ", ".join(str(network) for network in proxies.networks)
+        table.add_row("client address", f"from {proxies.header.value}, behind {networks}")
+    else:
+        table.add_row("client address", "of the connection; forwarding headers are ignored")
+    aws = settings.aws
+    table.add_row("AWS Region", aws.region)
+    table.add_row("AWS identity", escape(_identity(settings)))
+    if aws.endpoint_url:
+        table.add_row("SageMaker's API", escape(aws.endpoint_url))
+    table.add_row("sign-in lasts", f"{format_duration(aws.session_seconds)}, renewed by the gateway")
+    return table
+
+
+def _identity(settings: Settings) -> str:
+    base = f"profile {settings.aws.profile}" if settings.aws.profile else "as boto3 finds it"
+    return f"{settings.aws.assume_role}, assumed ({base})" if settings.aws.assume_role else base
