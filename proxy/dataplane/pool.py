@@ -13,8 +13,9 @@ import ssl
 from collections import defaultdict
 from dataclasses import dataclass
 
+from proxy.aws.sessions import Origin
 from proxy.clock import Clock
-from proxy.dataplane.upstream import Origin, UpstreamConnection
+from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 
 

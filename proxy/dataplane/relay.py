@@ -50,13 +50,21 @@ class End(asyncio.Protocol):
     other: End
 
     def __init__(
-        self, relay: Relay, transport: asyncio.Transport, *, is_upstream: bool, max_frame_bytes: int, extensions: bool
+        self,
+        relay: Relay,
+        transport: asyncio.Transport,
+        *,
+        is_upstream: bool,
+        max_frame_bytes: int,
+        extensions: bool,
     ) -> None:
         self.relay = relay
         self.transport = transport
         self._is_upstream = is_upstream
         # Clients mask, servers don't (RFC 6455 section 5.1).
-        self.tracker = FrameTracker(masked=not is_upstream, max_frame_bytes=max_frame_bytes, extensions=extensions)
+        self.tracker = FrameTracker(
+            masked=not is_upstream, max_frame_bytes=max_frame_bytes, extensions=extensions
+        )
         self.bytes_received = 0
         self.seen_bytes = 0
         self.quiet_since = 0.0
@@ -115,7 +123,9 @@ class End(asyncio.Protocol):
         if not self.close_sent and not self.is_lost and self.other.tracker.at_boundary:
             self.close_sent = True
             if not self.other.tracker.close_seen:
-                self.transport.write(close_frame(code, reason, mask=mask_key() if self._is_upstream else None))
+                self.transport.write(
+                    close_frame(code, reason, mask=mask_key() if self._is_upstream else None)
+                )
 
     def send_ping(self) -> None:
         if self.other.tracker.at_boundary and not self.other.tracker.close_seen:
@@ -145,7 +155,7 @@ class End(asyncio.Protocol):
 class Relay:
     """Both ends, and what happens to them together."""
 
-    __slots__ = ("_clock_deadline", "_on_end", "_timeouts", "caller", "close_code", "closing", "notebook", "subject")
+    __slots__ = ("_clock_deadline", "_on_end", "_timeouts", "caller", "close_code", "closing", "notebook")
 
     def __init__(
         self,
@@ -155,7 +165,6 @@ class Relay:
         max_frame_bytes: int,
         extensions: bool,
         timeouts: RelayTimeouts,
-        subject: object,
         on_end: Callable[[Relay], None],
     ) -> None:
         self.caller = End(
@@ -166,14 +175,30 @@ class Relay:
         )
         self.caller.other = self.notebook
         self.notebook.other = self.caller
-        self.subject = subject
-        """Whose relay this is; the owner's business."""
         self.closing: tuple[int, str] | None = None
         self.close_code = ABNORMAL_CLOSURE
         """How it ended, for the log: what was sent or seen first."""
         self._timeouts = timeouts
         self._on_end = on_end
         self._clock_deadline = 0.0
+
+    def start(self, *, is_full: bool, tail: bytes, inbox: bytes) -> None:
+        """Take both transports over. `is_full`: the caller's takes no more for now.
+
+        Reading resumes before what already came is fed: feeding may pause it again, and nobody would resume.
+        """
+        self.caller.is_full = is_full
+        self.caller.transport.set_protocol(self.caller)
+        self.notebook.transport.set_protocol(self.notebook)
+        self.caller.transport.resume_reading()
+        if is_full:
+            self.notebook.read_paused = True
+        else:
+            self.notebook.transport.resume_reading()
+        if tail:
+            self.notebook.data_received(tail)
+        if inbox:
+            self.caller.data_received(inbox)
 
     def close(self, code: int, reason: str, *, now: float) -> None:
         """End both sides with `code`, each at its next frame boundary, at once where it is at one.
@@ -203,7 +228,11 @@ class Relay:
 
     def lost(self, end: End) -> None:
         """`end` is gone: so is the other, as soon as what it is owed has been sent."""
-        if self.closing is None and self.close_code == ABNORMAL_CLOSURE and end.tracker.close_code is not None:
+        if (
+            self.closing is None
+            and self.close_code == ABNORMAL_CLOSURE
+            and end.tracker.close_code is not None
+        ):
             self.close_code = end.tracker.close_code
         if end.other.is_lost:
             self._on_end(self)

@@ -1,4 +1,4 @@
-"""One connection to a notebook host: sends request bytes as they are, understands response heads, counts bodies.
+"""One connection to a notebook host: sends bytes as they are, understands response heads, counts bodies.
 
 The rule: response heads are parsed by llhttp (httptools), bodies are tracked strictly and passed on as they
 came, and every violation of HTTP ends the connection. What a response means is the exchange's business: this
@@ -9,37 +9,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from proxy.aws.sessions import Origin
 from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
 from proxy.wire.body import Body, FramingError, UntilClose, response_body
 from proxy.wire.heads import ResponseFacts, read_response
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a notebook host listens."""
-
-    host: str
-    port: int
-    tls: bool
 
 
 class Exchange(Protocol):
     """What a connection tells whoever uses it now."""
 
     method: str
-    decode_chunks: bool
-    """Whether the caller cannot take the chunked coding (HTTP/1.0), or the body is going to be rewritten."""
 
     def on_interim(self, facts: ResponseFacts) -> None:
         """A 1xx response other than 101 (RFC 9110 section 15.2)."""
 
-    def on_head(self, facts: ResponseFacts, body: Body | None) -> None:
-        """The final response's head; `body` tracks what follows, None if nothing does."""
+    def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
+        """The final response's head; `body` tracks what follows, None if nothing does.
+
+        Returns the tracker to use, which is another one if the body is wanted without its chunks' framing.
+        """
 
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
         """101: what comes from now on, `tail` first, is not HTTP. Reading is paused."""
@@ -48,7 +40,7 @@ class Exchange(Protocol):
         """Bytes of the body, framing included, valid as they stand."""
 
     def on_end(self) -> None:
-        """The response is complete; called once, after `on_head`. The connection is the exchange's to release."""
+        """The response is complete; called once, after `on_head`. The exchange releases the connection."""
 
     def on_failure(self, error: UpstreamError) -> None:
         """The connection broke or spoke nonsense before the response was complete. It is gone."""
@@ -81,7 +73,6 @@ class _Head:
 
 
 _CONTROLS: Final = bytes(set(range(0x20)) - {0x09}) + b"\x7f"
-_LINE_ENDS_AND_TABS: Final = b"\r\n\t"
 
 
 def parse_response_head(head: bytes) -> tuple[ResponseFacts, str]:
@@ -120,6 +111,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_response_done",
         "exchange",
         "exchanges",
+        "has_answered",
         "idle_since",
         "origin",
         "transport",
@@ -132,6 +124,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.exchanges = 0
         """How many it has carried: more than one means that it may have gone stale in the pool."""
+        self.has_answered = False
+        """Whether any byte came for the exchange under way."""
         self.idle_since = 0.0
         self._head_limit = head_limit_bytes
         self._on_closed = on_closed
@@ -157,6 +151,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Send a request's head; its body follows through `transport.write`."""
         self.exchange = exchange
         self.exchanges += 1
+        self.has_answered = False
         self._response_done = False
         self.transport.write(head)
 
@@ -191,6 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._failed = True
             self.transport.abort()
         else:
+            self.has_answered = True
             self._feed_head(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -254,18 +250,17 @@ class UpstreamConnection(asyncio.Protocol):
         exchange = self.exchange
         assert exchange is not None
         if facts.status == 101:
-            # What follows is not HTTP, and whoever takes over is not there yet: nothing may be read until then.
+            # What follows is not HTTP, and whoever takes over is not there yet: read nothing until then.
             self.pause_reading()
             exchange.on_switched(facts, data)
             return
         try:
-            body = _framing(facts, exchange)
+            body = _framing(facts, exchange.method)
         except FramingError as error:
             self._fail(UpstreamInvalid(detail=f"response framing: {error}"))
             return
         self._is_keep_alive = version == "1.1" and not facts.says_close and not isinstance(body, UntilClose)
-        self._body = body
-        exchange.on_head(facts, body)
+        self._body = body = exchange.on_head(facts, body)
         if self.exchange is not exchange:
             return  # it repeats itself elsewhere
         if body is None:
@@ -291,7 +286,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._is_keep_alive = False
             self._end(exchange)
         elif rest:
-            # Many tiny chunks: the rest waits for the next turn of the loop, and so does what comes behind it.
+            # Many tiny chunks: the rest, and what comes behind it, waits for the next turn of the loop.
             self.pause_reading()
             asyncio.get_running_loop().call_soon(self._feed_rest, body, rest)
 
@@ -313,16 +308,15 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.on_failure(error)
 
 
-def _framing(facts: ResponseFacts, exchange: Exchange) -> Body | None:
+def _framing(facts: ResponseFacts, method: str) -> Body | None:
     """The body that a response's fields declare. Raises FramingError where they contradict each other."""
     if facts.conflicting_lengths:
         raise FramingError("several content lengths")
     if facts.transfer_encoding is not None and not facts.is_chunked:
         raise FramingError("an unknown transfer coding")
     return response_body(
-        method=exchange.method,
+        method=method,
         status=facts.status,
         content_length=facts.content_length,
         chunked=facts.is_chunked,
-        decode=exchange.decode_chunks,
     )

@@ -1,0 +1,734 @@
+"""One caller's connection: aiohttp's request handler, with the bodies of forwarded requests led past it.
+
+The rule: every head is parsed by aiohttp (llhttp) and every request passes `Gateway.admit`, one after the
+other. No feed to aiohttp's parser ever straddles the end of a head, so a message with a body is announced
+before any byte of the body was fed; a strict tracker then says where the body ends, and a fresh parser takes
+over behind it. States:
+
+    HEAD   feed the parser up to the end of each head; heads are bounded in size and in time
+    HELD   a request waits for its notebook, or its response is under way: what arrives waits too, up to 64 KiB
+    RAW    the body goes to the notebook as it comes
+    NATIVE a page of the gateway's own: the body, to its end, goes to aiohttp
+    DROP   answered already: discard the body, while tracking where it ends
+    DEAD   nothing more is read: broken framing, or the connection is about to close
+
+HEAD -> HELD -> RAW -> HELD | NATIVE | DROP -> HEAD, and DEAD from everywhere. aiohttp's internals that this
+relies on are listed in `proxy.dataplane.aiohttp_internals`. This module knows no policy and nothing of AWS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from enum import Enum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import HttpVersion10, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
+
+from proxy.client_address.networks import peer_address
+from proxy.dataplane.aiohttp_internals import Connection, new_parser
+from proxy.dataplane.answers import Page, RequestRecord
+from proxy.dataplane.forward import Forward, ForwardedRequest
+from proxy.errors import (
+    BadRequest,
+    HeadTooLarge,
+    NbgateError,
+    OriginRefused,
+    RequestTimeout,
+    UpgradeRequired,
+)
+from proxy.gateway import Admission, Inbound, Refusal
+from proxy.routing.authority import same_origin
+from proxy.routing.router import OwnPage, Redirect, Route
+from proxy.wire.body import ChunkedBody, FramingError, LengthBody, request_body
+from proxy.wire.heads import ResponseFacts, Translation, response_head
+
+if TYPE_CHECKING:
+    from aiohttp.streams import StreamReader
+
+    from proxy.aws.sessions import UpstreamSession
+    from proxy.config.settings import Listener
+    from proxy.dataplane.plane import DataPlane
+    from proxy.dataplane.upstream import UpstreamConnection
+
+HELD_BYTES: Final = 64 * 1024
+"""Reading pauses when this much waits. What one read brings (256 KiB) may come on top of it."""
+DROPPED_BYTES: Final = 16 * 1024 * 1024
+"""A request that is answered early may send this much more before its connection is closed."""
+LINGER_SECONDS: Final = 5.0
+"""How long a caller that was answered early may go on sending before its connection is cut."""
+REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_NEVER: Final = math.inf
+_HEAD_END: Final = b"\r\n\r\n"
+_NOT_FORWARDED: Final = frozenset({"CONNECT", "TRACE"})
+"""CONNECT would make a tunnel of the gateway, TRACE would show the caller the session's cookies."""
+
+
+class State(Enum):
+    """See the module's docstring."""
+
+    HEAD = "head"
+    HELD = "held"
+    RAW = "raw"
+    NATIVE = "native"
+    DROP = "drop"
+    DEAD = "dead"
+
+
+_HEAD, _HELD, _RAW, _NATIVE, _DROP, _DEAD = State
+
+
+class Downstream(Connection):
+    """One connection. Implements `proxy.dataplane.forward.Caller` for the request under way."""
+
+    __slots__ = (
+        "_admission",
+        "_answered",
+        "_body",
+        "_deadline",
+        "_dropped",
+        "_forward",
+        "_inbox",
+        "_is_http_10",
+        "_is_upgrade",
+        "_keep_alive",
+        "_lingers",
+        "_listener",
+        "_message",
+        "_origin_text",
+        "_peer",
+        "_plane",
+        "_quiet_since",
+        "_read_held",
+        "_received",
+        "_refusal",
+        "_request_id",
+        "_scanned",
+        "_started_at",
+        "_state",
+        "_swept_bytes",
+        "_translation",
+        "_translation_key",
+        "_upstream_full",
+        "write",
+    )
+
+    def __init__(
+        self, server: web.Server, loop: asyncio.AbstractEventLoop, plane: DataPlane, listener: Listener
+    ) -> None:
+        super().__init__(server, loop)
+        self._plane = plane
+        self._listener = listener
+        self._state = _HEAD
+        self._inbox = bytearray()
+        self._scanned = 0
+        self._body: LengthBody | ChunkedBody | None = None
+        self._forward: Forward | None = None
+        self._admission: Admission | None = None
+        self._refusal: Refusal | None = None
+        self._message: RawRequestMessage | None = None
+        self._translation: Translation | None = None
+        self._translation_key: tuple[object, ...] = ()
+        self._read_held = False
+        self._upstream_full = False
+        self._lingers = False
+        self._answered = True
+        self._keep_alive = True
+        self._is_http_10 = False
+        self._is_upgrade = False
+        self._request_id = ""
+        self._started_at = 0.0
+        self._deadline = 0.0
+        self._dropped = 0
+        self._received = 0
+        self._swept_bytes = -1
+        self._quiet_since = 0.0
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert self.transport is not None
+        self.write = self.transport.write
+        peername = transport.get_extra_info("peername")
+        self._peer = peer_address(peername[0]) if isinstance(peername, tuple) else None
+        self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.request_head_seconds
+        if not self._plane.opened(self, self._peer):
+            self._state = _DEAD
+            self.transport.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._plane.closed(self, self._peer)
+        self._state = _DEAD
+        forward, self._forward = self._forward, None
+        if forward is not None:
+            forward.cancel()
+            self._log(forward.status, forward.bytes_in, forward.bytes_out, "CALLER_GONE")
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        state = self._state
+        if state is _RAW:
+            self._carry(data)
+        elif state is _HEAD:
+            inbox = self._inbox
+            if not inbox and data.endswith(_HEAD_END) and data.find(_HEAD_END) == len(data) - 4:
+                self._read_head(data)
+            else:
+                inbox += data
+                self._read_heads()
+        elif state is _HELD:
+            self._inbox += data
+            if len(self._inbox) >= HELD_BYTES:
+                self._pause_reading()
+        elif state is _NATIVE:
+            self._feed_page(data)
+        elif state is _DROP:
+            self._drop(data)
+
+    def resume_writing(self) -> None:
+        if self._paused:
+            super().resume_writing()
+        if self._forward is not None:
+            self._forward.on_caller_drained()
+
+    # -- HEAD -------------------------------------------------------------------------------------------
+
+    def _read_heads(self) -> None:
+        """Take one head out of what has arrived, if it is there."""
+        inbox = self._inbox
+        while inbox and self._state is _HEAD:
+            if not self._scanned:
+                if inbox[0] in b"\r\n":
+                    # RFC 9112 section 2.2: empty lines before a request are ignored.
+                    del inbox[: len(inbox) - len(inbox.lstrip(b"\r\n"))]
+                    continue
+                if not (0x41 <= inbox[0] <= 0x5A):
+                    # No method begins like this: a TLS handshake, mostly. Waiting for more would help nobody.
+                    self._fault(BadRequest("This is not an HTTP request."))
+                    return
+                self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.request_head_seconds
+            end = inbox.find(_HEAD_END, max(0, self._scanned - 3)) + 4
+            if end == 3:
+                self._scanned = len(inbox)
+                if self._scanned > self._plane.limits.request_head_bytes:
+                    self._fault(HeadTooLarge())
+                return
+            head = bytes(inbox[:end])
+            del inbox[:end]
+            self._scanned = 0
+            self._read_head(head)
+
+    def _read_head(self, head: bytes) -> None:
+        plane = self._plane
+        self._state = _HELD
+        self._answered = False
+        self._request_id = plane.new_id()
+        self._started_at = plane.clock.monotonic()
+        self._deadline = _NEVER
+        self._admission = self._refusal = self._message = None
+        if len(head) > plane.limits.request_head_bytes:
+            self._fault(HeadTooLarge())
+            return
+        try:
+            parsed = self.parse(head)
+        except HttpProcessingError as error:
+            # The parser's own message quotes the request.
+            self._fault(HeadTooLarge() if "Too" in type(error).__name__ else BadRequest())
+            return
+        if parsed is None:
+            self._fault(BadRequest())
+            return
+        message, payload = parsed
+        self._message = message
+        self._keep_alive = not message.should_close and not plane.draining
+        try:
+            self._body = self._framed(message)
+        except FramingError:
+            self._fault(BadRequest("The request's framing is ambiguous."))
+            return
+        self._admit(message, payload)
+
+    def _framed(self, message: RawRequestMessage) -> LengthBody | ChunkedBody | None:
+        """The body that a head announces. Raises FramingError."""
+        headers = message.headers
+        version = message.version
+        self._is_http_10 = version == HttpVersion10
+        if version.major != 1:
+            raise FramingError("not HTTP/1")
+        if "Transfer-Encoding" in headers and (self._is_http_10 or not message.chunked):
+            raise FramingError("a transfer coding that is not chunked, or in HTTP/1.0")
+        if self._is_http_10:
+            self._keep_alive = False
+        body = request_body(content_length=headers.get("Content-Length"), chunked=message.chunked)
+        self._is_upgrade = False
+        if (upgrade := headers.get("Upgrade")) is not None:
+            self._is_upgrade = message.upgrade and upgrade.lower() == "websocket" and not self._is_http_10
+            if self._is_upgrade and body is not None:
+                raise FramingError("a WebSocket handshake with a body")
+        return body
+
+    # -- the door ---------------------------------------------------------------------------------------
+
+    def _admit(self, message: RawRequestMessage, payload: StreamReader) -> None:
+        listener = self._listener
+        admission = self._plane.gateway.admit(
+            Inbound(
+                peer=self._peer,
+                headers=message.headers,
+                host=message.headers.get("Host", ""),
+                target=message.path,
+                method=message.method,
+                port=listener.public_port,
+                scheme=listener.scheme,
+                request_id=self._request_id,
+            )
+        )
+        if isinstance(admission, Refusal):
+            self._refusal = admission
+            self._refuse(admission.error)
+            return
+        self._admission = admission
+        route = admission.route
+        if message.method in _NOT_FORWARDED:
+            self._fault(BadRequest("This method is not supported."))
+        elif isinstance(route, Redirect):
+            self._redirect(route.location)
+        elif isinstance(route, OwnPage):
+            self._state = _NATIVE
+            self.serve_native(message, payload)
+            if self._body is None:
+                self._state = _HELD
+            else:
+                self._take_inbox()
+        elif self._is_upgrade and (error := _handshake_fault(message, admission)):
+            self._refuse(error)
+        else:
+            self._start_forward(message, route)
+
+    def _start_forward(self, message: RawRequestMessage, route: Route) -> None:
+        if message.chunked:
+            framing = b"Transfer-Encoding: chunked\r\n"
+        elif (length := message.headers.get("Content-Length")) is not None:
+            # Said again even where it is 0: some servers insist on it for POST.
+            framing = b"Content-Length: %d\r\n" % int(length)
+        else:
+            framing = b""
+        request = ForwardedRequest(
+            method=message.method,
+            target=route.upstream_target.encode("utf-8", "surrogateescape"),
+            fields=message.raw_headers,
+            framing=framing,
+            has_body=self._body is not None,
+            route=route,
+            is_http_10=self._is_http_10,
+            is_keep_alive=self._keep_alive,
+            is_upgrade=self._is_upgrade,
+        )
+        self._forward = forward = Forward(self._plane, self, request, self._plane.keeper(route.instance))
+        forward.start()
+
+    def translation(self, session: UpstreamSession) -> Translation:
+        """How heads change between this caller's mount and a session; the same for all its requests, mostly."""
+        admission = self._admission
+        assert admission is not None
+        assert isinstance(admission.route, Route)
+        authority = admission.authority
+        key = (session, admission.route.mount, authority, admission.scheme, admission.client.address)
+        if self._translation is None or key != self._translation_key:
+            self._translation_key = key
+            own_authority = str(authority)
+            origin = str(session.origin).encode("ascii")
+            self._translation = Translation(
+                upstream_authority=session.origin.authority,
+                upstream_origin=origin,
+                own_origin=f"{admission.scheme}://{own_authority}".encode("ascii"),
+                prefix=admission.route.prefix.encode("ascii"),
+                cookies=session.cookie_header,
+                withheld_cookies=session.cookie_names,
+                forwarding=(
+                    f"X-Forwarded-For: {admission.client.address}\r\n"
+                    f"X-Forwarded-Proto: {admission.scheme}\r\n"
+                    f"X-Forwarded-Host: {own_authority}\r\n"
+                ).encode("ascii"),
+            )
+        return self._translation
+
+    # -- RAW --------------------------------------------------------------------------------------------
+
+    @property
+    def is_full(self) -> bool:
+        return self._paused
+
+    def take_body(self) -> None:
+        self._state = _RAW
+        self._take_inbox()
+
+    def hold_body(self) -> None:
+        self._upstream_full = False
+        if self._state is _RAW:
+            self._state = _HELD
+        self._resume_reading()
+
+    def pause_body(self) -> None:
+        self._upstream_full = True
+        self._pause_reading()
+
+    def resume_body(self) -> None:
+        self._upstream_full = False
+        self._resume_reading()
+
+    def _carry(self, data: bytes) -> None:
+        body, forward = self._body, self._forward
+        assert body is not None
+        assert forward is not None
+        try:
+            part, rest = body.feed(data)
+        except FramingError:
+            self._abandon(BadRequest("The request's body is malformed."))
+            return
+        if part:
+            forward.on_request_body(part)
+        if body.done:
+            self._body_ended(rest)
+            forward.on_request_end()
+        elif rest:
+            self._yield_then_take(rest)
+
+    def _body_ended(self, rest: bytes) -> None:
+        """Behind a body stands a new message: a fresh parser, and what came with the body's end waits."""
+        self._body = None
+        self._parser = new_parser(self, self._loop)
+        if self._state is not _DEAD:
+            self._state = _HELD
+            self._inbox += rest
+
+    def _yield_then_take(self, rest: bytes) -> None:
+        """Tiny chunks: give the loop a turn between two bounds of work."""
+        self._inbox[:0] = rest
+        state, self._state = self._state, _HELD
+        self._pause_reading()
+        self._loop.call_soon(self._take_on, state)
+
+    def _take_on(self, state: State) -> None:
+        if self._state is _HELD and self._body is not None:
+            self._state = state
+            self._take_inbox()
+
+    def _take_inbox(self) -> None:
+        """Deliver what waited, in the state of now."""
+        if self._inbox:
+            data = bytes(self._inbox)
+            self._inbox.clear()
+            self.data_received(data)
+        self._resume_reading()
+
+    # -- NATIVE and DROP --------------------------------------------------------------------------------
+
+    def _feed_page(self, data: bytes) -> None:
+        body = self._body
+        if body is None or not data:
+            self.feed_native(data)
+            return
+        try:
+            part, rest = body.feed(data)
+        except FramingError:
+            self._abandon(BadRequest("The request's body is malformed."))
+            return
+        self._received += len(part)
+        self.feed_native(part)
+        if body.done:
+            self._body = None
+            self._state = _HELD
+            self._inbox += rest
+        elif rest:
+            self._yield_then_take(rest)
+
+    def native_finished(self, response: web.StreamResponse) -> None:
+        self._answered = True
+        self._log(response.status, 0, response.body_length, "")
+        if self._state is _DEAD or not response.keep_alive:
+            self._state = _DEAD
+            return
+        self._next()
+
+    def _drop(self, data: bytes) -> None:
+        body = self._body
+        assert body is not None
+        self._dropped += len(data)
+        try:
+            _, rest = body.feed(data)
+        except FramingError:
+            self._hang_up()
+            return
+        if body.done:
+            self._body_ended(rest)
+            self._next()
+        elif self._dropped > DROPPED_BYTES:
+            self._hang_up()
+        elif rest:
+            self._yield_then_take(rest)
+
+    # -- answers ----------------------------------------------------------------------------------------
+
+    def _refuse(self, error: NbgateError) -> None:
+        """Answer without asking the notebook, and read on behind the request if that is safe."""
+        if isinstance(error, BadRequest):
+            self._fault(error)
+        else:
+            if self._is_upgrade:
+                # What was pipelined behind a refused upgrade may be anything but a request.
+                self._keep_alive = False
+            self.answer(error)
+
+    def _fault(self, error: NbgateError) -> None:
+        """Answer, and read nothing more: where this message ends is not known."""
+        self._keep_alive = False
+        self._lingers = True
+        self._body = None
+        self._inbox.clear()
+        self.answer(error)
+
+    def _abandon(self, error: NbgateError) -> None:
+        """The request turned out broken in its middle."""
+        forward, self._forward = self._forward, None
+        started = forward is not None and forward.has_begun
+        if forward is not None:
+            forward.cancel()
+        if started or not self.is_native_idle:
+            self._state = _DEAD
+            self.broken()
+        else:
+            self._fault(error)
+
+    def answer(self, error: NbgateError) -> None:
+        page = self.error_page(error)
+        if self._body is not None or self._plane.draining:
+            self._keep_alive = False
+        self._send(error.status, page)
+        self._done(error.status, len(page.body), error.code)
+
+    def error_page(self, error: NbgateError) -> Page:
+        """How the request under way is told of an error."""
+        known = self._admission or self._refusal
+        client = known.client.address if known is not None else self._peer
+        return self._plane.render(error, self._message, request_id=self._request_id, client=client)
+
+    def _redirect(self, location: str) -> None:
+        self._send(308, Page((("Location", location), ("Cache-Control", "no-store")), b""))
+        self._done(308, 0, "")
+
+    def _send(self, status: int, page: Page) -> None:
+        lines = [b"HTTP/1.1 %d %b\r\n" % (status, REASONS[status])]
+        lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in page.headers]
+        lines.append(b"Content-Length: %d\r\n" % len(page.body))
+        lines.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
+        if self._message is None or self._message.method != "HEAD":
+            lines.append(page.body)
+        if self.transport is not None:
+            self.write(b"".join(lines))
+
+    def _done(self, status: int, size: int, code: str) -> None:
+        forward, self._forward = self._forward, None
+        self._answered = True
+        self._log(status, forward.bytes_in if forward is not None else 0, size, code)
+        self._continue()
+
+    def finished(self, *, keep_alive: bool) -> None:
+        forward, self._forward = self._forward, None
+        assert forward is not None
+        self._answered = True
+        self._keep_alive = keep_alive
+        self._log(forward.status, forward.bytes_in, forward.bytes_out, "")
+        self._continue()
+
+    def broken(self) -> None:
+        forward, self._forward = self._forward, None
+        if forward is not None:
+            self._log(forward.status, forward.bytes_in, forward.bytes_out, "RESPONSE_CUT")
+        self._state = _DEAD
+        if self.transport is not None:
+            self.transport.abort()
+
+    def switch(self, connection: UpstreamConnection, facts: ResponseFacts, tail: bytes) -> None:
+        forward, self._forward = self._forward, None
+        assert forward is not None
+        assert self._translation is not None
+        self.write(
+            response_head(
+                facts,
+                self._translation,
+                framing=b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+                location=b"",
+            )
+        )
+        inbox = bytes(self._inbox)
+        self._answered = True
+        self._state = _DEAD
+        record = self._record(101, 0, 0, "")
+        is_full = self._paused
+        self._plane.splice(
+            self.take_transport(),
+            connection,
+            downstream=self,
+            peer=self._peer,
+            record=record,
+            extensions=any(name.lower() == b"sec-websocket-extensions" for name, _ in facts.fields),
+            is_full=is_full,
+            tail=tail,
+            inbox=inbox,
+        )
+
+    def _continue(self) -> None:
+        """The answer is out: go on behind the request, or let the rest of it run out first."""
+        if self._body is not None:
+            self._dropped = 0
+            self._state = _DROP
+            self._deadline = self._plane.clock.monotonic() + LINGER_SECONDS
+            self._take_inbox()
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """Behind a request that is wholly received and answered."""
+        if not self._keep_alive:
+            self._hang_up()
+            return
+        self._state = _HEAD
+        self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.idle_seconds
+        self._scanned = 0
+        if self._inbox:
+            # Pipelined: a turn of the loop for each, so that one caller's queue delays nobody else.
+            self._state = _HELD
+            self._loop.call_soon(self._next_pipelined)
+        else:
+            self._resume_reading()
+
+    def _next_pipelined(self) -> None:
+        if self._state is _HELD:
+            self._state = _HEAD
+            self._read_heads()
+            self._resume_reading()
+
+    def _hang_up(self) -> None:
+        """Close once everything written has been sent."""
+        self._state = _DEAD
+        transport = self.transport
+        if transport is None:
+            return
+        if self._lingers and transport.can_write_eof():
+            # Closing with unread bytes would reset the connection, and the caller would not see the answer
+            # (RFC 9112 section 9.6): tell it to stop, and read on for a while.
+            transport.write_eof()
+            self._deadline = self._plane.clock.monotonic() + LINGER_SECONDS
+            self._upstream_full = False
+            self._resume_reading()
+        else:
+            transport.close()
+
+    # -- flow and time ----------------------------------------------------------------------------------
+
+    def _pause_reading(self) -> None:
+        if not self._read_held and self.transport is not None:
+            self._read_held = True
+            self._pause_transport_reading()
+
+    def _resume_reading(self) -> None:
+        """Read on, unless somebody still cannot take it."""
+        if self._read_held and not self._upstream_full and len(self._inbox) < HELD_BYTES:
+            self._read_held = False
+            if not self._reading_paused:
+                super()._resume_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        # aiohttp's payload buffer has room again; ours may not.
+        if not self._read_held:
+            super()._resume_transport_reading()
+
+    def sweep(self, now: float) -> None:
+        """Judge silence. Called about once a second; `now` is the monotonic clock's."""
+        if now >= self._deadline:
+            self._overdue()
+        elif self._forward is not None:
+            self._forward.sweep(now)
+        if self._body is not None and self._state in {_RAW, _NATIVE, _HELD}:
+            self._sweep_body(now)
+
+    def _overdue(self) -> None:
+        self._deadline = _NEVER
+        if self._state is _HEAD and self._inbox:
+            self._request_id = self._plane.new_id()
+            self._admission = self._refusal = self._message = None
+            self._fault(RequestTimeout())
+        elif self.transport is not None:
+            self._state = _DEAD
+            self.transport.abort()
+
+    def _sweep_body(self, now: float) -> None:
+        received = self._forward.bytes_in if self._forward is not None else self._received
+        if received != self._swept_bytes or self._read_held:
+            self._swept_bytes = received
+            self._quiet_since = now
+        elif now - self._quiet_since >= self._plane.timeouts.request_body_seconds:
+            self._abandon(RequestTimeout())
+
+    def drain(self) -> None:
+        """No request after the one under way."""
+        self._keep_alive = False
+        if self._state is _HEAD and not self._inbox:
+            self._hang_up()
+
+    # -- the record -------------------------------------------------------------------------------------
+
+    def _log(self, status: int, bytes_in: int, bytes_out: int, code: str) -> None:
+        self._plane.log(self._record(status, bytes_in, bytes_out, code))
+
+    def _record(self, status: int, bytes_in: int, bytes_out: int, code: str) -> RequestRecord:
+        message = self._message
+        known = self._admission or self._refusal
+        decision = known.decision if known is not None else None
+        return RequestRecord(
+            request_id=self._request_id,
+            client=known.client.address if known is not None else self._peer,
+            peer=self._peer,
+            instance=_instance_of(known),
+            method=message.method if message is not None else "-",
+            target=message.path if message is not None else "-",
+            host=message.headers.get("Host", "") if message is not None else "",
+            status=status,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            started_at=self._started_at,
+            allowed=decision.allowed if decision is not None else None,
+            error=code,
+        )
+
+
+def _instance_of(known: Admission | Refusal | None) -> str:
+    if isinstance(known, Refusal):
+        return known.instance
+    return known.route.instance if known is not None and isinstance(known.route, Route) else ""
+
+
+def _handshake_fault(message: RawRequestMessage, admission: Admission) -> NbgateError | None:
+    """What is wrong with a WebSocket handshake (RFC 6455 section 4.2.1), if anything is.
+
+    Jupyter's own check of `Origin` is answered by the gateway, which rewrites it: so it is made here.
+    """
+    headers = message.headers
+    if message.method != "GET" or not headers.get("Sec-WebSocket-Key"):
+        return BadRequest("The WebSocket handshake is malformed.")
+    if headers.get("Sec-WebSocket-Version") != "13":
+        return UpgradeRequired()
+    origins = headers.getall("Origin", [])
+    if not origins:
+        # Browsers always send it; a request that says that it comes from one, and does not, is none of ours.
+        return OriginRefused() if "Sec-Fetch-Site" in headers else None
+    if len(origins) > 1 or not same_origin(
+        origins[0], scheme=admission.scheme, authority=admission.authority
+    ):
+        return OriginRefused()
+    return None

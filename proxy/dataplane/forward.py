@@ -1,0 +1,427 @@
+"""One HTTP request carried to a notebook and its response carried back; or an upgrade, up to its 101.
+
+The rule: nothing is held but what may have to be repeated. A request is repeated at most once for a connection
+that had gone stale in the pool, and once for a session that the notebook no longer accepts; a response that
+has begun is never repeated, and one that breaks off never looks complete. What the caller may do was decided
+before: this module knows no policy. It runs in callbacks; only waiting for a session or a connection takes a
+task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.dataplane.rewriting import PageRewrite, page_rewrite, wants_plain
+from proxy.dataplane.upstream import UpstreamConnection
+from proxy.errors import NbgateError, SessionRejected, UpstreamError, UpstreamTimeout
+from proxy.wire.body import Body, ChunkedBody, UntilClose
+from proxy.wire.heads import RequestHead, ResponseFacts, Translation, request_head, response_head
+
+if TYPE_CHECKING:
+    from proxy.aws.keeper import SessionKeeper
+    from proxy.aws.sessions import Origin, UpstreamSession
+    from proxy.dataplane.plane import DataPlane
+    from proxy.routing.router import Route
+
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND"})
+"""RFC 9110 section 9.2.2: what may be sent again when the connection broke before an answer."""
+
+
+class Caller(Protocol):
+    """The downstream connection, as a forward sees it."""
+
+    def write(self, data: bytes) -> None:
+        """Send to the caller."""
+
+    @property
+    def is_full(self) -> bool:
+        """The caller takes no more for now; `on_caller_drained` follows."""
+
+    def take_body(self) -> None:
+        """The notebook's connection is there: deliver the request's body from now on."""
+
+    def hold_body(self) -> None:
+        """Keep the request's body until `take_body`."""
+
+    def pause_body(self) -> None:
+        """The notebook takes no more for now."""
+
+    def resume_body(self) -> None:
+        """It does again."""
+
+    def translation(self, session: UpstreamSession) -> Translation:
+        """How heads change between this caller and that session."""
+
+    def answer(self, error: NbgateError) -> None:
+        """Answer in the gateway's own words; nothing was sent to the caller yet."""
+
+    def finished(self, *, keep_alive: bool) -> None:
+        """The response is complete."""
+
+    def broken(self) -> None:
+        """The response cannot be completed: let the caller see that."""
+
+    def switch(self, connection: UpstreamConnection, facts: ResponseFacts, tail: bytes) -> None:
+        """The notebook answered 101."""
+
+
+@dataclass(slots=True)
+class ForwardedRequest:
+    """A request that was admitted to a notebook."""
+
+    method: str
+    target: bytes
+    """Towards the notebook: without the mount's prefix."""
+    fields: tuple[tuple[bytes, bytes], ...]
+    framing: bytes
+    """The field line that frames the body; empty if none does."""
+    has_body: bool
+    route: Route
+    is_http_10: bool
+    is_keep_alive: bool
+    is_upgrade: bool
+
+
+class Forward:
+    """The exchange of one request; implements `proxy.dataplane.upstream.Exchange`."""
+
+    __slots__ = (
+        "_awaited_since",
+        "_body_done",
+        "_body_seen",
+        "_caller",
+        "_connection",
+        "_ended",
+        "_fresh_connection",
+        "_head_sent",
+        "_keep_alive",
+        "_keeper",
+        "_page",
+        "_plane",
+        "_quiet_since",
+        "_renewed",
+        "_replay",
+        "_replay_room",
+        "_request",
+        "_response_done",
+        "_session",
+        "_swept_bytes",
+        "_translation",
+        "bytes_in",
+        "bytes_out",
+        "method",
+        "status",
+    )
+
+    def __init__(
+        self, plane: DataPlane, caller: Caller, request: ForwardedRequest, keeper: SessionKeeper
+    ) -> None:
+        self.method = request.method
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._plane = plane
+        self._caller = caller
+        self._request = request
+        self._keeper = keeper
+        self._session: UpstreamSession | None = None
+        self._translation: Translation | None = None
+        self._connection: UpstreamConnection | None = None
+        self._page: PageRewrite | None = None
+        self._body_done = not request.has_body
+        self._body_seen = False
+        self._replay: list[bytes] | None = []
+        self._replay_room = plane.limits.replay_body_bytes
+        self._renewed = False
+        self._fresh_connection = False
+        self._head_sent = False
+        self._keep_alive = request.is_keep_alive
+        self._response_done = False
+        self._ended = False
+        self._awaited_since = 0.0
+        self._quiet_since = 0.0
+        self._swept_bytes = -1
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of the response was sent to the caller."""
+        return self._head_sent
+
+    # -- towards the notebook ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Send the request as soon as there is a session and a connection: at once, mostly."""
+        session = self._keeper.live()
+        if session is None:
+            self._plane.tasks.start(self._start_cold(), name="session")
+        else:
+            self._send(session)
+
+    async def _start_cold(self) -> None:
+        try:
+            session = await self._keeper.acquire()
+        except NbgateError as error:
+            self._fail(error)
+            return
+        if not self._ended:
+            self._send(session)
+
+    def _send(self, session: UpstreamSession) -> None:
+        self._session = session
+        origin = session.origin
+        connection = None if self._fresh_connection else self._plane.pool.take(origin)
+        if connection is None:
+            self._plane.tasks.start(self._connect(origin), name="connect")
+        else:
+            self._begin(connection)
+
+    async def _connect(self, origin: Origin) -> None:
+        try:
+            connection = await self._plane.pool.connect(origin)
+        except UpstreamError as error:
+            self._fail(error)
+            return
+        if self._ended:
+            connection.abort()
+        else:
+            self._begin(connection)
+
+    def _begin(self, connection: UpstreamConnection) -> None:
+        assert self._session is not None
+        request = self._request
+        self._connection = connection
+        self._translation = translation = self._caller.translation(self._session)
+        head = RequestHead(
+            request.method,
+            request.target,
+            request.fields,
+            request.framing,
+            request.is_upgrade,
+            plain_encoding=wants_plain(request.method, request.route, request.fields),
+        )
+        connection.begin(self, request_head(head, translation))
+        if self._replay:
+            connection.transport.write(b"".join(self._replay))
+        if self._body_done:
+            self._awaited_since = self._plane.clock.monotonic()
+        else:
+            self._caller.take_body()
+
+    def on_request_body(self, data: bytes) -> None:
+        """Bytes of the request's body, framing included."""
+        self.bytes_in += len(data)
+        self._body_seen = True
+        if self._replay is not None:
+            self._replay_room -= len(data)
+            if self._replay_room < 0:
+                self._replay = None
+            else:
+                self._replay.append(data)
+        connection = self._connection
+        if connection is not None and not self._response_done:
+            connection.transport.write(data)
+
+    def on_request_end(self) -> None:
+        """The request's body is complete."""
+        self._body_done = True
+        self._awaited_since = self._plane.clock.monotonic()
+
+    # -- from the notebook ------------------------------------------------------------------------------
+
+    def on_interim(self, facts: ResponseFacts) -> None:
+        # RFC 9110 section 15.2: never to an HTTP/1.0 client. A second "continue", for a repeated request,
+        # means nothing to a caller that already continued.
+        if not self._request.is_http_10 and not (facts.status == 100 and self._body_seen):
+            assert self._translation is not None
+            self._caller.write(response_head(facts, self._translation, framing=b"", location=facts.location))
+
+    def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
+        assert self._session is not None
+        assert self._translation is not None
+        plane = self._plane
+        if plane.signed_out(facts, self._request, self._session):
+            if self._repair(facts):
+                return None
+        elif facts.set_cookies:
+            self._keeper.absorb(self._session, facts.set_cookies)
+        self.status = facts.status
+        route = self._request.route
+        self._page = page_rewrite(route, facts, self.method, plane.limits.rewritten_page_bytes)
+        if self._page is not None and body is not None:
+            return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
+        framing = self._framing(facts, body)
+        location = plane.location(facts.location, route, self._translation)
+        self._head_sent = True
+        self._caller.write(response_head(facts, self._translation, framing=framing, location=location))
+        if self._request.is_http_10 and isinstance(body, ChunkedBody):
+            return ChunkedBody(decode=True)
+        return body
+
+    def on_body(self, data: bytes) -> None:
+        page = self._page
+        if page is None:
+            self.bytes_out += len(data)
+            self._caller.write(data)
+            if self._caller.is_full and self._connection is not None:
+                self._connection.pause_reading()
+        elif not page.add(data):
+            # Larger than what is rewritten: it passes as it is, ended by the end of the connection.
+            self._keep_alive = False
+            self._send_page_head(page, b"Connection: close\r\n", replaced=False)
+            self._page = None
+            self.on_body(page.collected())
+
+    def on_end(self) -> None:
+        self._response_done = True
+        if self._page is not None:
+            self._send_page(self._page)
+        self._finish()
+
+    def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
+        connection = self._connection
+        assert connection is not None
+        if not self._request.is_upgrade or facts.upgrade.lower() != b"websocket":
+            connection.abort()
+            self._fail(UpstreamError(detail="a 101 that nobody asked for"))
+            return
+        self.status = 101
+        self._ended = True
+        self._caller.switch(connection, facts, tail)
+
+    def on_failure(self, error: UpstreamError) -> None:
+        connection, self._connection = self._connection, None
+        if self._head_sent:
+            self._end()
+            self._caller.broken()
+        elif (
+            connection is not None
+            and connection.exchanges > 1
+            and not connection.has_answered
+            and not self._fresh_connection
+            and self._replay is not None
+            and self.method in IDEMPOTENT
+        ):
+            self._fresh_connection = True
+            self._caller.hold_body()
+            assert self._session is not None
+            self._send(self._session)
+        else:
+            self._fail(error)
+
+    def on_upstream_full(self) -> None:
+        self._caller.pause_body()
+
+    def on_upstream_drained(self) -> None:
+        self._caller.resume_body()
+
+    # -- from the caller --------------------------------------------------------------------------------
+
+    def on_caller_drained(self) -> None:
+        """The caller takes bytes again."""
+        if self._connection is not None:
+            self._connection.resume_reading()
+
+    def cancel(self) -> None:
+        """The caller is gone: so is its request."""
+        if not self._ended:
+            self._end()
+
+    def sweep(self, now: float) -> None:
+        """Judge silence. Called about once a second; `now` is the monotonic clock's."""
+        timeouts = self._plane.timeouts
+        if not self._head_sent:
+            waited = now - self._awaited_since
+            if self._connection is not None and self._body_done and waited >= timeouts.response_head_seconds:
+                self._fail(UpstreamTimeout(detail="response head"))
+            return
+        if self.bytes_out != self._swept_bytes:
+            self._swept_bytes = self.bytes_out
+            self._quiet_since = now
+            return
+        patience = timeouts.send_seconds if self._caller.is_full else timeouts.response_body_seconds
+        if now - self._quiet_since >= patience:
+            self._end()
+            self._caller.broken()
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _repair(self, facts: ResponseFacts) -> bool:
+        """The notebook signed us out: sign in again and repeat. False if the response is to be passed on."""
+        assert self._session is not None
+        if self._renewed or not self._keeper.reject(self._session):
+            # Signed in a moment ago, and refused all the same: a plain refusal is then the notebook's own
+            # answer, while a sign-in page of AWS's would only mislead.
+            if facts.status in {401, 403}:
+                return False
+            self._fail(SessionRejected(retry_after_seconds=5))
+            return True
+        self._renewed = True
+        if self._replay is None:
+            self._fail(SessionRejected(retry_after_seconds=1))
+            return True
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+        self._page = None
+        self._caller.hold_body()
+        self.start()
+        return True
+
+    def _framing(self, facts: ResponseFacts, body: Body | None) -> bytes:
+        if isinstance(body, ChunkedBody):
+            framing = b"" if self._request.is_http_10 else b"Transfer-Encoding: chunked\r\n"
+        elif facts.content_length is not None and (body is not None or facts.status != 204):
+            framing = b"Content-Length: %b\r\n" % facts.content_length
+        elif body is None and self.method != "HEAD" and facts.status not in {204, 304}:
+            framing = b"Content-Length: 0\r\n"
+        else:
+            framing = b""
+        if isinstance(body, UntilClose) or (self._request.is_http_10 and isinstance(body, ChunkedBody)):
+            self._keep_alive = False
+        return framing if self._keep_alive else framing + b"Connection: close\r\n"
+
+    def _send_page(self, page: PageRewrite) -> None:
+        body = page.rewritten()
+        closing = b"" if self._keep_alive else b"Connection: close\r\n"
+        self._send_page_head(page, b"Content-Length: %d\r\n" % len(body) + closing, replaced=True)
+        self.bytes_out += len(body)
+        self._caller.write(body)
+
+    def _send_page_head(self, page: PageRewrite, framing: bytes, *, replaced: bool) -> None:
+        assert self._translation is not None
+        location = self._plane.location(page.facts.location, self._request.route, self._translation)
+        self._head_sent = True
+        self._caller.write(
+            response_head(
+                page.facts,
+                self._translation,
+                framing=framing,
+                location=location,
+                replaced=page.replaced_fields() if replaced else None,
+            )
+        )
+
+    def _finish(self) -> None:
+        connection, self._connection = self._connection, None
+        self._ended = True
+        if connection is not None:
+            if self._body_done:
+                self._plane.pool.give_back(connection)
+            else:
+                # Another request's head would land inside this one's body (cross-caller smuggling).
+                connection.abort()
+        self._caller.finished(keep_alive=self._keep_alive)
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+
+    def _fail(self, error: NbgateError) -> None:
+        if self._ended:
+            return
+        self._end()
+        self.status = error.status
+        self._caller.answer(error)

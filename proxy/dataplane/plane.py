@@ -1,0 +1,206 @@
+"""The data plane as a whole: what all connections share, and the register of what is open.
+
+The rule: one place holds the gateway of now (a reload swaps it), the pool, the keepers of upstream sessions, the
+limits and the clock; connections and relays ask it, and it asks nobody. One sweep a second judges all
+deadlines, so that no request needs a timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from aiohttp import web
+
+from proxy.aws.hosts import SIGN_IN_HOSTS
+from proxy.aws.keeper import SessionKeeper
+from proxy.aws.sessions import UpstreamSession
+from proxy.aws.signed_out import signed_out
+from proxy.chance import NewId
+from proxy.client_address.networks import Address
+from proxy.clock import Clock
+from proxy.config.settings import Limits, Listener, Timeouts
+from proxy.dataplane.aiohttp_internals import Server
+from proxy.dataplane.answers import Render, RequestRecord
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.forward import ForwardedRequest
+from proxy.dataplane.pool import UpstreamPool
+from proxy.dataplane.relay import Relay, RelayTimeouts
+from proxy.dataplane.upstream import UpstreamConnection
+from proxy.gateway import Gateway
+from proxy.routing.pages import rewrite_location
+from proxy.routing.router import Route
+from proxy.tasks import Tasks
+from proxy.wire.frames import GOING_AWAY
+from proxy.wire.heads import ResponseFacts, Translation
+
+SWEEP_SECONDS: Final = 1.0
+
+
+class DataPlane:
+    """Shared by all connections of one process."""
+
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        keepers: Mapping[str, SessionKeeper],
+        pool: UpstreamPool,
+        limits: Limits,
+        timeouts: Timeouts,
+        clock: Clock,
+        new_id: NewId,
+        tasks: Tasks,
+        render: Render,
+        log: Callable[[RequestRecord], None],
+        own_pages: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS,
+    ) -> None:
+        self.gateway = gateway
+        self.pool = pool
+        self.limits = limits
+        self.timeouts = timeouts
+        self.clock = clock
+        self.new_id = new_id
+        self.tasks = tasks
+        self.render = render
+        self.log = log
+        self.draining = False
+        self.relays: set[Relay] = set()
+        self.connections: set[Downstream] = set()
+        self._keepers = keepers
+        self._own_pages = own_pages
+        self._sign_in_hosts = sign_in_hosts
+        self._open = 0
+        self._open_by_address: Counter[Address] = Counter()
+        self._servers: list[Server] = []
+        self._relay_timeouts = RelayTimeouts(
+            timeouts.websocket_ping_seconds, timeouts.websocket_silence_seconds
+        )
+
+    # -- for connections --------------------------------------------------------------------------------
+
+    def keeper(self, instance: str) -> SessionKeeper:
+        return self._keepers[instance]
+
+    def opened(self, connection: Downstream, peer: Address | None) -> bool:
+        """Count a connection in; False if it is one too many."""
+        self.connections.add(connection)
+        self._open += 1
+        if peer is not None:
+            self._open_by_address[peer] += 1
+            if self._open_by_address[peer] > self.limits.connections_per_address and not self.gateway.trusts(
+                peer
+            ):
+                return False
+        return self._open <= self.limits.connections and not self.draining
+
+    def closed(self, connection: Downstream, peer: Address | None) -> None:
+        """Count it out again: a connection, or the WebSocket that it became."""
+        self.connections.discard(connection)
+        self._open -= 1
+        if peer is not None:
+            self._open_by_address[peer] -= 1
+            if not self._open_by_address[peer]:
+                del self._open_by_address[peer]
+
+    def signed_out(self, facts: ResponseFacts, request: ForwardedRequest, session: UpstreamSession) -> bool:
+        """Whether a response means that the session is over."""
+        return signed_out(
+            status=facts.status,
+            target=request.route.upstream_target,
+            origin=session.origin,
+            location=facts.location,
+            content_type=facts.content_type,
+            server=facts.server,
+            sign_in_hosts=self._sign_in_hosts,
+        )
+
+    def location(self, value: bytes, route: Route, translation: Translation) -> bytes:
+        """`Location` as the caller is to see it."""
+        if not value:
+            return value
+        return rewrite_location(
+            value.decode("utf-8", "surrogateescape"),
+            prefix=route.prefix,
+            upstream_origin=translation.upstream_origin.decode("ascii"),
+            own_origin=translation.own_origin.decode("ascii"),
+        ).encode("utf-8", "surrogateescape")
+
+    def splice(
+        self,
+        caller: asyncio.Transport,
+        connection: UpstreamConnection,
+        *,
+        downstream: Downstream,
+        peer: Address | None,
+        record: RequestRecord,
+        extensions: bool,
+        is_full: bool,
+        tail: bytes,
+        inbox: bytes,
+    ) -> None:
+        """From a request to a WebSocket: both transports change hands before anything else can arrive.
+
+        `tail` and `inbox` are what already came from the notebook and from the caller.
+        """
+
+        def ended(relay: Relay) -> None:
+            self.relays.discard(relay)
+            self.pool.forget(connection)
+            self.closed(downstream, peer)
+            record.bytes_in = relay.caller.bytes_received
+            record.bytes_out = relay.notebook.bytes_received
+            record.close_code = relay.close_code
+            self.log(record)
+
+        relay = Relay(
+            caller=caller,
+            notebook=connection.transport,
+            max_frame_bytes=self.limits.websocket_frame_bytes,
+            extensions=extensions,
+            timeouts=self._relay_timeouts,
+            on_end=ended,
+        )
+        self.relays.add(relay)
+        relay.start(is_full=is_full, tail=tail, inbox=inbox)
+        if self.draining:
+            relay.close(GOING_AWAY, "the gateway is restarting", now=self.clock.monotonic())
+
+    # -- for the server ---------------------------------------------------------------------------------
+
+    def server(self, listener: Listener) -> Server:
+        """A protocol factory for one listener's sockets."""
+        server = Server(lambda server, loop: Downstream(server, loop, self, listener), self._own_pages)
+        self._servers.append(server)
+        return server
+
+    def sweep(self) -> None:
+        """Judge every deadline. Called once in `SWEEP_SECONDS`."""
+        now = self.clock.monotonic()
+        for connection in tuple(self.connections):
+            connection.sweep(now)
+        for relay in tuple(self.relays):
+            relay.sweep(now)
+        self.pool.sweep()
+
+    async def drain(self, seconds: float) -> None:
+        """Let requests under way end, for so long at most, and tell WebSockets that the gateway goes away."""
+        self.draining = True
+        now = self.clock.monotonic()
+        for connection in tuple(self.connections):
+            connection.drain()
+        for relay in tuple(self.relays):
+            relay.close(GOING_AWAY, "the gateway is restarting", now=now)
+        while self._open and self.clock.monotonic() - now < seconds:
+            await self.clock.sleep(0.05)
+
+    async def close(self) -> None:
+        """Cut what is left."""
+        for relay in tuple(self.relays):
+            relay.abort()
+        for server in self._servers:
+            await server.shutdown(0)
+        self.pool.close()

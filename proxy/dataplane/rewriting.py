@@ -1,0 +1,89 @@
+"""Pages whose text changes under a path mount: collected, rewritten, and sent with a length of their own.
+
+The rule: this is the only place where the data plane holds a response's body, and only up to a limit; what is
+larger, encoded, or not a page passes unchanged. What changes in a page is `proxy.routing.pages`' business.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.routing.mounts import MountKind
+from proxy.routing.pages import (
+    Rewriting,
+    needs_rewrite,
+    rewrite_csp,
+    rewrite_html,
+    rewrite_kernelspecs,
+    rewritten_etag,
+)
+from proxy.routing.router import Route
+from proxy.wire.fields import Rule
+from proxy.wire.heads import ResponseFacts
+
+_KERNELSPECS: Final = "/api/kernelspecs"
+
+
+def wants_plain(method: str, route: Route, fields: tuple[tuple[bytes, bytes], ...]) -> bool:
+    """Whether the answer may be a page to rewrite, so that it must not be compressed."""
+    if route.mount.kind is not MountKind.PATH or method != "GET":
+        return False
+    if route.upstream_target.startswith(_KERNELSPECS):
+        return True
+    return any(name.lower() == b"accept" and b"text/html" in value.lower() for name, value in fields)
+
+
+class PageRewrite:
+    """One page on its way."""
+
+    __slots__ = ("_kind", "_limit", "_parts", "_prefix", "_size", "facts")
+
+    def __init__(self, kind: Rewriting, facts: ResponseFacts, *, prefix: str, limit_bytes: int) -> None:
+        self.facts = facts
+        self._kind = kind
+        self._prefix = prefix
+        self._limit = limit_bytes
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, data: bytes) -> bool:
+        """Collect; False when it has become too large (the data is collected all the same)."""
+        self._parts.append(data)
+        self._size += len(data)
+        return self._size <= self._limit
+
+    def collected(self) -> bytes:
+        """The page as it came."""
+        return b"".join(self._parts)
+
+    def rewritten(self) -> bytes:
+        """The page as the caller is to see it."""
+        rewrite = rewrite_html if self._kind == "html" else rewrite_kernelspecs
+        return rewrite(self.collected(), self._prefix)
+
+    def replaced_fields(self) -> dict[Rule, bytes]:
+        """What the head says differently of a rewritten page; an empty value removes the field."""
+        replaced: dict[Rule, bytes] = {}
+        for name, value in self.facts.fields:
+            lower = name.lower()
+            if lower == b"etag":
+                replaced[Rule.ETAG] = rewritten_etag(value)
+            elif lower == b"content-security-policy":
+                replaced[Rule.SECURITY_POLICY] = rewrite_csp(value, self._prefix)
+        return replaced
+
+
+def page_rewrite(route: Route, facts: ResponseFacts, method: str, limit_bytes: int) -> PageRewrite | None:
+    """The rewriting that a response needs, or None."""
+    if route.mount.kind is not MountKind.PATH or method == "HEAD":
+        return None
+    if facts.content_encoding not in {b"", b"identity"}:
+        return None
+    kind = needs_rewrite(
+        target=route.upstream_target,
+        content_type=facts.content_type.decode("latin-1"),
+        status=facts.status,
+    )
+    if kind is None:
+        return None
+    return PageRewrite(kind, facts, prefix=route.prefix, limit_bytes=limit_bytes)

@@ -1,0 +1,147 @@
+"""The composition root: from one `Settings` snapshot to the parts that serve it, wired by constructor.
+
+The rule: everything that has state is made here and handed down; nothing else reads `Settings` as a whole.
+Sockets are opened in `proxy.server.run`.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+from aiohttp.http_parser import RawRequestMessage
+
+from proxy.aws.exchange import ExchangeOptions, NotebookExchange
+from proxy.aws.hosts import NotebookHosts
+from proxy.aws.keeper import KeeperOptions, SessionKeeper
+from proxy.aws.presigned import PresignedUrlCache, SessionKey
+from proxy.aws.sagemaker import AwsOptions, SageMaker
+from proxy.chance import NewId, jitter
+from proxy.client_address.networks import Address
+from proxy.clock import Clock
+from proxy.config.settings import Settings
+from proxy.dataplane.answers import Page, RequestRecord
+from proxy.dataplane.plane import DataPlane
+from proxy.dataplane.pool import PoolLimits, UpstreamPool
+from proxy.errors import NbgateError
+from proxy.gateway import Audit, Gateway
+from proxy.server import error_pages
+from proxy.server.own_pages import own_pages
+from proxy.tasks import Tasks
+
+
+def gateway(settings: Settings, *, audit: Audit) -> Gateway:
+    """The door for a snapshot."""
+    return Gateway(
+        hostnames=settings.hostnames,
+        mounts=settings.mounts,
+        policies={name: instance.policy for name, instance in settings.instances.items()},
+        own_policy=settings.policy,
+        trusted_proxies=settings.trusted_proxies,
+        audit=audit,
+    )
+
+
+def aws_options(settings: Settings) -> AwsOptions:
+    """How to reach SageMaker's API."""
+    aws = settings.aws
+    return AwsOptions(
+        region=aws.region,
+        profile=aws.profile,
+        endpoint_url=aws.endpoint_url,
+        sts_endpoint_url=aws.endpoint_url,
+        connect_timeout_seconds=aws.connect_timeout_seconds,
+        read_timeout_seconds=aws.read_timeout_seconds,
+    )
+
+
+def notebook_hosts(settings: Settings) -> NotebookHosts:
+    """Which hosts may be notebooks."""
+    return NotebookHosts(settings.aws.region, test_origins=frozenset(settings.aws.notebook_origins))
+
+
+def keepers(
+    settings: Settings, *, sagemaker: SageMaker, clock: Clock, tasks: Tasks, tls: ssl.SSLContext | None = None
+) -> dict[str, SessionKeeper]:
+    """One keeper for each notebook and role; instances that share both share it."""
+    aws = settings.aws
+    urls = PresignedUrlCache(clock, margin_seconds=aws.presigned_url_margin_seconds)
+    exchange = NotebookExchange(
+        notebook_hosts(settings),
+        clock=clock,
+        options=ExchangeOptions(url_margin_seconds=aws.presigned_url_margin_seconds, ssl_context=tls),
+    )
+    by_key: dict[SessionKey, SessionKeeper] = {}
+    by_instance: dict[str, SessionKeeper] = {}
+    for name, instance in settings.instances.items():
+        key = SessionKey(instance.notebook, instance.assume_role or "")
+        if key not in by_key:
+            by_key[key] = SessionKeeper(
+                key,
+                control_plane=sagemaker.control_plane(key.role_arn),
+                urls=urls,
+                exchange=exchange,
+                clock=clock,
+                jitter=jitter,
+                tasks=tasks,
+                options=KeeperOptions(
+                    session_seconds=aws.session_seconds, renew_margin_seconds=aws.session_margin_seconds
+                ),
+            )
+        by_instance[name] = by_key[key]
+    return by_instance
+
+
+def data_plane(
+    settings: Settings,
+    *,
+    door: Gateway,
+    sessions: dict[str, SessionKeeper],
+    clock: Clock,
+    new_id: NewId,
+    tasks: Tasks,
+    log: Callable[[RequestRecord], None],
+    tls: ssl.SSLContext | None = None,
+) -> DataPlane:
+    """Everything that carries bytes."""
+    limits, timeouts = settings.limits, settings.timeouts
+    pool = UpstreamPool(
+        PoolLimits(
+            connect_seconds=timeouts.connect_seconds,
+            idle_seconds=timeouts.upstream_idle_seconds,
+            connections=limits.upstream_connections,
+            idle_connections=limits.upstream_idle_connections,
+            head_bytes=limits.response_head_bytes,
+        ),
+        clock=clock,
+        tls=tls,
+    )
+    return DataPlane(
+        gateway=door,
+        keepers=sessions,
+        pool=pool,
+        limits=limits,
+        timeouts=timeouts,
+        clock=clock,
+        new_id=new_id,
+        tasks=tasks,
+        render=render,
+        log=log,
+        own_pages=own_pages,
+        sign_in_hosts=notebook_hosts(settings).sign_in_hosts,
+    )
+
+
+def render(
+    error: NbgateError, message: RawRequestMessage | None, *, request_id: str, client: Address | None
+) -> Page:
+    """An error as this caller wants to see it."""
+    asked = message.headers if message is not None else {}
+    rendered = error_pages.render(
+        error,
+        wants_html=error_pages.wants_html(asked.get("Accept", ""), asked.get("Sec-Fetch-Mode", "")),
+        request_id=request_id,
+        client_address=None if client is None else str(client),
+    )
+    headers = (("Content-Type", rendered.content_type), ("X-Request-Id", request_id), *rendered.headers)
+    return Page(headers, rendered.body)

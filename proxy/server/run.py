@@ -1,0 +1,266 @@
+"""Run the gateway: open the listeners, sweep, and on SIGTERM drain.
+
+The rule: everything opened here is closed here. What is served is put together in `proxy.server.compose`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from aiohttp import web
+
+from proxy import __version__
+from proxy.aws.sagemaker import SageMaker
+from proxy.chance import new_id
+from proxy.clock import Clock, SystemClock
+from proxy.config.settings import Listener, Settings, SocketAddress
+from proxy.dataplane.answers import RequestRecord
+from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
+from proxy.gateway import Inbound, Refusal
+from proxy.server import compose
+from proxy.tasks import Tasks
+from proxy.telemetry.logs import Logs, open_logs
+
+BACKLOG = 1024
+FLUSH_SECONDS = 0.2
+GC_THRESHOLDS = (20_000, 20, 50)
+"""A proxy makes much short-lived garbage and few cycles: look for those less often than Python would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What `/readyz` tells. Implements `proxy.server.admin.Readiness`."""
+
+    plane: DataPlane
+
+
+@dataclass(slots=True)
+class RunningGateway:
+    """A gateway that serves. `addresses` are the bound ones, in the order of the configuration's listeners."""
+
+    plane: DataPlane
+    logs: Logs
+    tasks: Tasks
+    addresses: list[SocketAddress]
+    admin_address: SocketAddress | None
+    _servers: list[asyncio.Server]
+    _stack: AsyncExitStack
+
+    def stop_listening(self) -> None:
+        """Take no new connections."""
+        for server in self._servers:
+            server.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Stop listening, then let what is under way end, for so long at most."""
+        self.stop_listening()
+        await self.plane.drain(seconds)
+
+    async def close(self) -> None:
+        """End everything at once."""
+        self.stop_listening()
+        await self.plane.close()
+        await self._stack.aclose()
+
+
+async def start(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    log_fd: int = 1,
+    upstream_tls: ssl.SSLContext | None = None,
+) -> RunningGateway:
+    """Open the listeners and serve, in the running event loop.
+
+    Raises OSError where a listener cannot be opened, or a certificate not be read.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        logs = open_logs(
+            clock,
+            fd=log_fd,
+            style=settings.log.format,
+            level=settings.log.level,
+            access=settings.log.access,
+            environ=os.environ,
+        )
+        stack.callback(logs.close)
+        tasks = Tasks(lambda name, error: logs.events.error("task failed", task=name, exc_info=error))
+        sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
+        stack.callback(sagemaker.close)
+        stack.push_async_callback(tasks.close)
+        door = compose.gateway(settings, audit=_audit(logs))
+        plane = compose.data_plane(
+            settings,
+            door=door,
+            sessions=compose.keepers(
+                settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
+            ),
+            clock=clock,
+            new_id=new_id,
+            tasks=tasks,
+            log=_access(logs),
+            tls=upstream_tls,
+        )
+        servers: list[asyncio.Server] = []
+        addresses: list[SocketAddress] = []
+        for listener in settings.listeners:
+            server, address = await _listen(
+                plane, listener, handshake_seconds=settings.timeouts.request_head_seconds
+            )
+            stack.callback(server.close)
+            servers.append(server)
+            addresses.append(address)
+        admin_address = None
+        if settings.admin is not None:
+            from proxy.server.admin import admin_app
+            runner = web.AppRunner(admin_app(lambda: {"draining": plane.draining}), access_log=None)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            sock = _bind(settings.admin.bind)
+            await web.SockSite(runner, sock).start()
+            admin_address = _address_of(sock)
+        tasks.start(_every(SWEEP_SECONDS, plane.sweep, clock), name="sweep")
+        tasks.start(_every(FLUSH_SECONDS, logs.flush, clock), name="flush")
+        return RunningGateway(plane, logs, tasks, addresses, admin_address, servers, stack.pop_all())
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; the process's main work."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running = await start(settings)
+    events = running.logs.events
+    events.info(
+        "serving",
+        version=__version__,
+        listeners=[str(address) for address in running.addresses],
+        admin=str(running.admin_address) if running.admin_address else None,
+        instances=list(settings.instances),
+    )
+    # What was made until now stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    await stop.wait()
+    # A second signal ends the waiting.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+    events.info("draining", seconds=settings.timeouts.drain_seconds)
+    await running.drain(settings.timeouts.drain_seconds)
+    events.info("stopped")
+    await running.close()
+
+
+async def _listen(
+    plane: DataPlane, listener: Listener, *, handshake_seconds: float
+) -> tuple[asyncio.Server, SocketAddress]:
+    sock = _bind(listener.bind)
+    address = _address_of(sock)
+    if not listener.public_port:
+        listener = replace(listener, public_port=address.port)
+    options: dict[str, Any] = {}
+    if listener.tls is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(listener.tls.certificate, listener.tls.key)
+        context.set_alpn_protocols(["http/1.1"])
+        options = {"ssl": context, "ssl_handshake_timeout": handshake_seconds}
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(plane.server(listener), sock=sock, backlog=BACKLOG, **options)
+    return server, address
+
+
+def _bind(bind: SocketAddress) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((bind.host, bind.port))
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {bind}: {error.strerror}") from error
+    sock.setblocking(False)
+    return sock
+
+
+def _address_of(sock: socket.socket) -> SocketAddress:
+    host, port = sock.getsockname()[:2]
+    return SocketAddress(host, port)
+
+
+async def _every(seconds: float, do: Any, clock: Clock) -> None:
+    while True:
+        await clock.sleep(seconds)
+        do()
+
+
+def _audit(logs: Logs) -> Any:
+    def denied(inbound: Inbound, refusal: Refusal) -> None:
+        client, decision = refusal.client, refusal.decision
+        logs.audit.denied(
+            request_id=inbound.request_id,
+            client=str(client.address) if client.address is not None else None,
+            peer=str(client.peer) if client.peer is not None else None,
+            source=client.source,
+            problem=client.problem,
+            instance=refusal.instance,
+            sids=decision.sids if decision is not None else (),
+            reason=decision.reason if decision is not None else "",
+            method=inbound.method,
+            target=inbound.target,
+            host=inbound.host,
+        )
+
+    return denied
+
+
+def _access(logs: Logs) -> Any:
+    access = logs.access
+
+    def nothing(record: RequestRecord) -> None:
+        pass
+
+    if access is None:
+        return nothing
+    write = access.write
+
+    def log(record: RequestRecord) -> None:
+        decision: Literal["allow", "deny", ""] = ""
+        if record.allowed is not None:
+            decision = "allow" if record.allowed else "deny"
+        write(
+            request_id=record.request_id,
+            client=str(record.client) if record.client is not None else None,
+            peer=str(record.peer) if record.peer is not None else None,
+            instance=record.instance,
+            method=record.method,
+            target=record.target,
+            host=record.host,
+            status=record.status,
+            bytes_in=record.bytes_in,
+            bytes_out=record.bytes_out,
+            started_at=record.started_at,
+            decision=decision,
+            error=record.error,
+            close_code=record.close_code,
+            kind="websocket" if record.close_code else "http",
+        )
+
+    return log
