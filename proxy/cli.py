@@ -65,7 +65,11 @@ def serve(file: Path) -> None:
     settings = _load(file)
     from proxy.server.run import serve as run_server
 
-    run_server(settings)
+    try:
+        run_server(settings)
+    except OSError as error:
+        # A port in use or a certificate that cannot be read: the operator's to mend, so no traceback.
+        raise click.ClickException(str(error)) from error
 
 
 @main.command()

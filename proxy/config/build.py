@@ -72,7 +72,7 @@ def settings(file: File, *, environ: Mapping[str, str], source: Path) -> Setting
     return Settings(
         hostnames=tuple(file.hostname),
         listeners=tuple(listener(section, directory=source.parent) for section in file.listeners),
-        admin=Admin(file.admin.bind),
+        admin=Admin(file.admin.bind) if file.admin else None,
         trusted_proxies=TrustedProxies(NetworkSet(proxies.trusted_proxies), proxies.header),
         aws=_aws(file.aws, environ),
         allowlists=MappingProxyType(allowlists),

@@ -93,10 +93,12 @@ def _listeners(file: File, sound: _Sound) -> Iterator[Finding]:
                 (*path, "bind"), f"{section.bind} is in use by {other}", "choose another port or address"
             )
         binds.append((f"listeners[{index}]", section.bind))
-    other = next((where for where, bind in binds if _same_socket(bind, file.admin.bind)), None)
-    if other and sound("admin"):
+    if file.admin is None or not sound("admin"):
+        return
+    admin = file.admin.bind
+    if other := next((where for where, bind in binds if _same_socket(bind, admin)), None):
         hint = "give it a port of its own: admin: {bind: 127.0.0.1:9901}"
-        yield Finding(("admin", "bind"), f"{file.admin.bind} is in use by {other}", hint)
+        yield Finding(("admin", "bind"), f"{admin} is in use by {other}", hint)
 
 
 def _same_socket(one: SocketAddress, other: SocketAddress) -> bool:

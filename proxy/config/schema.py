@@ -361,7 +361,8 @@ class File(_Section):
         list[ListenerSection], _filled("listeners", "remove the key to listen on 127.0.0.1:8080")
     ] = _spelled([{"bind": "127.0.0.1:8080"}])
     """Where to listen for callers."""
-    admin: AdminSection = Field(default_factory=AdminSection)
+    admin: AdminSection | None = Field(default_factory=AdminSection)
+    """Health checks, on a listener of their own; null for none."""
     client_address: ClientAddressSection = Field(default_factory=ClientAddressSection)
     aws: AwsSection = Field(default_factory=AwsSection)
     allowlists: dict[ListName, Annotated[list[Cidr], _filled("the list", _LIST_HINT)]] = {}

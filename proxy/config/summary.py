@@ -17,15 +17,16 @@ from proxy.config.values import format_duration
 from proxy.policy.short_form import NamedList, ShortForm
 
 
-def print_summary(settings: Settings, console: Console | None = None) -> None:
-    """Print to `console`; standard output unless given."""
-    # A table narrower than its content folds addresses; a pipe has no width to keep to.
-    console = console or Console(highlight=False, soft_wrap=True)
-    width = None if console.is_terminal else 1000
+def print_summary(settings: Settings) -> None:
+    """Print to standard output."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A pipe has no width to fold addresses to.
+        console = Console(highlight=False, width=1000)
     console.print(f"[bold]{escape(str(settings.source))}[/bold] is valid.")
     for table in (_listeners(settings), _instances(settings), _lists(settings), _other(settings)):
         console.print()
-        console.print(table, width=width)
+        console.print(table)
 
 
 def _table(*columns: str) -> Table:
@@ -44,7 +45,8 @@ def _listeners(settings: Settings) -> Table:
             tls = "in front of this listener" if listener.scheme == "https" else "none"
         seen = ", ".join(listener.origin(name) for name in settings.hostnames)
         table.add_row(str(listener.bind), escape(seen), escape(tls))
-    table.add_row(str(settings.admin.bind), "(health checks)", "none")
+    if settings.admin:
+        table.add_row(str(settings.admin.bind), "(health checks)", "none")
     return table
 
 

@@ -305,9 +305,10 @@ def parse_region(value: object) -> str:
     written = text(value, example="eu-west-1")
     if re.fullmatch(REGION_PATTERN, written):
         return written
-    hint = f"write {written[:-1]}" if re.fullmatch(REGION_PATTERN, written[:-1]) else "such as eu-west-1"
-    if written.lower() != written:
-        hint = f"write {written.lower()}"
+    # An availability zone, or capitals.
+    guesses = (guess for guess in (written[:-1], written.lower()) if re.fullmatch(REGION_PATTERN, guess))
+    guess = next(guesses, None)
+    hint = f"write {guess}" if guess else "such as eu-west-1"
     raise ValueProblem(f"{shown(written)} is not the code of an AWS Region", hint)
 
 
