@@ -231,7 +231,7 @@ def _kicker(error: NbgateError) -> str:
 def _facts(error: NbgateError, *, request_id: str, client_address: str | None) -> list[tuple[str, str]]:
     facts = [("Request id", request_id)]
     if isinstance(error, AccessDenied):
-        facts.insert(0, ("Your address, as the gateway saw it", client_address or "could not be determined"))
+        facts.insert(0, ("Your address, as seen here", client_address or "could not be determined"))
     return facts
 
 

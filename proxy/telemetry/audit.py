@@ -70,7 +70,7 @@ class AuditLog:
             "client": client,
             "peer": peer,
             "source": source,
-            "problem": problem or None,
+            "problem": scrub(problem) or None,
             "instance": instance or None,
             "sids": list(sids),
             "reason": scrub(reason),

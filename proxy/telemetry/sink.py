@@ -129,7 +129,8 @@ class LineSink:
                 self._lost += lost
 
     def _take(self) -> list[_Chunk]:
-        """Wait for lines; take about 1 MiB of them at once, since each turn waits for the interpreter's lock.
+        """Wait for lines; take about 1 MiB of them at once, since each turn waits for the interpreter's
+        lock.
 
         Returns nothing at the end.
         """

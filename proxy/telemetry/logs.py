@@ -1,0 +1,75 @@
+"""All logs of one process, opened together: they share one sink, so that their lines stay whole and in
+order.
+
+This is what the composition root opens first and closes last. It knows the parts, and nothing of what is
+logged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.clock import Clock
+from proxy.telemetry.access_log import AccessLog, LogStyle
+from proxy.telemetry.audit import AuditLog
+from proxy.telemetry.events import EventLog, Level, loss_line, open_events, route_standard_logging
+from proxy.telemetry.sink import LineSink
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The open logs. `access` is None where the configuration switched the line per request off."""
+
+    sink: LineSink
+    access: AccessLog | None
+    audit: AuditLog
+    events: EventLog
+    undo_routing: Callable[[], None]
+
+    @property
+    def lost(self) -> int:
+        """How many lines were dropped since the start."""
+        return self.sink.lost
+
+    def flush(self) -> None:
+        """Hand buffered access and audit lines over; the server's sweep calls it about five times a
+        second.
+        """
+        self.sink.flush()
+
+    def close(self, *, timeout_seconds: float = 2.0) -> None:
+        """Write what is left, for `timeout_seconds` at most, and give `logging` back."""
+        self.undo_routing()
+        self.sink.close(timeout_seconds=timeout_seconds)
+
+
+def open_logs(
+    clock: Clock,
+    *,
+    fd: int = 1,
+    style: Literal["auto", "console", "json"] = "auto",
+    level: Level = "info",
+    access: bool = True,
+    environ: Mapping[str, str],
+) -> Logs:
+    """Open the logs on file descriptor `fd` (default: standard output).
+
+    `auto` is console on a terminal and JSON elsewhere. A terminal gets colours unless `environ` has
+    NO_COLOR (no-color.org) or says that it is a dumb one. `access` False leaves out the line per request,
+    not denials.
+    """
+    terminal = os.isatty(fd)
+    chosen = (LogStyle.CONSOLE if terminal else LogStyle.JSON) if style == "auto" else LogStyle(style)
+    colour = terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+    sink = LineSink(fd, loss_line=loss_line(clock, style=chosen, colour=colour))
+    events = open_events(sink, clock, style=chosen, level=level, colour=colour)
+    return Logs(
+        sink=sink,
+        access=AccessLog(sink, clock, style=chosen, colour=colour) if access else None,
+        audit=AuditLog(sink, clock, style=chosen, colour=colour),
+        events=events,
+        undo_routing=route_standard_logging(events),
+    )
