@@ -1,0 +1,76 @@
+"""The admin listener's pages: is the process alive, and may it be sent traffic.
+
+It stands on a listener of its own because it has no policy: whoever reaches it may ask. So it tells states
+and counts and nothing of callers, instances or rules, and it acts on nothing. What "ready" means is decided
+by whoever passes `readiness`; this module only says it over HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+Detail = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether this process may be sent traffic now, and the details that say why (not)."""
+
+    ready: bool
+    details: Mapping[str, Detail] = field(default_factory=dict)
+
+
+def admin_application(readiness: Callable[[], Readiness]) -> web.Application:
+    """`GET /healthz`: 200 while the event loop turns. `GET /readyz`: 200 or 503, with `readiness()` as JSON.
+
+    Anything else is 404 or 405, as JSON.
+    """
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        state = readiness()
+        return _json(
+            {"ready": state.ready, "details": dict(state.details)}, status=200 if state.ready else 503
+        )
+
+    application = web.Application(middlewares=[_errors_as_json])
+    application.router.add_get("/healthz", healthz)
+    application.router.add_get("/readyz", readyz)
+    application.on_response_prepare.append(_common_headers)
+    return application
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as error:
+        response = _error("METHOD_NOT_ALLOWED", "Only GET and HEAD are answered here.", status=error.status)
+        response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except web.HTTPNotFound as error:
+        return _error("NOT_FOUND", "Here are /healthz and /readyz.", status=error.status)
+
+
+async def _common_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    # aiohttp would name itself and its version.
+    response.headers["Server"] = "nbgate"
+
+
+def _error(code: str, message: str, *, status: int) -> web.Response:
+    return _json({"success": False, "error": {"code": code, "message": message}}, status=status)
+
+
+def _json(content: object, *, status: int) -> web.Response:
+    return web.Response(
+        body=json.dumps(content).encode() + b"\n", content_type="application/json", status=status
+    )
