@@ -85,15 +85,8 @@ class Mount:
         return self.path[:-1]
 
     def __str__(self) -> str:
-        match self.kind:
-            case MountKind.ROOT:
-                return "root"
-            case MountKind.HOST:
-                return f"host {self.host}"
-            case MountKind.PORT:
-                return f"port {self.port}"
-            case MountKind.PATH:
-                return f"path {self.path}"
+        place = self.host or self.path or str(self.port or "")
+        return f"{self.kind.value} {place}".rstrip()
 
 
 def clashes(mounts: Mapping[str, Mount]) -> list[tuple[str, str, str]]:

@@ -55,15 +55,14 @@ class Router:
         self._root: _Mounted | None = None
         for instance, mount in mounts.items():
             mounted = (instance, mount)
-            match mount.kind:
-                case MountKind.ROOT:
-                    self._root = mounted
-                case MountKind.HOST:
-                    self._by_host[mount.host] = mounted
-                case MountKind.PORT:
-                    self._by_port[mount.port] = mounted
-                case MountKind.PATH:
-                    self._by_path[mount.path] = mounted
+            if mount.kind is MountKind.HOST:
+                self._by_host[mount.host] = mounted
+            elif mount.kind is MountKind.PORT:
+                self._by_port[mount.port] = mounted
+            elif mount.kind is MountKind.PATH:
+                self._by_path[mount.path] = mounted
+            else:
+                self._root = mounted
         self._deepest = max((path.count("/") for path in self._by_path), default=0)
 
     def match(self, *, host: str, listener_port: int, target: str) -> Route | Redirect | OwnPage:

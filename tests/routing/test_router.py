@@ -1,0 +1,158 @@
+"""The instance comes out of the configured mounts by bytes as they came; upstream sees the same bytes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import BadRequest, ClientError, Misdirected
+from proxy.routing.authority import origin_form, parse_authority
+from proxy.routing.mounts import Mount
+from proxy.routing.router import OwnPage, Redirect, Route, Router
+
+HOST = "notebooks.internal"
+MOUNTS = {
+    "own-host": Mount.on_host("research.notebooks.internal"),
+    "own-port": Mount.on_port(8444),
+    "research": Mount.at_path("/research/"),
+    "gpu": Mount.at_path("/team/gpu/"),
+}
+PATHS = Router([HOST, "127.0.0.1"], MOUNTS)
+WITH_ROOT = Router([HOST], {**MOUNTS, "main": Mount.root()})
+
+
+def find(
+    router: Router, target: str, *, host: str = HOST, port: int = 443
+) -> tuple[str, str, str] | OwnPage | Redirect:
+    route = router.match(host=host, listener_port=port, target=target)
+    if isinstance(route, Route):
+        assert route.mount.prefix == route.prefix
+        return route.instance, route.upstream_target, route.prefix
+    return route
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("/research/", ("research", "/", "/research")),
+        ("/research/lab?reset", ("research", "/lab?reset", "/research")),
+        (
+            "/research/files/a%2Fb%20c;x=1?q=1&q=%2B",
+            ("research", "/files/a%2Fb%20c;x=1?q=1&q=%2B", "/research"),
+        ),
+        ("/research?a=/b/&c", Redirect("/research/?a=/b/&c")),
+        ("/research", Redirect("/research/")),
+        ("/team/gpu", Redirect("/team/gpu/")),
+        ("/team/gpu/x", ("gpu", "/x", "/team/gpu")),
+        ("/team/gpu/x/y/z", ("gpu", "/x/y/z", "/team/gpu")),
+        ("/team/", OwnPage("/team/")),
+        ("/team", OwnPage("/team")),
+        ("/team/cpu/x", OwnPage("/team/cpu/x")),
+        ("/", OwnPage("/")),
+        ("/?next=/research/", OwnPage("/")),
+        ("/researcher/x", OwnPage("/researcher/x")),
+        ("/research%2f/x", OwnPage("/research%2f/x")),
+        ("/%72esearch/x", OwnPage("/%72esearch/x")),
+        ("/Research/x", OwnPage("/Research/x")),
+        ("/research;v=1/x", OwnPage("/research;v=1/x")),
+        ("//research/x", OwnPage("//research/x")),
+        ("/x/../research/", OwnPage("/x/../research/")),
+        ("/x?/research/", OwnPage("/x")),
+    ],
+)
+def test_paths_match_whole_segments_of_raw_bytes(target: str, found: object) -> None:
+    assert find(PATHS, target) == found
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "/a/../b", "/../x", "/%2e%2e/x", "/%252e", "/%2f", "/..;/", "//x", "/\\x", "/%00", "/a%23/healthz",
+        "/private?x=/healthz", "/?", "/%E2%82%AC",
+    ],
+)  # fmt: skip
+def test_what_is_routed_and_what_the_notebook_sees_are_the_same_bytes(rest: str) -> None:
+    """THREATS, traversal: decoding or normalising between the verdict and the upstream is how others fell."""
+    assert find(PATHS, f"/research{rest}") == ("research", rest, "/research")
+    assert find(PATHS, rest, port=8444) == ("own-port", rest, "")
+    assert find(PATHS, rest, host="research.notebooks.internal") == ("own-host", rest, "")
+    assert find(WITH_ROOT, rest) == ("main", rest, "")
+
+
+def test_a_port_mount_takes_its_listener_and_no_other() -> None:
+    assert find(WITH_ROOT, "/research/lab", port=8444) == ("own-port", "/research/lab", "")
+    assert find(WITH_ROOT, "/research/lab", port=443) == ("research", "/lab", "/research")
+
+
+def test_a_host_mount_takes_its_host_and_no_other() -> None:
+    host = "research.notebooks.internal"
+    assert find(WITH_ROOT, "/research/lab", host=host) == ("own-host", "/research/lab", "")
+
+
+def test_the_root_takes_what_the_paths_leave() -> None:
+    assert find(WITH_ROOT, "/researcher") == ("main", "/researcher", "")
+    assert find(WITH_ROOT, "/research") == Redirect("/research/")
+    only_root = Router([HOST], {"main": Mount.root()})
+    assert find(only_root, "/research/lab?x") == ("main", "/research/lab?x", "")
+
+
+@pytest.mark.parametrize("path", ["/.nbgate/", "/.nbgate/login", "/api/gateway/v1/instances"])
+def test_the_gateways_own_paths_come_first_everywhere(path: str) -> None:
+    for host, port in [(HOST, 443), (HOST, 8444), ("research.notebooks.internal", 443)]:
+        assert find(WITH_ROOT, f"{path}?x", host=host, port=port) == OwnPage(path)
+
+
+@pytest.mark.parametrize("path", ["/.nbgate", "/%2enbgate/x", "/api/gateways", "/api/status"])
+def test_what_only_resembles_them_is_the_notebooks(path: str) -> None:
+    assert find(WITH_ROOT, path) == ("main", path, "")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["nb1.evil", "169.254.169.254", "localhost", "internal", f"{HOST}.evil", f"x.{HOST}", "[::1]", "evil"],
+)
+@pytest.mark.parametrize("port", [443, 8444])
+def test_an_unknown_host_is_misdirected(host: str, port: int) -> None:
+    """THREATS, Host SSRF: what is not configured leads nowhere, whatever the path or listener."""
+    for target in ("/", "/research/", "/.nbgate/"):
+        with pytest.raises(Misdirected):
+            WITH_ROOT.match(host=host, listener_port=port, target=target)
+
+
+def test_an_instances_host_on_anothers_port_is_misdirected() -> None:
+    with pytest.raises(Misdirected):
+        PATHS.match(host="research.notebooks.internal", listener_port=8444, target="/")
+
+
+def test_of_nested_paths_the_longest_counts() -> None:
+    nested = Router([HOST], {"outer": Mount.at_path("/a/"), "inner": Mount.at_path("/a/b/")})
+    assert find(nested, "/a/b/c") == ("inner", "/c", "/a/b")
+    assert find(nested, "/a/bc") == ("outer", "/bc", "/a")
+    assert find(nested, "/a/b") == Redirect("/a/b/")
+    assert find(nested, "/a/x/y/z") == ("outer", "/x/y/z", "/a")
+
+
+def test_hostnames_are_read_as_hosts_are() -> None:
+    router = Router(["Notebooks.Internal.", "[0::1]"], {"main": Mount.root()})
+    assert find(router, "/") == ("main", "/", "")
+    assert find(router, "/", host=parse_authority("[::1]:8443").host) == ("main", "/", "")
+    with pytest.raises(BadRequest):
+        Router(["not a host"], {})
+
+
+@given(st.text(alphabet="/research.?%2f#\\;a ", max_size=30))
+def test_no_target_escapes_its_mount(target: str) -> None:
+    """A redirect stays on this host, and a routed target is the caller's own bytes."""
+    try:
+        target = origin_form(f"/{target}", HOST)
+    except ClientError:
+        return
+    route = PATHS.match(host=HOST, listener_port=443, target=target)
+    if isinstance(route, Redirect):
+        assert route.location.startswith("/research/")
+    elif isinstance(route, Route):
+        assert route.prefix + route.upstream_target == target
+        assert route.upstream_target.startswith("/")
+    else:
+        assert target.startswith(route.path)
