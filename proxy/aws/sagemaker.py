@@ -75,6 +75,8 @@ class SageMaker:
     def close(self) -> None:
         """Take no more calls; those under way end by their own timeouts and are not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        for client in tuple(self._clients.values()):
+            client.close()
 
     def _work(self, operation: Callable[[SageMakerClient], T], role_arn: str) -> T:
         from botocore.exceptions import BotoCoreError, ClientError

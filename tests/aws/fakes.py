@@ -1,0 +1,105 @@
+"""Stand-ins for the two ports that a keeper uses: scripted, counting, and stopped or let go by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from proxy.aws.control_plane import IN_SERVICE, InstanceDescription, not_in_service
+from proxy.aws.cookies import Cookies, parse_set_cookies
+from proxy.aws.presigned import PresignedUrl
+from proxy.aws.sessions import Origin, SignIn
+from proxy.clock import Clock
+from proxy.errors import InstanceNotFound
+
+SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0LXRva2Vu.c2lnbmF0dXJl"
+COOKIE_SECRET = "front-end-session-value-9f8e7d"
+NOTEBOOK = "research-gpu-1"
+NOTEBOOK_HOST = "research-gpu-1.notebook.eu-west-1.sagemaker.aws"
+ORIGIN = Origin("https", NOTEBOOK_HOST, 443)
+
+
+class FakeControlPlane:
+    """SageMaker in memory. `failures` are raised first, one a call; `gate` holds calls back while it is clear."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.instances: dict[str, InstanceDescription] = {}
+        self.failures: deque[Exception] = deque()
+        self.minted = 0
+        self.session_seconds: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    def put(self, notebook: str, status: str = IN_SERVICE, failure_reason: str = "") -> None:
+        self.instances[notebook] = InstanceDescription(
+            notebook,
+            status,
+            url=NOTEBOOK_HOST,
+            arn=f"arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/{notebook}",
+            instance_type="ml.t3.medium",
+            failure_reason=failure_reason,
+        )
+
+    async def create_presigned_url(self, notebook: str, *, session_seconds: int) -> PresignedUrl:
+        requested_at = self._clock.monotonic()
+        self.minted += 1
+        self.session_seconds.append(session_seconds)
+        await self.gate.wait()
+        described = await self.describe(notebook)
+        if not described.in_service:
+            raise not_in_service(described.status, detail=described.failure_reason)
+        text = f"https://{NOTEBOOK_HOST}?authToken={SECRET}{self.minted}"
+        return PresignedUrl(text, requested_at=requested_at)
+
+    async def describe(self, notebook: str) -> InstanceDescription:
+        if self.failures:
+            raise self.failures.popleft()
+        if notebook not in self.instances:
+            raise InstanceNotFound(detail="RecordNotFound")
+        return self.instances[notebook]
+
+
+class FakeExchange:
+    """Sets one cookie, numbered by the exchange. `failures` and `gate` as in `FakeControlPlane`."""
+
+    def __init__(self) -> None:
+        self.urls: list[PresignedUrl] = []
+        self.failures: deque[Exception] = deque()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.at_once = 0
+        self.most_at_once = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.urls)
+
+    async def __call__(self, url: PresignedUrl) -> SignIn:
+        self.urls.append(url)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.gate.wait()
+        finally:
+            self.at_once -= 1
+        if self.failures:
+            raise self.failures.popleft()
+        field = f"FrontEnd={COOKIE_SECRET}-{self.count}; Secure; HttpOnly".encode()
+        return SignIn(ORIGIN, jar(field))
+
+
+def jar(
+    *fields: bytes, host: str = NOTEBOOK_HOST, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+) -> Cookies:
+    return Cookies().apply(parse_set_cookies(fields), host=host, now=now)
+
+
+def whole(seconds: float) -> float:
+    """Jitter that draws all of it."""
+    return seconds
+
+
+JitterFn = Callable[[float], float]

@@ -1,0 +1,117 @@
+"""The exchange's jar: RFC 6265 parsing, one host, bounds, values that never print."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.aws.cookies import MAX_COOKIE_BYTES, MAX_COOKIES, Cookies, parse_set_cookie, parse_set_cookies
+from tests.aws.fakes import COOKIE_SECRET
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HOST = "nb.notebook.eu-west-1.sagemaker.aws"
+
+
+def after(*fields: bytes, jar: Cookies = Cookies(), host: str = HOST) -> Cookies:
+    return jar.apply(parse_set_cookies(fields), host=host, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "value", "attributes"),
+    [
+        (b"a=b", b"a", b"b", ()),
+        (b" a = b ; Path=/; HttpOnly", b"a", b"b", (("path", "/"), ("httponly", ""))),
+        (b"a=", b"a", b"", ()),
+        (b"a=b=c==", b"a", b"b=c==", ()),
+        (b'a="quoted"', b"a", b'"quoted"', ()),
+        (b"a=b;;Secure;", b"a", b"b", (("", ""), ("secure", ""), ("", ""))),
+        (b"a=\xc3\xa9; SameSite = None", b"a", b"\xc3\xa9", (("samesite", "None"),)),
+    ],
+)
+def test_parsing(field: bytes, name: bytes, value: bytes, attributes: tuple[tuple[str, str], ...]) -> None:
+    cookie = parse_set_cookie(field)
+    assert cookie is not None
+    assert (cookie.name, cookie.value, cookie.attributes) == (name, value, attributes)
+
+
+@pytest.mark.parametrize("field", [b"", b"novalue", b"=b", b" =b", b"a=b\r\nX: y", b"a=\x00", b"a\x7f=b"])
+def test_what_sets_nothing_or_could_break_a_head_is_dropped(field: bytes) -> None:
+    assert parse_set_cookie(field) is None
+
+
+def test_an_oversized_cookie_is_dropped_and_a_long_one_kept() -> None:
+    assert parse_set_cookie(b"a=" + b"x" * MAX_COOKIE_BYTES) is None
+    assert parse_set_cookie(b"a=" + b"x" * 8192) is not None
+
+
+@given(st.binary(max_size=200))
+def test_parsing_is_total_and_what_it_keeps_is_safe_in_a_head(field: bytes) -> None:
+    cookie = parse_set_cookie(field)
+    if cookie is not None:
+        assert cookie.name
+        assert not set(cookie.name + cookie.value) & set(b"\r\n\0;")
+
+
+def test_the_header_keeps_the_order_of_setting_and_later_values() -> None:
+    jar = after(b"a=1", b"b=2", b"a=3")
+    assert jar.header == b"a=3; b=2"
+    assert jar.names == {b"a", b"b"}
+    assert Cookies().header == b""
+
+
+@pytest.mark.parametrize(
+    ("domain", "kept"),
+    [(b"", True), (HOST.encode(), True), (b"." + HOST.upper().encode(), True)]
+    + [
+        (domain, False)
+        for domain in (b"notebook.eu-west-1.sagemaker.aws", b"sagemaker.aws", b"x" + HOST.encode())
+    ],
+)
+def test_only_cookies_of_exactly_the_host_are_kept(domain: bytes, kept: bool) -> None:
+    assert bool(after(b"a=1; Domain=" + domain).pairs) is kept
+
+
+@pytest.mark.parametrize(
+    ("attributes", "deleted"),
+    [
+        (b"Max-Age=0", True),
+        (b"Max-Age=-1", True),
+        (b"Max-Age=60", False),
+        (b"Max-Age=99999999999999999999999", False),
+        (b"Max-Age=soon", False),
+        (b"Expires=Thu, 01 Jan 1970 00:00:00 GMT", True),
+        (b"Expires=Thu, 01 Jan 1970 00:00:00 -0000", True),
+        (b"Expires=Fri, 01 Jan 2027 00:00:00 GMT", False),
+        (b"Expires=whenever", False),
+        (b"Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT", False),
+        (b"Max-Age=0; Max-Age=60", False),
+        (b"Path=/", False),
+    ],
+)
+def test_deletion(attributes: bytes, deleted: bool) -> None:
+    jar = after(b"a=1")
+    assert after(b"a=2; " + attributes, jar=jar).header == (b"" if deleted else b"a=2")
+
+
+def test_deleting_what_is_not_there_changes_nothing() -> None:
+    jar = after(b"a=1")
+    assert after(b"b=; Max-Age=0", jar=jar) is jar
+
+
+def test_the_same_values_again_are_the_same_jar() -> None:
+    jar = after(b"a=1")
+    assert after(b"a=1; Path=/", jar=jar) is jar
+
+
+def test_the_number_of_cookies_is_bounded_and_known_ones_still_change() -> None:
+    jar = after(*(b"c%d=1" % number for number in range(2 * MAX_COOKIES)))
+    assert len(jar.pairs) == MAX_COOKIES
+    assert dict(after(b"c0=2", jar=jar).pairs)[b"c0"] == b"2"
+
+
+def test_values_do_not_print() -> None:
+    field = b"s=" + COOKIE_SECRET.encode()
+    assert COOKIE_SECRET not in repr(after(field)) + repr(parse_set_cookies([field]))

@@ -1,0 +1,127 @@
+"""Only notebook hosts of the configured Region, spelt beyond doubt, are ever connected to."""
+
+from __future__ import annotations
+
+import pytest
+from yarl import URL
+
+from proxy.aws.hosts import SIGN_IN_HOSTS, NotebookHosts, foreign_host, is_sign_in
+from proxy.aws.sessions import Origin
+
+WEST = NotebookHosts("us-west-2")
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("us-west-2", "mynotebookinstance.notebook.us-west-2.sagemaker.aws"),
+        ("us-west-2", "deployment-notebook-d8ka.notebook.us-west-2.sagemaker.aws"),
+        ("us-west-2", "MyNotebook.Notebook.us-west-2.SageMaker.aws"),
+        ("us-west-2", "nb.notebook-fips.us-west-2.sagemaker.aws"),
+        ("us-gov-west-1", "nb.notebook.us-gov-west-1.sagemaker.aws"),
+        ("us-gov-east-1", "nb.notebook-fips.us-gov-east-1.sagemaker.aws"),
+        ("cn-north-1", "nb.notebook.cn-north-1.sagemaker.com.cn"),
+        ("cn-northwest-1", "nb.notebook.cn-northwest-1.sagemaker.com.cn"),
+    ],
+)
+def test_notebook_hosts_of_every_partition(region: str, host: str) -> None:
+    assert NotebookHosts(region).allows(URL(f"https://{host}?authToken=x", encoded=True))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://nb.notebook.us-west-2.sagemaker.aws/",
+        "https://nb.notebook.us-west-2.sagemaker.aws:8443/",
+        "https://nb.notebook.us-west-2.sagemaker.aws./",
+        "https://nb.notebook.eu-west-1.sagemaker.aws/",
+        "https://notebook.us-west-2.sagemaker.aws/",
+        "https://.notebook.us-west-2.sagemaker.aws/",
+        "https://a.b.notebook.us-west-2.sagemaker.aws/",
+        "https://-nb.notebook.us-west-2.sagemaker.aws/",
+        "https://nb_1.notebook.us-west-2.sagemaker.aws/",
+        "https://nb.notebook.us-west-2.sagemaker.aws.evil.example/",
+        "https://evilnotebook.us-west-2.sagemaker.aws/",
+        "https://nb.notebook.us-west-2.sagemaker.com.cn/",
+        "https://user@nb.notebook.us-west-2.sagemaker.aws/",
+        "https://user:pw@nb.notebook.us-west-2.sagemaker.aws/",
+        "https://nb.studio.us-west-2.sagemaker.aws/",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://[::1]/",
+        "https://127.0.0.1/",
+        "ftp://nb.notebook.us-west-2.sagemaker.aws/",
+        "/relative",
+    ],
+)
+def test_everything_else_is_refused(url: str) -> None:
+    assert not WEST.allows(URL(url, encoded=True))
+
+
+def test_a_test_origin_counts_exactly_as_configured() -> None:
+    hosts = NotebookHosts("us-west-2", test_origins=frozenset({"http://127.0.0.1:9001"}))
+    assert hosts.allows(URL("http://127.0.0.1:9001/x?y"))
+    for other in (
+        "http://127.0.0.1:9002",
+        "https://127.0.0.1:9001",
+        "http://localhost:9001",
+        "http://u@127.0.0.1:9001",
+    ):
+        assert not hosts.allows(URL(other))
+
+
+@pytest.mark.parametrize("region", ["", "us-west", "us-west-2.evil.example", "US-WEST-2", "us-west-2/", "a"])
+def test_a_region_must_look_like_one(region: str) -> None:
+    with pytest.raises(ValueError, match="not an AWS Region"):
+        NotebookHosts(region)
+
+
+def test_a_test_origin_must_be_an_origin() -> None:
+    with pytest.raises(ValueError, match="http"):
+        NotebookHosts("us-west-2", test_origins=frozenset({"127.0.0.1"}))
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "verdict"),
+    [
+        ("signin.aws.amazon.com", 443, True),
+        ("us-west-2.signin.aws.amazon.com", 443, True),
+        ("us-west-2.signin.aws", 443, True),
+        ("signin.aws.amazon.com.", 443, True),
+        ("us-west-2.console.aws.amazon.com", 443, True),
+        ("d-9267.awsapps.com", 443, True),
+        ("signin.amazonaws.cn", 443, True),
+        ("console.amazonaws-us-gov.com", 443, True),
+        ("docs.aws.amazon.com", 443, False),
+        ("evilsignin.aws.amazon.com", 443, False),
+        ("signin.aws.amazon.com.evil.example", 443, False),
+        ("login.microsoftonline.com", 443, False),
+        ("127.0.0.1", 9000, True),
+        ("127.0.0.1", 9001, False),
+        ("signin.test", None, True),
+    ],
+)
+def test_sign_in_hosts(host: str, port: int | None, verdict: bool) -> None:
+    assert is_sign_in(host, port, SIGN_IN_HOSTS | {"127.0.0.1:9000", "signin.test"}) is verdict
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        (b"/lab", None),
+        (b"lab?x", None),
+        (b"", None),
+        (b"https://nb.example/lab", None),
+        (b"https://NB.example:443/lab", None),
+        (b"//nb.example/x", None),
+        (b"http://nb.example/", ("nb.example", 80)),
+        (b"https://nb.example:8443/", ("nb.example", 8443)),
+        (b"//other.example/x", ("other.example", 443)),
+        (b"https://other.example", ("other.example", 443)),
+        (b"weird://other.example", ("other.example", None)),
+        (b"https://[::1", None),
+        (b"https://other.example:port", None),
+        (b"\xff\xfe", None),
+    ],
+)
+def test_where_a_location_leads(location: bytes, expected: tuple[str, int | None] | None) -> None:
+    assert foreign_host(location, Origin("https", "nb.example", 443)) == expected

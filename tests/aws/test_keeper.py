@@ -1,0 +1,545 @@
+"""What `SessionKeeper` promises: one flight whoever asks, renewal that nobody notices, failures without storms."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable
+
+import pytest
+
+from proxy.aws.keeper import KeeperOptions, SessionKeeper
+from proxy.aws.presigned import PresignedUrlCache, SessionKey
+from proxy.aws.session_states import Event, State
+from proxy.aws.sessions import NotConnected, UpstreamSession
+from proxy.chance import jitter
+from proxy.errors import (
+    ControlPlaneFailed,
+    CredentialsMissing,
+    Draining,
+    InstanceNotFound,
+    InstanceNotInService,
+    NbgateError,
+    PermissionMissing,
+    SessionRejected,
+    Throttled,
+    UpstreamInvalid,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from proxy.tasks import Tasks
+from tests.aws.fakes import COOKIE_SECRET, NOTEBOOK, SECRET, FakeControlPlane, FakeExchange, JitterFn, whole
+from tests.clocks import FakeClock, settle
+
+HOURS_12 = 43200
+
+
+class World:
+    """A keeper with all that it talks to."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.control_plane = FakeControlPlane(self.clock)
+        self.control_plane.put(NOTEBOOK)
+        self.exchange = FakeExchange()
+        self.urls = PresignedUrlCache(self.clock)
+        self.task_errors: list[BaseException] = []
+        self.tasks = Tasks(lambda _name, error: self.task_errors.append(error))
+        self.events: list[tuple[Event, State]] = []
+        self.keeper = self.build()
+
+    def build(
+        self, options: KeeperOptions = KeeperOptions(), *, notebook: str = NOTEBOOK, jitter: JitterFn = whole
+    ) -> SessionKeeper:
+        return SessionKeeper(
+            SessionKey(notebook),
+            control_plane=self.control_plane,
+            urls=self.urls,
+            exchange=self.exchange,
+            clock=self.clock,
+            jitter=jitter,
+            tasks=self.tasks,
+            options=options,
+            on_event=lambda _key, event, state: self.events.append((event, state)),
+        )
+
+    @property
+    def calls(self) -> tuple[int, int]:
+        """How many URLs were minted, how many exchanged."""
+        return self.control_plane.minted, self.exchange.count
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    await world.tasks.close()
+
+
+async def failure_of(awaitable: Awaitable[object]) -> NbgateError:
+    with pytest.raises(NbgateError) as caught:
+        await awaitable
+    return caught.value
+
+
+# -- single flight
+
+
+async def test_200_first_callers_cause_one_mint_and_one_exchange(world: World) -> None:
+    world.control_plane.gate.clear()
+    world.exchange.gate.clear()
+    callers = [asyncio.ensure_future(world.keeper.acquire()) for _ in range(200)]
+    await settle()
+    world.control_plane.gate.set()
+    await settle()
+    world.exchange.gate.set()
+    sessions = await asyncio.gather(*callers)
+    assert world.calls == (1, 1)
+    assert all(session is sessions[0] for session in sessions)
+    assert world.keeper.live() is sessions[0]
+
+
+async def test_a_live_session_costs_no_call(world: World) -> None:
+    first = await world.keeper.acquire()
+    assert await world.keeper.acquire() is first
+    assert world.calls == (1, 1)
+
+
+async def test_a_cold_keeper_has_nothing_and_starts_nothing_on_live(world: World) -> None:
+    assert world.keeper.live() is None
+    await settle()
+    assert world.calls == (0, 0)
+    assert world.keeper.state is State.COLD
+
+
+async def test_a_cancelled_caller_cancels_nobody_else_not_even_the_one_who_started_it(world: World) -> None:
+    world.exchange.gate.clear()
+    first = asyncio.ensure_future(world.keeper.acquire())
+    await settle()
+    others = [asyncio.ensure_future(world.keeper.acquire()) for _ in range(3)]
+    await settle()
+    first.cancel()
+    others[0].cancel()
+    await settle()
+    assert first.cancelled()
+    assert others[0].cancelled()
+    world.exchange.gate.set()
+    assert (await others[1]) is (await others[2])
+    assert world.calls == (1, 1)
+
+
+async def test_a_flight_that_everybody_left_still_lands(world: World) -> None:
+    world.exchange.gate.clear()
+    caller = asyncio.ensure_future(world.keeper.acquire())
+    await settle()
+    caller.cancel()
+    world.exchange.gate.set()
+    await settle()
+    assert world.keeper.live() is not None
+
+
+async def test_shutdown_during_a_flight_is_told_to_the_waiters_as_draining(world: World) -> None:
+    world.exchange.gate.clear()
+    caller = asyncio.ensure_future(world.keeper.acquire())
+    await settle()
+    await world.tasks.close()
+    assert isinstance(await failure_of(caller), Draining)
+    assert world.keeper.state is State.COLD
+
+
+async def test_a_failing_mint_is_shared_by_all_waiters(world: World) -> None:
+    world.control_plane.failures.append(PermissionMissing(detail="no"))
+    world.control_plane.gate.clear()
+    callers = [asyncio.ensure_future(world.keeper.acquire()) for _ in range(50)]
+    await settle()
+    world.control_plane.gate.set()
+    results = await asyncio.gather(*callers, return_exceptions=True)
+    assert {type(result) for result in results} == {PermissionMissing}
+    assert world.calls == (1, 0)
+
+
+async def test_states_of_a_first_sign_in(world: World) -> None:
+    await world.keeper.acquire()
+    assert [state for _, state in world.events] == [State.MINTING, State.EXCHANGING, State.LIVE]
+
+
+# -- renewal
+
+
+async def test_renewal_ahead_of_expiry_happens_beside_the_live_session(world: World) -> None:
+    old = await world.keeper.acquire()
+    await world.clock.advance(HOURS_12 - 300)
+    world.exchange.gate.clear()
+    assert world.keeper.live() is old
+    assert await world.keeper.acquire() is old
+    await settle()
+    assert world.keeper.state is State.REPLACING
+    assert world.keeper.live() is old
+    world.exchange.gate.set()
+    await settle()
+    new = world.keeper.live()
+    assert new is not None
+    assert new.generation == 2
+    assert not new.from_rejection
+    assert world.calls == (2, 2)
+
+
+async def test_before_its_time_nothing_is_renewed(world: World) -> None:
+    old = await world.keeper.acquire()
+    await world.clock.advance(HOURS_12 - 301)
+    assert world.keeper.live() is old
+    await settle()
+    assert world.calls == (1, 1)
+
+
+async def test_past_expiry_the_next_caller_signs_in_again_without_an_error(world: World) -> None:
+    await world.keeper.acquire()
+    await world.clock.advance(HOURS_12)
+    assert world.keeper.live() is None
+    assert world.keeper.state is State.COLD
+    assert (await world.keeper.acquire()).generation == 2
+    assert world.calls == (2, 2)
+
+
+async def test_a_notebook_that_nobody_uses_is_not_renewed(world: World) -> None:
+    await world.keeper.acquire()
+    await world.clock.advance(10 * HOURS_12)
+    assert world.calls == (1, 1)
+
+
+async def test_a_failed_renewal_leaves_the_old_session_and_is_tried_again_after_a_pause(world: World) -> None:
+    old = await world.keeper.acquire()
+    await world.clock.advance(HOURS_12 - 300)
+    world.exchange.failures.append(UpstreamUnreachable())
+    assert world.keeper.live() is old
+    await settle()
+    assert world.keeper.state is State.LIVE
+    assert world.keeper.live() is old
+    assert await world.keeper.acquire() is old
+    assert world.calls == (2, 2)
+    await world.clock.advance(1.0)
+    assert world.keeper.live() is old
+    await settle()
+    assert world.keeper.live() is not old
+    assert world.calls == (3, 3)
+
+
+async def test_a_session_that_expires_during_its_renewal_is_not_used_and_the_flight_goes_on(
+    world: World,
+) -> None:
+    await world.keeper.acquire()
+    await world.clock.advance(HOURS_12 - 1)
+    world.control_plane.gate.clear()
+    world.keeper.live()
+    await settle()
+    assert world.keeper.state is State.REFRESHING
+    await world.clock.advance(1)
+    waiting = asyncio.ensure_future(world.keeper.acquire())
+    await settle()
+    assert world.keeper.state is State.MINTING
+    world.control_plane.gate.set()
+    assert (await waiting).generation == 2
+    assert world.calls == (2, 2)
+
+
+async def test_the_margin_is_jittered_and_at_most_a_tenth_of_the_session(world: World) -> None:
+    keeper = world.build(KeeperOptions(session_seconds=1800), jitter=jitter)
+    session = await keeper.acquire()
+    assert session.expires_at == 1000 + 1800
+    assert session.expires_at - 180 <= session.renew_at <= session.expires_at - 90
+
+
+async def test_life_is_counted_from_the_request_for_the_url(world: World) -> None:
+    world.control_plane.gate.clear()
+    caller = asyncio.ensure_future(world.keeper.acquire())
+    await settle()
+    await world.clock.advance(7)
+    world.control_plane.gate.set()
+    session = await caller
+    assert session.expires_at == 1000 + HOURS_12
+    assert session.obtained_at == 1007
+
+
+# -- rejection
+
+
+async def test_50_rejections_of_one_session_cause_one_renewal(world: World) -> None:
+    session = await world.keeper.acquire()
+    assert all(world.keeper.reject(session) for _ in range(50))
+    renewed = await asyncio.gather(*(world.keeper.acquire() for _ in range(50)))
+    assert {one.generation for one in renewed} == {2}
+    assert all(world.keeper.reject(session) for _ in range(50))
+    await settle()
+    assert world.calls == (2, 2)
+
+
+async def test_a_rejected_session_is_gone_at_once_and_its_successor_under_way(world: World) -> None:
+    session = await world.keeper.acquire()
+    world.exchange.gate.clear()
+    assert world.keeper.reject(session)
+    assert world.keeper.live() is None
+    await settle()
+    assert world.keeper.state is State.EXCHANGING
+    world.exchange.gate.set()
+    assert (await world.keeper.acquire()).from_rejection
+
+
+async def test_a_fresh_successor_that_is_rejected_too_stands(world: World) -> None:
+    """The same verdict right after signing in was not about the session: no loop."""
+    assert world.keeper.reject(await world.keeper.acquire())
+    second = await world.keeper.acquire()
+    for _ in range(20):
+        assert not world.keeper.reject(second)
+    assert world.keeper.live() is second
+    assert world.calls == (2, 2)
+
+
+async def test_an_application_that_always_refuses_costs_fewer_and_fewer_renewals(world: World) -> None:
+    accepted = []
+    for second in range(600):
+        if world.keeper.reject(await world.keeper.acquire()):
+            accepted.append(second)
+            await settle()
+        await world.clock.advance(1)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(accepted)]
+    assert gaps[:4] == [10, 20, 40, 60]
+    assert set(gaps[3:]) == {60}
+
+
+async def test_patience_returns_to_normal_after_a_session_lived_long(world: World) -> None:
+    for _ in range(5):
+        world.keeper.reject(await world.keeper.acquire())
+        await world.clock.advance(60)
+    await world.clock.advance(3600)
+    assert world.keeper.reject(await world.keeper.acquire())
+    session = await world.keeper.acquire()
+    await world.clock.advance(9)
+    assert not world.keeper.reject(session)
+    await world.clock.advance(1)
+    assert world.keeper.reject(session)
+
+
+async def test_rejection_during_a_renewal_joins_the_flight(world: World) -> None:
+    session = await world.keeper.acquire()
+    await world.clock.advance(HOURS_12 - 200)
+    world.exchange.gate.clear()
+    world.keeper.live()
+    await settle()
+    assert world.keeper.reject(session)
+    assert world.keeper.state is State.EXCHANGING
+    world.exchange.gate.set()
+    assert (await world.keeper.acquire()).generation == 2
+    assert world.calls == (2, 2)
+
+
+async def test_rejection_while_a_failure_stands_starts_nothing(world: World) -> None:
+    session = await world.keeper.acquire()
+    await world.clock.advance(HOURS_12 - 200)
+    world.control_plane.failures.append(InstanceNotFound())
+    world.keeper.live()
+    await settle()
+    assert world.keeper.reject(session)
+    await settle()
+    assert world.calls == (2, 1)
+    assert isinstance(await failure_of(world.keeper.acquire()), InstanceNotFound)
+
+
+# -- URLs
+
+
+async def test_a_url_that_met_no_connection_is_used_again_while_fresh(world: World) -> None:
+    world.exchange.failures.append(NotConnected())
+    assert isinstance(await failure_of(world.keeper.acquire()), NotConnected)
+    await world.clock.advance(1)
+    await world.keeper.acquire()
+    assert world.calls == (1, 2)
+    assert world.exchange.urls[0] is world.exchange.urls[1]
+
+
+async def test_a_url_is_not_used_in_its_last_30_seconds(world: World) -> None:
+    world.exchange.failures.append(NotConnected())
+    await failure_of(world.keeper.acquire())
+    await world.clock.advance(270)
+    await world.keeper.acquire()
+    assert world.calls == (2, 2)
+
+
+@pytest.mark.parametrize("error", [UpstreamTimeout(), UpstreamUnreachable(), UpstreamInvalid()])
+async def test_a_url_whose_exchange_failed_after_something_was_sent_is_never_used_again(
+    world: World, error: NbgateError
+) -> None:
+    world.exchange.failures.append(error)
+    assert type(await failure_of(world.keeper.acquire())) is type(error)
+    await world.clock.advance(2)
+    await world.keeper.acquire()
+    assert world.calls == (2, 2)
+    assert world.exchange.urls[0] is not world.exchange.urls[1]
+
+
+async def test_a_refused_url_is_replaced_by_one_other_in_the_same_flight(world: World) -> None:
+    world.exchange.failures.append(SessionRejected())
+    await world.keeper.acquire()
+    assert world.calls == (2, 2)
+    assert (Event.URL_SPENT, State.MINTING) in world.events
+
+
+async def test_two_refused_urls_end_the_flight(world: World) -> None:
+    world.exchange.failures.extend([SessionRejected(), SessionRejected()])
+    error = await failure_of(world.keeper.acquire())
+    assert isinstance(error, SessionRejected)
+    assert error.retry_after_seconds == 5
+    assert world.calls == (2, 2)
+
+
+async def test_no_two_exchanges_at_once(world: World) -> None:
+    session = await world.keeper.acquire()
+    for _ in range(30):
+        world.keeper.reject(session)
+        await asyncio.gather(*(world.keeper.acquire() for _ in range(5)))
+        session = await world.keeper.acquire()
+        await world.clock.advance(60)
+    assert world.exchange.most_at_once == 1
+
+
+async def test_the_configured_session_duration_is_asked_for(world: World) -> None:
+    await world.build(KeeperOptions(session_seconds=3600)).acquire()
+    assert world.control_plane.session_seconds == [3600]
+
+
+# -- failures
+
+
+async def test_throttling_backs_off_within_the_shared_flight(world: World) -> None:
+    world.control_plane.failures.extend([Throttled(), Throttled()])
+    callers = [asyncio.ensure_future(world.keeper.acquire()) for _ in range(20)]
+    await settle()
+    assert world.calls == (1, 0)
+    await world.clock.advance(2)
+    assert world.calls == (2, 0)
+    await world.clock.advance(3.9)
+    assert world.calls == (2, 0)
+    await world.clock.advance(0.1)
+    await asyncio.gather(*callers)
+    assert world.calls == (3, 1)
+
+
+async def test_lasting_throttling_fails_with_a_time_to_retry_and_pauses_longer_each_time(
+    world: World,
+) -> None:
+    waits = []
+    for _ in range(6):
+        world.control_plane.failures.extend([Throttled() for _ in range(3)])
+        caller = asyncio.ensure_future(failure_of(world.keeper.acquire()))
+        await settle()
+        await world.clock.advance(6)
+        error = await caller
+        assert isinstance(error, Throttled)
+        assert error.retry_after_seconds is not None
+        waits.append(error.retry_after_seconds)
+        await world.clock.advance(error.retry_after_seconds)
+    assert waits == [4, 8, 16, 32, 60, 60]
+
+
+async def test_a_missing_instance_is_remembered_for_seconds_then_asked_about_again(world: World) -> None:
+    keeper = world.build(notebook="nowhere")
+    for _ in range(100):
+        assert isinstance(await failure_of(keeper.acquire()), InstanceNotFound)
+    assert world.calls == (1, 0)
+    await world.clock.advance(5)
+    assert isinstance(await failure_of(keeper.acquire()), InstanceNotFound)
+    assert world.calls == (2, 0)
+
+
+async def test_a_stopped_instance_is_remembered_with_its_status_and_found_after_its_start(
+    world: World,
+) -> None:
+    world.control_plane.put(NOTEBOOK, "Pending")
+    for _ in range(2):
+        error = await failure_of(world.keeper.acquire())
+        assert isinstance(error, InstanceNotInService)
+        assert error.instance_status == "Pending"
+        assert error.retry_after_seconds == 15
+    world.control_plane.put(NOTEBOOK)
+    await world.clock.advance(4)
+    await world.keeper.acquire()
+    assert world.calls == (2, 1)
+
+
+@pytest.mark.parametrize("error", [CredentialsMissing(), PermissionMissing(), ControlPlaneFailed()])
+async def test_other_failures_are_remembered_for_a_moment_and_success_forgets_them(
+    world: World, error: NbgateError
+) -> None:
+    world.control_plane.failures.append(error)
+    for _ in range(10):
+        assert type(await failure_of(world.keeper.acquire())) is type(error)
+    assert world.calls == (1, 0)
+    await world.clock.advance(30)
+    await world.keeper.acquire()
+    world.keeper.reject(await world.keeper.acquire())
+    await world.keeper.acquire()
+    assert world.calls == (3, 2)
+
+
+async def test_a_remembered_error_does_not_grow_with_each_telling(world: World) -> None:
+    world.control_plane.failures.append(ControlPlaneFailed(detail="why"))
+    errors = [await failure_of(world.keeper.acquire()) for _ in range(5)]
+    assert len({id(error) for error in errors}) == 5
+    assert {error.detail for error in errors} == {"why"}
+
+
+async def test_an_unforeseen_error_leaves_a_keeper_that_works(world: World) -> None:
+    world.exchange.failures.append(KeyError("bug"))
+    with pytest.raises(KeyError):
+        await world.keeper.acquire()
+    assert world.keeper.state is State.COLD
+    await world.keeper.acquire()
+
+
+async def test_a_failed_flight_is_reported_to_the_owner_of_tasks(world: World) -> None:
+    world.control_plane.failures.append(ControlPlaneFailed())
+    await failure_of(world.keeper.acquire())
+    await settle()
+    assert [type(error) for error in world.task_errors] == [ControlPlaneFailed]
+
+
+# -- cookies set again
+
+
+async def test_cookies_of_the_exchange_that_a_response_sets_again_are_used_from_then_on(world: World) -> None:
+    session = await world.keeper.acquire()
+    world.keeper.absorb(session, [b"FrontEnd=rolled; Path=/", b"theirs=1"])
+    current = world.keeper.live()
+    assert current is not None
+    assert current.cookie_header == b"FrontEnd=rolled"
+    assert current.generation == session.generation
+    assert world.keeper.reject(current)
+
+
+async def test_cookies_from_an_older_session_are_not_taken_into_a_newer_one(world: World) -> None:
+    old = await world.keeper.acquire()
+    world.keeper.reject(old)
+    new = await world.keeper.acquire()
+    world.keeper.absorb(old, [b"FrontEnd=stale"])
+    assert world.keeper.live() is new
+
+
+async def test_cookies_absorbed_by_a_cold_keeper_go_nowhere(world: World) -> None:
+    session = await world.keeper.acquire()
+    await world.clock.advance(HOURS_12)
+    assert world.keeper.live() is None
+    world.keeper.absorb(session, [b"FrontEnd=late"])
+    assert world.keeper.live() is None
+
+
+# -- secrecy
+
+
+async def test_no_repr_of_a_keepers_parts_tells_a_secret(world: World) -> None:
+    session: UpstreamSession = await world.keeper.acquire()
+    told = " ".join(
+        f"{thing!r} {thing}"
+        for thing in (session, session.cookies, world.exchange.urls, world.keeper, world.urls, world.events)
+    )
+    assert "FrontEnd" in told
+    assert COOKIE_SECRET not in told
+    assert SECRET not in told
