@@ -122,9 +122,6 @@ def upstream_referer(value: bytes, translation: Translation) -> bytes:
     return value
 
 
-_STATUS_WITHOUT_BODY: Final = frozenset({204, 304})
-
-
 @dataclass(slots=True)
 class ResponseFacts:
     """A response head, read once: what the data plane decides by."""
@@ -182,11 +179,6 @@ def read_response(status: int, reason: bytes, fields: list[tuple[bytes, bytes]])
     if facts.transfer_encoding is not None:
         facts.is_chunked = facts.transfer_encoding.strip().lower() == b"chunked"
     return facts
-
-
-def has_no_body(method: str, status: int) -> bool:
-    """RFC 9112 section 6.3, item 1: whatever its fields say, this response ends with its head."""
-    return method == "HEAD" or status in _STATUS_WITHOUT_BODY or status < 200
 
 
 _STATUS_LINES: Final[dict[tuple[int, bytes], bytes]] = {}

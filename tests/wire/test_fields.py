@@ -1,0 +1,112 @@
+"""Which fields cross the gateway: by name, in any spelling, with bounded memory of the names met."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.wire import fields
+from proxy.wire.fields import REQUEST_RULES, RESPONSE_RULES, Rule, has_token, nominated, told_by_proxies
+
+ONLY_PROXIES = [
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-User",
+    "X-Forwarded-Email",
+    "X-Forwarded-Uri",
+    "X-Original-URL",
+    "X-Rewrite-URL",
+    "X-Real-IP",
+    "Forwarded",
+    "Via",
+    "True-Client-IP",
+    "CF-Connecting-IP",
+    "X-Auth-Request-User",
+    "X-Auth-User",
+    "Remote-User",
+    "X-Remote-User",
+    "Proxy",
+    "X-Request-Id",
+    "X-Envoy-External-Address",
+]
+
+
+@pytest.mark.parametrize("name", ONLY_PROXIES)
+@pytest.mark.parametrize("spell", [str, str.lower, str.upper, lambda name: name.replace("-", "_")])
+def test_what_only_proxies_may_say_never_comes_from_a_caller(name: str, spell) -> None:
+    assert REQUEST_RULES[spell(name).encode()] is Rule.DROP
+
+
+@pytest.mark.parametrize(
+    "name", ["X_Forwarded_User", "x-Forwarded_user", "X.Forwarded.User", "X-Forwarded.User"]
+)
+def test_look_alikes_count_as_the_field_that_they_become_downstream(name: str) -> None:
+    """CVE-2025-64484: WSGI and CGI read `X_Forwarded_User` as `X-Forwarded-User`."""
+    assert REQUEST_RULES[name.encode()] is Rule.DROP
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Connection",
+        "Keep-Alive",
+        "Proxy-Authorization",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+        "HTTP2-Settings",
+    ],
+)
+def test_hop_by_hop_fields_end_here_in_both_directions(name: str) -> None:
+    """RFC 9110 section 7.6.1. The ones that are read before they go have a rule of their own."""
+    assert REQUEST_RULES[name.encode()] in {Rule.DROP, Rule.CONNECTION}
+    read_first = {Rule.CONNECTION, Rule.TRANSFER_ENCODING, Rule.UPGRADE}
+    assert RESPONSE_RULES[name.encode()] in {Rule.DROP} | read_first
+
+
+@pytest.mark.parametrize(
+    "name", ["Accept", "Authorization", "X-XSRFToken", "Range", "Sec-WebSocket-Key", "X_Custom"]
+)
+def test_all_other_fields_of_a_request_pass(name: str) -> None:
+    assert REQUEST_RULES[name.encode()] is Rule.PASS
+
+
+def test_a_notebook_cannot_advertise_a_way_around_the_gateway() -> None:
+    assert RESPONSE_RULES[b"Alt-Svc"] is Rule.DROP
+    assert RESPONSE_RULES[b"X-Accel-Redirect"] is Rule.DROP
+    assert RESPONSE_RULES[b"X-Forwarded-For"] is Rule.PASS
+
+
+def test_names_that_callers_invent_do_not_pile_up() -> None:
+    for number in range(3 * fields._MEMO_LIMIT):
+        assert REQUEST_RULES[b"X-Invented-%d" % number] is Rule.PASS
+    assert len(REQUEST_RULES) <= fields._MEMO_LIMIT
+
+
+@given(st.binary(max_size=40))
+def test_a_rule_does_not_depend_on_case_or_on_having_been_asked_before(name: bytes) -> None:
+    assert (
+        REQUEST_RULES[name]
+        is REQUEST_RULES[name.upper()]
+        is REQUEST_RULES[name.lower()]
+        is REQUEST_RULES[name]
+    )
+
+
+def test_told_by_proxies_goes_by_prefix_too() -> None:
+    assert told_by_proxies(b"x-forwarded-anything")
+    assert not told_by_proxies(b"x-forward")
+
+
+def test_connection_nominates_fields() -> None:
+    assert nominated([b"keep-alive, X-Foo", b" cookie ,close"]) == {b"x-foo", b"cookie"}
+    assert nominated([b"Upgrade, keep-alive,,"]) == frozenset()
+
+
+def test_tokens_are_found_in_lists_in_any_case() -> None:
+    assert has_token(b"keep-alive, CLOSE", b"close")
+    assert not has_token(b"not-close", b"close")
