@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,6 @@ from proxy.telemetry.access_log import (
     loggable_path,
 )
 from proxy.telemetry.sink import LineSink
-from tests.clocks import FakeClock
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.eyJmYXNDcmVkZW50aWFscyI6InNlY3JldCJ9.c2lnbmF0dXJl"
 

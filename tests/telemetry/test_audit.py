@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from clocks import FakeClock
 
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.audit import AuditLog
-from tests.clocks import FakeClock
 
 
 class Lines:

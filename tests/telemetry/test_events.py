@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from clocks import FakeClock
 
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import EventLog, Level, loss_line, open_events, route_standard_logging
-from tests.clocks import FakeClock
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJmYXNDcmVkZW50aWFscyI6InNlY3JldCJ9.c2lnbmF0dXJl"
 PRESIGNED = f"https://research-d8ka.notebook.eu-west-1.sagemaker.aws/?authToken={TOKEN}"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clocks import FakeClock
 
 from proxy.telemetry.logs import Logs, open_logs
-from tests.clocks import FakeClock
 
 Open = Callable[..., Logs]
 
