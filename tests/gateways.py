@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ class Rig:
         finally:
             writer.close()
 
-    async def get(self, target: str = "/", *, extra: str = "", method: str = "GET", host: str | None = None) -> bytes:
+    async def get(
+        self, target: str = "/", *, extra: str = "", method: str = "GET", host: str | None = None
+    ) -> bytes:
         """One request on a connection of its own; the whole answer as bytes."""
         head = f"{method} {target} HTTP/1.1\r\nHost: {host or self.authority}\r\n{extra}Connection: close\r\n\r\n"
         return await self.raw(head.encode("latin-1"))
@@ -85,6 +87,7 @@ def config_for(sandbox: Sandbox, **changes: Any) -> dict[str, Any]:
     return {
         "hostname": ["127.0.0.1", "localhost"],
         "listeners": [{"bind": "127.0.0.1:0"}],
+        "admin": {"bind": "127.0.0.1:0"},
         "aws": {
             "region": sandbox.region,
             "endpoint_url": sandbox.endpoint_url,
@@ -113,7 +116,7 @@ async def open_rig(
     async with Sandbox(instances, clock=sandbox_clock or clock) as sandbox:
         file = directory / "nbgate.yaml"
         file.write_text(yaml.safe_dump(config_for(sandbox, **changes)))
-        settings = replace(load(file, environ={}), admin=None)
+        settings = load(file, environ={})
         log_file = directory / "nbgate.log"
         fd = os.open(log_file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         try:

@@ -26,6 +26,7 @@ from proxy.dataplane.answers import RequestRecord
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
+from proxy.server.admin import Readiness, admin_application
 from proxy.tasks import Tasks
 from proxy.telemetry.logs import Logs, open_logs
 
@@ -33,13 +34,6 @@ BACKLOG = 1024
 FLUSH_SECONDS = 0.2
 GC_THRESHOLDS = (20_000, 20, 50)
 """A proxy makes much short-lived garbage and few cycles: look for those less often than Python would."""
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """What `/readyz` tells. Implements `proxy.server.admin.Readiness`."""
-
-    plane: DataPlane
 
 
 @dataclass(slots=True)
@@ -121,8 +115,8 @@ async def start(
             addresses.append(address)
         admin_address = None
         if settings.admin is not None:
-            from proxy.server.admin import admin_app
-            runner = web.AppRunner(admin_app(lambda: {"draining": plane.draining}), access_log=None)
+            application = admin_application(lambda: _readiness(settings, plane))
+            runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             sock = _bind(settings.admin.bind)
@@ -203,6 +197,18 @@ def _bind(bind: SocketAddress) -> socket.socket:
 def _address_of(sock: socket.socket) -> SocketAddress:
     host, port = sock.getsockname()[:2]
     return SocketAddress(host, port)
+
+
+def _readiness(settings: Settings, plane: DataPlane) -> Readiness:
+    return Readiness(
+        ready=not plane.draining,
+        details={
+            "draining": plane.draining,
+            "instances": len(settings.instances),
+            "connections": len(plane.connections),
+            "websockets": len(plane.relays),
+        },
+    )
 
 
 async def _every(seconds: float, do: Any, clock: Clock) -> None:
