@@ -69,6 +69,7 @@ class FrameTracker:
 
     __slots__ = (
         "_extensions",
+        "_flips",
         "_fragmented",
         "_head",
         "_left",
@@ -96,7 +97,7 @@ class FrameTracker:
         self._medium = 126 | (_MASK if masked else 0)
         self._medium_overhead = 4 + (_KEY_BYTES if masked else 0)
         self._skips = _frame_lengths(masked, min(max_frame_bytes, MAX_CONTROL_PAYLOAD))
-        self._simple = _simple_first_bytes(extensions, fragmented=False, closed=False)
+        self._enter_state(fragmented=False)
 
     @property
     def at_boundary(self) -> bool:
@@ -143,6 +144,11 @@ class FrameTracker:
                     if MAX_CONTROL_PAYLOAD < length <= self._max:
                         position += length + self._medium_overhead
                         continue
+            elif self._flips[first] and (skip := skips[data[position + 1]]):
+                position += skip
+                self._enter_state(fragmented=not self._fragmented)
+                simple = self._simple
+                continue
             step = self._enter(data[position : position + _LONGEST_LOOK], good=position)
             if not step:
                 return
@@ -187,13 +193,16 @@ class FrameTracker:
         if opcode not in _CONTROL_OPCODES:
             fragmented = not head[0] & _FIN
             if fragmented is not self._fragmented:
-                self._fragmented = fragmented
-                self._simple = _simple_first_bytes(self._extensions, fragmented=fragmented, closed=False)
+                self._enter_state(fragmented=fragmented)
         elif opcode == _CLOSE:
             self.close_seen = True
             self.close_code = self._close_code(head) if head[1] & 0x7F else NO_STATUS
-            self._simple = _simple_first_bytes(self._extensions, fragmented=False, closed=True)
+            self._enter_state(fragmented=self._fragmented)
         return total
+
+    def _enter_state(self, *, fragmented: bool) -> None:
+        self._fragmented = fragmented
+        self._simple, self._flips = _first_bytes(self._extensions, fragmented, self.close_seen)
 
     def _measure(self, head: bytes, *, good: int) -> int:
         """Return a frame's whole length, or 0 while `head` does not tell it; refuse what may not pass."""
@@ -276,17 +285,23 @@ def _frame_lengths(masked: bool, longest: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=8)
-def _simple_first_bytes(extensions: bool, *, fragmented: bool, closed: bool) -> tuple[bool, ...]:
-    """Index by a header's first byte: whether such a frame is legal here and changes no state."""
+def _first_bytes(
+    extensions: bool, fragmented: bool, closed: bool
+) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """Index by a header's first byte: is such a frame legal and (changes no state, begins or ends a message)."""
     simple = [False] * 256
+    flips = [False] * 256
     simple[_FIN | _PING] = simple[_FIN | _PONG] = True
     if not closed:
-        # Inside a message a continuation that is not final changes nothing; outside, a whole message.
-        stays = [_CONTINUATION] if fragmented else [_FIN | opcode for opcode in _DATA_OPCODES]
-        for first in stays:
-            for reserved in range(0, _RSV + 1 if extensions else 1, 0x10):
-                simple[first | reserved] = True
-    return tuple(simple)
+        for reserved in range(0, _RSV + 1 if extensions else 1, 0x10):
+            if fragmented:
+                simple[reserved | _CONTINUATION] = True
+                flips[reserved | _CONTINUATION | _FIN] = True
+            else:
+                for opcode in _DATA_OPCODES:
+                    simple[reserved | opcode | _FIN] = True
+                    flips[reserved | opcode] = True
+    return tuple(simple), tuple(flips)
 
 
 def close_frame(code: int, reason: str = "", *, mask: bytes | None) -> bytes:

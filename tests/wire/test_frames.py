@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.wire.frames import (
     MESSAGE_TOO_BIG,
+    NO_STATUS,
     PROTOCOL_ERROR,
     FrameError,
     FrameTracker,
@@ -287,6 +288,18 @@ def test_legal_close_codes_pass_both_ways(code: int) -> None:
     assert is_wire_close_code(code)
     tracker().feed(close_frame(code, "why", mask=KEY))
     tracker(masked=False).feed(close_frame(code, "why", mask=None))
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_close_code_is_known_once_its_frame_has_begun(masked: bool) -> None:
+    watched = tracker(masked=masked)
+    assert watched.close_code is None
+    for byte in frame(0x88, b"\x03\xe9away", masked=masked):
+        watched.feed(bytes([byte]))
+    assert watched.close_code == 1001
+    bare = tracker(masked=masked)
+    bare.feed(frame(0x88, masked=masked))
+    assert bare.close_code == NO_STATUS
 
 
 @pytest.mark.parametrize("code", [1005, 1006, 1015, 0, 70000])
