@@ -219,19 +219,20 @@ class SessionKeeper:
 
     async def _sign_in(self) -> tuple[PresignedUrl, SignIn]:
         """Two URLs at most: one that was refused may have been used up, or grown old, on its way."""
-        for another in (True, False):
-            url = self._urls.take(self.key) or await self._mint()
-            self._step(Event.URL_READY)
-            try:
-                return url, await self._exchange(url)
-            except NotConnected:
-                self._urls.put(self.key, url)
-                raise
-            except SessionRejected:
-                if not another:
-                    raise
+        try:
+            return await self._try_one_url()
+        except SessionRejected:
             self._step(Event.URL_SPENT)
-        raise AssertionError("unreachable: the second refusal is raised")
+        return await self._try_one_url()
+
+    async def _try_one_url(self) -> tuple[PresignedUrl, SignIn]:
+        url = self._urls.take(self.key) or await self._mint()
+        self._step(Event.URL_READY)
+        try:
+            return url, await self._exchange(url)
+        except NotConnected:
+            self._urls.put(self.key, url)
+            raise
 
     async def _mint(self) -> PresignedUrl:
         """All waiters share these tries, on top of botocore's own within each."""

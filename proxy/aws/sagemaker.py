@@ -212,11 +212,9 @@ def _reason_behind(error: Exception, client: SageMakerClient, notebook: str) -> 
     known = translated if in_its_state else None
     try:
         described = _description(notebook, client.describe_notebook_instance(NotebookInstanceName=notebook))
-    except ClientError as second:
+    except (BotoCoreError, ClientError) as second:
         missing = translate(second)
         return missing if isinstance(missing, InstanceNotFound) else known
-    except BotoCoreError:
-        return known
     if described.in_service:
         return known
     detail = "; ".join(filter(None, (translated.detail, scrub(described.failure_reason))))

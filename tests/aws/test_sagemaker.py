@@ -1,0 +1,270 @@
+"""boto3 as nbgate uses it: in threads, with its own options, as each role, and without telling secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+import threading
+import traceback
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.aws.sagemaker import AwsOptions
+from proxy.errors import (
+    ControlPlaneError,
+    ControlPlaneFailed,
+    ControlPlaneTimeout,
+    CredentialsMissing,
+    InstanceNotFound,
+    InstanceNotInService,
+    PermissionMissing,
+)
+from tests.aws.conftest import Build
+from tests.aws.fakes import SECRET
+from tests.aws.servers import Fault, SageMakerApi
+
+ROLE = "arn:aws:iam::123456789012:role/notebooks"
+
+
+async def test_the_operation_and_its_parameters(api: SageMakerApi, build: Build, options: AwsOptions) -> None:
+    api.put("nb")
+    url = await build(options).control_plane().create_presigned_url("nb", session_seconds=3600)
+    assert url.reveal() == api.url
+    assert api.calls == [
+        (
+            "CreatePresignedNotebookInstanceUrl",
+            {"NotebookInstanceName": "nb", "SessionExpirationDurationInSeconds": 3600},
+        )
+    ]
+    assert api.signed_by == ["AKIASOURCE"]
+
+
+async def test_a_urls_life_is_counted_from_before_the_call(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    api.put("nb")
+    url = await build(options).control_plane().create_presigned_url("nb", session_seconds=3600)
+    assert url.requested_at == 1000.0
+
+
+def test_importing_the_package_does_not_import_boto3() -> None:
+    """It is imported in a worker thread, off the path to the first answer."""
+    modules = "proxy.aws.sagemaker, proxy.aws.keeper, proxy.aws.exchange, proxy.aws.probe"
+    code = f"import sys, {modules}; print([m for m in sys.modules if m.startswith(('boto3', 'botocore'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+async def test_calls_run_in_the_threads_of_their_own(build: Build, options: AwsOptions) -> None:
+    sagemaker = build(options)
+    names = await asyncio.gather(
+        *(sagemaker.run(lambda _client: threading.current_thread().name, role_arn="") for _ in range(8))
+    )
+    assert all(name.startswith("nbgate-aws") for name in names)
+
+
+async def test_one_client_serves_each_role(api: SageMakerApi, build: Build, options: AwsOptions) -> None:
+    api.put("nb")
+    sagemaker = build(options)
+
+    def identity(client: Any) -> int:
+        return id(client)
+
+    own = await asyncio.gather(*(sagemaker.run(identity, role_arn="") for _ in range(4)))
+    role = await asyncio.gather(*(sagemaker.run(identity, role_arn=ROLE) for _ in range(4)))
+    assert len(set(own)) == len(set(role)) == 1
+    assert own[0] != role[0]
+
+
+async def test_an_assumed_role_signs_the_call_and_is_assumed_once(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    api.put("nb")
+    plane = build(replace(options, external_id="ext")).control_plane(ROLE)
+    await plane.describe("nb")
+    await plane.create_presigned_url("nb", session_seconds=1800)
+    assert api.signed_by == ["ASIAROLE00000001"] * 2
+    [assumed] = api.assumed
+    assert assumed["RoleArn"] == ROLE
+    assert assumed["RoleSessionName"] == "nbgate"
+    assert assumed["ExternalId"] == "ext"
+
+
+async def test_a_role_near_its_end_is_assumed_again(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    """botocore renews credentials within 15 minutes of their end; these have 12 left, by the machine's clock."""
+    from datetime import UTC, datetime, timedelta
+
+    api.put("nb")
+    api.role_expires = (datetime.now(UTC) + timedelta(minutes=12)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    plane = build(options).control_plane(ROLE)
+    await plane.describe("nb")
+    await plane.describe("nb")
+    assert len(api.assumed) >= 2
+
+
+async def test_a_role_that_may_not_be_assumed(api: SageMakerApi, build: Build, options: AwsOptions) -> None:
+    api.sts_faults.append(Fault("AccessDenied", "not authorized to perform: sts:AssumeRole", 403))
+    with pytest.raises(PermissionMissing) as caught:
+        await build(options).control_plane(ROLE).describe("nb")
+    assert "AssumeRole" in caught.value.detail
+    assert api.calls == []
+
+
+async def test_no_credentials(
+    api: SageMakerApi, build: Build, options: AwsOptions, aws_environment: pytest.MonkeyPatch
+) -> None:
+    aws_environment.delenv("AWS_ACCESS_KEY_ID")
+    aws_environment.delenv("AWS_SECRET_ACCESS_KEY")
+    sagemaker = build(options)
+    for role in ("", ROLE):
+        with pytest.raises(CredentialsMissing):
+            await sagemaker.control_plane(role).describe("nb")
+
+
+async def test_an_unknown_profile(build: Build, options: AwsOptions) -> None:
+    with pytest.raises(CredentialsMissing) as caught:
+        await build(replace(options, profile="nowhere")).control_plane().describe("nb")
+    assert "nowhere" in caught.value.detail
+
+
+async def test_an_endpoint_that_nobody_listens_at(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    await api.close()
+    with pytest.raises(ControlPlaneTimeout):
+        await build(options).control_plane().describe("nb")
+
+
+async def test_an_endpoint_that_is_no_url(build: Build, options: AwsOptions) -> None:
+    with pytest.raises(ControlPlaneFailed):
+        await build(replace(options, endpoint_url="nonsense")).control_plane().describe("nb")
+
+
+async def test_an_endpoint_that_stays_silent(build: Build, options: AwsOptions) -> None:
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(silence, "127.0.0.1", 0)
+    async with server:
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        silent = replace(options, endpoint_url=endpoint, read_timeout_seconds=0.05)
+        with pytest.raises(ControlPlaneTimeout):
+            await build(silent).control_plane().describe("nb")
+
+
+async def test_throttling_is_retried_by_botocore_as_often_as_configured(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    api.put("nb")
+    api.faults.append(Fault("ThrottlingException", "Rate exceeded"))
+    assert (await build(replace(options, max_attempts=2)).control_plane().describe("nb")).in_service
+    assert len(api.calls) == 2
+
+
+async def test_a_state_that_only_describe_knows(api: SageMakerApi, build: Build, options: AwsOptions) -> None:
+    """CreatePresigned's text for a stopped instance is not documented."""
+    api.put("nb", "InMaintenance")
+    api.stopped_fault = lambda _status: Fault("ValidationException", "Some text that nobody has seen")
+    with pytest.raises(InstanceNotInService) as caught:
+        await build(options).control_plane().create_presigned_url("nb", session_seconds=1800)
+    assert caught.value.instance_status == "InMaintenance"
+    assert [operation for operation, _ in api.calls][1:] == ["DescribeNotebookInstance"]
+
+
+async def test_a_validation_error_of_an_instance_in_service_stays_what_it_is(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    api.put("nb")
+    api.faults.append(Fault("ValidationException", "1 validation error detected"))
+    with pytest.raises(ControlPlaneFailed) as caught:
+        await build(options).control_plane().create_presigned_url("nb", session_seconds=1800)
+    assert "1 validation error detected" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (Fault("AccessDeniedException"), ControlPlaneFailed),
+        (Fault("ValidationException", "RecordNotFound"), InstanceNotFound),
+    ],
+)
+async def test_when_describe_fails_too(
+    api: SageMakerApi,
+    build: Build,
+    options: AwsOptions,
+    second: Fault,
+    expected: type[ControlPlaneError],
+) -> None:
+    api.put("nb")
+    api.faults.extend([Fault("ValidationException", "unclear"), second])
+    with pytest.raises(ControlPlaneError) as caught:
+        await build(options).control_plane().create_presigned_url("nb", session_seconds=1800)
+    assert type(caught.value) is expected
+
+
+async def test_the_text_tells_the_state_when_describe_is_not_allowed(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    api.put("nb")
+    stopping = (
+        "Status (Stopping) not in ([InService]). Unable to transition to (Stopping) for Notebook Instance"
+    )
+    api.faults.extend([Fault("ValidationException", stopping), Fault("AccessDeniedException")])
+    with pytest.raises(InstanceNotInService) as caught:
+        await build(options).control_plane().create_presigned_url("nb", session_seconds=1800)
+    assert caught.value.instance_status == "Stopping"
+
+
+async def test_an_answer_without_a_url(api: SageMakerApi, build: Build, options: AwsOptions) -> None:
+    api.put("nb")
+    api.url = ""
+    with pytest.raises(ControlPlaneFailed):
+        await build(options).control_plane().create_presigned_url("nb", session_seconds=1800)
+
+
+async def test_a_name_that_sagemaker_does_not_allow_never_leaves(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    with pytest.raises(ControlPlaneFailed):
+        await build(options).control_plane().create_presigned_url("nb", session_seconds=60)
+    assert api.calls == []
+
+
+async def test_neither_urls_nor_role_keys_are_logged_even_at_debug(
+    api: SageMakerApi, build: Build, options: AwsOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    api.put("nb")
+    await build(options).control_plane(ROLE).create_presigned_url("nb", session_seconds=1800)
+    assert SECRET not in caplog.text
+    assert "<SecretAccessKey>" not in caplog.text
+
+
+async def test_an_error_that_echoes_a_url_is_scrubbed_and_not_chained(
+    api: SageMakerApi, build: Build, options: AwsOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    api.put("nb")
+    api.faults.append(Fault("InternalFailure", f"cannot make {api.url}", 500))
+    with pytest.raises(ControlPlaneFailed) as caught:
+        await build(options).control_plane().create_presigned_url("nb", session_seconds=1800)
+    assert "cannot make https://nb.notebook" in caught.value.detail
+    assert SECRET not in "".join(traceback.format_exception(caught.value)) + caught.value.detail
+    assert caught.value.__context__ is None
+    assert SECRET not in caplog.text
+
+
+async def test_after_closing_no_call_is_taken(build: Build, options: AwsOptions) -> None:
+    sagemaker = build(options)
+    sagemaker.close()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await sagemaker.control_plane().describe("nb")
