@@ -1,0 +1,238 @@
+"""The client address: peer first, headers second, and never a more trusting answer than the evidence allows."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from proxy.client_address.networks import Address, NetworkSet, parse_address, peer_address
+from proxy.client_address.resolve import (
+    MAX_HOPS,
+    ClientAddress,
+    ForwardingHeader,
+    TrustedProxies,
+    forwarded_scheme,
+    resolve,
+)
+
+PROXIES = NetworkSet([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+XFF = TrustedProxies(PROXIES)
+RFC7239 = TrustedProxies(PROXIES, ForwardingHeader.FORWARDED)
+PROXY = peer_address("10.0.0.1")
+ALLOWED, EVIL = "203.0.113.5", "192.0.2.66"
+
+
+def headers(*fields: tuple[str, str]) -> CIMultiDict[str]:
+    return CIMultiDict(fields)
+
+
+def xff(*lines: str) -> CIMultiDict[str]:
+    return headers(*(("X-Forwarded-For", line) for line in lines))
+
+
+def forwarded(*lines: str) -> CIMultiDict[str]:
+    return headers(*(("Forwarded", line) for line in lines))
+
+
+class TestThePeer:
+    @pytest.mark.parametrize("trusted", [XFF, RFC7239, TrustedProxies()])
+    @pytest.mark.parametrize(
+        "name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "True-Client-IP", "X_Forwarded_For"]
+    )
+    def test_an_untrusted_peer_is_the_client_whatever_it_sends(
+        self, trusted: TrustedProxies, name: str
+    ) -> None:
+        value = f"for={ALLOWED}" if name == "Forwarded" else ALLOWED
+        peer = parse_address(EVIL)
+        assert resolve(peer, headers((name, value)), trusted) == ClientAddress(peer, peer, "peer", "")
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["X-Forwarded-For", "Forwarded", "X-Forwarded-Proto", "X-Real-IP"]),
+                st.one_of(
+                    st.text(), st.sampled_from([ALLOWED, f"for={ALLOWED}", "10.0.0.1, 10.0.0.2", "https"])
+                ),
+            )
+        ),
+        st.ip_addresses().map(lambda address: parse_address(str(address))).filter(lambda a: a not in PROXIES),
+        st.sampled_from([XFF, RFC7239, TrustedProxies()]),
+    )
+    def test_no_header_of_an_untrusted_peer_changes_anything(
+        self, fields: list[tuple[str, str]], peer: Address, trusted: TrustedProxies
+    ) -> None:
+        assert resolve(peer, headers(*fields), trusted) == resolve(peer, headers(), trusted)
+        assert resolve(peer, headers(*fields), trusted).address == peer
+        assert forwarded_scheme(peer, headers(*fields), trusted) is None
+
+    @pytest.mark.parametrize("trusted", [XFF, RFC7239])
+    def test_a_trusted_peer_that_names_nobody_is_the_client(self, trusted: TrustedProxies) -> None:
+        assert resolve(PROXY, headers(), trusted) == ClientAddress(PROXY, PROXY, "peer", "")
+
+    def test_only_the_configured_header_counts(self) -> None:
+        """The other one was written by the caller and passed on by a proxy that does not know it."""
+        both = headers(("X-Forwarded-For", EVIL), ("Forwarded", f"for={ALLOWED}"))
+        assert resolve(PROXY, both, XFF).address == parse_address(EVIL)
+        assert resolve(PROXY, both, RFC7239).address == parse_address(ALLOWED)
+        assert resolve(PROXY, headers(("Forwarded", f"for={ALLOWED}")), XFF).address == PROXY
+        assert resolve(PROXY, headers(("X-Real-IP", ALLOWED)), XFF).address == PROXY
+
+    def test_a_peer_without_an_address_has_no_client_address(self) -> None:
+        """A Unix socket; or a TCP peer that is gone, for whom no header may speak either."""
+        found = resolve(None, xff(ALLOWED), XFF)
+        assert found == ClientAddress(None, None, "peer", "the peer has no IP address")
+
+    def test_a_dual_stack_peer_is_matched_as_ipv4(self) -> None:
+        assert resolve(peer_address("::ffff:10.0.0.1"), xff(ALLOWED), XFF).address == parse_address(ALLOWED)
+        peer = peer_address("::ffff:192.0.2.66")
+        assert resolve(peer, xff(ALLOWED), XFF).address == parse_address(EVIL)
+
+
+class TestTheWalk:
+    @pytest.mark.parametrize(
+        ("lines", "client"),
+        [
+            ([f"{ALLOWED}, {EVIL}"], EVIL),  # oauth2-proxy #1778: the leftmost was trusted
+            ([ALLOWED, EVIL], EVIL),  # two lines are one list
+            ([f"{ALLOWED}, {EVIL}, 10.9.9.9"], EVIL),
+            ([f"{ALLOWED}, {EVIL}", "10.9.9.9, fd00::1"], EVIL),
+            ([f"{EVIL}:443"], EVIL),
+            (["[2001:db8::1]:80"], "2001:db8::1"),
+            (["::ffff:192.0.2.66"], EVIL),
+            ([f"{ALLOWED}, {EVIL}, ::ffff:10.9.9.9"], EVIL),
+            (["10.0.0.3, 10.0.0.2"], "10.0.0.3"),  # all trusted: the leftmost
+            (["10.0.0.4", "10.0.0.3, 10.0.0.2"], "10.0.0.4"),
+            ([f"garbage, , {EVIL}"], EVIL),  # left of the client nothing is looked at
+            ([f"\udcff, {EVIL}"], EVIL),
+        ],
+    )
+    def test_x_forwarded_for_gives_the_rightmost_untrusted_hop(self, lines: list[str], client: str) -> None:
+        found = resolve(PROXY, xff(*lines), XFF)
+        assert found == ClientAddress(parse_address(client), PROXY, "x-forwarded-for", "")
+
+    @pytest.mark.parametrize(
+        ("lines", "client"),
+        [
+            ([f"for={ALLOWED}, for={EVIL}"], EVIL),
+            ([f"for={ALLOWED}", f'for="{EVIL}:80";proto=https'], EVIL),
+            ([f'for={ALLOWED}, for={EVIL}, for="[fd00::1]"'], EVIL),
+            ([f'for={ALLOWED};x=", for={EVIL}'], EVIL),
+            (["for=10.0.0.3, for=10.0.0.2"], "10.0.0.3"),
+            ([f"for=unknown, for={EVIL}"], EVIL),
+        ],
+    )
+    def test_forwarded_gives_the_rightmost_untrusted_hop(self, lines: list[str], client: str) -> None:
+        found = resolve(PROXY, forwarded(*lines), RFC7239)
+        assert found == ClientAddress(parse_address(client), PROXY, "forwarded", "")
+
+    @pytest.mark.parametrize(
+        ("trusted", "fields", "hop"),
+        [
+            (XFF, xff(f"{ALLOWED}, garbage"), 1),
+            (XFF, xff(f"{ALLOWED}, garbage, 10.0.0.2"), 2),
+            (XFF, xff(f"{ALLOWED}, 010.0.0.1"), 1),
+            (XFF, xff(f"{ALLOWED}, fd00::1%eth0"), 1),
+            (XFF, xff(f"{ALLOWED},"), 1),
+            (XFF, xff(f"{ALLOWED},, 10.0.0.2"), 2),
+            (XFF, xff(""), 1),
+            (XFF, xff(ALLOWED, ""), 1),
+            (XFF, xff(f"{ALLOWED}, 10.0.0.\u0662"), 1),
+            (XFF, xff(f"{ALLOWED}, \udcff10.0.0.2"), 1),
+            (XFF, xff(f"{ALLOWED}, unknown"), 1),
+            (RFC7239, forwarded(f"for={ALLOWED}, for=unknown"), 1),
+            (RFC7239, forwarded(f"for={ALLOWED}, for=_hidden, for=10.0.0.2"), 2),
+            (RFC7239, forwarded(f"for={ALLOWED}, proto=https"), 1),
+            (RFC7239, forwarded(f'for={ALLOWED}, for="'), 1),
+            (RFC7239, forwarded(f"for={ALLOWED};for={EVIL}"), 1),
+            (RFC7239, forwarded(ALLOWED), 1),
+        ],
+    )
+    def test_a_hop_that_cannot_be_read_leaves_no_address(
+        self, trusted: TrustedProxies, fields: CIMultiDict[str], hop: int
+    ) -> None:
+        found = resolve(PROXY, fields, trusted)
+        source = trusted.header.value
+        assert (found.address, found.peer, found.source) == (None, PROXY, source)
+        assert found.problem.startswith(f"hop {hop} from the right of {source} is not an IP address: ")
+        assert found.problem.isascii()
+
+    def test_the_problem_quotes_little_and_escapes_it(self) -> None:
+        problem = resolve(PROXY, xff("\x1b[31m\r\n" + "x" * 10_000), XFF).problem
+        assert problem.isprintable()
+        assert len(problem) < 200
+
+    @pytest.mark.parametrize(
+        ("trusted", "hop", "name"),
+        [(XFF, "10.0.0.2", "X-Forwarded-For"), (RFC7239, "for=10.0.0.2", "Forwarded")],
+    )
+    def test_a_chain_of_trusted_hops_is_walked_so_far_and_no_further(
+        self, trusted: TrustedProxies, hop: str, name: str
+    ) -> None:
+        longest = headers((name, ", ".join([hop] * MAX_HOPS)))
+        assert resolve(PROXY, longest, trusted).address == parse_address("10.0.0.2")
+        for count in (MAX_HOPS + 1, 10_000):
+            found = resolve(PROXY, headers((name, ", ".join([hop] * count))), trusted)
+            assert found.address is None
+            assert found.problem == f"more than {MAX_HOPS} trusted hops in {trusted.header.value}"
+
+    def test_hops_beyond_the_client_are_not_even_looked_at(self) -> None:
+        long = ", ".join([ALLOWED] * 10_000)
+        assert resolve(PROXY, xff(long, EVIL), XFF).address == parse_address(EVIL)
+        assert resolve(PROXY, xff(f"{long}, {EVIL}"), XFF).address == parse_address(EVIL)
+
+    @given(
+        st.text(alphabet='0123456789.:,;="[]\\ forunkw\udcff', max_size=60),
+        st.lists(st.sampled_from(["10.0.0.2", "10.200.0.1"]), max_size=3),
+        st.booleans(),
+    )
+    def test_nothing_a_caller_writes_moves_the_address_that_its_proxy_saw(
+        self, caller: str, chain: list[str], own_line: bool
+    ) -> None:
+        """What the caller sent stands to the left of the proxies' words, in their line or in one of its own."""
+        for trusted, name, prefix in ((XFF, "X-Forwarded-For", ""), (RFC7239, "Forwarded", "for=")):
+            appended = ", ".join(prefix + hop for hop in [EVIL, *chain])
+            lines = [caller, appended] if own_line else [f"{caller}, {appended}"]
+            assert resolve(
+                PROXY, headers(*((name, line) for line in lines)), trusted
+            ).address == parse_address(EVIL)
+
+
+class TestForwardedScheme:
+    @pytest.mark.parametrize(
+        ("trusted", "fields", "scheme"),
+        [
+            (XFF, headers(("X-Forwarded-Proto", "https")), "https"),
+            (XFF, headers(("X-Forwarded-Proto", "HTTP")), "http"),
+            (XFF, headers(("X-Forwarded-Proto", "https, http ")), "http"),
+            (XFF, headers(("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https")), "https"),
+            (XFF, headers(("X-Forwarded-Proto", "wss")), "https"),
+            (XFF, headers(("X-Forwarded-Proto", "ws")), "http"),
+            (XFF, headers(("X-Forwarded-Proto", "")), None),
+            (XFF, headers(("X-Forwarded-Proto", "https,")), None),
+            (XFF, headers(("X-Forwarded-Proto", "javascript")), None),
+            (XFF, headers(("X-Forwarded-Proto", "http\u017f")), None),
+            (XFF, headers(("X-Forwarded-Proto", "https\udcff")), None),
+            (XFF, headers(("Forwarded", "for=1.1.1.1;proto=https")), None),
+            (XFF, headers(), None),
+            (RFC7239, headers(("Forwarded", "for=1.1.1.1;proto=https")), "https"),
+            (RFC7239, headers(("Forwarded", 'for=1.1.1.1;Proto="HTTP"')), "http"),
+            (RFC7239, headers(("Forwarded", "proto=http, for=1.1.1.1;proto=https")), "https"),
+            (RFC7239, headers(("Forwarded", "proto=https, for=1.1.1.1")), None),
+            (RFC7239, headers(("Forwarded", "proto=https;proto=https")), None),
+            (RFC7239, headers(("X-Forwarded-Proto", "https")), None),
+            (RFC7239, headers(), None),
+        ],
+    )
+    def test_is_what_the_nearest_proxy_wrote(
+        self, trusted: TrustedProxies, fields: CIMultiDict[str], scheme: str | None
+    ) -> None:
+        assert forwarded_scheme(PROXY, fields, trusted) == scheme
+
+    @pytest.mark.parametrize("peer", [None, parse_address(EVIL)])
+    def test_nobody_else_is_believed(self, peer: Address | None) -> None:
+        assert forwarded_scheme(peer, headers(("X-Forwarded-Proto", "https")), XFF) is None
+        assert forwarded_scheme(peer, headers(("Forwarded", "proto=https")), RFC7239) is None
