@@ -8,20 +8,16 @@ with the sandbox.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import signal
-import sys
-from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 
-from proxy.clock import Clock, SystemClock
+from proxy.clock import SystemClock
+from proxy.sandbox.child import Child
 
 START_SECONDS = 60.0
-STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 
 _WELCOME: dict[str, object] = {
@@ -48,11 +44,10 @@ class JupyterFailed(Exception):
 class JupyterServer:
     """One server. The notebooks in its directory stay over a stop and a start, as on an instance's volume."""
 
-    def __init__(self, *, clock: Clock | None = None) -> None:
+    def __init__(self) -> None:
         # How long a real process takes is no matter of a clock that tests move.
-        self._clock = clock or SystemClock()
-        self._process: asyncio.subprocess.Process | None = None
-        self._log: Path | None = None
+        self._clock = SystemClock()
+        self._child: Child | None = None
 
     async def start(self, socket_path: Path) -> None:
         """Start it and return when it answers on `socket_path`; its files go beside that.
@@ -61,53 +56,32 @@ class JupyterServer:
         """
         base = socket_path.parent
         environment = _prepare(base, socket_path)
-        self._log = base / "jupyter.log"
-        with self._log.open("wb") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "proxy.sandbox.jupyter_child",
-                f"--config={base / 'config' / 'server.json'}",
-                # The child ends when this pipe does.
-                stdin=asyncio.subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                cwd=base / "notebooks",
-                # Ctrl-C in the terminal is for the parent, which then stops the child in order.
-                start_new_session=True,
-            )
+        child = await Child.start(
+            "jupyter_server",
+            [f"--config={base / 'config' / 'server.json'}"],
+            log=base / "jupyter.log",
+            environment=environment,
+            cwd=base / "notebooks",
+        )
         try:
-            await self._answers(socket_path)
+            await self._answers(child, socket_path)
         except BaseException:
-            await self.stop()
+            await child.stop()
             raise
+        self._child = child
 
     async def stop(self) -> None:
-        """Ask it to end, which ends kernels and terminals; after STOP_SECONDS, end it by force."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(STOP_SECONDS):
-                    await process.wait()
-            except TimeoutError:
-                # Kernels notice that their parent is gone and end by themselves (ipykernel's parent poller).
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        assert process.stdin is not None
-        process.stdin.close()
+        """End it, its kernels and its terminals."""
+        child, self._child = self._child, None
+        if child is not None:
+            await child.stop()
 
-    async def _answers(self, socket_path: Path) -> None:
-        assert self._process is not None
+    async def _answers(self, child: Child, socket_path: Path) -> None:
         give_up_at = self._clock.monotonic() + START_SECONDS
         async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket_path))) as session:
             while self._clock.monotonic() < give_up_at:
-                if self._process.returncode is not None:
-                    raise JupyterFailed(f"Jupyter ended with {self._process.returncode}:\n{self._tail()}")
+                if child.status is not None:
+                    raise JupyterFailed(f"Jupyter ended with {child.status}:\n{child.last_words}")
                 try:
                     async with session.get("http://jupyter/api/status") as response:
                         if response.status == 200:
@@ -115,11 +89,7 @@ class JupyterServer:
                 except (aiohttp.ClientError, OSError):
                     pass
                 await self._clock.sleep(_POLL_SECONDS)
-        raise JupyterFailed(f"Jupyter did not answer within {START_SECONDS:g} s:\n{self._tail()}")
-
-    def _tail(self) -> str:
-        assert self._log is not None
-        return self._log.read_text(errors="replace")[-2000:]
+        raise JupyterFailed(f"Jupyter did not answer within {START_SECONDS:g} s:\n{child.last_words}")
 
 
 def _prepare(base: Path, socket_path: Path) -> dict[str, str]:

@@ -201,7 +201,7 @@ class NotebookHost:
         headers = request_headers(request)
         _remove_cookies(headers, self.instance.cookie_names)
         transport = request.transport
-        if transport is not None and web.WebSocketResponse().can_prepare(request):
+        if transport is not None and _is_upgrade(request):
             self._websockets.add(transport)
             try:
                 return await self._relay.splice(request, target=target, headers=headers, tasks=self._tasks)
@@ -248,6 +248,12 @@ def _without_token(target: str) -> tuple[str, str | None]:
     if token is None:
         return target, None
     return path + (mark + "&".join(kept) if kept else ""), token
+
+
+def _is_upgrade(request: web.BaseRequest) -> bool:
+    """RFC 6455 section 4.2.1: a GET that asks for an upgrade to `websocket`."""
+    asked = request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
+    return asked and request.method == hdrs.METH_GET
 
 
 def _cookies(request: web.BaseRequest) -> dict[str, str]:

@@ -17,6 +17,9 @@ from aiohttp import hdrs, web
 
 from proxy.sandbox.relay import MAX_FIELD_BYTES, hang_up
 
+SERVER = {hdrs.SERVER: "TornadoServer/6.5"}
+"""Jupyter's answers name their server, also its own 401 and 403; a notebook host's do not."""
+
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -93,7 +96,7 @@ class PlainUpstream:
             case ["", "truncated", size]:
                 return await _bytes(request, int(size), chunked=False, stop_at=int(size) // 2)
             case ["", "status", status]:
-                return web.Response(status=int(status))
+                return web.Response(status=int(status), headers=SERVER)
             case ["", "repeated"]:
                 return _repeated()
             case _:
@@ -119,7 +122,7 @@ async def _echo(request: web.BaseRequest) -> web.StreamResponse:
 async def _bytes(
     request: web.BaseRequest, size: int, *, chunked: bool, stop_at: int | None = None
 ) -> web.StreamResponse:
-    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/octet-stream"})
+    response = web.StreamResponse(headers=SERVER | {hdrs.CONTENT_TYPE: "application/octet-stream"})
     if chunked:
         response.enable_chunked_encoding()
     else:
@@ -138,7 +141,7 @@ async def _bytes(
 
 
 def _repeated() -> web.Response:
-    response = web.Response(text="repeated\n")
+    response = web.Response(text="repeated\n", headers=SERVER)
     for name, value in (
         ("X-Repeated", "one"),
         (hdrs.SET_COOKIE, "_xsrf=a; Path=/"),
@@ -163,5 +166,6 @@ async def _describe(request: web.BaseRequest, seen: Seen) -> web.Response:
             "headers": seen.headers,
             "body_bytes": size,
             "body_sha256": digest.hexdigest(),
-        }
+        },
+        headers=SERVER,
     )

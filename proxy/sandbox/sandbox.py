@@ -125,7 +125,7 @@ class Sandbox:
         self._stack.push_async_callback(self._tasks.close)
         async with asyncio.TaskGroup() as starting:
             for name, instance in self.instances.items():
-                (self._directory / name).mkdir()
+                self._socket_path(name).parent.mkdir()
                 if instance.status == IN_SERVICE:
                     starting.create_task(self._start_upstream(name))
         for name, host in self.hosts.items():
@@ -143,7 +143,8 @@ class Sandbox:
         self._port = runner.addresses[0][1]
 
     def _socket_path(self, name: str) -> Path:
-        return self._directory / name / "upstream.sock"
+        # By number: the path of a unix socket has about a hundred bytes, of which a name may take 63.
+        return self._directory / str(list(self.instances).index(name)) / "upstream.sock"
 
     async def _start_upstream(self, name: str) -> None:
         await self._upstreams[name].start(self._socket_path(name))
