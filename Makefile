@@ -1,0 +1,40 @@
+# nbgate: `make demo` shows it working, `make test` checks it. Everything lives in .venv, nothing is installed outside.
+
+PYTHON ?= python3
+VENV   ?= .venv
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## run a local SageMaker with two real JupyterLabs and nbgate in front (Ctrl-C ends it)
+	@$(BIN)/nbgate demo
+
+test: $(STAMP) ## run all tests; ARGS="-k name" selects
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## formatting, lints, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict proxy
+
+bench: $(STAMP) ## measure cost per request and per frame
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+clean: ## remove .venv, caches and build products
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "nbgate needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
+	@touch $@

@@ -1,0 +1,390 @@
+"""What is shipped besides the program: manifests, the role's policy, the README and the Makefile say what
+is true.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp.test_utils import TestServer
+from botocore import xform_name
+from botocore.loaders import Loader
+
+from proxy import __version__
+from proxy.cli import main
+from proxy.client_address.networks import parse_address
+from proxy.config.load import load
+from proxy.config.settings import Settings
+from proxy.routing.mounts import MountKind
+from proxy.server.admin import Readiness, admin_application
+from proxy.telemetry.sink import MAX_BACKLOG_BYTES
+
+ROOT = Path(__file__).parent.parent
+DEPLOY = ROOT / "deploy"
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
+    return loaded
+
+
+def kubernetes(kind: str) -> dict[str, Any]:
+    documents = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))
+    (found,) = [document for document in documents if document["kind"] == kind]
+    return dict(found)
+
+
+def pod() -> dict[str, Any]:
+    return dict(kubernetes("Deployment")["spec"]["template"]["spec"])
+
+
+def readme_configs() -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S)
+
+
+CONFIGS = {
+    "compose.yaml": compose()["configs"]["nbgate"]["content"],
+    "kubernetes.yaml": kubernetes("ConfigMap")["data"]["nbgate.yaml"],
+    **{f"README.md {number}": text for number, text in enumerate(readme_configs(), 1)},
+}
+
+
+def settings_of(text: str, directory: Path) -> Settings:
+    file = directory / "nbgate.yaml"
+    file.write_text(text, "utf-8")
+    return load(file, environ={})
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_configuration_that_is_shown_loads(name: str, tmp_path: Path) -> None:
+    assert settings_of(CONFIGS[name], tmp_path).instances
+
+
+def test_the_readme_shows_a_configuration() -> None:
+    assert readme_configs()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.name)
+def test_every_example_under_config_loads(file: Path) -> None:
+    assert load(file, environ={}).instances
+
+
+# The role's policy
+
+
+def called_operations() -> set[str]:
+    """SageMaker's operations that `proxy.aws` calls, by the methods of boto3's client."""
+    names = Loader().load_service_model("sagemaker", "service-2")["operations"]
+    by_method = {xform_name(name): name for name in names}
+    called = set()
+    for file in (ROOT / "proxy" / "aws").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in by_method:
+                receiver = ast.unparse(node.value)
+                if receiver.split(".")[-1].lstrip("_").endswith("client"):
+                    called.add(by_method[node.attr])
+    return called
+
+
+def policy_statements() -> list[dict[str, Any]]:
+    policy = json.loads((DEPLOY / "iam-policy.json").read_text("utf-8"))
+    assert policy["Version"] == "2012-10-17"
+    return list(policy["Statement"])
+
+
+def test_the_role_may_do_exactly_what_the_gateway_calls() -> None:
+    allowed = [action for statement in policy_statements() for action in statement["Action"]]
+    assert all(statement["Effect"] == "Allow" for statement in policy_statements())
+    assert sorted(allowed) == sorted(f"sagemaker:{operation}" for operation in called_operations())
+
+
+def test_the_role_is_held_to_named_instances_and_to_the_gateways_own_address() -> None:
+    for statement in policy_statements():
+        for resource in statement["Resource"]:
+            assert resource.startswith("arn:aws:sagemaker:REGION:ACCOUNT_ID:notebook-instance/")
+            assert "*" not in resource
+        assert statement["Condition"] == {"IpAddress": {"aws:SourceIp": ["EGRESS_ADDRESS/32"]}}
+
+
+# The image
+
+
+def dockerfile() -> list[tuple[str, str]]:
+    text = (DEPLOY / "Dockerfile").read_text("utf-8")
+    lines = re.sub(r"\\\n\s*", "", re.sub(r"^\s*#.*\n", "", text, flags=re.M)).splitlines()
+    return [tuple(line.split(None, 1)) for line in lines if line.strip()]  # type: ignore[misc]
+
+
+def last_stage() -> list[tuple[str, str]]:
+    instructions = dockerfile()
+    begins = max(number for number, (word, _) in enumerate(instructions) if word == "FROM")
+    return instructions[begins:]
+
+
+def only(word: str) -> str:
+    (value,) = [value for instruction, value in last_stage() if instruction == word]
+    return value
+
+
+def test_the_image_is_built_in_stages_and_runs_as_a_numbered_user_without_root() -> None:
+    assert len([word for word, _ in dockerfile() if word == "FROM"]) == 2
+    user, _, group = only("USER").partition(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    after_user = [word for word, _ in last_stage()][[word for word, _ in last_stage()].index("USER") :]
+    assert not {"RUN", "COPY", "ADD"} & set(after_user)
+
+
+def test_the_image_starts_the_command_itself_so_that_it_gets_the_signals() -> None:
+    """Exec form: a shell as process 1 would not hand SIGTERM on, and nothing would drain."""
+    assert json.loads(only("ENTRYPOINT")) == ["nbgate"]
+    command = json.loads(only("CMD"))
+    assert command == ["serve", "--config", "/etc/nbgate/nbgate.yaml"]
+    assert command[0] in main.commands
+    assert only("STOPSIGNAL") == "SIGTERM"
+
+
+def test_the_image_copies_what_exists_and_what_the_build_context_has() -> None:
+    admitted = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")
+    }
+    for word, value in dockerfile():
+        if word == "COPY" and not value.startswith("--from"):
+            for source in shlex.split(value)[:-1]:
+                assert (ROOT / source).exists()
+                assert source in admitted
+
+
+def health_check() -> list[str]:
+    words: list[str] = json.loads(only("HEALTHCHECK").split("CMD", 1)[1])
+    return words
+
+
+async def run_health_check(port: int) -> int:
+    interpreter, *arguments = health_check()
+    assert interpreter == "python"
+    assert "127.0.0.1:9901/healthz" in arguments[-1]
+    arguments[-1] = arguments[-1].replace(":9901", f":{port}")
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=subprocess.DEVNULL)
+    return await process.wait()
+
+
+async def test_the_health_check_passes_against_the_admin_pages_and_fails_without_them(
+    aiohttp_server: Callable[..., Awaitable[TestServer]],
+) -> None:
+    server = await aiohttp_server(admin_application(lambda: Readiness(ready=False)))
+    assert server.port is not None
+    assert await run_health_check(server.port) == 0
+    await server.close()
+    assert await run_health_check(server.port) == 1
+
+
+# Compose
+
+
+def test_compose_gives_the_gateway_nothing_that_it_does_not_need() -> None:
+    service = compose()["services"]["nbgate"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "user" not in service, "the image's own user, which is not root, is kept"
+    assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).exists()
+
+
+def test_compose_keeps_the_callers_addresses_by_using_the_hosts_network() -> None:
+    service = compose()["services"]["nbgate"]
+    assert service["network_mode"] == "host"
+    assert "ports" not in service
+
+
+def test_both_manifests_wait_longer_than_the_gateway_drains(tmp_path: Path) -> None:
+    grace = int(compose()["services"]["nbgate"]["stop_grace_period"].removesuffix("s"))
+    assert grace > settings_of(CONFIGS["compose.yaml"], tmp_path).timeouts.drain_seconds
+    drain_seconds = settings_of(CONFIGS["kubernetes.yaml"], tmp_path).timeouts.drain_seconds
+    assert pod()["terminationGracePeriodSeconds"] > drain_seconds
+
+
+def test_compose_puts_the_configuration_where_the_image_looks_for_it() -> None:
+    (config,) = compose()["services"]["nbgate"]["configs"]
+    assert config["target"] == json.loads(only("CMD"))[-1]
+
+
+# Kubernetes
+
+
+def test_the_gateway_is_a_native_sidecar() -> None:
+    (sidecar,) = pod()["initContainers"]
+    assert sidecar["restartPolicy"] == "Always"
+    assert sidecar["args"] == json.loads(only("CMD"))
+
+
+def test_every_container_meets_the_restricted_pod_security_standard() -> None:
+    spec = pod()
+    assert kubernetes("Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    for container in spec["initContainers"] + spec["containers"]:
+        context = container["securityContext"]
+        assert context["runAsUser"] == int(only("USER").split(":")[0])
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+async def test_the_probes_ask_for_pages_that_exist_on_a_port_that_is_open(
+    aiohttp_client: Callable[..., Awaitable[Any]], tmp_path: Path
+) -> None:
+    (sidecar,) = pod()["initContainers"]
+    client = await aiohttp_client(admin_application(lambda: Readiness(ready=True)))
+    ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
+    admin = settings_of(CONFIGS["kubernetes.yaml"], tmp_path).admin
+    assert admin is not None
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        get = sidecar[probe]["httpGet"]
+        assert (await client.get(get["path"])).status == 200
+        assert ports[get["port"]] == admin.bind.port
+    assert admin.bind.host == "0.0.0.0", "the kubelet does not probe 127.0.0.1"
+    assert sidecar["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert sidecar["livenessProbe"]["httpGet"]["path"] == "/healthz", "draining is no reason for a restart"
+
+
+def test_callers_addresses_survive_the_way_into_the_pod(tmp_path: Path) -> None:
+    """The service keeps them, nginx hands them on instead of what the caller says, nbgate trusts nginx alone."""
+    assert kubernetes("Service")["spec"]["externalTrafficPolicy"] == "Local"
+    nginx = kubernetes("ConfigMap")["data"]["nginx.conf"]
+    assert "proxy_set_header X-Forwarded-For $remote_addr;" in nginx
+    assert "$proxy_add_x_forwarded_for" not in nginx
+    settings = settings_of(CONFIGS["kubernetes.yaml"], tmp_path)
+    assert [str(network) for network in settings.trusted_proxies.networks] == ["127.0.0.1/32"]
+    (listener,) = settings.listeners
+    assert parse_address(listener.bind.host).is_loopback, "nobody but the pod's own containers connects"
+    assert f"proxy_pass http://{listener.bind};" in nginx
+    assert (listener.scheme, listener.public_port) == ("https", 443)
+
+
+def test_only_https_is_admitted_from_outside() -> None:
+    policy = kubernetes("NetworkPolicy")["spec"]
+    assert policy["ingress"] == [{"ports": [{"port": 8443, "protocol": "TCP"}]}]
+    assert policy["podSelector"]["matchLabels"] == {"app": "nbgate"}
+
+
+def test_ports_and_volumes_of_the_pod_fit_together() -> None:
+    spec = pod()
+    containers = spec["initContainers"] + spec["containers"]
+    volumes = {volume["name"] for volume in spec["volumes"]}
+    assert {mount["name"] for container in containers for mount in container["volumeMounts"]} == volumes
+    named = {port["name"] for container in containers for port in container["ports"]}
+    assert {port["targetPort"] for port in kubernetes("Service")["spec"]["ports"]} <= named
+
+
+# The README
+
+
+def documented_commands() -> set[str]:
+    table = README.split("## Commands")[1].split("\n## ")[0]
+    return set(re.findall(r"`nbgate ([a-z]+)", table))
+
+
+def test_the_readme_lists_exactly_the_commands_that_there_are() -> None:
+    assert documented_commands() == set(main.commands)
+
+
+def test_the_options_that_the_readme_shows_exist() -> None:
+    for line in re.findall(r"nbgate ([a-z]+ .*?)(?:`|  |\n)", README):
+        name, *words = shlex.split(line)
+        command = main.commands.get(name)
+        if command is None:
+            continue
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options | {"--help"}
+
+
+def test_every_file_that_a_document_links_to_exists() -> None:
+    for document in (ROOT / "README.md", DEPLOY / "README.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text("utf-8")):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_readmes_tree_names_every_part_of_the_package() -> None:
+    tree = README.split("## Architecture")[1].split("```")[1]
+    for part in (ROOT / "proxy").iterdir():
+        if part.name.startswith(("_", ".")) or part.suffix == ".typed":
+            continue
+        assert (f"{part.name}/" if part.is_dir() else part.name) in tree
+
+
+def test_the_readmes_table_of_mounts_names_every_kind_and_says_that_paths_share_an_origin() -> None:
+    table = README.split("## Where instances appear")[1].split("\n## ")[0]
+    for kind in MountKind:
+        assert kind.value in table
+    assert "**Path mounts share one browser origin.**" in table
+
+
+def test_addresses_in_the_readmes_configuration_are_what_it_says(tmp_path: Path) -> None:
+    text = readme_configs()[0]
+    settings = settings_of(text, tmp_path)
+    said = re.findall(r"^  (\w+): +# (https://\S+)$", text, re.M)
+    assert said
+    for name, url in said:
+        assert settings.urls(name) == (url,)
+
+
+def test_limits_named_in_prose_are_the_real_ones() -> None:
+    assert MAX_BACKLOG_BYTES == 8 * 1024**2
+    assert "up to 8 MiB wait" in README
+
+
+# The Makefile and CI
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_make_alone_lists_its_targets() -> None:
+    listed = re.findall(r"^  make (\w+)", make().stdout, re.M)
+    assert listed == ["help", "demo", "test", "lint", "bench", "clean"]
+
+
+def test_an_old_python_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    refused = make("test", f"PYTHON={old}", f"VENV={tmp_path}/venv")
+    assert refused.returncode != 0
+    assert "nbgate needs Python 3.11 or newer" in refused.stderr
+    assert "Python 3.9.2" in refused.stderr
+    assert "make test PYTHON=python3.12" in refused.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_ci_stops_at_the_first_failure_and_is_runnable() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "set -euo pipefail" in script.read_text("utf-8")
+    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+
+
+def test_the_changelog_has_the_version() -> None:
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
