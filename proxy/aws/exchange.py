@@ -2,9 +2,9 @@
 
 How many redirects there are, and what the cookies are called, AWS does not document; so all of them are
 followed by hand, within bounds, and every URL passes `NotebookHosts.allows` before anything is connected to.
-The token goes to the host that it was made for and nowhere else. The result is proven by one `GET
-/api/status` (which Jupyter does not count as activity) under the same rule that the data plane judges by.
-Exceptions of aiohttp may hold the URL: they end here, without a chain. Knows no boto3, no keeper, no caller.
+The token goes to the host that it was made for and nowhere else. The result is proven by asking for
+`/api/status`, which Jupyter does not count as activity, under the same rule that the data plane judges by.
+Knows no boto3, no keeper, no caller.
 """
 
 from __future__ import annotations
@@ -19,18 +19,16 @@ from urllib.parse import unquote
 import aiohttp
 from yarl import URL
 
-from proxy.aws.cookies import Cookies, SetCookie, parse_set_cookies
+from proxy.aws.client import Answer, ask, cookie_field, open_client, where
+from proxy.aws.cookies import Cookies, SetCookie
 from proxy.aws.hosts import NotebookHosts, is_sign_in
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
-from proxy.aws.sessions import NotConnected, Origin, SignIn
+from proxy.aws.sessions import Origin, SignIn
 from proxy.aws.signed_out import signed_out
 from proxy.clock import Clock
-from proxy.errors import SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
+from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
 
 STATUS_TARGET: Final = "/api/status"
-
-_HEAD_LIMIT_BYTES: Final = 64 * 1024
-"""A token of several KiB may come back in `Location` and `Set-Cookie`; aiohttp's own limit is 8190."""
 
 _SECRET_LENGTH: Final = 8
 """Query values of the presigned URL from this length on are treated as the token, whatever their name."""
@@ -74,28 +72,6 @@ def _ignore(_hop: Hop) -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    location: bytes
-    server: bytes
-    content_type: bytes
-    cookies: tuple[SetCookie, ...]
-
-
-def open_client(options: ExchangeOptions) -> aiohttp.ClientSession:
-    """A client for one exchange: no cookies, no proxies of the environment, TLS verified."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=2, ssl=options.ssl_context or True),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_seconds),
-        headers={"User-Agent": "nbgate", "Accept-Encoding": "identity"},
-        auto_decompress=False,
-        max_line_size=_HEAD_LIMIT_BYTES,
-        max_field_size=_HEAD_LIMIT_BYTES,
-    )
-
-
 class NotebookExchange:
     """Implements `proxy.aws.sessions.Exchange` over HTTPS. `on_hop` sees each response's head."""
 
@@ -127,7 +103,9 @@ class NotebookExchange:
         try:
             async with (
                 asyncio.timeout(min(options.total_seconds, remaining_seconds)),
-                open_client(options) as client,
+                open_client(
+                    connect_seconds=options.connect_seconds, ssl_context=options.ssl_context
+                ) as client,
             ):
                 return await self._walk(client, target)
         except TimeoutError:
@@ -137,7 +115,7 @@ class NotebookExchange:
     def _parse(self, text: str) -> URL:
         target = _parsed(text)
         if target is None or not self._hosts.allows(target):
-            raise UpstreamInvalid(detail=f"the presigned URL leads to {_where(target)}, no notebook host")
+            raise UpstreamInvalid(detail=f"the presigned URL leads to {where(target)}, no notebook host")
         return target
 
     async def _walk(self, client: aiohttp.ClientSession, target: URL) -> SignIn:
@@ -145,23 +123,24 @@ class NotebookExchange:
         jars: dict[Origin, Cookies] = {}
         for number in range(self._options.max_hops):
             origin = Origin.of(target)
-            answer = await self._get(client, target, cookies=jars.get(origin, Cookies()), first=number == 0)
-            jars[origin] = self._keep(answer, origin, jars.get(origin, Cookies()))
-            following = self._following(target, answer, secrets)
+            jar = jars.get(origin, Cookies())
+            answer = await ask(client, target, headers=cookie_field(jar), first=number == 0)
+            jars[origin] = self._keep(answer, origin, jar)
             self._report(target, answer, secrets)
+            following = self._following(target, answer, secrets)
             if following is None:
                 break
             target = following
         else:
             raise UpstreamInvalid(detail=f"more than {self._options.max_hops} redirects in the exchange")
         _judge(answer, jars[origin])
-        return await self._prove(client, SignIn(origin, jars[origin]))
+        return await self._prove(client, SignIn(origin, jars[origin]), secrets)
 
-    async def _prove(self, client: aiohttp.ClientSession, sign_in: SignIn) -> SignIn:
+    async def _prove(self, client: aiohttp.ClientSession, sign_in: SignIn, secrets: frozenset[str]) -> SignIn:
         origin = sign_in.origin
         target = URL(f"{origin}{STATUS_TARGET}")
-        answer = await self._get(client, target, cookies=sign_in.cookies, first=False)
-        self._report(target, answer, frozenset())
+        answer = await ask(client, target, headers=cookie_field(sign_in.cookies))
+        self._report(target, answer, secrets)
         if signed_out(
             status=answer.status,
             target=STATUS_TARGET,
@@ -176,11 +155,11 @@ class NotebookExchange:
             )
         return SignIn(origin, self._keep(answer, origin, sign_in.cookies))
 
-    def _keep(self, answer: _Answer, origin: Origin, jar: Cookies) -> Cookies:
+    def _keep(self, answer: Answer, origin: Origin, jar: Cookies) -> Cookies:
         ours = (cookie for cookie in answer.cookies if not belongs_to_jupyter(cookie.name))
         return jar.apply(ours, host=origin.host, now=self._clock.now())
 
-    def _following(self, target: URL, answer: _Answer, secrets: frozenset[str]) -> URL | None:
+    def _following(self, target: URL, answer: Answer, secrets: frozenset[str]) -> URL | None:
         """Where a redirect leads, if the gateway may go there; None for an answer that is none."""
         if answer.status not in {301, 302, 303, 307, 308}:
             return None
@@ -190,59 +169,25 @@ class NotebookExchange:
         if is_sign_in(following.raw_host or "", following.port, self._hosts.sign_in_hosts):
             raise SessionRejected(_NOT_ACCEPTED, detail=f"redirected to sign in at {following.raw_host}")
         if not self._hosts.allows(following):
-            raise UpstreamInvalid(detail=f"redirected to {_where(following)}, which is no notebook host")
+            raise UpstreamInvalid(detail=f"redirected to {where(following)}, which is no notebook host")
         if Origin.of(following) != Origin.of(target) and _holds(answer.location, secrets):
-            raise UpstreamInvalid(detail=f"redirected to {_where(following)} with another host's token")
+            raise UpstreamInvalid(detail=f"redirected to {where(following)} with another host's token")
         return following
 
-    def _report(self, target: URL, answer: _Answer, secrets: frozenset[str]) -> None:
+    def _report(self, target: URL, answer: Answer, secrets: frozenset[str]) -> None:
         following = _parsed(answer.location.decode("latin-1"), base=target) if answer.location else None
         self._on_hop(
             Hop(
                 origin=Origin.of(target),
-                path=target.raw_path,
+                path=_told(target, secrets),
                 status=answer.status,
                 server=answer.server.decode("latin-1"),
                 content_type=answer.content_type.decode("latin-1"),
-                leads_to="" if following is None else f"{_where(following)}{following.raw_path}",
+                leads_to="" if following is None else f"{where(following)}{_told(following, secrets)}",
                 with_token=_holds(answer.location, secrets),
                 cookies=answer.cookies,
             )
         )
-
-    async def _get(
-        self, client: aiohttp.ClientSession, target: URL, *, cookies: Cookies, first: bool
-    ) -> _Answer:
-        """One GET, head only: the body is left unread and its connection dropped.
-
-        Failures are raised outside the `except` clauses, so that no chain leads to an exception of aiohttp,
-        many of which print the URL.
-        """
-        headers = {"Cookie": cookies.header.decode("latin-1")} if cookies.pairs else {}
-        failure: UpstreamError
-        try:
-            async with client.get(target, headers=headers, allow_redirects=False) as response:
-                return _Answer(
-                    status=response.status,
-                    location=_field(response, b"location"),
-                    server=_field(response, b"server"),
-                    content_type=_field(response, b"content-type"),
-                    cookies=parse_set_cookies(
-                        [value for name, value in response.raw_headers if name.lower() == b"set-cookie"]
-                    ),
-                )
-        except aiohttp.ConnectionTimeoutError:
-            failure = _no_connection(first, f"connecting to {_where(target)} took too long")
-        except aiohttp.ClientConnectorCertificateError:
-            failure = _no_connection(first, f"the certificate of {_where(target)} is not trusted")
-        except aiohttp.ClientConnectorError as error:
-            reason = error.os_error.strerror or type(error).__name__
-            failure = _no_connection(first, f"connecting to {_where(target)}: {reason}")
-        except (aiohttp.ServerConnectionError, aiohttp.ClientOSError) as error:
-            failure = UpstreamUnreachable(detail=f"{_where(target)} did not answer: {type(error).__name__}")
-        except (aiohttp.ClientError, ValueError) as error:
-            failure = UpstreamInvalid(detail=f"{_where(target)} did not answer HTTP: {type(error).__name__}")
-        raise failure
 
 
 def belongs_to_jupyter(name: bytes) -> bool:
@@ -251,7 +196,7 @@ def belongs_to_jupyter(name: bytes) -> bool:
     return name == b"_xsrf" or name.startswith(b"username-")
 
 
-def _judge(answer: _Answer, jar: Cookies) -> None:
+def _judge(answer: Answer, jar: Cookies) -> None:
     """The last answer of the chain: are we in? Jupyter itself may well answer 404 or 403."""
     status = answer.status
     if not jar.pairs and status >= 500:
@@ -260,10 +205,6 @@ def _judge(answer: _Answer, jar: Cookies) -> None:
         raise SessionRejected(_NOT_ACCEPTED, detail=f"the exchange ended with {status} and without a cookie")
     if 400 <= status < 500 and not answer.server.startswith(b"TornadoServer"):
         raise SessionRejected(_NOT_ACCEPTED, detail=f"the exchange ended with {status}")
-
-
-def _no_connection(first: bool, detail: str) -> UpstreamUnreachable:
-    return NotConnected(detail=detail) if first else UpstreamUnreachable(detail=detail)
 
 
 def _parsed(text: str, *, base: URL | None = None) -> URL | None:
@@ -280,21 +221,18 @@ def _parsed(text: str, *, base: URL | None = None) -> URL | None:
 
 
 def _secrets(presigned: URL) -> frozenset[str]:
-    """The query's values, as written and decoded: the token, under whatever name it comes."""
-    written = [pair.partition("=")[2] for pair in presigned.raw_query_string.split("&")]
-    return frozenset(v for v in (*written, *map(unquote, written)) if len(v) >= _SECRET_LENGTH)
+    """The query's values, as written and decoded: the token, under whatever name it comes, or none."""
+    pairs = [pair.partition("=") for pair in presigned.raw_query_string.split("&")]
+    written = [value if equals else name for name, equals, value in pairs]
+    return frozenset(text for text in (*written, *map(unquote, written)) if len(text) >= _SECRET_LENGTH)
+
+
+def _told(url: URL, secrets: frozenset[str]) -> str:
+    """A URL's path, unless a token is part of it."""
+    return "/***" if _holds(url.raw_path.encode("ascii"), secrets) else url.raw_path
 
 
 def _holds(location: bytes, secrets: frozenset[str]) -> bool:
     raw = location.decode("latin-1")
     decoded = unquote(raw)
     return any(secret in raw or secret in decoded for secret in secrets)
-
-
-def _where(url: URL | None) -> str:
-    """What of a URL may be told: its origin."""
-    return "somewhere that is no URL" if url is None else str(Origin.of(url))
-
-
-def _field(response: aiohttp.ClientResponse, wanted: bytes) -> bytes:
-    return next((value for name, value in response.raw_headers if name.lower() == wanted), b"")

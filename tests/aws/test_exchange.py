@@ -324,6 +324,21 @@ async def test_a_redirect_without_location(host: NotebookHost) -> None:
     assert isinstance(await Trial(host).failure(host.url), UpstreamInvalid)
 
 
+async def test_a_token_without_a_name_is_a_token_too(host: NotebookHost, other: NotebookHost) -> None:
+    host.answers["/"] = redirect(f"{other.origin}/?{SECRET}", cookies=[session_cookie()])
+    assert isinstance(await Trial(host, other).failure(f"{host.origin}?{SECRET}"), UpstreamInvalid)
+    assert other.seen == []
+
+
+async def test_a_token_in_a_path_is_not_told(host: NotebookHost) -> None:
+    host.answers["/"] = redirect(f"/auth/{SECRET}", cookies=[session_cookie()])
+    host.answers[f"/auth/{SECRET}"] = redirect("/lab")
+    trial = Trial(host)
+    await trial.run(host.url)
+    assert [hop.path for hop in trial.hops] == ["/", "/***", "/lab", "/api/status"]
+    assert trial.hops[0].leads_to == f"{host.origin}/***"
+
+
 async def test_redirects_are_bounded(host: NotebookHost) -> None:
     host.answers["/"] = redirect(f"/?authToken={SECRET}", cookies=[session_cookie()])
     error = await Trial(host, options=ExchangeOptions(max_hops=4)).failure(host.url)

@@ -1,0 +1,102 @@
+"""Single requests to notebook hosts, for the exchange and the probe: one GET, its head, and errors of ours.
+
+No redirects are followed, no cookies kept, no bodies read; TLS is verified, and proxies of the environment are
+not used, as the data plane does not use them either. Exceptions of aiohttp may hold the URL and with it the
+token: they end here, without a chain. Knows nothing of what a request is for.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from proxy.aws.cookies import Cookies, SetCookie, parse_set_cookies
+from proxy.aws.sessions import NotConnected, Origin
+from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
+
+_HEAD_LIMIT_BYTES: Final = 64 * 1024
+"""A token of several KiB may come back in `Location` and `Set-Cookie`; aiohttp's own limit is 8190."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response's head, as far as signing in is concerned; b"" for absent fields."""
+
+    status: int
+    location: bytes
+    server: bytes
+    content_type: bytes
+    cookies: tuple[SetCookie, ...]
+
+
+def open_client(
+    *, connect_seconds: float, ssl_context: ssl.SSLContext | None = None
+) -> aiohttp.ClientSession:
+    """A client for a few requests to one host. `ssl_context` replaces the system's trust."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=2, ssl=ssl_context or True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds),
+        headers={"User-Agent": "nbgate", "Accept-Encoding": "identity"},
+        auto_decompress=False,
+        max_line_size=_HEAD_LIMIT_BYTES,
+        max_field_size=_HEAD_LIMIT_BYTES,
+    )
+
+
+async def ask(
+    client: aiohttp.ClientSession, target: URL, *, headers: Mapping[str, str], first: bool = False
+) -> Answer:
+    """One GET, head only: the body is left unread and its connection dropped.
+
+    Raises UpstreamUnreachable (NotConnected if nothing was sent yet, which `first` says) or UpstreamInvalid;
+    outside the `except` clauses, so that no chain leads to an exception of aiohttp. How long to wait for the
+    answer is the caller's to bound.
+    """
+    failure: UpstreamError
+    try:
+        async with client.get(target, headers=headers, allow_redirects=False) as response:
+            return Answer(
+                status=response.status,
+                location=_field(response, b"location"),
+                server=_field(response, b"server"),
+                content_type=_field(response, b"content-type"),
+                cookies=parse_set_cookies(
+                    [value for name, value in response.raw_headers if name.lower() == b"set-cookie"]
+                ),
+            )
+    except aiohttp.ConnectionTimeoutError:
+        failure = _no_connection(first, f"connecting to {where(target)} took too long")
+    except aiohttp.ClientConnectorCertificateError:
+        failure = _no_connection(first, f"the certificate of {where(target)} is not trusted")
+    except aiohttp.ClientConnectorError as error:
+        reason = error.os_error.strerror or type(error).__name__
+        failure = _no_connection(first, f"connecting to {where(target)}: {reason}")
+    except (aiohttp.ServerConnectionError, aiohttp.ClientOSError) as error:
+        failure = UpstreamUnreachable(detail=f"{where(target)} did not answer: {type(error).__name__}")
+    except (aiohttp.ClientError, ValueError) as error:
+        failure = UpstreamInvalid(detail=f"{where(target)} did not answer HTTP: {type(error).__name__}")
+    raise failure
+
+
+def cookie_field(cookies: Cookies) -> dict[str, str]:
+    """The `Cookie` field for a request, nothing for an empty jar."""
+    return {"Cookie": cookies.header.decode("latin-1")} if cookies.pairs else {}
+
+
+def where(url: URL | None) -> str:
+    """What of a URL may be told: its origin."""
+    return "somewhere that is no URL" if url is None else str(Origin.of(url))
+
+
+def _no_connection(first: bool, detail: str) -> UpstreamUnreachable:
+    return NotConnected(detail=detail) if first else UpstreamUnreachable(detail=detail)
+
+
+def _field(response: aiohttp.ClientResponse, wanted: bytes) -> bytes:
+    return next((value for name, value in response.raw_headers if name.lower() == wanted), b"")
