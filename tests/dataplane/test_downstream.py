@@ -1,0 +1,334 @@
+"""One caller's connection, over real sockets: the states of `proxy.dataplane.downstream`, one promise a test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from planes import OK, OpenPlane, Peer, Response, open_plane
+
+from proxy.dataplane.downstream import DROPPED_BYTES, LINGER_SECONDS
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[OpenPlane]:
+    async with open_plane(tmp_path) as opened:
+        yield opened
+
+
+def numbered(head: bytes, _body: bytes) -> bytes:
+    """Answers a request with its own target."""
+    target = head.split(b" ")[1]
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(target), target)
+
+
+# -- HEAD ---------------------------------------------------------------------------------------------
+
+
+async def test_a_head_may_be_cut_anywhere(opened: OpenPlane) -> None:
+    """HEAD: whatever the reads bring, the request is the same."""
+    peer = await opened.connect()
+    head = opened.head("/x?y=1", extra="X-A: 1\r\nCookie: a=b\r\n").encode()
+    for at in range(1, len(head)):
+        peer.send(head[:at])
+        await opened.settled(lambda: bool(opened.connection._inbox))
+        peer.send(head[at:])
+        assert (await peer.response()).status == 200
+    assert len(set(opened.upstream.heads)) == 1
+    assert len(opened.upstream.heads) == len(head) - 1
+
+
+async def test_a_head_may_come_byte_by_byte(opened: OpenPlane) -> None:
+    peer = await opened.connect()
+    for byte in opened.head("/slowly"):
+        peer.send(byte)
+        await asyncio.sleep(0)
+    assert (await peer.response()).status == 200
+    assert opened.upstream.heads[0].startswith(b"GET /slowly ")
+
+
+async def test_empty_lines_before_a_request_are_ignored(opened: OpenPlane) -> None:
+    """RFC 9112 section 2.2."""
+    peer = await opened.connect()
+    for _ in range(2):
+        peer.send("\r\n\n\r\n" + opened.head())
+        assert (await peer.response()).status == 200
+
+
+async def test_pipelined_requests_are_answered_in_their_order(opened: OpenPlane) -> None:
+    opened.upstream.answer = numbered
+    peer = await opened.connect()
+    peer.send("".join(opened.head(f"/{number}") for number in range(50)))
+    for number in range(50):
+        assert (await peer.response()).body == b"/%d" % number
+    assert opened.upstream.connections == 1
+
+
+async def test_requests_pipelined_behind_bodies_are_found(opened: OpenPlane) -> None:
+    """A fresh parser takes over where the tracker says that the body ends, wherever that lies in a read."""
+    opened.upstream.answer = numbered
+    transcript = (
+        opened.head("/a", method="POST", extra="Content-Length: 5\r\n")
+        + "12345"
+        + opened.head("/b", method="POST", extra="Transfer-Encoding: chunked\r\n")
+        + "3\r\nabc\r\n0\r\n\r\n"
+        + opened.head("/c")
+    ).encode()
+    for size in (1, 7, 64, len(transcript)):
+        peer = await opened.connect()
+        for at in range(0, len(transcript), size):
+            peer.send(transcript[at : at + size])
+            await asyncio.sleep(0)
+        assert [(await peer.response()).body for _ in range(3)] == [b"/a", b"/b", b"/c"]
+    assert opened.upstream.bodies == [b"12345", b"3\r\nabc\r\n0\r\n\r\n", b""] * 4
+
+
+async def test_a_head_that_is_too_large_is_refused_before_it_ends(tmp_path: Path) -> None:
+    async with open_plane(tmp_path, limits={"request_head": "4KiB"}) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head()[:-2] + "X: " + "a" * 8000)
+        answer = await peer.response()
+        assert answer.status == 431
+        assert answer.value("connection") == "close"
+
+
+async def test_what_cannot_be_http_is_not_waited_for(opened: OpenPlane) -> None:
+    """A TLS handshake on a plain listener, for one."""
+    answer = Response.of(
+        (await opened.raw(b"\x16\x03\x01\x02\x00\x01")).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    )
+    assert answer.status == 400
+
+
+# -- keep-alive ---------------------------------------------------------------------------------------
+
+
+async def test_a_connection_serves_until_somebody_says_close(opened: OpenPlane) -> None:
+    peer = await opened.connect()
+    for _ in range(3):
+        peer.send(opened.head())
+        answer = await peer.response()
+        assert answer.value("connection") == ""
+    peer.send(opened.head(extra="Connection: close\r\n"))
+    assert (await peer.response()).value("connection") == "close"
+    assert await peer.rest() == b""
+
+
+async def test_http_1_0_gets_one_answer_and_the_end(opened: OpenPlane) -> None:
+    for extra in ("", "Connection: keep-alive\r\n"):
+        answer = await opened.raw(f"GET / HTTP/1.0\r\nHost: {opened.authority}\r\n{extra}\r\n")
+        assert answer.endswith(b"Connection: close\r\n\r\nok")
+
+
+async def test_a_silent_connection_is_closed(opened: OpenPlane) -> None:
+    timeouts = opened.plane.timeouts
+    peer = await opened.connect()
+    peer.send(opened.head())
+    await peer.response()
+    await opened.settled(lambda: opened.connection._answered)
+    await opened.pass_time(timeouts.idle_seconds - 1)
+    assert opened.plane.connections
+    await opened.pass_time(1)
+    assert await peer.rest() == b""
+
+
+# -- HELD ---------------------------------------------------------------------------------------------
+
+
+async def test_what_is_pipelined_behind_a_waiting_request_waits_too(opened: OpenPlane) -> None:
+    opened.keeper.cold()
+    peer = await opened.connect()
+    peer.send(opened.head("/1") + opened.head("/2"))
+    await opened.settled(lambda: bool(opened.connection._inbox))
+    assert opened.upstream.heads == []
+    opened.keeper.warm()
+    for _ in range(2):
+        assert (await peer.response()).status == 200
+    assert [head.split(b" ")[1] for head in opened.upstream.heads] == [b"/1", b"/2"]
+
+
+# -- RAW ----------------------------------------------------------------------------------------------
+
+
+async def test_a_body_reaches_the_notebook_while_it_arrives(tmp_path: Path) -> None:
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head("/up", method="PUT", extra="Content-Length: 6\r\n"))
+        notebook = await opened.upstream.accept()
+        await notebook.head()
+        for part in (b"ab", b"cd", b"ef"):
+            peer.send(part)
+            assert await notebook.exactly(2) == part
+        notebook.send(OK)
+        assert (await peer.response()).status == 200
+
+
+async def test_expect_continue_goes_to_the_notebook_and_its_word_comes_back(tmp_path: Path) -> None:
+    """RFC 9110 section 10.1.1: the body is only sent, and only waited for, once the notebook wants it."""
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head("/up", method="PUT", extra="Content-Length: 2\r\nExpect: 100-continue\r\n"))
+        notebook = await opened.upstream.accept()
+        assert b"\r\nexpect: 100-continue\r\n" in (await notebook.head()).lower()
+        notebook.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert await peer.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        peer.send(b"ok")
+        assert await notebook.exactly(2) == b"ok"
+        notebook.send(OK)
+        assert (await peer.response()).status == 200
+
+
+async def test_a_body_that_breaks_its_framing_is_answered_400(tmp_path: Path) -> None:
+    """The upstream connection, whose request can never be completed, is gone."""
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head("/up", method="PUT", extra="Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n")
+        notebook = await opened.upstream.accept()
+        await notebook.until(b"3\r\nabc\r\n")
+        peer.send("zz\r\n")
+        answer = await peer.response()
+        assert answer.status == 400
+        assert answer.value("connection") == "close"
+        assert await notebook.rest() == b""
+        assert [record.status for record in opened.records] == [400]
+
+
+async def test_a_body_that_falls_silent_is_answered_408(opened: OpenPlane) -> None:
+    peer = await opened.connect()
+    peer.send(opened.head("/up", method="POST", extra="Content-Length: 10\r\n") + "12345")
+    await opened.settled(lambda: opened.connection._state.value == "raw")
+    await opened.pass_time(0)
+    await opened.pass_time(opened.plane.timeouts.request_body_seconds)
+    assert (await peer.response()).status == 408
+
+
+# -- DROP ---------------------------------------------------------------------------------------------
+
+
+def early(_head: bytes, _body: bytes) -> bytes:
+    return b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n"
+
+
+async def test_behind_an_early_answer_the_body_is_dropped_and_the_connection_lives(tmp_path: Path) -> None:
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head("/up", method="PUT", extra="Content-Length: 100000\r\n"))
+        notebook = await opened.upstream.accept()
+        await notebook.head()
+        notebook.send(early(b"", b""))
+        assert (await peer.response()).status == 413
+        # A connection whose request was not finished is never used again (cross-caller smuggling).
+        assert await notebook.rest() == b""
+        peer.send(b"GET /not-a-request HTTP/1.1\r\n\r\n".ljust(100000))
+        peer.send(opened.head("/next"))
+        notebook = await opened.upstream.accept()
+        assert (await notebook.head()).startswith(b"GET /next ")
+        notebook.send(OK)
+        assert (await peer.response()).status == 200
+        assert opened.upstream.connections == 2
+
+
+async def test_a_caller_that_goes_on_sending_after_its_answer_is_cut(tmp_path: Path) -> None:
+    """DROP: in bytes, and in time."""
+    async with open_plane(tmp_path, policy={"allow": ["elsewhere"]}) as opened:
+        refused = opened.head("/up", method="PUT", extra="Content-Length: 100000000000\r\n")
+        peer = await opened.connect()
+        peer.send(refused)
+        assert (await peer.response()).status == 403
+        await opened.pass_time(LINGER_SECONDS)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await peer.exactly(1)
+        peer = await opened.connect()
+        peer.send(refused)
+        assert (await peer.response()).status == 403
+        with pytest.raises(ConnectionError):
+            await send_all(peer, b"x" * 65536, times=2 * DROPPED_BYTES // 65536)
+        assert opened.upstream.connections == 0
+
+
+async def send_all(peer: Peer, data: bytes, *, times: int) -> None:
+    for _ in range(times):
+        peer.send(data)
+        await peer.writer.drain()
+
+
+# -- NATIVE -------------------------------------------------------------------------------------------
+
+
+async def read_body(request: web.BaseRequest) -> web.Response:
+    return web.Response(text=f"{request.path} {len(await request.read())}")
+
+
+async def test_a_page_of_the_gateways_own_gets_its_body(tmp_path: Path) -> None:
+    """NATIVE: aiohttp serves it, in any framing, in order, between forwarded requests on one connection."""
+    async with open_plane(tmp_path, own_pages=read_body) as opened:
+        peer = await opened.connect()
+        size = 1_000_000
+        peer.send(opened.head("/.nbgate/a", method="POST", extra=f"Content-Length: {size}\r\n"))
+        peer.send(b"x" * size)
+        peer.send(opened.head("/forwarded"))
+        peer.send(opened.head("/.nbgate/b", method="POST", extra="Transfer-Encoding: chunked\r\n"))
+        peer.send(b"5;ext=1\r\nabcde\r\n" * 3000 + b"0\r\nTrailer: x\r\n\r\n")
+        peer.send(opened.head("/.nbgate/c") + opened.head("/forwarded-too"))
+        bodies = [(await peer.response()).body for _ in range(5)]
+        assert bodies == [b"/.nbgate/a 1000000", b"ok", b"/.nbgate/b 15000", b"/.nbgate/c 0", b"ok"]
+        assert [record.status for record in opened.records] == [200] * 5
+
+
+async def test_a_broken_body_ends_a_page_of_the_gateways_own(tmp_path: Path) -> None:
+    """aiohttp would never tell its handler: it is cancelled, and the connection cut."""
+    ended = asyncio.Event()
+
+    async def page(request: web.BaseRequest) -> web.Response:
+        try:
+            return await read_body(request)
+        finally:
+            ended.set()
+
+    async with open_plane(tmp_path, own_pages=page) as opened:
+        peer = await opened.connect()
+        peer.send(
+            opened.head("/.nbgate/a", method="POST", extra="Transfer-Encoding: chunked\r\n") + "1\r\na\r\n"
+        )
+        await opened.settled(lambda: opened.connection._received > 0)
+        peer.send("zz\r\n")
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await peer.head()
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+# -- answers ------------------------------------------------------------------------------------------
+
+
+async def test_a_fault_is_answered_before_the_connection_is_closed(opened: OpenPlane) -> None:
+    """RFC 9112 section 9.6: unread bytes must not reset the connection under the answer."""
+    peer = await opened.connect()
+    peer.send(opened.head(extra="Bad Field: 1\r\n") + "x" * 300_000)
+    answer = await peer.response()
+    assert answer.status == 400
+    assert await peer.rest() == b""
+    assert opened.connection._state.value == "dead"
+    await opened.pass_time(LINGER_SECONDS)
+    await opened.settled(lambda: not opened.plane.connections)
+
+
+async def test_head_requests_get_no_body_from_us(tmp_path: Path) -> None:
+    async with open_plane(tmp_path, policy={"allow": ["elsewhere"]}) as opened:
+        answer = await opened.get("/x", method="HEAD")
+        assert answer.status == 403
+        assert int(answer.value("content-length")) > 0
+        assert answer.body == b""
+
+
+async def test_a_caller_that_is_gone_takes_its_request_along(tmp_path: Path) -> None:
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head("/long"))
+        notebook = await opened.upstream.accept()
+        await notebook.head()
+        peer.abort()
+        assert await notebook.rest() == b""
+        assert [record.error for record in opened.records] == ["CALLER_GONE"]
