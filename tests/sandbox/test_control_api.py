@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import aiohttp
 import boto3
@@ -183,12 +184,13 @@ async def test_a_session_duration_out_of_range(sandbox: Sandbox, seconds: int, c
 
 
 async def post(sandbox: Sandbox, target: str, body: object, *, signed: bool = True) -> tuple[int, str, str]:
+    content = body if isinstance(body, bytes) else json.dumps(body)
     scope = "AKID/20260101/us-east-1/sagemaker/aws4_request"
     signature = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
     headers = {"X-Amz-Target": target} | ({"Authorization": signature} if signed else {})
     async with (
         aiohttp.ClientSession() as session,
-        session.post(sandbox.endpoint_url, json=body, headers=headers) as response,
+        session.post(sandbox.endpoint_url, data=content, headers=headers) as response,
     ):
         answer = await response.json(content_type="application/x-amz-json-1.1")
         return response.status, answer["__type"], answer["message"]
@@ -206,6 +208,7 @@ async def test_a_request_without_a_signature_is_refused(sandbox: Sandbox) -> Non
         ("SageMaker.CreateNotebookInstance", {}, "UnknownOperationException"),
         ("ListNotebookInstances", {}, "UnknownOperationException"),
         ("SageMaker.ListNotebookInstances", [], "SerializationException"),
+        ("SageMaker.ListNotebookInstances", b"{", "SerializationException"),
         ("SageMaker.DescribeNotebookInstance", {}, "ValidationException"),
         ("SageMaker.ListNotebookInstances", {"SortBy": "Size"}, "ValidationException"),
         ("SageMaker.ListNotebookInstances", {"MaxResults": 0}, "ValidationException"),

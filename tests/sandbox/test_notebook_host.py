@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
 import subprocess
 from pathlib import Path
@@ -287,6 +288,7 @@ async def test_clear_undoes_faults(sandbox: Sandbox, call: Call, signed_in: aioh
     assert await is_signed_in(signed_in, sandbox)
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 async def test_a_host_may_speak_tls_and_its_cookies_are_then_secure(
     tmp_path: Path, clock: FakeClock, browser: aiohttp.ClientSession
 ) -> None:

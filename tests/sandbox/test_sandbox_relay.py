@@ -192,6 +192,26 @@ async def test_the_close_code_passes_inward(sandbox: Sandbox, signed_in: aiohttp
     assert await closed == 4321
 
 
+async def test_a_websocket_that_breaks_behind_the_host_breaks_in_front_of_it(
+    sandbox: Sandbox, signed_in: aiohttp.ClientSession
+) -> None:
+    """No close frame is made up: a kernel's server that crashed does not look like one that said goodbye."""
+
+    async def crash(request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive()
+        assert request.transport is not None
+        request.transport.abort()
+        return socket
+
+    sandbox.plain[NAME].handler = crash
+    async with signed_in.ws_connect(f"{sandbox.origins[NAME]}/ws", autoclose=False) as socket:
+        await socket.send_str("go")
+        message = await socket.receive()
+        assert message.type is not aiohttp.WSMsgType.CLOSE
+
+
 async def test_a_refused_upgrade_keeps_its_status_its_fields_and_its_body(
     sandbox: Sandbox, signed_in: aiohttp.ClientSession
 ) -> None:
