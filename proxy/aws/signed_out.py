@@ -41,7 +41,7 @@ def signed_out(
     `sign_in_hosts` is `NotebookHosts.sign_in_hosts`.
     """
     if status == 200:
-        return target.startswith(_API) and _is_html(content_type) and not server.startswith(_JUPYTER)
+        return target.startswith(_API) and not server.startswith(_JUPYTER) and _is_html(content_type)
     if status in {401, 403}:
         return not server.startswith(_JUPYTER)
     if not 300 <= status < 400 or not location:

@@ -36,12 +36,17 @@ Build = Callable[[AwsOptions], SageMaker]
 
 
 @pytest.fixture
-def build(aws_environment: pytest.MonkeyPatch) -> Iterator[Build]:
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def build(aws_environment: pytest.MonkeyPatch, clock: FakeClock) -> Iterator[Build]:
     """Makes `SageMaker`s and closes them."""
     made = []
 
     def make(options: AwsOptions) -> SageMaker:
-        made.append(SageMaker(options, clock=FakeClock()))
+        made.append(SageMaker(options, clock=clock))
         return made[-1]
 
     yield make
