@@ -13,16 +13,14 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs
-from xml.sax.saxutils import escape
 
 from aiohttp import hdrs, web
 
 from proxy.chance import new_id
-from proxy.clock import Clock, SystemClock
+from proxy.clock import Clock
+from proxy.sandbox import sts
 from proxy.sandbox.instance import IN_SERVICE, NotebookInstance
 from proxy.sandbox.notebook_host import TOKEN_PARAMETER, NotebookHost
 
@@ -269,50 +267,17 @@ class ControlApi:
         }
 
     def _sts(self, body: bytes, caller: str, request_id: str) -> web.Response:
-        form = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+        form = sts.read_form(body)
         if form.get("Action") != ASSUME_ROLE:
             raise ApiError("InvalidAction", "Could not find the operation in this request.")
         self._count(ASSUME_ROLE, caller)
-        role = form.get("RoleArn", "")
-        name = form.get("RoleSessionName", "")
+        role, name = form.get("RoleArn", ""), form.get("RoleSessionName", "")
         if not role.startswith("arn:") or not name:
             raise ApiError("ValidationError", "RoleArn and RoleSessionName are required.")
-        access_key = f"ASIA{new_id().upper()}"
-        self._roles[access_key] = role
-        # By the machine's clock, not by the sandbox's: the AWS SDK judges the expiry by its own.
-        expires_at = SystemClock().now() + timedelta(seconds=int(form.get("DurationSeconds", "3600")))
-        return web.Response(
-            content_type="text/xml",
-            text=_ASSUME_ROLE_ANSWER.format(
-                assumed=escape(f"arn:aws:sts::{ACCOUNT}:assumed-role/{role.rpartition('/')[2]}/{name}"),
-                assumed_id=escape(f"AROASANDBOX:{name}"),
-                access_key=access_key,
-                secret=new_id() + new_id(),
-                token=new_id() + new_id(),
-                expires=_iso(expires_at),
-                request_id=request_id,
-            ),
-        )
-
-
-_ASSUME_ROLE_ANSWER = """\
-<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-  <AssumeRoleResult>
-    <AssumedRoleUser><Arn>{assumed}</Arn><AssumedRoleId>{assumed_id}</AssumedRoleId></AssumedRoleUser>
-    <Credentials>
-      <AccessKeyId>{access_key}</AccessKeyId>
-      <SecretAccessKey>{secret}</SecretAccessKey>
-      <SessionToken>{token}</SessionToken>
-      <Expiration>{expires}</Expiration>
-    </Credentials>
-  </AssumeRoleResult>
-  <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>
-</AssumeRoleResponse>
-"""
-
-
-def _iso(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        credentials = sts.credentials(role, name, seconds=int(form.get("DurationSeconds", "3600")))
+        self._roles[credentials.access_key] = role
+        text = sts.assumed(credentials, account=ACCOUNT, request_id=request_id)
+        return web.Response(content_type="text/xml", text=text)
 
 
 def _invalid(value: str, member: str, constraint: str) -> ApiError:
@@ -326,15 +291,8 @@ def _invalid(value: str, member: str, constraint: str) -> ApiError:
 
 def _error(error: ApiError, request_id: str, *, xml: bool) -> web.Response:
     if xml:
-        return web.Response(
-            status=error.status,
-            content_type="text/xml",
-            text=(
-                '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
-                f"<Code>{escape(error.code)}</Code><Message>{escape(str(error))}</Message></Error>"
-                f"<RequestId>{request_id}</RequestId></ErrorResponse>"
-            ),
-        )
+        text = sts.error(error.code, str(error), request_id=request_id)
+        return web.Response(status=error.status, content_type="text/xml", text=text)
     return web.json_response(
         {"__type": error.code, "message": str(error)},
         status=error.status,
