@@ -32,6 +32,7 @@ from proxy.client_address.networks import peer_address
 from proxy.dataplane.aiohttp_internals import Connection, new_parser
 from proxy.dataplane.answers import Page, RequestRecord
 from proxy.dataplane.forward import Forward, ForwardedRequest
+from proxy.dataplane.transports import reset
 from proxy.errors import (
     BadRequest,
     HeadTooLarge,
@@ -363,6 +364,10 @@ class Downstream(Connection):
     def is_full(self) -> bool:
         return self._paused
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
     def take_body(self) -> None:
         self._state = _RAW
         self._take_inbox()
@@ -541,7 +546,7 @@ class Downstream(Connection):
         forward, self._forward = self._forward, None
         assert forward is not None
         self._answered = True
-        self._keep_alive = keep_alive
+        self._keep_alive = keep_alive and not self._plane.draining
         self._log(forward.status, forward.bytes_in, forward.bytes_out, "")
         self._continue()
 
@@ -551,7 +556,7 @@ class Downstream(Connection):
             self._log(forward.status, forward.bytes_in, forward.bytes_out, "RESPONSE_CUT")
         self._state = _DEAD
         if self.transport is not None:
-            self.transport.abort()
+            reset(self.transport)
 
     def switch(self, connection: UpstreamConnection, facts: ResponseFacts, tail: bytes) -> None:
         forward, self._forward = self._forward, None

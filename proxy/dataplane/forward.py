@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.dataplane.rewriting import PageRewrite, page_rewrite, wants_plain
 from proxy.dataplane.upstream import UpstreamConnection
-from proxy.errors import NbgateError, SessionRejected, UpstreamError, UpstreamTimeout
+from proxy.errors import NbgateError, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
 from proxy.wire.body import Body, ChunkedBody, UntilClose
 from proxy.wire.heads import RequestHead, ResponseFacts, Translation, request_head, response_head
 
@@ -37,6 +37,10 @@ class Caller(Protocol):
     @property
     def is_full(self) -> bool:
         """The caller takes no more for now; `on_caller_drained` follows."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much of what was written still waits for the caller to take it."""
 
     def take_body(self) -> None:
         """The notebook's connection is there: deliver the request's body from now on."""
@@ -91,6 +95,7 @@ class Forward:
         "_body_done",
         "_body_seen",
         "_caller",
+        "_chunks",
         "_connection",
         "_ended",
         "_fresh_connection",
@@ -108,6 +113,7 @@ class Forward:
         "_session",
         "_swept_bytes",
         "_translation",
+        "_upstream_full",
         "bytes_in",
         "bytes_out",
         "method",
@@ -129,6 +135,8 @@ class Forward:
         self._translation: Translation | None = None
         self._connection: UpstreamConnection | None = None
         self._page: PageRewrite | None = None
+        self._chunks = False
+        self._upstream_full = False
         self._body_done = not request.has_body
         self._body_seen = False
         self._replay: list[bytes] | None = []
@@ -164,6 +172,10 @@ class Forward:
         except NbgateError as error:
             self._fail(error)
             return
+        except Exception:
+            # A fault of our own; the task's owner logs it. The caller must not wait for ever.
+            self._fail(NbgateError())
+            raise
         if not self._ended:
             self._send(session)
 
@@ -248,7 +260,7 @@ class Forward:
         self.status = facts.status
         route = self._request.route
         self._page = page_rewrite(route, facts, self.method, plane.limits.rewritten_page_bytes)
-        if self._page is not None and body is not None:
+        if self._page is not None:
             return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
         framing = self._framing(facts, body)
         location = plane.location(facts.location, route, self._translation)
@@ -260,22 +272,26 @@ class Forward:
 
     def on_body(self, data: bytes) -> None:
         page = self._page
-        if page is None:
-            self.bytes_out += len(data)
-            self._caller.write(data)
-            if self._caller.is_full and self._connection is not None:
-                self._connection.pause_reading()
-        elif not page.add(data):
-            # Larger than what is rewritten: it passes as it is, ended by the end of the connection.
-            self._keep_alive = False
-            self._send_page_head(page, b"Connection: close\r\n", replaced=False)
+        if page is not None:
+            if page.add(data):
+                return
+            # Larger than what is rewritten: it passes as it is.
             self._page = None
-            self.on_body(page.collected())
+            self._send_page_head(page, self._unknown_length(), replaced=False)
+            data = page.collected()
+        if self._chunks:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self.bytes_out += len(data)
+        self._caller.write(data)
+        if self._caller.is_full and self._connection is not None:
+            self._connection.pause_reading()
 
     def on_end(self) -> None:
         self._response_done = True
         if self._page is not None:
             self._send_page(self._page)
+        elif self._chunks:
+            self._caller.write(b"0\r\n\r\n")
         self._finish()
 
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
@@ -283,7 +299,7 @@ class Forward:
         assert connection is not None
         if not self._request.is_upgrade or facts.upgrade.lower() != b"websocket":
             connection.abort()
-            self._fail(UpstreamError(detail="a 101 that nobody asked for"))
+            self._fail(UpstreamInvalid(detail="a 101 that nobody asked for"))
             return
         self.status = 101
         self._ended = True
@@ -310,9 +326,11 @@ class Forward:
             self._fail(error)
 
     def on_upstream_full(self) -> None:
+        self._upstream_full = True
         self._caller.pause_body()
 
     def on_upstream_drained(self) -> None:
+        self._upstream_full = False
         self._caller.resume_body()
 
     # -- from the caller --------------------------------------------------------------------------------
@@ -330,19 +348,27 @@ class Forward:
     def sweep(self, now: float) -> None:
         """Judge silence. Called about once a second; `now` is the monotonic clock's."""
         timeouts = self._plane.timeouts
-        if not self._head_sent:
-            waited = now - self._awaited_since
-            if self._connection is not None and self._body_done and waited >= timeouts.response_head_seconds:
+        if self._head_sent:
+            patience = timeouts.send_seconds if self._caller.is_full else timeouts.response_body_seconds
+            if self._stands_still(self.bytes_out - self._caller.unsent_bytes, now, patience):
+                self._end()
+                self._caller.broken()
+        elif self._connection is None:
+            return
+        elif self._body_done:
+            if now - self._awaited_since >= timeouts.response_head_seconds:
                 self._fail(UpstreamTimeout(detail="response head"))
-            return
-        if self.bytes_out != self._swept_bytes:
-            self._swept_bytes = self.bytes_out
+        elif self._upstream_full:
+            taken = self.bytes_in - self._connection.transport.get_write_buffer_size()
+            if self._stands_still(taken, now, timeouts.send_seconds):
+                self._fail(UpstreamTimeout(detail="request body"))
+
+    def _stands_still(self, taken: int, now: float, patience: float) -> bool:
+        """Whether nothing was `taken` for so many seconds."""
+        if taken != self._swept_bytes:
+            self._swept_bytes = taken
             self._quiet_since = now
-            return
-        patience = timeouts.send_seconds if self._caller.is_full else timeouts.response_body_seconds
-        if now - self._quiet_since >= patience:
-            self._end()
-            self._caller.broken()
+        return now - self._quiet_since >= patience
 
     # -- inside -----------------------------------------------------------------------------------------
 
@@ -369,22 +395,35 @@ class Forward:
         return True
 
     def _framing(self, facts: ResponseFacts, body: Body | None) -> bytes:
+        if isinstance(body, UntilClose) or (self._request.is_http_10 and isinstance(body, ChunkedBody)):
+            return self._unknown_length()
         if isinstance(body, ChunkedBody):
-            framing = b"" if self._request.is_http_10 else b"Transfer-Encoding: chunked\r\n"
+            framing = b"Transfer-Encoding: chunked\r\n"
         elif facts.content_length is not None and (body is not None or facts.status != 204):
             framing = b"Content-Length: %b\r\n" % facts.content_length
         elif body is None and self.method != "HEAD" and facts.status not in {204, 304}:
             framing = b"Content-Length: 0\r\n"
         else:
             framing = b""
-        if isinstance(body, UntilClose) or (self._request.is_http_10 and isinstance(body, ChunkedBody)):
+        return framing + self._closing()
+
+    def _unknown_length(self) -> bytes:
+        """Framing for a body whose end only the notebook knows, as chunks of our own where the caller knows those:
+        the end of a connection alone does not tell a whole body from half a one."""
+        if self._request.is_http_10:
             self._keep_alive = False
-        return framing if self._keep_alive else framing + b"Connection: close\r\n"
+            return self._closing()
+        self._chunks = True
+        return b"Transfer-Encoding: chunked\r\n" + self._closing()
+
+    def _closing(self) -> bytes:
+        if self._plane.draining:
+            self._keep_alive = False
+        return b"" if self._keep_alive else b"Connection: close\r\n"
 
     def _send_page(self, page: PageRewrite) -> None:
         body = page.rewritten()
-        closing = b"" if self._keep_alive else b"Connection: close\r\n"
-        self._send_page_head(page, b"Content-Length: %d\r\n" % len(body) + closing, replaced=True)
+        self._send_page_head(page, b"Content-Length: %d\r\n" % len(body) + self._closing(), replaced=True)
         self.bytes_out += len(body)
         self._caller.write(body)
 

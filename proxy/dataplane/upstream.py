@@ -72,6 +72,9 @@ class _Head:
         self.complete = True
 
 
+INTERIM_RESPONSES: Final = 64
+"""Of one exchange. A notebook that sends them without end would fill the gateway on its caller's behalf."""
+
 _CONTROLS: Final = bytes(set(range(0x20)) - {0x09}) + b"\x7f"
 
 
@@ -91,10 +94,10 @@ def parse_response_head(head: bytes) -> tuple[ResponseFacts, str]:
         pass  # a 101, or an Upgrade field on another status: decided by whoever asked
     except HttpParserError as error:
         raise UpstreamInvalid(detail=f"response head: {type(error).__name__}") from error
-    version = parser.get_http_version()
-    if not collected.complete or version not in {"1.1", "1.0"}:
+    version, status = parser.get_http_version(), parser.get_status_code()
+    if not collected.complete or version not in {"1.1", "1.0"} or status < 100:
         raise UpstreamInvalid(detail="response head: incomplete, or not HTTP/1")
-    return read_response(parser.get_status_code(), collected.reason, collected.fields), version
+    return read_response(status, collected.reason, collected.fields), version
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -105,10 +108,14 @@ class UpstreamConnection(asyncio.Protocol):
         "_failed",
         "_head",
         "_head_limit",
+        "_held",
+        "_interim_left",
+        "_is_full",
         "_is_keep_alive",
         "_on_closed",
         "_read_paused",
         "_response_done",
+        "_rest",
         "exchange",
         "exchanges",
         "has_answered",
@@ -133,6 +140,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._body: Body | None = None
         self._response_done = True
         self._is_keep_alive = False
+        self._interim_left = INTERIM_RESPONSES
+        self._is_full = False
+        self._held = False
+        self._rest = b""
         self._read_paused = False
         self._failed = False
 
@@ -144,8 +155,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether the response left the connection fit for another exchange (RFC 9112 section 9.3)."""
-        return self._response_done and self._is_keep_alive and self.is_open
+        """Whether the exchange left the connection fit for another one (RFC 9112 section 9.3).
+
+        A notebook that answered before it read what is queued for it may never read: nothing would hold the
+        next body back.
+        """
+        return self._response_done and self._is_keep_alive and not self._is_full and self.is_open
 
     def begin(self, exchange: Exchange, head: bytes) -> None:
         """Send a request's head; its body follows through `transport.write`."""
@@ -162,15 +177,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.abort()
 
     def pause_reading(self) -> None:
-        if not self._read_paused:
-            self._read_paused = True
-            self.transport.pause_reading()
+        self._held = True
+        self._read_or_not()
 
     def resume_reading(self) -> None:
-        if self._read_paused:
-            self._read_paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
+        self._held = False
+        self._read_or_not()
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
@@ -189,29 +201,33 @@ class UpstreamConnection(asyncio.Protocol):
             self.has_answered = True
             self._feed_head(data)
 
+    def eof_received(self) -> None:
+        """The notebook sends nothing more: FIN, and under TLS only together with close_notify.
+
+        Nothing else ends a close-delimited body (RFC 9112 section 9.8). Waiting for `connection_lost` would
+        mean waiting until the notebook has taken all that is queued for it.
+        """
+        while self._rest and self._body is not None:
+            # Under TLS the end may be told although reading is paused.
+            self._feed_rest(self._body)
+        exchange = self.exchange
+        if exchange is not None and isinstance(self._body, UntilClose) and not self._failed:
+            self._is_keep_alive = False
+            self._end(exchange)
+        else:
+            self._broke("closed")
+
     def connection_lost(self, exc: Exception | None) -> None:
-        exchange, self.exchange = self.exchange, None
         self._on_closed(self)
-        if exchange is None or self._failed:
-            return
-        self._failed = True
-        if self._response_done:
-            return
-        if exc is None and isinstance(self._body, UntilClose):
-            self._response_done = True
-            exchange.on_end()
-            return
-        exchange.on_failure(
-            UpstreamUnreachable(
-                "The connection to the notebook broke.", detail=f"{type(exc).__name__ if exc else 'closed'}"
-            )
-        )
+        self._broke(type(exc).__name__ if exc else "closed")
 
     def pause_writing(self) -> None:
+        self._is_full = True
         if self.exchange is not None:
             self.exchange.on_upstream_full()
 
     def resume_writing(self) -> None:
+        self._is_full = False
         if self.exchange is not None:
             self.exchange.on_upstream_drained()
 
@@ -240,6 +256,10 @@ class UpstreamConnection(asyncio.Protocol):
             data = data[end:]
             if facts.status >= 200 or facts.status == 101:
                 break
+            if not self._interim_left:
+                self._fail(UpstreamInvalid(detail="response head: too many interim responses"))
+                return
+            self._interim_left -= 1
             assert self.exchange is not None
             self.exchange.on_interim(facts)
             if not data:
@@ -249,6 +269,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _final(self, facts: ResponseFacts, version: str, data: bytes) -> None:
         exchange = self.exchange
         assert exchange is not None
+        self._interim_left = INTERIM_RESPONSES
         if facts.status == 101:
             # What follows is not HTTP, and whoever takes over is not there yet: read nothing until then.
             self.pause_reading()
@@ -287,18 +308,36 @@ class UpstreamConnection(asyncio.Protocol):
             self._end(exchange)
         elif rest:
             # Many tiny chunks: the rest, and what comes behind it, waits for the next turn of the loop.
-            self.pause_reading()
-            asyncio.get_running_loop().call_soon(self._feed_rest, body, rest)
+            self._rest = rest
+            self._read_or_not()
+            asyncio.get_running_loop().call_soon(self._feed_rest, body)
 
-    def _feed_rest(self, body: Body, rest: bytes) -> None:
-        if self._body is body and self.exchange is not None:
-            self.resume_reading()
+    def _feed_rest(self, body: Body) -> None:
+        rest, self._rest = self._rest, b""
+        if rest and self._body is body and self.exchange is not None:
             self._feed_body(body, rest)
+            if not self._failed:
+                self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Read while the exchange takes it and nothing that came before still waits."""
+        paused = self._held or bool(self._rest)
+        if paused != self._read_paused and not self.transport.is_closing():
+            self._read_paused = paused
+            if paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     def _end(self, exchange: Exchange) -> None:
         self._response_done = True
         self._body = None
         exchange.on_end()
+
+    def _broke(self, how: str) -> None:
+        if not self._failed and not self._response_done:
+            self._fail(UpstreamUnreachable("The connection to the notebook broke.", detail=how))
+        self._failed = True
 
     def _fail(self, error: UpstreamError) -> None:
         exchange, self.exchange = self.exchange, None

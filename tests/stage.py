@@ -1,0 +1,220 @@
+"""A stage for the data plane alone: the test plays the caller, and the notebook, byte by byte.
+
+Between them stands the real data plane on a real socket, built by the composition root; only the keeper of the
+session is a stand-in, whose session is there at once. So a test reads like a transcript:
+
+    caller = await stage.call()
+    caller.send(b"GET / HTTP/1.1\\r\\nHost: nb\\r\\n\\r\\n")
+    notebook = await stage.notebook()
+    ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from clocks import FakeClock, settle
+from raw_upstream import Peer, RawUpstream, dial
+
+from proxy.aws.cookies import Cookies, parse_set_cookies
+from proxy.aws.sessions import Origin, UpstreamSession
+from proxy.config.load import load
+from proxy.dataplane.answers import RequestRecord
+from proxy.dataplane.plane import DataPlane
+from proxy.errors import NbgateError
+from proxy.server import compose
+from proxy.tasks import Tasks
+
+HOST = "notebooks.test"
+SESSION_COOKIE = b"FrontEnd=front-end-1"
+FORWARDED_LINES = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+
+
+@dataclass
+class StandInKeeper:
+    """Implements what the data plane uses of `proxy.aws.keeper.SessionKeeper`.
+
+    `reject` signs in anew while there are `successors`; `gate` holds `acquire` back; `failure` ends it.
+    """
+
+    session: UpstreamSession | None
+    successors: list[UpstreamSession] = field(default_factory=list)
+    rejected: int = 0
+    absorbed: list[tuple[bytes, ...]] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: NbgateError | None = None
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def live(self) -> UpstreamSession | None:
+        return self.session
+
+    async def acquire(self) -> UpstreamSession:
+        await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        if self.session is None:
+            self.session = self.successors.pop(0)
+        return self.session
+
+    def reject(self, session: UpstreamSession) -> bool:
+        self.rejected += 1
+        if session is self.session:
+            if not self.successors:
+                return False
+            self.session = None
+        return True
+
+    def absorb(self, session: UpstreamSession, set_cookie_fields: Sequence[bytes]) -> None:
+        self.absorbed.append(tuple(set_cookie_fields))
+
+
+def session_at(port: int, *, number: int = 1, tls: bool = False) -> UpstreamSession:
+    """A session whose notebook is on a port of this machine; its cookie's value ends in `number`."""
+    host = "localhost" if tls else "127.0.0.1"
+    fields = parse_set_cookies([b"FrontEnd=front-end-%d" % number])
+    return UpstreamSession(
+        origin=Origin("https" if tls else "http", host, port),
+        cookies=Cookies().apply(fields, host=host, now=datetime.max),
+        obtained_at=0.0,
+        renew_at=float("inf"),
+        expires_at=float("inf"),
+        generation=number,
+    )
+
+
+@dataclass
+class Stage:
+    """`records` is what the access log would be told; `failed` what went wrong in the background."""
+
+    upstream: RawUpstream
+    plane: DataPlane
+    keeper: StandInKeeper
+    clock: FakeClock
+    port: int
+    records: list[RequestRecord]
+    failed: list[BaseException]
+    _callers: list[Peer] = field(default_factory=list)
+
+    async def call(self, data: bytes = b"", *, receive_bytes: int = 0) -> Peer:
+        """A caller's connection, on which `data` was sent."""
+        caller = await dial(self.port, receive_bytes=receive_bytes)
+        self._callers.append(caller)
+        return caller.send(data) if data else caller
+
+    async def get(self, target: bytes = b"/", *, fields: bytes = b"") -> tuple[Peer, Peer]:
+        """A caller that sent a GET, and the new connection on which the notebook has read its head."""
+        caller = await self.call(get(target, fields=fields))
+        notebook = await self.notebook()
+        await notebook.head()
+        return caller, notebook
+
+    async def notebook(self) -> Peer:
+        """The next connection that the gateway opens to the notebook."""
+        return await self.upstream.accept()
+
+    async def sweep(self, seconds: float) -> None:
+        """Let time pass, a sweep at each end of it."""
+        self.plane.sweep()
+        await self.clock.advance(seconds)
+        self.plane.sweep()
+        await settle()
+
+    @property
+    def idle(self) -> int:
+        """Connections to the notebook that wait in the pool."""
+        return self.plane.pool.idle_connections(self._origin)
+
+    @property
+    def open(self) -> int:
+        """All connections to the notebook."""
+        return self.plane.pool.open_connections(self._origin)
+
+    @property
+    def _origin(self) -> Origin:
+        return session_at(self.upstream.port).origin
+
+
+def get(target: bytes = b"/", *, fields: bytes = b"", method: bytes = b"GET") -> bytes:
+    """A request without a body."""
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (method, target, HOST.encode(), fields)
+
+
+def post(body: bytes, target: bytes = b"/", *, fields: bytes = b"", method: bytes = b"POST") -> bytes:
+    """A request with a body of known length."""
+    return get(target, fields=fields + b"Content-Length: %d\r\n" % len(body), method=method) + body
+
+
+def ok(body: bytes = b"", *, fields: bytes = b"") -> bytes:
+    """A response with a body of known length."""
+    return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (fields, len(body), body)
+
+
+async def eventually(condition: Any) -> None:
+    """Let the loop turn until `condition()`: for what the kernel brings in its own time."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def open_stage(
+    directory: Path, *, mount: str | dict[str, Any] = "root", **changes: Any
+) -> AsyncIterator[Stage]:
+    """A stage. `changes` replace sections of the configuration file."""
+    file = directory / "stage.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "hostname": [HOST],
+                "listeners": [{"bind": "127.0.0.1:0"}],
+                "aws": {"region": "eu-west-1"},
+                "allowlists": {"here": ["127.0.0.0/8"]},
+                "policy": {"allow": ["here"]},
+                "instances": {"research": {"notebook": "research-gpu-1", "mount": mount}},
+                **changes,
+            }
+        )
+    )
+    settings = load(file, environ={})
+    clock = FakeClock()
+    failed: list[BaseException] = []
+    records: list[RequestRecord] = []
+    tasks = Tasks(lambda _name, error: failed.append(error))
+    numbers = iter(range(1, 1_000_000))
+    async with RawUpstream() as upstream:
+        keeper = StandInKeeper(session_at(upstream.port))
+        plane = compose.data_plane(
+            settings,
+            door=compose.gateway(settings, audit=lambda _inbound, _refusal: None),
+            sessions={"research": keeper},  # type: ignore[dict-item]
+            clock=clock,
+            new_id=lambda: f"{next(numbers):016x}",
+            tasks=tasks,
+            log=records.append,
+        )
+        sock = socket.create_server(("127.0.0.1", 0))
+        sock.setblocking(False)
+        port = sock.getsockname()[1]
+        listener = replace(settings.listeners[0], public_port=80)
+        server = await asyncio.get_running_loop().create_server(plane.server(listener), sock=sock)
+        stage = Stage(upstream, plane, keeper, clock, port, records, failed)
+        try:
+            yield stage
+        finally:
+            server.close()
+            await plane.close()
+            await tasks.close()
+            for caller in stage._callers:
+                caller._writer.transport.abort()
+            await settle()
+    assert failed == []
