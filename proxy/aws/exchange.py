@@ -24,7 +24,7 @@ from proxy.aws.cookies import Cookies, SetCookie
 from proxy.aws.hosts import NotebookHosts, is_sign_in
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
 from proxy.aws.sessions import Origin, SignIn
-from proxy.aws.signed_out import signed_out
+from proxy.aws.signed_out import is_jupyter, signed_out
 from proxy.clock import Clock
 from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
 
@@ -153,7 +153,8 @@ class NotebookExchange:
             raise SessionRejected(
                 _NOT_ACCEPTED, detail=f"cookies were set, but {STATUS_TARGET} answered as if signed out"
             )
-        return SignIn(origin, self._keep(answer, origin, sign_in.cookies))
+        cookies = self._keep(answer, origin, sign_in.cookies)
+        return SignIn(origin, cookies, jupyter_shows=is_jupyter(answer.server))
 
     def _keep(self, answer: Answer, origin: Origin, jar: Cookies) -> Cookies:
         ours = (cookie for cookie in answer.cookies if not belongs_to_jupyter(cookie.name))
@@ -203,7 +204,7 @@ def _judge(answer: Answer, jar: Cookies) -> None:
         raise UpstreamUnreachable(detail=f"the notebook's front end answered {status} to the presigned URL")
     if not jar.pairs:
         raise SessionRejected(_NOT_ACCEPTED, detail=f"the exchange ended with {status} and without a cookie")
-    if 400 <= status < 500 and not answer.server.startswith(b"TornadoServer"):
+    if 400 <= status < 500 and not is_jupyter(answer.server):
         raise SessionRejected(_NOT_ACCEPTED, detail=f"the exchange ended with {status}")
 
 

@@ -263,6 +263,7 @@ class SessionKeeper:
             expires_at=expires_at,
             generation=self._generation,
             from_rejection=self._replaces_rejected,
+            jupyter_shows=sign_in.jupyter_shows,
         )
         self._replaces_rejected = False
         self._failure = None

@@ -53,10 +53,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """The notebook's origin, and the cookies that its front end set for it."""
+    """The notebook's origin, and the cookies that its front end set for it.
+
+    `jupyter_shows`: Jupyter's own `Server` field came through the front end, so that its absence means something.
+    """
 
     origin: Origin
     cookies: Cookies
+    jupyter_shows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class UpstreamSession:
     Instants are monotonic seconds: `obtained_at` (when the exchange succeeded), `renew_at` (from when on a
     successor is sought while this one serves) and `expires_at` (its end). `generation` counts a keeper's
     exchanges from 1. `from_rejection`: it replaces one that the notebook's front end turned down.
+    `jupyter_shows` is the sign-in's.
 
     `cookie_header` (`b"a=b; c=d"`) is sent upstream; the names in `cookie_names` are the gateway's, and
     cookies so named pass neither way between browser and notebook.
@@ -78,6 +83,7 @@ class UpstreamSession:
     expires_at: float
     generation: int = 1
     from_rejection: bool = False
+    jupyter_shows: bool = False
     cookie_header: bytes = field(init=False, repr=False)
     cookie_names: frozenset[bytes] = field(init=False)
 

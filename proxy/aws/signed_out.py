@@ -6,7 +6,8 @@ AWS documents none of what an expired session looks like, so each shape that was
 - a redirect away from the host on `/api/*`: Jupyter's API never does that;
 - 401 and 403 that do not come from Jupyter: its own (XSRF, origin, password) carry `Server:
 TornadoServer/...`;
-- 200 with HTML on `/api/*`, where Jupyter answers JSON: users' clients saw "Invalid response: 200 OK".
+- 200 with HTML on `/api/*`, where Jupyter answers JSON: users' clients saw "Invalid response: 200 OK";
+- 200 with HTML on a page of Jupyter's without its name, if its name came through when we signed in.
 
 Never the status alone. What runs under `/proxy/PORT/` answers without Tornado's name, so that a 401 or 403
 of its own looks like the front end's: this costs a renewal, which `SessionKeeper.reject` keeps rare. Its
@@ -22,6 +23,7 @@ from proxy.aws.hosts import SIGN_IN_HOSTS, foreign_host, is_sign_in
 from proxy.aws.sessions import Origin
 
 _API: Final = "/api/"
+_PAGES: Final = ("/lab", "/tree", "/notebooks", "/edit", "/consoles", "/login")
 _JUPYTER: Final = b"TornadoServer"
 
 
@@ -33,17 +35,20 @@ def signed_out(
     location: bytes = b"",
     content_type: bytes = b"",
     server: bytes = b"",
+    jupyter_shows: bool = False,
     sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS,
 ) -> bool:
     """Judge a response of `origin` to a request for `target` (origin-form, from its first slash).
 
     `location`, `content_type` and `server` are the fields' values as received, b"" where absent.
-    `sign_in_hosts` is `NotebookHosts.sign_in_hosts`.
+    `jupyter_shows` is the session's, `sign_in_hosts` is `NotebookHosts.sign_in_hosts`.
     """
     if status == 200:
-        return target.startswith(_API) and not server.startswith(_JUPYTER) and _is_html(content_type)
+        if is_jupyter(server) or not _is_html(content_type):
+            return False
+        return target.startswith(_API) or (jupyter_shows and _is_page(target))
     if status in {401, 403}:
-        return not server.startswith(_JUPYTER)
+        return not is_jupyter(server)
     if not 300 <= status < 400 or not location:
         return False
     elsewhere = foreign_host(location, origin)
@@ -51,7 +56,17 @@ def signed_out(
         return False
     if is_sign_in(*elsewhere, sign_in_hosts):
         return True
-    return target.startswith(_API) and not server.startswith(_JUPYTER)
+    return target.startswith(_API) and not is_jupyter(server)
+
+
+def is_jupyter(server: bytes) -> bool:
+    """Whether a `Server` field is that of Jupyter's HTTP server."""
+    return server.startswith(_JUPYTER)
+
+
+def _is_page(target: str) -> bool:
+    path = target.partition("?")[0]
+    return path == "/" or any(path == page or path.startswith(f"{page}/") for page in _PAGES)
 
 
 def _is_html(content_type: bytes) -> bool:

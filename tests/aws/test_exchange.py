@@ -105,6 +105,13 @@ async def test_the_plainest_chain(host: NotebookHost) -> None:
     assert {seen.host for seen in host.seen} == {host.origin.removeprefix("http://")}
 
 
+@pytest.mark.parametrize("shows", [True, False])
+async def test_whether_jupyters_name_comes_through_is_learnt(host: NotebookHost, shows: bool) -> None:
+    headers = JUPYTER if shows else {"Server": "front-end"}
+    host.answers["/api/status"] = reply(200, "{}", "application/json", headers=headers)
+    assert (await Trial(host).run(host.url)).jupyter_shows is shows
+
+
 async def test_a_redirect_to_the_same_origin_that_carries_the_token_is_followed(host: NotebookHost) -> None:
     host.answers["/"] = redirect(f"{host.origin}/auth?authToken={SECRET}&view=lab", status=307)
     host.answers["/auth"] = by_token(

@@ -81,3 +81,19 @@ def test_a_test_endpoints_own_sign_in_host() -> None:
     head = {"location": b"http://127.0.0.1:9000/signin"}
     assert verdict(302, "/lab", sign_in_hosts=frozenset({"127.0.0.1:9000"}), **head)
     assert not verdict(302, "/lab", **head)
+
+
+@pytest.mark.parametrize("target", ["/", "/?x", "/lab", "/lab/tree/a.ipynb?b", "/tree", "/notebooks/a.ipynb"])
+def test_a_page_of_jupyters_without_its_name_where_its_name_shows(target: str) -> None:
+    html = b"text/html; charset=utf-8"
+    assert verdict(200, target, content_type=html, jupyter_shows=True)
+    assert not verdict(200, target, content_type=html, jupyter_shows=False)
+    assert not verdict(200, target, content_type=html, jupyter_shows=True, server=TORNADO)
+    assert not verdict(200, target, content_type=b"application/json", jupyter_shows=True)
+
+
+@pytest.mark.parametrize(
+    "target", ["/proxy/8050/", "/labels", "/rstudio/", "/files/a.html", "/static/x.html"]
+)
+def test_a_page_that_may_be_an_applications_is_not_judged_by_its_name(target: str) -> None:
+    assert not verdict(200, target, content_type=b"text/html", jupyter_shows=True)
