@@ -10,7 +10,18 @@ import pytest
 
 from proxy.telemetry.sink import FLUSH_BYTES, LineSink
 
-Pipe = tuple[int, int]
+
+class Pipe:
+    """Both ends of a pipe, each closed once."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self._open = {self.reader, self.writer}
+
+    def close(self, *fds: int) -> None:
+        for fd in self._open.intersection(fds or self._open):
+            os.close(fd)
+            self._open.remove(fd)
 
 
 def loss_line(count: int) -> str:
@@ -19,13 +30,9 @@ def loss_line(count: int) -> str:
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
-    reader, writer = os.pipe()
-    yield reader, writer
-    for fd in (reader, writer):
-        try:
-            os.close(fd)
-        except OSError:
-            pass
+    opened = Pipe()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def make_sink() -> Iterator[Callable[..., LineSink]]:
 
     yield make
     for sink in sinks:
-        sink.close(timeout_seconds=0.1)
+        sink.close(timeout_seconds=30)
 
 
 def read_all(fd: int) -> bytes:
@@ -52,7 +59,7 @@ def read_all(fd: int) -> bytes:
 def test_buffered_lines_go_out_with_flush_and_single_ones_at_once(
     pipe: Pipe, make_sink: Callable[..., LineSink]
 ) -> None:
-    reader, writer = pipe
+    reader, writer = pipe.reader, pipe.writer
     sink = make_sink(writer)
     sink.add("one\n")
     sink.put("two\n")
@@ -66,7 +73,7 @@ def test_buffered_lines_go_out_with_flush_and_single_ones_at_once(
 
 
 def test_a_full_buffer_flushes_itself(pipe: Pipe, make_sink: Callable[..., LineSink]) -> None:
-    reader, writer = pipe
+    reader, writer = pipe.reader, pipe.writer
     line = "x" * 1023 + "\n"
     sink = make_sink(writer)
     for _ in range(FLUSH_BYTES // 1024):
@@ -78,11 +85,11 @@ def test_a_full_buffer_flushes_itself(pipe: Pipe, make_sink: Callable[..., LineS
 
 
 def test_close_writes_what_is_left(pipe: Pipe, make_sink: Callable[..., LineSink]) -> None:
-    reader, writer = pipe
+    reader, writer = pipe.reader, pipe.writer
     sink = make_sink(writer)
     sink.add("last\n")
     sink.close()
-    os.close(writer)
+    pipe.close(writer)
     assert read_all(reader) == b"last\n"
     sink.put("too late\n")
     assert sink.lost == 1
@@ -90,19 +97,20 @@ def test_close_writes_what_is_left(pipe: Pipe, make_sink: Callable[..., LineSink
 
 def test_a_reader_that_stops_costs_lines_but_no_time(pipe: Pipe, make_sink: Callable[..., LineSink]) -> None:
     """The caller's side returns although nobody reads, and holds no more than the bound."""
-    _, writer = pipe
+    reader, writer = pipe.reader, pipe.writer
     sink = make_sink(writer, max_backlog_bytes=256 * 1024)
     for _ in range(1000):
         sink.put("y" * 1023 + "\n")
     # At most what the backlog and the pipe itself hold was accepted.
     assert sink.lost >= 1000 - 256 - 64
+    pipe.close(reader)  # frees the writing thread, before its descriptor's number is used again
 
 
 def test_the_stream_says_how_many_lines_are_missing_where_they_are_missing(
     monkeypatch: pytest.MonkeyPatch, pipe: Pipe, make_sink: Callable[..., LineSink]
 ) -> None:
     real_write = os.write
-    reader, writer = pipe
+    reader, writer = pipe.reader, pipe.writer
     resume = threading.Event()
 
     def stuck_write(fd: int, data: bytes) -> int:
@@ -118,20 +126,21 @@ def test_the_stream_says_how_many_lines_are_missing_where_they_are_missing(
     assert sink.lost == 3
     resume.set()
     sink.close()
-    os.close(writer)
+    pipe.close(writer)
     assert read_all(reader) == b"123456789\n3 lines lost\n"
 
 
 def test_close_gives_up_on_a_reader_that_never_reads(pipe: Pipe, make_sink: Callable[..., LineSink]) -> None:
-    _, writer = pipe
+    reader, writer = pipe.reader, pipe.writer
     sink = make_sink(writer)
     sink.put("z" * (1 << 19) + "\n")
     sink.close(timeout_seconds=0.05)
+    pipe.close(reader)
 
 
 def test_a_broken_pipe_is_counted_and_survived(pipe: Pipe, make_sink: Callable[..., LineSink]) -> None:
-    reader, writer = pipe
-    os.close(reader)
+    reader, writer = pipe.reader, pipe.writer
+    pipe.close(reader)
     sink = make_sink(writer)
     sink.put("one\n")
     sink.put("two\n")
@@ -140,11 +149,11 @@ def test_a_broken_pipe_is_counted_and_survived(pipe: Pipe, make_sink: Callable[.
 
 
 def test_after_a_failed_write_the_stream_goes_on_with_a_whole_line(
-    monkeypatch: pytest.MonkeyPatch, make_sink: Callable[..., LineSink]
+    monkeypatch: pytest.MonkeyPatch, pipe: Pipe, make_sink: Callable[..., LineSink]
 ) -> None:
     """As with a disk that was full for a while: half a line is ended, the loss told, the next line whole."""
     real_write = os.write
-    reader, writer = os.pipe()
+    reader, writer = pipe.reader, pipe.writer
     answers: list[int | None] = [3, None]
     failed = threading.Event()
 
@@ -163,15 +172,14 @@ def test_after_a_failed_write_the_stream_goes_on_with_a_whole_line(
     assert failed.wait(5)
     sink.put("second\n")
     sink.close()
-    os.close(writer)
+    pipe.close(writer)
     assert read_all(reader) == b"fir\n1 lines lost\nsecond\n"
-    os.close(reader)
 
 
 def test_a_descriptor_that_somebody_made_non_blocking_is_waited_for(
     pipe: Pipe, make_sink: Callable[..., LineSink]
 ) -> None:
-    reader, writer = pipe
+    reader, writer = pipe.reader, pipe.writer
     os.set_blocking(writer, False)
     sink = make_sink(writer)
     text = "w" * ((1 << 18) - 1) + "\n"
@@ -186,14 +194,14 @@ def test_a_descriptor_that_somebody_made_non_blocking_is_waited_for(
 def test_text_that_is_not_valid_unicode_is_still_valid_utf8(
     pipe: Pipe, make_sink: Callable[..., LineSink]
 ) -> None:
-    reader, writer = pipe
+    reader, writer = pipe.reader, pipe.writer
     sink = make_sink(writer)
     sink.put("a\udcffé\n")
     assert os.read(reader, 100).decode() == "a\\udcffé\n"
 
 
 def test_lines_from_many_threads_stay_whole(pipe: Pipe, make_sink: Callable[..., LineSink]) -> None:
-    reader, writer = pipe
+    reader, writer = pipe.reader, pipe.writer
     sink = make_sink(writer)
 
     def work(name: str) -> None:
@@ -206,17 +214,17 @@ def test_lines_from_many_threads_stay_whole(pipe: Pipe, make_sink: Callable[...,
     for thread in threads:
         thread.join()
     sink.close()
-    os.close(writer)
+    pipe.close(writer)
     lines = read_all(reader).decode().splitlines()
     for name in "abcd":
         assert [line for line in lines if line[0] == name] == [f"{name}{number}" for number in range(100)]
 
 
 def test_losses_add_up_until_they_can_be_told(
-    monkeypatch: pytest.MonkeyPatch, make_sink: Callable[..., LineSink]
+    monkeypatch: pytest.MonkeyPatch, pipe: Pipe, make_sink: Callable[..., LineSink]
 ) -> None:
     real_write = os.write
-    reader, writer = os.pipe()
+    reader, writer = pipe.reader, pipe.writer
     failures = 3
     failed = threading.Semaphore(0)
 
@@ -235,7 +243,6 @@ def test_losses_add_up_until_they_can_be_told(
         assert failed.acquire(timeout=5)
     sink.put("found\n")
     sink.close()
-    os.close(writer)
+    pipe.close(writer)
     assert read_all(reader) == b"3 lines lost\nfound\n"
     assert sink.lost == 3
-    os.close(reader)
