@@ -209,6 +209,7 @@ class Downstream(Connection):
                     continue
                 if not (0x41 <= inbox[0] <= 0x5A):
                     # No method begins like this: a TLS handshake, mostly. Waiting for more would help nobody.
+                    self._begin()
                     self._fault(BadRequest("This is not an HTTP request."))
                     return
                 self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.request_head_seconds
@@ -216,6 +217,7 @@ class Downstream(Connection):
             if end == 3:
                 self._scanned = len(inbox)
                 if self._scanned > self._plane.limits.request_head_bytes:
+                    self._begin()
                     self._fault(HeadTooLarge())
                 return
             head = bytes(inbox[:end])
@@ -223,14 +225,18 @@ class Downstream(Connection):
             self._scanned = 0
             self._read_head(head)
 
-    def _read_head(self, head: bytes) -> None:
-        plane = self._plane
+    def _begin(self) -> None:
+        """A request, read or refused unread: from here on it has its id, and nothing of the one before it."""
         self._state = _HELD
         self._answered = False
-        self._request_id = plane.new_id()
-        self._started_at = plane.clock.monotonic()
-        self._deadline = _NEVER
+        self._request_id = self._plane.new_id()
+        self._started_at = self._plane.clock.monotonic()
         self._admission = self._refusal = self._message = None
+
+    def _read_head(self, head: bytes) -> None:
+        plane = self._plane
+        self._begin()
+        self._deadline = _NEVER
         if len(head) > plane.limits.request_head_bytes:
             self._fault(HeadTooLarge())
             return
@@ -663,10 +669,10 @@ class Downstream(Connection):
             self._sweep_body(now)
 
     def _overdue(self) -> None:
-        self._deadline = _NEVER
+        due, self._deadline = self._deadline, _NEVER
         if self._state is _HEAD and self._inbox:
-            self._request_id = self._plane.new_id()
-            self._admission = self._refusal = self._message = None
+            self._begin()
+            self._started_at = due - self._plane.timeouts.request_head_seconds
             self._fault(RequestTimeout())
         elif self.transport is not None:
             self._state = _DEAD

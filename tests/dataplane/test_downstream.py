@@ -103,6 +103,37 @@ async def test_what_cannot_be_http_is_not_waited_for(opened: OpenPlane) -> None:
     assert answer.status == 400
 
 
+async def test_a_refused_head_has_a_record_of_its_own(tmp_path: Path) -> None:
+    """Id, start and page belong to it, and nothing of the request before it on the connection."""
+    async with open_plane(tmp_path, limits={"request_head": "4KiB"}) as opened:
+        head_seconds = opened.plane.timeouts.request_head_seconds
+
+        async def refused(bad: bytes, *, after_seconds: float = 0.0) -> Response:
+            peer = await opened.connect()
+            peer.send(opened.head("/first"))
+            await peer.response()
+            await opened.clock.advance(10)
+            peer.send(bad)
+            if after_seconds:
+                await opened.settled(lambda: any(one._inbox for one in opened.plane.connections))
+                await opened.pass_time(after_seconds)
+            return await peer.response()
+
+        for bad, after_seconds, status in (
+            (b"\x16\x03\x01", 0.0, 400),
+            (b"GET /" + b"x" * 8000, 0.0, 431),
+            (b"GET /half", head_seconds, 408),
+            (b"GET / HTTP/9.9\r\n\r\n", 0.0, 400),
+        ):
+            answer = await refused(bad, after_seconds=after_seconds)
+            record = opened.records[-1]
+            assert answer.status == record.status == status
+            assert answer.value("x-request-id") == record.request_id
+            assert opened.clock.monotonic() - record.started_at == after_seconds
+            assert (record.method, record.target, record.instance, record.allowed) == ("-", "-", "", None)
+        assert len({record.request_id for record in opened.records}) == len(opened.records) == 8
+
+
 # -- keep-alive ---------------------------------------------------------------------------------------
 
 
