@@ -181,10 +181,10 @@ class Downstream(Connection):
             else:
                 inbox += data
                 self._read_heads()
+                if self._state is _HELD:
+                    self._hold(b"")
         elif state is _HELD:
-            self._inbox += data
-            if len(self._inbox) >= HELD_BYTES:
-                self._pause_reading()
+            self._hold(data)
         elif state is _NATIVE:
             self._feed_page(data)
         elif state is _DROP:
@@ -364,6 +364,11 @@ class Downstream(Connection):
             )
         return self._translation
 
+    def _hold(self, data: bytes) -> None:
+        self._inbox += data
+        if len(self._inbox) >= HELD_BYTES:
+            self._pause_reading()
+
     # -- RAW --------------------------------------------------------------------------------------------
 
     @property
@@ -415,7 +420,7 @@ class Downstream(Connection):
         self._parser = new_parser(self, self._loop)
         if self._state is not _DEAD:
             self._state = _HELD
-            self._inbox += rest
+            self._hold(rest)
 
     def _yield_then_take(self, rest: bytes) -> None:
         """Tiny chunks: give the loop a turn between two bounds of work."""
@@ -454,7 +459,7 @@ class Downstream(Connection):
         if body.done:
             self._body = None
             self._state = _HELD
-            self._inbox += rest
+            self._hold(rest)
         elif rest:
             self._yield_then_take(rest)
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from planes import OK, OpenPlane, Peer, Response, open_plane
 
-from proxy.dataplane.downstream import DROPPED_BYTES, LINGER_SECONDS
+from proxy.dataplane.downstream import DROPPED_BYTES, HELD_BYTES, LINGER_SECONDS
 
 
 @pytest.fixture
@@ -179,6 +179,23 @@ async def test_what_is_pipelined_behind_a_waiting_request_waits_too(opened: Open
     for _ in range(2):
         assert (await peer.response()).status == 200
     assert [head.split(b" ")[1] for head in opened.upstream.heads] == [b"/1", b"/2"]
+
+
+async def test_what_waits_for_a_session_is_bounded(opened: OpenPlane) -> None:
+    """HELD: reading pauses at 64 KiB; what the kernel and one read hold may come on top."""
+    opened.keeper.cold()
+    peer = await opened.connect()
+    size = 8 * 1024 * 1024
+    peer.send(opened.head("/up", method="POST", extra=f"Content-Length: {size}\r\n"))
+    peer.send(b"x" * size)
+    await opened.settled(lambda: opened.connection._read_held)
+    # Turns of the loop, in which a reader that was not paused would read on.
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert HELD_BYTES <= len(opened.connection._inbox) <= HELD_BYTES + 256 * 1024
+    opened.keeper.warm()
+    assert (await peer.response()).status == 200
+    assert len(opened.upstream.bodies[0]) == size
 
 
 # -- RAW ----------------------------------------------------------------------------------------------
