@@ -380,3 +380,20 @@ async def test_a_caller_that_is_gone_takes_its_request_along(tmp_path: Path) -> 
         peer.abort()
         assert await notebook.rest() == b""
         assert [record.error for record in opened.records] == ["CALLER_GONE"]
+
+
+async def test_draining_ends_connections_behind_their_request(tmp_path: Path) -> None:
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        idle = await opened.connect()
+        busy = await opened.connect()
+        busy.send(opened.head("/long"))
+        notebook = await opened.upstream.accept()
+        await notebook.head()
+        draining = asyncio.get_running_loop().create_task(opened.plane.drain(30))
+        assert await idle.rest() == b""
+        notebook.send(OK)
+        assert (await busy.response()).status == 200
+        assert await busy.rest() == b""
+        await opened.settled(lambda: not opened.plane.connections)
+        await opened.clock.advance(1)
+        await draining
