@@ -63,7 +63,7 @@ class Connection(RequestHandler):
         self._manager.connection_made(self, cast(asyncio.Transport, transport))
 
     def parse(self, head: bytes) -> tuple[RawRequestMessage, StreamReader] | None:
-        """Feed one head, or the empty lines before one.
+        """Feed one head; None for empty lines, which may stand before one.
 
         Raises aiohttp.http_exceptions.HttpProcessingError.
         """

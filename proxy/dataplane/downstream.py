@@ -236,7 +236,6 @@ class Downstream(Connection):
     def _read_head(self, head: bytes) -> None:
         plane = self._plane
         self._begin()
-        self._deadline = _NEVER
         if len(head) > plane.limits.request_head_bytes:
             self._fault(HeadTooLarge())
             return
@@ -247,8 +246,11 @@ class Downstream(Connection):
             self._fault(HeadTooLarge() if "Too" in type(error).__name__ else BadRequest())
             return
         if parsed is None:
-            self._fault(BadRequest())
+            # Nothing but empty lines. The deadline stands: they put nothing off.
+            self._state = _HEAD
+            self._answered = True
             return
+        self._deadline = _NEVER
         message, payload = parsed
         self._message = message
         self._keep_alive = not message.should_close and not plane.draining

@@ -134,6 +134,21 @@ async def test_a_refused_head_has_a_record_of_its_own(tmp_path: Path) -> None:
         assert len({record.request_id for record in opened.records}) == len(opened.records) == 8
 
 
+async def test_empty_lines_alone_are_no_request_and_win_no_time(opened: OpenPlane) -> None:
+    """RFC 9112 section 2.2; nor do they put off the deadline of the request's head."""
+    peer = await opened.connect()
+    peer.send("\r\n\r\n")
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    peer.send(opened.head())
+    assert (await peer.response()).status == 200
+    peer = await opened.connect()
+    peer.send("\r\n\r\n")
+    await opened.settled(lambda: len(opened.plane.connections) == 2)
+    await opened.pass_time(opened.plane.timeouts.request_head_seconds)
+    assert await peer.rest() == b""
+
+
 # -- keep-alive ---------------------------------------------------------------------------------------
 
 
