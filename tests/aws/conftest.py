@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from proxy.aws.sagemaker import AwsOptions, SageMaker
-from tests.aws.servers import SageMakerApi
+from tests.aws.servers import Build, SageMakerApi
 from tests.clocks import FakeClock
 
 
@@ -30,9 +30,6 @@ async def api() -> AsyncIterator[SageMakerApi]:
     await api.start()
     yield api
     await api.close()
-
-
-Build = Callable[[AwsOptions], SageMaker]
 
 
 @pytest.fixture

@@ -12,7 +12,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from proxy.aws.control_plane import IN_SERVICE
+from proxy.aws.sagemaker import AwsOptions, SageMaker
 from tests.aws.fakes import COOKIE_SECRET, SECRET
+
+Build = Callable[[AwsOptions], SageMaker]
+"""The `build` fixture: a `SageMaker` that the fixture closes."""
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

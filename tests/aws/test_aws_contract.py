@@ -15,10 +15,9 @@ from proxy.errors import (
     PermissionMissing,
     Throttled,
 )
-from tests.aws.conftest import Build
 from tests.aws.contract import Backend, ControlPlaneContract
 from tests.aws.fakes import FakeControlPlane
-from tests.aws.servers import Fault, SageMakerApi
+from tests.aws.servers import Build, Fault, SageMakerApi
 from tests.clocks import FakeClock
 
 

@@ -23,9 +23,8 @@ from proxy.errors import (
     InstanceNotInService,
     PermissionMissing,
 )
-from tests.aws.conftest import Build
 from tests.aws.fakes import SECRET
-from tests.aws.servers import Fault, SageMakerApi
+from tests.aws.servers import Build, Fault, SageMakerApi
 
 ROLE = "arn:aws:iam::123456789012:role/notebooks"
 

@@ -18,9 +18,8 @@ from proxy.aws.sagemaker import AwsOptions
 from proxy.chance import jitter
 from proxy.errors import NbgateError, SessionRejected
 from proxy.tasks import Tasks
-from tests.aws.conftest import Build
 from tests.aws.fakes import COOKIE_SECRET, SECRET
-from tests.aws.servers import NotebookHost, SageMakerApi, redirect
+from tests.aws.servers import Build, NotebookHost, SageMakerApi, redirect
 from tests.clocks import FakeClock
 
 
