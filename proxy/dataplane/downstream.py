@@ -212,7 +212,9 @@ class Downstream(Connection):
                     self._begin()
                     self._fault(BadRequest("This is not an HTTP request."))
                     return
-                self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.request_head_seconds
+                if self._request_id:
+                    # The first head's time began with the connection.
+                    self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.request_head_seconds
             end = inbox.find(_HEAD_END, max(0, self._scanned - 3)) + 4
             if end == 3:
                 self._scanned = len(inbox)

@@ -149,6 +149,18 @@ async def test_empty_lines_alone_are_no_request_and_win_no_time(opened: OpenPlan
     assert await peer.rest() == b""
 
 
+async def test_the_first_heads_time_counts_from_the_connection(opened: OpenPlane) -> None:
+    """A byte at the last moment buys no more; between requests the time counts from the first byte."""
+    patience = opened.plane.timeouts.request_head_seconds
+    peer = await opened.connect()
+    await opened.settled(lambda: bool(opened.plane.connections))
+    await opened.pass_time(patience - 1)
+    peer.send("GET / HTTP/1.1\r\n")
+    await opened.settled(lambda: bool(opened.connection._inbox))
+    await opened.pass_time(1)
+    assert (await peer.response()).status == 408
+
+
 # -- keep-alive ---------------------------------------------------------------------------------------
 
 
