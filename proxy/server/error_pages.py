@@ -27,6 +27,7 @@ from proxy.errors import (
     Draining,
     HeadTooLarge,
     InstanceNotInService,
+    Misdirected,
     NbgateError,
     OriginRefused,
     RequestTimeout,
@@ -73,9 +74,13 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
     RequestTimeout: "Check your connection, then try again.",
     UpgradeRequired: "Update the browser or the program that you use.",
     HeadTooLarge: "Clear this site's cookies, then try again.",
-    SessionRejected: "The gateway is signing in again. This page reloads by itself; nothing was lost.",
+    SessionRejected: "The gateway is signing in again. This page reloads by itself; then repeat what you did.",
+    Draining: "Another one takes over, or this one comes back. This page reloads by itself.",
 }
 """For errors whose own `advice` is empty, or says less to a person at a page."""
+
+_FINAL: Final = (AccessDenied, Misdirected, OriginRefused, RouteNotFound, UpgradeRequired)
+"""Errors that the same request meets again: their pages do not offer to repeat it."""
 
 _REFRESH_SECONDS: Final[dict[type[NbgateError], int]] = {Draining: 5, SessionRejected: 5, Throttled: 15}
 """Conditions that pass by themselves, so that their page reloads by itself."""
@@ -122,7 +127,7 @@ _INSTANCE_STATES: Final[dict[str, _Text]] = {
         _Text(
             title="The notebook instance is under maintenance",
             message="SageMaker is maintaining it.",
-            advice="This passes by itself. This page reloads by itself.",
+            advice="This passes, and the page reloads by itself.",
             refresh_seconds=30,
         ),
     ),
@@ -196,7 +201,7 @@ def render(error: NbgateError, *, wants_html: bool, request_id: str, client_addr
 
 
 def _text(error: NbgateError) -> _Text:
-    retry = "" if isinstance(error, AccessDenied | RouteNotFound | UpgradeRequired) else _TRY_AGAIN
+    retry = "" if isinstance(error, _FINAL) else _TRY_AGAIN
     if isinstance(error, InstanceNotInService) and (state := _INSTANCE_STATES.get(error.instance_status)):
         own_words = error.message != error.default_message
         return replace(

@@ -327,3 +327,10 @@ def test_browsers_get_a_page_and_programs_get_json(accept: str, mode: str, expec
 @given(st.text(), st.text())
 def test_any_header_is_an_answer(accept: str, mode: str) -> None:
     assert wants_html(accept, mode) in (True, False)
+
+
+@pytest.mark.parametrize(
+    "kind", [AccessDenied, errors.Misdirected, errors.OriginRefused, errors.RouteNotFound]
+)
+def test_what_would_fail_again_does_not_offer_to_try_again(kind: type[NbgateError]) -> None:
+    assert Page(page(kind()).body).attributes("a") == []
