@@ -300,7 +300,7 @@ async def open_plane(
     clock = FakeClock()
     upstream = RawUpstream(by_hand=by_hand)
     loop = asyncio.get_running_loop()
-    upstream_server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    upstream_server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0, limit=2**24)
     origin = Origin.of(URL(f"http://127.0.0.1:{upstream_server.sockets[0].getsockname()[1]}"))
     cookies = Cookies().apply(parse_set_cookies(session_cookies), host=origin.host, now=clock.now())
     keeper = HeldSession(UpstreamSession(origin, cookies, 0.0, 1e9, 2e9))

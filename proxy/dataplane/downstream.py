@@ -657,8 +657,12 @@ class Downstream(Connection):
             self._pause_transport_reading()
 
     def _resume_reading(self) -> None:
-        """Read on, unless somebody still cannot take it."""
-        if self._read_held and not self._upstream_full and len(self._inbox) < HELD_BYTES:
+        """Read on, unless somebody still cannot take it. A head has a bound of its own."""
+        if (
+            self._read_held
+            and not self._upstream_full
+            and (len(self._inbox) < HELD_BYTES or self._state is _HEAD)
+        ):
             self._read_held = False
             if not self._reading_paused:
                 super()._resume_transport_reading()

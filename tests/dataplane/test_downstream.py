@@ -161,6 +161,19 @@ async def test_the_first_heads_time_counts_from_the_connection(opened: OpenPlane
     assert (await peer.response()).status == 408
 
 
+async def test_a_large_head_may_be_pipelined(tmp_path: Path) -> None:
+    """Reading was paused for the queue of what waits; a head that is only half there needs it again."""
+    async with open_plane(tmp_path, limits={"request_head": "512KiB"}) as opened:
+        opened.keeper.cold()
+        peer = await opened.connect()
+        large = "".join(f"X-{number}: {'a' * 8000}\r\n" for number in range(40))
+        peer.send(opened.head("/1") + opened.head("/2", extra=large))
+        await opened.settled(lambda: opened.connection._read_held)
+        opened.keeper.warm()
+        for _ in range(2):
+            assert (await peer.response()).status == 200
+
+
 # -- keep-alive ---------------------------------------------------------------------------------------
 
 
