@@ -107,6 +107,7 @@ class Downstream(Connection):
         "_received",
         "_refusal",
         "_request_id",
+        "_resumes",
         "_scanned",
         "_started_at",
         "_state",
@@ -133,6 +134,7 @@ class Downstream(Connection):
         self._message: RawRequestMessage | None = None
         self._translation: Translation | None = None
         self._translation_key: tuple[object, ...] = ()
+        self._resumes: State | None = None
         self._read_held = False
         self._upstream_full = False
         self._lingers = False
@@ -384,10 +386,12 @@ class Downstream(Connection):
         return self.transport.get_write_buffer_size() if self.transport is not None else 0
 
     def take_body(self) -> None:
+        self._resumes = None
         self._state = _RAW
         self._take_inbox()
 
     def hold_body(self) -> None:
+        self._resumes = None
         self._upstream_full = False
         if self._state is _RAW:
             self._state = _HELD
@@ -429,13 +433,15 @@ class Downstream(Connection):
     def _yield_then_take(self, rest: bytes) -> None:
         """Tiny chunks: give the loop a turn between two bounds of work."""
         self._inbox[:0] = rest
-        state, self._state = self._state, _HELD
+        self._resumes, self._state = self._state, _HELD
         self._pause_reading()
-        self._loop.call_soon(self._take_on, state)
+        self._loop.call_soon(self._take_on)
 
-    def _take_on(self, state: State) -> None:
-        if self._state is _HELD and self._body is not None:
-            self._state = state
+    def _take_on(self) -> None:
+        # What was to be done may have changed within the turn: no notebook any more, or answered already.
+        resumes, self._resumes = self._resumes, None
+        if resumes is not None and self._state is _HELD and self._body is not None:
+            self._state = resumes
             self._take_inbox()
 
     def _take_inbox(self) -> None:
@@ -526,8 +532,6 @@ class Downstream(Connection):
 
     def answer(self, error: NbgateError) -> None:
         page = self.error_page(error)
-        if self._body is not None or self._plane.draining:
-            self._keep_alive = False
         self._send(error.status, page)
         self._done(error.status, len(page.body), error.code)
 
@@ -542,6 +546,9 @@ class Downstream(Connection):
         self._done(308, 0, "")
 
     def _send(self, status: int, page: Page) -> None:
+        if self._body is not None or self._plane.draining:
+            # Who expects 100 Continue may never send the body, and what comes would be taken for it.
+            self._keep_alive = False
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, REASONS[status])]
         lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in page.headers]
         lines.append(b"Content-Length: %d\r\n" % len(page.body))
@@ -606,6 +613,7 @@ class Downstream(Connection):
         """The answer is out: go on behind the request, or let the rest of it run out first."""
         if self._body is not None:
             self._dropped = 0
+            self._resumes = None
             self._state = _DROP
             self._deadline = self._plane.clock.monotonic() + LINGER_SECONDS
             self._take_inbox()

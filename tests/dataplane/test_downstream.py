@@ -437,3 +437,21 @@ async def test_draining_ends_connections_behind_their_request(tmp_path: Path) ->
         await opened.settled(lambda: not opened.plane.connections)
         await opened.clock.advance(1)
         await draining
+
+
+async def test_a_redirected_request_with_a_body_ends_its_connection(tmp_path: Path) -> None:
+    """A caller that expects 100 Continue never sends the body: the next request would be taken for it."""
+    async with open_plane(
+        tmp_path, instances={"research": {"notebook": "research-gpu-1", "mount": {"path": "/research"}}}
+    ) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head("/research?x=1"))
+        answer = await peer.response()
+        assert (answer.status, answer.value("location")) == (308, "/research/?x=1")
+        assert answer.value("cache-control") == "no-store"
+        assert answer.value("connection") == ""
+        peer.send(
+            opened.head("/research", method="POST", extra="Content-Length: 3\r\nExpect: 100-continue\r\n")
+        )
+        answer = await peer.response()
+        assert (answer.status, answer.value("connection")) == (308, "close")
