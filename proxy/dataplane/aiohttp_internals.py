@@ -9,7 +9,8 @@ that task, so it is started only for a page of the gateway's own. What is used b
   no state between two messages;
 - of `RequestHandler`: `_parser`, `_messages`, `_waiter`, `_task_handler`, `_manager`, `_loop`, `_reading_paused`,
   `_request_count`, `_paused`, `start()`, `finish_response()`, `_process_keepalive()`, and that `start()` serves
-  `_messages` in order and awaits `_waiter` when there are none;
+  `_messages` in order, awaits `_waiter` when there are none, and reads on behind a response until the payload is
+  at its end, which `StreamReader.feed_eof()` brings about;
 - of `web.Server`: `connection_made()` and `connection_lost()` as its register of connections.
 """
 
@@ -49,9 +50,10 @@ def new_parser(protocol: BaseProtocol, loop: asyncio.AbstractEventLoop) -> HttpR
 class Connection(RequestHandler):
     """A `RequestHandler` whose task runs only when there is a request for it (`serve_native`)."""
 
-    __slots__ = ()
+    __slots__ = ("_payload",)
 
     def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        self._payload: StreamReader | None = None
         super().__init__(server, loop=loop, access_log=None, auto_decompress=False)  # type: ignore[arg-type]
         self._parser = new_parser(self, loop)
 
@@ -81,6 +83,7 @@ class Connection(RequestHandler):
     def serve_native(self, message: RawRequestMessage, payload: StreamReader) -> None:
         """Have aiohttp handle a request. `native_finished` follows."""
         self._request_count += 1
+        self._payload = payload
         self._messages.append((message, payload))
         if self._task_handler is None:
             self._task_handler = self._loop.create_task(self.start())
@@ -91,6 +94,13 @@ class Connection(RequestHandler):
         """More of the body of the request that aiohttp handles; b"" when it wants to read on."""
         if self._parser is not None:
             self._parser.feed_data(data)
+
+    def end_native(self) -> None:
+        """Whatever is left of that request's body is no longer for aiohttp, nor for the parser that it reads from."""
+        payload, self._payload = self._payload, None
+        if payload is not None and not payload.is_eof():
+            payload.feed_eof()
+            self._parser = new_parser(self, self._loop)
 
     def native_finished(self, response: web.StreamResponse) -> None:
         """aiohttp has written a whole response."""

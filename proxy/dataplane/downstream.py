@@ -479,7 +479,8 @@ class Downstream(Connection):
         if self._state is _DEAD or not response.keep_alive:
             self._state = _DEAD
             return
-        self._next()
+        self.end_native()
+        self._continue()
 
     def _drop(self, data: bytes) -> None:
         body = self._body

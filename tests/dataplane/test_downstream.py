@@ -388,6 +388,29 @@ async def test_a_broken_body_ends_a_page_of_the_gateways_own(tmp_path: Path) -> 
         await asyncio.wait_for(ended.wait(), 5)
 
 
+async def test_a_page_that_ignores_its_body_does_not_turn_it_into_a_request(tmp_path: Path) -> None:
+    """The page is answered at once; what comes of the body after that is dropped up to its end."""
+
+    async def ignores(request: web.BaseRequest) -> web.Response:
+        return web.Response(text="ignored")
+
+    async with open_plane(tmp_path, own_pages=ignores) as opened:
+        smuggled = opened.head("/smuggled").encode()
+        for framing, body in (
+            (f"Content-Length: {len(smuggled)}\r\n", smuggled),
+            ("Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(smuggled), smuggled)),
+        ):
+            for cut in (0, 5, len(body) - 1):
+                peer = await opened.connect()
+                peer.send(opened.head("/.nbgate/x", method="POST", extra=framing).encode() + body[:cut])
+                assert (await peer.response()).body == b"ignored"
+                await asyncio.sleep(0.005)
+                peer.send(body[cut:] + opened.head("/next").encode() + opened.head("/.nbgate/y").encode())
+                assert (await peer.response()).body == b"ok"
+                assert (await peer.response()).body == b"ignored"
+        assert {head.split(b" ")[1] for head in opened.upstream.heads} == {b"/next"}
+
+
 # -- answers ------------------------------------------------------------------------------------------
 
 
