@@ -8,9 +8,9 @@ that task, so it is started only for a page of the gateway's own. What is used b
   with `messages` pairs of `RawRequestMessage` and payload, `message_consumed()`, `set_upgraded()`, and that it holds
   no state between two messages;
 - of `RequestHandler`: `_parser`, `_messages`, `_waiter`, `_task_handler`, `_manager`, `_loop`, `_reading_paused`,
-  `_request_count`, `_paused`, `start()`, `finish_response()`, `_process_keepalive()`, and that `start()` serves
-  `_messages` in order, awaits `_waiter` when there are none, and reads on behind a response until the payload is
-  at its end, which `StreamReader.feed_eof()` brings about;
+  `_request_count`, `_paused`, `start()`, `resume_reading()`, `finish_response()`, `_process_keepalive()`, and that
+  `start()` serves `_messages` in order, awaits `_waiter` when there are none, and reads on behind a response until
+  the payload is at its end, which `StreamReader.feed_eof()` brings about;
 - of `web.Server`: `connection_made()` and `connection_lost()` as its register of connections.
 """
 
@@ -91,7 +91,7 @@ class Connection(RequestHandler):
             self._waiter.set_result(None)
 
     def feed_native(self, data: bytes) -> None:
-        """More of the body of the request that aiohttp handles; b"" when it wants to read on."""
+        """More of the body of the request that aiohttp handles; b"" for what the parser kept back."""
         if self._parser is not None:
             self._parser.feed_data(data)
 
@@ -104,6 +104,14 @@ class Connection(RequestHandler):
 
     def native_finished(self, response: web.StreamResponse) -> None:
         """aiohttp has written a whole response."""
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """There is room in aiohttp's buffer: first for what the parser kept back, then for more from the caller."""
+        self._reading_paused = False
+        if resume_parser:
+            self.feed_native(b"")
+        if not self._reading_paused:
+            self._resume_transport_reading()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

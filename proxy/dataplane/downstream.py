@@ -263,6 +263,8 @@ class Downstream(Connection):
         except FramingError:
             self._fault(BadRequest("The request's framing is ambiguous."))
             return
+        if self._body is not None:
+            self._swept_bytes = -1
         self._admit(message, payload)
 
     def _framed(self, message: RawRequestMessage) -> LengthBody | ChunkedBody | None:
@@ -456,9 +458,7 @@ class Downstream(Connection):
 
     def _feed_page(self, data: bytes) -> None:
         body = self._body
-        if body is None or not data:
-            self.feed_native(data)
-            return
+        assert body is not None
         try:
             part, rest = body.feed(data)
         except FramingError:

@@ -293,6 +293,24 @@ async def test_a_body_that_falls_silent_is_answered_408(opened: OpenPlane) -> No
     assert (await peer.response()).status == 408
 
 
+async def test_silence_counts_from_the_request_it_belongs_to(tmp_path: Path) -> None:
+    """An upload that got as far as the one before it on the connection is not overdue for that."""
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        peer = await opened.connect()
+        notebook = None
+        for _ in range(2):
+            peer.send(opened.head("/up", method="PUT", extra="Content-Length: 4\r\n") + "ab")
+            notebook = notebook or await opened.upstream.accept()
+            await notebook.until(b"\r\n\r\nab")
+            await opened.pass_time(opened.plane.timeouts.request_body_seconds - 1)
+            peer.send("cd")
+            assert await notebook.exactly(2) == b"cd"
+            notebook.send(OK)
+            assert (await peer.response()).status == 200
+            await opened.settled(lambda: opened.connection._answered)
+            await opened.clock.advance(50)
+
+
 # -- DROP ---------------------------------------------------------------------------------------------
 
 
@@ -409,6 +427,30 @@ async def test_a_page_that_ignores_its_body_does_not_turn_it_into_a_request(tmp_
                 assert (await peer.response()).body == b"ok"
                 assert (await peer.response()).body == b"ignored"
         assert {head.split(b" ")[1] for head in opened.upstream.heads} == {b"/next"}
+
+
+async def test_a_page_may_read_its_body_later(tmp_path: Path) -> None:
+    """aiohttp's parser pauses when its buffer is full: what it keeps then is read on, also after the last byte."""
+
+    async def slow(request: web.BaseRequest) -> web.Response:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        size = 0
+        async for chunk in request.content.iter_chunked(1000):
+            size += len(chunk)
+            await asyncio.sleep(0)
+        return web.Response(text=str(size))
+
+    async with open_plane(tmp_path, own_pages=slow) as opened:
+        for framing, body in (
+            (f"Content-Length: {400_000}\r\n", b"x" * 400_000),
+            ("Transfer-Encoding: chunked\r\n", b"61a80\r\n" + b"x" * 400_000 + b"\r\n0\r\n\r\n"),
+        ):
+            peer = await opened.connect()
+            peer.send(opened.head("/.nbgate/x", method="POST", extra=framing).encode() + body)
+            assert (await peer.response()).body == b"400000"
+            peer.send(opened.head("/next"))
+            assert (await peer.response()).body == b"ok"
 
 
 # -- answers ------------------------------------------------------------------------------------------
