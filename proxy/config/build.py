@@ -39,12 +39,9 @@ def region(aws: AwsSection, environ: Mapping[str, str]) -> str:
     return aws.region or next((environ[name] for name in REGION_VARIABLES if environ.get(name)), "")
 
 
-def mount(name: str, section: InstanceSection) -> Mount:
-    """Where an instance appears: what it says, or the path of its name.
-
-    Raises ValueError for a name whose path is the gateway's own.
-    """
-    return section.mount or Mount.at_path(f"/{name}/")
+def default_mount(name: str) -> Mount:
+    """Where an instance appears that does not say. Raises ValueError where that is the gateway's own path."""
+    return Mount.at_path(f"/{name}/")
 
 
 def listener(section: ListenerSection, *, directory: Path) -> Listener:
@@ -120,7 +117,7 @@ def _instance(
     return Instance(
         name=name,
         notebook=section.notebook,
-        mount=mount(name, section),
+        mount=section.mount or default_mount(name),
         policy=instance_policy(gateway, name=name, form=restriction),
         restriction=restriction,
         assume_role=section.assume_role or role,

@@ -16,7 +16,7 @@ from proxy.config import build
 from proxy.config.findings import Finding, did_you_mean
 from proxy.config.schema import File
 from proxy.config.settings import Listener, SocketAddress
-from proxy.config.values import ValueProblem, format_duration, is_loopback, parse_region
+from proxy.config.values import ValueProblem, format_duration, is_loopback, parse_mount, parse_region
 from proxy.config.yaml_lines import Path
 from proxy.routing.mounts import Mount, MountKind, clashes
 
@@ -30,7 +30,7 @@ def inconsistencies(
         *_references(data),
         *_hostnames(file, sound),
         *_listeners(file, sound),
-        *_mounts(file, sound),
+        *_mounts(file, data, sound),
         *_aws(file, sound, environ),
         *_websockets(file, sound),
     ]
@@ -107,21 +107,24 @@ def _same_socket(one: SocketAddress, other: SocketAddress) -> bool:
     return one.host == other.host or any(host in ("0.0.0.0", "::") for host in (one.host, other.host))  # noqa: S104
 
 
-def _mounts(file: File, sound: _Sound) -> Iterator[Finding]:
-    instances = file.instances
-    if instances is None:
+def _mounts(file: File, data: Mapping[str, Any], sound: _Sound) -> Iterator[Finding]:
+    instances = data.get("instances")
+    if not isinstance(instances, dict):
         return
-    if not instances and sound("instances"):
+    if not instances:
         hint = "name at least one: instances: {research: {notebook: research-gpu-1}}"
         yield Finding(("instances",), "there is no instance", hint)
     listeners = [build.listener(section, directory=FilePath()) for section in file.listeners]
     mounts: dict[str, Mount] = {}
+    paths: dict[str, Path] = {}
+    # From the data as written: an instance with a mistake elsewhere is mounted all the same.
     for name, section in instances.items():
+        written = section.get("mount") if isinstance(section, dict) else None
+        path = paths[name] = ("instances", name, "mount") if written is not None else ("instances", name)
         if not sound("instances", name, "mount"):
             continue
-        path: Path = ("instances", name, "mount") if section.mount else ("instances", name)
         try:
-            mount = mounts[name] = build.mount(name, section)
+            mount = mounts[name] = build.default_mount(name) if written is None else parse_mount(written)
         except ValueError as error:
             yield Finding(path, str(error), f"write a mount, such as {{path: /{name}-notebook/}}")
             continue
@@ -134,9 +137,9 @@ def _mounts(file: File, sound: _Sound) -> Iterator[Finding]:
             )
             yield Finding(path, f"no listener has port {mount.port}", hint)
     for one, other, reason in clashes(mounts):
-        path = ("instances", other, "mount") if instances[other].mount else ("instances", other)
-        yield Finding(path, f"clashes with the mount of '{one}': {reason}", _elsewhere(mounts[other], other))
-    if sound("listeners") and sound("instances"):
+        message = f"clashes with the mount of '{one}': {reason}"
+        yield Finding(paths[other], message, _elsewhere(mounts[other], other))
+    if sound("listeners"):
         yield from _unreachable(listeners, mounts)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic import ValidationError as PydanticError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -41,6 +41,8 @@ class _Read:
 
     parse: Callable[[object], object]
     json: Mapping[str, Any]
+    is_key: bool = False
+    """Keys are read like values, but no reference is replaced in them."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validate)
@@ -48,7 +50,7 @@ class _Read:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"anyOf": [dict(self.json), dict(_REFERENCE)]}
+        return dict(self.json) if self.is_key else {"anyOf": [dict(self.json), dict(_REFERENCE)]}
 
     def _validate(self, value: object) -> object:
         try:
@@ -98,19 +100,27 @@ def _bytes(default: int) -> Any:
     return _spelled(values.format_size(default))
 
 
-def _filled(what: str, hint: str) -> BeforeValidator:
-    """Refuses a list that is null or empty, before its items are looked at."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filled:
+    """The annotation of a list that must not be null or empty; `alone` lets one text stand for a list of one."""
 
-    def check(value: object) -> object:
+    what: str
+    hint: str
+    alone: bool = False
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        listed = {**handler(schema), "minItems": 1}
+        return {"anyOf": [listed["items"], listed]} if self.alone else listed
+
+    def _check(self, value: object) -> object:
         if value is None or value == []:
-            raise _problem(f"{what} is empty", hint)
-        return value
-
-    return BeforeValidator(check)
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+            raise _problem(f"{self.what} is empty", self.hint)
+        return [value] if self.alone and not isinstance(value, list) else value
 
 
 _TEXT = {"type": "string", "minLength": 1}
@@ -129,11 +139,14 @@ Header = Annotated[
     _Read(values.parse_forwarding_header, {"enum": [header.value for header in ForwardingHeader]}),
 ]
 ListName = Annotated[
-    str, _Read(values.parse_list_name, {"type": "string", "pattern": values.LIST_NAME_PATTERN})
+    str, _Read(values.parse_list_name, {"type": "string", "pattern": values.LIST_NAME_PATTERN}, is_key=True)
 ]
 Reference = Annotated[str, _Read(values.parse_reference, _TEXT)]
 InstanceName = Annotated[
-    str, _Read(values.parse_instance_name, {"type": "string", "pattern": values.INSTANCE_NAME_PATTERN})
+    str,
+    _Read(
+        values.parse_instance_name, {"type": "string", "pattern": values.INSTANCE_NAME_PATTERN}, is_key=True
+    ),
 ]
 Notebook = Annotated[
     str, _Read(values.parse_notebook, {"type": "string", "pattern": values.NOTEBOOK_PATTERN})
@@ -257,7 +270,7 @@ class AwsSection(_Section):
 class PolicySection(_Section):
     """Who is let in, for all instances. Whoever is on no list of `allow` is denied."""
 
-    allow: Annotated[list[Reference], _filled("allow", _ALLOW_HINT)]
+    allow: Annotated[list[Reference], _Filled("allow", _ALLOW_HINT)]
     """Names of allowlists."""
     deny: list[Reference] = []
     """Names of lists whose addresses are denied even where another list allows them."""
@@ -270,8 +283,8 @@ class InstanceSection(_Section):
     """The notebook instance's name in SageMaker."""
     mount: MountAt | None = None
     """Where it appears: root, {host: …}, {port: …} or {path: …}. Default: the path /NAME/."""
-    allow: Annotated[list[Reference], _filled("allow", _NARROW_HINT)] = Field(
-        default_factory=list, validate_default=False, min_length=1
+    allow: Annotated[list[Reference], _Filled("allow", _NARROW_HINT)] = Field(
+        default_factory=list, validate_default=False
     )
     """Names of allowlists. Narrows the gateway-wide policy, never widens it."""
     deny: list[Reference] = []
@@ -342,30 +355,33 @@ class LogSection(_Section):
     """One line per request, and per WebSocket's end."""
 
 
+REQUIRED: Mapping[str, str] = {
+    "hostname": "write the name that people type, such as hostname: notebooks.internal",
+    "policy": "without it nobody is let in; name allowlists: policy: {allow: [office]}",
+    "instances": "name at least one: instances: {research: {notebook: research-gpu-1}}",
+}
+"""The keys that every file has, each with what to write. Null in a `File` where absent or unusable."""
+
+
 class File(_Section):
     """The configuration of nbgate."""
 
-    model_config = ConfigDict(
-        title="nbgate configuration", json_schema_extra={"required": ["hostname", "policy", "instances"]}
-    )
+    model_config = ConfigDict(title="nbgate configuration", json_schema_extra={"required": list(REQUIRED)})
 
     hostname: (
-        Annotated[
-            list[Hostname], _filled("hostname", "write the name that people type"), BeforeValidator(_listed)
-        ]
-        | None
+        Annotated[list[Hostname], _Filled("hostname", "write the name that people type", alone=True)] | None
     ) = None
     """The name that people type, or a list of them, the preferred one first. Requests for other names are
     refused."""
     listeners: Annotated[
-        list[ListenerSection], _filled("listeners", "remove the key to listen on 127.0.0.1:8080")
+        list[ListenerSection], _Filled("listeners", "remove the key to listen on 127.0.0.1:8080")
     ] = _spelled([{"bind": "127.0.0.1:8080"}])
     """Where to listen for callers."""
     admin: AdminSection | None = Field(default_factory=AdminSection)
     """Health checks, on a listener of their own; null for none."""
     client_address: ClientAddressSection = Field(default_factory=ClientAddressSection)
     aws: AwsSection = Field(default_factory=AwsSection)
-    allowlists: dict[ListName, Annotated[list[Cidr], _filled("the list", _LIST_HINT)]] = {}
+    allowlists: dict[ListName, Annotated[list[Cidr], _Filled("the list", _LIST_HINT)]] = {}
     """Named lists of networks, for `policy` and `instances` to refer to."""
     policy: PolicySection | None = None
     instances: dict[InstanceName, InstanceSection] | None = None
@@ -373,14 +389,6 @@ class File(_Section):
     limits: LimitsSection = Field(default_factory=LimitsSection)
     timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection)
     log: LogSection = Field(default_factory=LogSection)
-
-
-REQUIRED: Mapping[str, str] = {
-    "hostname": "write the name that people type, such as hostname: notebooks.internal",
-    "policy": "without it nobody is let in; name allowlists: policy: {allow: [office]}",
-    "instances": "name at least one: instances: {research: {notebook: research-gpu-1}}",
-}
-"""The keys that every file has, each with what to write. Null in a `File` where absent or unusable."""
 
 
 def validate(data: object) -> tuple[File, list[Finding]]:
@@ -410,7 +418,9 @@ def validate(data: object) -> tuple[File, list[Finding]]:
         if first:
             findings += [finding(one, keys_at) for one in errors]
             first = False
-        remaining = _without(remaining, {_culprit(one["type"], one["loc"]) for one in errors})
+        fewer = _without(remaining, {_culprit(one["type"], one["loc"]) for one in errors})
+        assert fewer != remaining, errors
+        remaining = fewer
 
 
 def keys_at(path: Path) -> list[str]:
@@ -424,7 +434,19 @@ def keys_at(path: Path) -> list[str]:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the file, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **File.model_json_schema()}
+    schema = File.model_json_schema()
+    for key, setting in schema["properties"].items():
+        if key in REQUIRED:
+            # A `File` can do without them, a file cannot.
+            setting["anyOf"].remove({"type": "null"})
+            del setting["default"]
+            if len(setting["anyOf"]) == 1:
+                setting |= setting.pop("anyOf")[0]
+        for one in (setting, *setting.get("anyOf", ())):
+            # pydantic's own schema lets names pass that do not match the pattern.
+            if "patternProperties" in one:
+                one["additionalProperties"] = False
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _culprit(kind: str, location: Path) -> Path:

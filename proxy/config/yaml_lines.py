@@ -295,6 +295,8 @@ def _syntax_hint(text: str, line: int) -> str:
     shown = lines[line - 1] if 0 < line <= len(lines) else ""
     if re.match(r" *\t", shown):
         return "indent with spaces, not with tabs"
+    if "${" in shown:
+        return "between brackets or braces, ${…} needs quotes"
     if re.search(r"[:\-,\[]\s*[%@`*&!]", shown):
         return "quote text that begins with one of % @ ` * & !"
     return "look for a missing quote, colon or bracket, or for uneven indentation, here or just above"

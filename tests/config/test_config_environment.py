@@ -85,3 +85,9 @@ def test_messages_show_the_variable_and_not_its_value() -> None:
     replacements = substituted("a: x-${NAME}\nb: value\n").replacements
     assert conceal("'x-value' is wrong", ("a",), replacements) == "'x-${NAME}' is wrong"
     assert conceal("'value' is wrong", ("b",), replacements) == "'value' is wrong"
+
+
+def test_what_is_too_short_for_a_secret_does_not_garble_messages() -> None:
+    root, _ = parse("a: ${A}\n", "f.yaml")
+    replacements = substitute(root, environ={"A": "is"}, file="f.yaml").replacements
+    assert conceal("'is' is wrong", ("a",), replacements) == "'is' is wrong"

@@ -144,7 +144,7 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
         (values.parse_hostname, "*.nb.internal",
          "'*.nb.internal': wildcards are not read here | list the names; instances on host mounts add their own"),
         (values.parse_hostname, "bücher.example", "'bücher.example' is not a host name | "
-                                                  "letters, digits and hyphens, in parts joined by dots; other scripts as xn--…"),
+         "letters, digits and hyphens, in parts joined by dots; other scripts as xn--…"),
         (values.parse_hostname, "a_b", "'a_b' is not a host name | "
                                        "letters, digits and hyphens, in parts joined by dots; other scripts as xn--…"),
         (values.parse_hostname, "a..b", "'a..b' is not a host name | "
@@ -158,7 +158,7 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
         (values.parse_instance_name, "Research_GPU", "'Research_GPU' cannot be an instance's name here | "
          "write research-gpu"),
         (values.parse_instance_name, "-a", "'-a' cannot be an instance's name here | "
-                                           "at most 63 lowercase letters, digits and hyphens, neither first nor last a hyphen"),
+         "at most 63 lowercase letters, digits and hyphens, neither first nor last a hyphen"),
         (values.parse_list_name, "a b", "'a b' cannot be a list's name | "
          "letters, digits, '.', '_' and '-', at most 63"),
         (values.parse_reference, 3, "must be the name of a list, not 3 | such as office"),
@@ -176,7 +176,7 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
         (values.parse_endpoint, "http://user:pw@127.0.0.1", "a URL with credentials is refused | "
                                                             "leave out everything up to the '@'"),
         (values.parse_endpoint, "http://example.com:81", "plain http is refused beyond this machine | "
-                                                         "write https://example.com:81; plain http is for a test endpoint on 127.0.0.1"),
+         "write https://example.com:81; plain http is for a test endpoint on 127.0.0.1"),
         (values.parse_endpoint, "http://127.0.0.1.evil.example", "plain http is refused beyond this machine | "
          "write https://127.0.0.1.evil.example; plain http is for a test endpoint on 127.0.0.1"),
         (values.parse_endpoint, "ftp://example.com", "'ftp://example.com' is not an http or https URL | "
@@ -188,7 +188,7 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
         (values.parse_endpoint, "https://a:b", "is not a URL | "
          "such as https://vpce-0a1b.api.sagemaker.eu-west-1.vpce.amazonaws.com"),
         (values.parse_notebook_origin, "https://x.example", "'https://x.example' is not on this machine | "
-                                                            "SageMaker's own notebook hosts are known and need no entry"),
+         "SageMaker's own notebook hosts are known and need no entry"),
         (values.parse_cidr, 167772160, 'must be a network, not 167772160 | write it as text: "203.0.113.0/24"'),
         (values.parse_cidr, True, 'must be a network, not true | write it as text: "203.0.113.0/24"'),
         (values.parse_proxy_cidr, "::/0", "::/0 would let every caller choose its own address | "
@@ -204,7 +204,7 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
                                  "{host: research.notebooks.internal}, {port: 8444}, {path: /research/}"),
         (values.parse_mount, {"port": 1, "path": "/"}, "several kinds of mount for one instance | "
          "write root, or one of "
-                                                       "{host: research.notebooks.internal}, {port: 8444}, {path: /research/}"),
+         "{host: research.notebooks.internal}, {port: 8444}, {path: /research/}"),
         (values.parse_mount, {"paht": "/a/"}, "'paht' is not a kind of mount | write root, or one of "
                                               "{host: research.notebooks.internal}, {port: 8444}, {path: /research/}"),
         (values.parse_mount, {"path": "a"}, "'a' does not begin with a slash | write /a/"),

@@ -139,6 +139,7 @@ def test_what_other_readers_would_guess_at_is_refused(text: str, expected: list[
         ("a:\n\tb: 1\n", 2, "indent with spaces, not with tabs"),
         ("a: 1\nb: %x\n", 2, "quote text that begins with one of % @ ` * & !"),
         ("a: [1, 2\nb: 3\n", 2, "look for a missing quote, colon or bracket, or for uneven indentation"),
+        ("a: 1\nb: {c: ${D}}\n", 2, "between brackets or braces, ${…} needs quotes"),
         ("a: 'x\n", 2, "look for a missing quote"),
         ("a: 1\n b: 2\n", 2, "look for a missing quote"),
         ("a: 1\nb: \x07\n", 2, "remove it, or escape it in double quotes"),
