@@ -127,7 +127,7 @@ class Connection(RequestHandler):
     @property
     def is_native_idle(self) -> bool:
         """aiohttp's own handling has nothing under way."""
-        return self._task_handler is None or self._waiter is not None
+        return not self._messages and (self._task_handler is None or self._waiter is not None)
 
     def take_transport(self) -> asyncio.Transport:
         """Give the transport away: this object is done with."""

@@ -453,6 +453,21 @@ async def test_a_page_may_read_its_body_later(tmp_path: Path) -> None:
             assert (await peer.response()).body == b"ok"
 
 
+async def test_a_broken_body_on_a_used_connection_gets_no_second_answer(tmp_path: Path) -> None:
+    """The page is queued, its task not yet awake: an answer of ours and the page's own would both go out."""
+    async with open_plane(tmp_path, own_pages=read_body) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head("/.nbgate/1"))
+        await peer.response()
+        peer.send(opened.head("/.nbgate/2", method="POST", extra="Transfer-Encoding: chunked\r\n") + "zz\r\n")
+        try:
+            answered = await peer.rest()
+        except ConnectionError:
+            answered = b""
+        assert answered.count(b"HTTP/1.1") <= 1
+        assert b"/.nbgate/2" not in answered
+
+
 # -- answers ------------------------------------------------------------------------------------------
 
 
