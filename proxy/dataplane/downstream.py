@@ -687,7 +687,7 @@ class Downstream(Connection):
             self._overdue()
         elif self._forward is not None:
             self._forward.sweep(now)
-        if self._body is not None and self._state in {_RAW, _NATIVE, _HELD}:
+        if self._body is not None and (self._state is _RAW or self._state is _NATIVE):
             self._sweep_body(now)
 
     def _overdue(self) -> None:

@@ -238,6 +238,21 @@ async def test_what_waits_for_a_session_is_bounded(opened: OpenPlane) -> None:
     assert len(opened.upstream.bodies[0]) == size
 
 
+async def test_a_body_that_waits_for_its_notebook_is_not_overdue(opened: OpenPlane) -> None:
+    """HELD: it is the gateway that does not take it."""
+    opened.keeper.cold()
+    peer = await opened.connect()
+    peer.send(opened.head("/up", method="PUT", extra="Content-Length: 4\r\n") + "ab")
+    await opened.settled(lambda: bool(opened.connection._inbox))
+    await opened.pass_time(0)
+    await opened.pass_time(opened.plane.timeouts.request_body_seconds + 1)
+    opened.keeper.warm()
+    await opened.settled(lambda: opened.connection._state.value == "raw")
+    await opened.pass_time(0)
+    peer.send("cd")
+    assert (await peer.response()).status == 200
+
+
 # -- RAW ----------------------------------------------------------------------------------------------
 
 
