@@ -170,6 +170,9 @@ class Downstream(Connection):
         if forward is not None:
             forward.cancel()
             self._log(forward.status, forward.bytes_in, forward.bytes_out, "CALLER_GONE")
+        elif not self._answered:
+            self._log(0, self._received, 0, "CALLER_GONE")
+        self._answered = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -265,6 +268,7 @@ class Downstream(Connection):
             return
         if self._body is not None:
             self._swept_bytes = -1
+            self._received = 0
         self._admit(message, payload)
 
     def _framed(self, message: RawRequestMessage) -> LengthBody | ChunkedBody | None:
@@ -474,8 +478,10 @@ class Downstream(Connection):
             self._yield_then_take(rest)
 
     def native_finished(self, response: web.StreamResponse) -> None:
+        if self._answered:
+            return  # the caller was gone, and that is on record
         self._answered = True
-        self._log(response.status, 0, response.body_length, "")
+        self._log(response.status, self._received, response.body_length, "")
         if self._state is _DEAD or not response.keep_alive:
             self._state = _DEAD
             return
@@ -577,6 +583,7 @@ class Downstream(Connection):
         forward, self._forward = self._forward, None
         if forward is not None:
             self._log(forward.status, forward.bytes_in, forward.bytes_out, "RESPONSE_CUT")
+            self._answered = True
         self._state = _DEAD
         if self.transport is not None:
             reset(self.transport)

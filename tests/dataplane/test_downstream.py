@@ -483,6 +483,24 @@ async def test_a_broken_body_on_a_used_connection_gets_no_second_answer(tmp_path
         assert b"/.nbgate/2" not in answered
 
 
+async def test_a_page_whose_caller_is_gone_is_logged(tmp_path: Path) -> None:
+    started = asyncio.Event()
+
+    async def page(request: web.BaseRequest) -> web.Response:
+        started.set()
+        await asyncio.Event().wait()
+        return web.Response()
+
+    async with open_plane(tmp_path, own_pages=page) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head("/.nbgate/x"))
+        await started.wait()
+        peer.abort()
+        await opened.settled(lambda: bool(opened.records))
+        [record] = opened.records
+        assert (record.target, record.status, record.error) == ("/.nbgate/x", 0, "CALLER_GONE")
+
+
 # -- answers ------------------------------------------------------------------------------------------
 
 
