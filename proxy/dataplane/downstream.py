@@ -527,12 +527,10 @@ class Downstream(Connection):
 
     def _abandon(self, error: NbgateError) -> None:
         """The request turned out broken in its middle."""
-        forward, self._forward = self._forward, None
-        started = forward is not None and forward.has_begun
+        forward = self._forward
         if forward is not None:
             forward.cancel()
-        if started or not self.is_native_idle:
-            self._state = _DEAD
+        if (forward is not None and forward.has_begun) or not self.is_native_idle:
             self.broken()
         else:
             self._fault(error)

@@ -326,6 +326,23 @@ async def test_silence_counts_from_the_request_it_belongs_to(tmp_path: Path) -> 
             await opened.clock.advance(50)
 
 
+async def test_a_response_that_is_cut_for_its_requests_body_is_logged(tmp_path: Path) -> None:
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head("/up", method="PUT", extra="Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n")
+        notebook = await opened.upstream.accept()
+        await notebook.until(b"abc\r\n")
+        notebook.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun")
+        await peer.until(b"begun")
+        peer.send("zz\r\n")
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await peer.exactly(1)
+        await opened.settled(lambda: bool(opened.records))
+        [record] = opened.records
+        assert (record.status, record.bytes_out) == (200, 5)
+        assert record.error
+
+
 # -- DROP ---------------------------------------------------------------------------------------------
 
 
