@@ -278,7 +278,9 @@ class Downstream(Connection):
         self._is_http_10 = version == HttpVersion10
         if version.major != 1:
             raise FramingError("not HTTP/1")
-        if "Transfer-Encoding" in headers and (self._is_http_10 or not message.chunked):
+        if (coding := headers.get("Transfer-Encoding")) is not None and (
+            self._is_http_10 or not message.chunked or coding.lower() != "chunked"
+        ):
             raise FramingError("a transfer coding that is not chunked, or in HTTP/1.0")
         if self._is_http_10:
             self._keep_alive = False

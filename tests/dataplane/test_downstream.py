@@ -174,6 +174,20 @@ async def test_a_large_head_may_be_pipelined(tmp_path: Path) -> None:
             assert (await peer.response()).status == 200
 
 
+async def test_only_the_chunked_coding_is_understood(opened: OpenPlane) -> None:
+    """RFC 9112 section 6.1: another coding below it would be lost on its way to the notebook."""
+    for coding in (
+        "gzip, chunked",
+        "identity, chunked",
+        "chunked, chunked",
+        "gzip",
+        "chunked\r\nTransfer-Encoding: x",
+    ):
+        answer = await opened.get("/", method="POST", extra=f"Transfer-Encoding: {coding}\r\n")
+        assert answer.status == 400, coding
+    assert opened.upstream.connections == 0
+
+
 # -- keep-alive ---------------------------------------------------------------------------------------
 
 
