@@ -346,7 +346,8 @@ class Downstream(Connection):
             has_body=self._body is not None,
             route=route,
             is_http_10=self._is_http_10,
-            is_keep_alive=self._keep_alive,
+            # What was pipelined behind an upgrade that is refused may be anything but a request.
+            is_keep_alive=self._keep_alive and not self._is_upgrade,
             is_upgrade=self._is_upgrade,
         )
         self._forward = forward = Forward(self._plane, self, request, self._plane.keeper(route.instance))
@@ -515,7 +516,6 @@ class Downstream(Connection):
             self._fault(error)
         else:
             if self._is_upgrade:
-                # What was pipelined behind a refused upgrade may be anything but a request.
                 self._keep_alive = False
             self.answer(error)
 

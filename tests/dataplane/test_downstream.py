@@ -407,6 +407,19 @@ async def send_all(peer: Peer, data: bytes, *, times: int) -> None:
         await peer.writer.drain()
 
 
+@pytest.mark.parametrize("status", [b"200 OK", b"401 Unauthorized", b"403 Forbidden", b"404 Not Found"])
+async def test_nothing_is_served_behind_a_refused_upgrade(opened: OpenPlane, status: bytes) -> None:
+    """What was sent behind it was meant for a tunnel, and may look like anything."""
+    opened.upstream.answer = lambda _head, _body: (
+        b"HTTP/1.1 " + status + b"\r\nServer: TornadoServer/6.5\r\nContent-Length: 2\r\n\r\nno"
+    )
+    answered = await opened.raw(opened.upgrade() + opened.head("/behind"))
+    assert answered.startswith(b"HTTP/1.1 " + status)
+    assert answered.count(b"HTTP/1.1") == 1
+    assert b"\r\nConnection: close\r\n" in answered
+    assert [head.split(b" ")[1] for head in opened.upstream.heads] == [b"/ws"]
+
+
 # -- NATIVE -------------------------------------------------------------------------------------------
 
 
