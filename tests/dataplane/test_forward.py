@@ -330,6 +330,23 @@ async def test_an_early_answer_with_a_long_body_flows_while_the_upload_is_droppe
     assert (await another.head()).startswith(b"GET /next ")
 
 
+async def test_an_early_answer_between_two_turns_of_tiny_chunks_goes_on_to_the_next_request(
+    stage: Stage,
+) -> None:
+    chunks = b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"
+    caller = await stage.call(get(method=b"POST", fields=b"Transfer-Encoding: chunked\r\n"))
+    notebook = await stage.notebook()
+    await notebook.head()
+    [downstream] = stage.plane.connections
+    # What one turn of the loop brings.
+    downstream.data_received(chunks)
+    downstream._forward._connection.data_received(ok(b"enough"))
+    assert (await caller.response())[1] == b"enough"
+    caller.send(get(b"/next"))
+    another = await stage.notebook()
+    assert (await another.head()).startswith(b"GET /next ")
+
+
 async def test_the_connection_is_kept_when_the_body_ends_before_the_response(stage: Stage) -> None:
     caller = await stage.call(get(method=b"POST", fields=b"Content-Length: 6\r\n") + b"abc")
     notebook = await stage.notebook()
