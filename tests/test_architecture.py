@@ -73,7 +73,7 @@ FLOORS = (
 
 # fmt: off
 PURE_STDLIB = frozenset({
-    "__future__", "abc", "base64", "binascii", "bisect", "codecs", "collections", "contextlib",
+    "__future__", "abc", "array", "base64", "binascii", "bisect", "codecs", "collections", "contextlib",
     "copy", "dataclasses", "datetime", "enum", "functools", "hashlib", "heapq", "hmac", "html",
     "ipaddress", "itertools", "json", "math", "operator", "re", "string", "struct", "textwrap",
     "types", "typing", "unicodedata", "urllib",
