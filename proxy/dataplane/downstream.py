@@ -621,6 +621,7 @@ class Downstream(Connection):
         """The answer is out: go on behind the request, or let the rest of it run out first."""
         if self._body is not None:
             self._dropped = 0
+            self._upstream_full = False
             self._resumes = None
             self._state = _DROP
             self._deadline = self._plane.clock.monotonic() + LINGER_SECONDS

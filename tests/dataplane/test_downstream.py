@@ -420,6 +420,23 @@ async def test_nothing_is_served_behind_a_refused_upgrade(opened: OpenPlane, sta
     assert [head.split(b" ")[1] for head in opened.upstream.heads] == [b"/ws"]
 
 
+async def test_an_upload_that_is_answered_early_is_read_on(tmp_path: Path) -> None:
+    """Also where the notebook had stopped taking it: the caller may only read the answer when it has sent all."""
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        peer = await opened.connect()
+        size = 12 * 1024 * 1024
+        peer.send(opened.head("/up", method="PUT", extra=f"Content-Length: {size}\r\n"))
+        peer.send(b"x" * size)
+        notebook = await opened.upstream.accept()
+        await notebook.head()
+        await opened.settled(lambda: opened.connection._upstream_full)
+        notebook.send(early(b"", b""))
+        assert (await peer.response()).status == 413
+        await asyncio.wait_for(peer.writer.drain(), 5)
+        peer.send(opened.head("/next"))
+        assert (await (await opened.upstream.accept()).head()).startswith(b"GET /next ")
+
+
 # -- NATIVE -------------------------------------------------------------------------------------------
 
 
