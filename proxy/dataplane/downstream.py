@@ -664,6 +664,7 @@ class Downstream(Connection):
             self._upstream_full = False
             self._resume_reading()
         else:
+            self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.send_seconds
             transport.close()
 
     # -- flow and time ----------------------------------------------------------------------------------
@@ -704,6 +705,8 @@ class Downstream(Connection):
             self._begin()
             self._started_at = due - self._plane.timeouts.request_head_seconds
             self._fault(RequestTimeout())
+        elif self._state is _HEAD:
+            self._hang_up()
         elif self.transport is not None:
             self._state = _DEAD
             self.transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -629,3 +630,25 @@ async def test_a_redirected_request_with_a_body_ends_its_connection(tmp_path: Pa
         )
         answer = await peer.response()
         assert (answer.status, answer.value("connection")) == (308, "close")
+
+
+async def test_a_caller_that_reads_nothing_is_cut(tmp_path: Path) -> None:
+    """Also when the answer is complete and only waits to be taken."""
+    async with open_plane(tmp_path) as opened:
+        size = 3_000_000
+        opened.upstream.answer = lambda _head, _body: (
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (size, b"x" * size)
+        )
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, ("127.0.0.1", opened.port))
+            await loop.sock_sendall(sock, opened.head(extra="Connection: close\r\n").encode())
+            await opened.settled(lambda: bool(opened.records) or opened.connection._paused)
+            for _ in range(3):
+                await opened.pass_time(opened.plane.timeouts.send_seconds)
+            await opened.settled(lambda: not opened.plane.connections)
+        finally:
+            sock.close()
