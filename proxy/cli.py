@@ -69,7 +69,7 @@ def serve(file: Path) -> None:
         run_server(settings)
     except OSError as error:
         # A port in use or a certificate that cannot be read: the operator's to mend, so no traceback.
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(error.strerror or str(error)) from error
 
 
 @main.command()
@@ -109,7 +109,7 @@ def probe(instance: str, file: Path) -> None:
     if instance not in settings.instances:
         known = ", ".join(settings.instances)
         raise click.UsageError(f"{file} has no instance called '{instance}'. It has: {known}")
-    from proxy.aws.probe import run
+    from proxy.server.probing import run
 
     sys.exit(run(settings, instance))
 

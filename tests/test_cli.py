@@ -219,11 +219,11 @@ def test_serve_says_in_one_line_why_it_cannot_listen(stand_in) -> None:
     )
     result = run("serve", "--config", MINIMAL)
     assert result.exit_code == 1
-    assert result.stderr == "Error: [Errno 98] cannot listen on 0.0.0.0:8080: Address already in use\n"
+    assert result.stderr == "Error: cannot listen on 0.0.0.0:8080: Address already in use\n"
 
 
 def test_probe_runs_against_a_configured_instance_and_passes_its_status_on(stand_in) -> None:
-    calls = stand_in("proxy.aws.probe", "run", 3)
+    calls = stand_in("proxy.server.probing", "run", 3)
     assert run("probe", "research", "--config", MINIMAL).exit_code == 3
     ((settings, instance), _) = calls[0]
     assert isinstance(settings, Settings)
@@ -231,7 +231,7 @@ def test_probe_runs_against_a_configured_instance_and_passes_its_status_on(stand
 
 
 def test_probe_names_the_instances_that_there_are(stand_in) -> None:
-    calls = stand_in("proxy.aws.probe", "run")
+    calls = stand_in("proxy.server.probing", "run")
     result = run("probe", "other", "--config", MINIMAL)
     assert result.exit_code == 2
     assert "has no instance called 'other'. It has: research" in result.stderr
