@@ -115,6 +115,7 @@ class DataPlane:
             location=facts.location,
             content_type=facts.content_type,
             server=facts.server,
+            jupyter_shows=session.jupyter_shows,
             sign_in_hosts=self._sign_in_hosts,
         )
 

@@ -49,7 +49,8 @@ def aws_options(settings: Settings) -> AwsOptions:
         region=aws.region,
         profile=aws.profile,
         endpoint_url=aws.endpoint_url,
-        sts_endpoint_url=aws.endpoint_url,
+        # Only a sandbox answers for STS at SageMaker's address; a VPC endpoint of SageMaker's does not.
+        sts_endpoint_url=aws.endpoint_url if aws.notebook_origins else None,
         connect_timeout_seconds=aws.connect_timeout_seconds,
         read_timeout_seconds=aws.read_timeout_seconds,
     )
