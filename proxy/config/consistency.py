@@ -14,9 +14,10 @@ from typing import Any
 
 from proxy.config import build
 from proxy.config.findings import Finding, did_you_mean
+from proxy.config.places import is_loopback, parse_mount
 from proxy.config.schema import File
 from proxy.config.settings import Listener, SocketAddress
-from proxy.config.values import ValueProblem, format_duration, is_loopback, parse_mount, parse_region
+from proxy.config.values import ValueProblem, format_duration, parse_region
 from proxy.config.yaml_lines import Path
 from proxy.routing.mounts import Mount, MountKind, clashes
 

@@ -19,7 +19,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from proxy.client_address.networks import AddressError, Network
 from proxy.client_address.resolve import ForwardingHeader
-from proxy.config import values
+from proxy.config import places, values
 from proxy.config.findings import Finding, did_you_mean, finding
 from proxy.config.settings import Aws, Limits, Log, LogFormat, LogLevel, Scheme, SocketAddress, Timeouts
 from proxy.config.values import ValueProblem
@@ -129,14 +129,14 @@ _CIDR = {"type": "string", "examples": ["203.0.113.0/24", "2001:db8:10::/48", "1
 Text = Annotated[str, _Read(lambda value: values.text(value, example="/etc/nbgate/tls.crt"), _TEXT)]
 Profile = Annotated[str, _Read(lambda value: values.text(value, example="default"), _TEXT)]
 Flag = Annotated[bool, _Read(values.parse_flag, {"type": "boolean"})]
-Bind = Annotated[SocketAddress, _Read(values.parse_bind, {"type": "string", "pattern": values.BIND_PATTERN})]
-Port = Annotated[int, _Read(values.parse_port, {"type": "integer", "minimum": 1, "maximum": 65535})]
-Hostname = Annotated[str, _Read(values.parse_hostname, _TEXT)]
-Cidr = Annotated[Network, _Read(values.parse_cidr, _CIDR)]
-ProxyCidr = Annotated[Network, _Read(values.parse_proxy_cidr, _CIDR)]
+Bind = Annotated[SocketAddress, _Read(places.parse_bind, {"type": "string", "pattern": places.BIND_PATTERN})]
+Port = Annotated[int, _Read(places.parse_port, {"type": "integer", "minimum": 1, "maximum": 65535})]
+Hostname = Annotated[str, _Read(places.parse_hostname, _TEXT)]
+Cidr = Annotated[Network, _Read(places.parse_cidr, _CIDR)]
+ProxyCidr = Annotated[Network, _Read(places.parse_proxy_cidr, _CIDR)]
 Header = Annotated[
     ForwardingHeader,
-    _Read(values.parse_forwarding_header, {"enum": [header.value for header in ForwardingHeader]}),
+    _Read(places.parse_forwarding_header, {"enum": [header.value for header in ForwardingHeader]}),
 ]
 ListName = Annotated[
     str, _Read(values.parse_list_name, {"type": "string", "pattern": values.LIST_NAME_PATTERN}, is_key=True)
@@ -153,14 +153,14 @@ Notebook = Annotated[
 ]
 Region = Annotated[str, _Read(values.parse_region, {"type": "string", "pattern": values.REGION_PATTERN})]
 Role = Annotated[str, _Read(values.parse_role, {"type": "string", "pattern": values.ROLE_PATTERN})]
-Endpoint = Annotated[str, _Read(values.parse_endpoint, {"type": "string", "pattern": "^https?://"})]
+Endpoint = Annotated[str, _Read(places.parse_endpoint, {"type": "string", "pattern": "^https?://"})]
 NotebookOrigin = Annotated[
-    str, _Read(values.parse_notebook_origin, {"type": "string", "pattern": "^https?://"})
+    str, _Read(places.parse_notebook_origin, {"type": "string", "pattern": "^https?://"})
 ]
 MountAt = Annotated[
     Mount,
     _Read(
-        values.parse_mount,
+        places.parse_mount,
         {
             "oneOf": [
                 {"const": "root", "description": "The whole listener is this instance."},

@@ -92,11 +92,6 @@ class Aws:
     read_timeout_seconds: float = 20.0
     notebook_origins: tuple[str, ...] = ()
 
-    @property
-    def sts_endpoint_url(self) -> str | None:
-        """Where roles are assumed: at a test endpoint, which answers for STS too; else where STS is."""
-        return self.endpoint_url if self.notebook_origins else None
-
 
 @dataclass(frozen=True, slots=True)
 class Instance:

@@ -9,7 +9,7 @@ import pytest
 from config_files import EXAMPLES, load_text, text_of
 
 from proxy.config.load import load
-from proxy.config.settings import Aws, Listener, SocketAddress
+from proxy.config.settings import Listener, SocketAddress
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,6 @@ def test_an_instance_that_is_not_configured_has_no_policy(tmp_path: Path) -> Non
     assert settings.policy_for("research") is settings.instances["research"].policy
     with pytest.raises(KeyError):
         settings.policy_for("other")
-
-
-def test_roles_are_assumed_at_a_test_endpoint_only_where_it_is_one() -> None:
-    vpc_endpoint = "https://vpce-1.api.sagemaker.eu-west-1.vpce.amazonaws.com"
-    assert Aws(region="eu-west-1", endpoint_url=vpc_endpoint).sts_endpoint_url is None
-    test = Aws(region="r", endpoint_url="http://127.0.0.1:1", notebook_origins=("http://127.0.0.1:2",))
-    assert test.sts_endpoint_url == "http://127.0.0.1:1"
 
 
 def test_a_snapshot_cannot_be_changed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.client_address.networks import AddressError
-from proxy.config import values
+from proxy.config import places, values
 from proxy.config.settings import SocketAddress
 from proxy.config.values import ValueProblem
 from proxy.routing.mounts import Mount
@@ -48,16 +48,16 @@ def count(value: object) -> int:
         (count, 100, 100),
         (values.parse_flag, True, True),
         (values.parse_flag, False, False),
-        (values.parse_bind, "127.0.0.1:8080", SocketAddress("127.0.0.1", 8080)),
-        (values.parse_bind, "[::1]:8080", SocketAddress("::1", 8080)),
-        (values.parse_bind, "[0:0::1]:8080", SocketAddress("::1", 8080)),
-        (values.parse_bind, "0.0.0.0:0", SocketAddress("0.0.0.0", 0)),
-        (values.parse_port, 65535, 65535),
-        (values.parse_hostname, "Notebooks.Internal.", "notebooks.internal"),
-        (values.parse_hostname, "localhost", "localhost"),
-        (values.parse_hostname, "127.0.0.1", "127.0.0.1"),
-        (values.parse_hostname, "[::1]", "[::1]"),
-        (values.parse_hostname, "xn--bcher-kva.example", "xn--bcher-kva.example"),
+        (places.parse_bind, "127.0.0.1:8080", SocketAddress("127.0.0.1", 8080)),
+        (places.parse_bind, "[::1]:8080", SocketAddress("::1", 8080)),
+        (places.parse_bind, "[0:0::1]:8080", SocketAddress("::1", 8080)),
+        (places.parse_bind, "0.0.0.0:0", SocketAddress("0.0.0.0", 0)),
+        (places.parse_port, 65535, 65535),
+        (places.parse_hostname, "Notebooks.Internal.", "notebooks.internal"),
+        (places.parse_hostname, "localhost", "localhost"),
+        (places.parse_hostname, "127.0.0.1", "127.0.0.1"),
+        (places.parse_hostname, "[::1]", "[::1]"),
+        (places.parse_hostname, "xn--bcher-kva.example", "xn--bcher-kva.example"),
         (values.parse_instance_name, "a", "a"),
         (values.parse_instance_name, "gpu-1", "gpu-1"),
         (values.parse_instance_name, "a" * 63, "a" * 63),
@@ -67,16 +67,16 @@ def count(value: object) -> int:
         (values.parse_region, "us-gov-east-1", "us-gov-east-1"),
         (values.parse_region, "cn-northwest-1", "cn-northwest-1"),
         (values.parse_role, "arn:aws-cn:iam::123456789012:role/a/b", "arn:aws-cn:iam::123456789012:role/a/b"),
-        (values.parse_endpoint, "https://api.sagemaker.example", "https://api.sagemaker.example"),
-        (values.parse_endpoint, "https://API.example:444/", "https://api.example:444"),
-        (values.parse_endpoint, "http://127.0.0.1:9000", "http://127.0.0.1:9000"),
-        (values.parse_endpoint, "http://[::1]:9000", "http://[::1]:9000"),
-        (values.parse_endpoint, "http://localhost:9000", "http://localhost:9000"),
-        (values.parse_notebook_origin, "https://127.0.0.1:9001", "https://127.0.0.1:9001"),
-        (values.parse_mount, "root", Mount.root()),
-        (values.parse_mount, {"host": "NLP.nb.internal"}, Mount.on_host("nlp.nb.internal")),
-        (values.parse_mount, {"port": 8444}, Mount.on_port(8444)),
-        (values.parse_mount, {"path": "/research"}, Mount.at_path("/research/")),
+        (places.parse_endpoint, "https://api.sagemaker.example", "https://api.sagemaker.example"),
+        (places.parse_endpoint, "https://API.example:444/", "https://api.example:444"),
+        (places.parse_endpoint, "http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        (places.parse_endpoint, "http://[::1]:9000", "http://[::1]:9000"),
+        (places.parse_endpoint, "http://localhost:9000", "http://localhost:9000"),
+        (places.parse_notebook_origin, "https://127.0.0.1:9001", "https://127.0.0.1:9001"),
+        (places.parse_mount, "root", Mount.root()),
+        (places.parse_mount, {"host": "NLP.nb.internal"}, Mount.on_host("nlp.nb.internal")),
+        (places.parse_mount, {"port": 8444}, Mount.on_port(8444)),
+        (places.parse_mount, {"path": "/research"}, Mount.at_path("/research/")),
     ],
 )  # fmt: skip
 def test_what_is_read(parse: Callable[[object], object], written: object, meant: object) -> None:
@@ -116,45 +116,45 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
         (values.parse_flag, "Off", "must be true or false, not 'Off' | write false, without quotes"),
         (values.parse_flag, 1, "must be true or false, not 1 | write true, without quotes"),
         (values.parse_flag, "maybe", "must be true or false, not 'maybe' | write true or false, without quotes"),
-        (values.parse_bind, 8080, "8080 is not an address | write 127.0.0.1:8080, or 0.0.0.0:8080 for all"),
-        (values.parse_bind, "127.0.0.1", "'127.0.0.1' is not an address and a port | write 127.0.0.1:8080"),
-        (values.parse_bind, "nonsense", "'nonsense' is not an address and a port | "
+        (places.parse_bind, 8080, "8080 is not an address | write 127.0.0.1:8080, or 0.0.0.0:8080 for all"),
+        (places.parse_bind, "127.0.0.1", "'127.0.0.1' is not an address and a port | write 127.0.0.1:8080"),
+        (places.parse_bind, "nonsense", "'nonsense' is not an address and a port | "
                                         "write 127.0.0.1:8080 or [::1]:8080"),
-        (values.parse_bind, "localhost:80", "'localhost:80' does not begin with an IP address | write 127.0.0.1:80"),
-        (values.parse_bind, "*:80", "'*:80' does not begin with an IP address | "
+        (places.parse_bind, "localhost:80", "'localhost:80' does not begin with an IP address | write 127.0.0.1:80"),
+        (places.parse_bind, "*:80", "'*:80' does not begin with an IP address | "
                                     "write 0.0.0.0:80 for every IPv4 address, [::]:80 for every IPv6 address"),
-        (values.parse_bind, "::1:80", "'::1:80' does not begin with an IP address | write [::1]:80"),
-        (values.parse_bind, "nb.internal:80", "'nb.internal:80' does not begin with an IP address | "
+        (places.parse_bind, "::1:80", "'::1:80' does not begin with an IP address | write [::1]:80"),
+        (places.parse_bind, "nb.internal:80", "'nb.internal:80' does not begin with an IP address | "
                                               "write an IP address of this machine, such as 127.0.0.1 or 0.0.0.0"),
-        (values.parse_bind, "127.0.0.01:80", "'127.0.0.01:80' does not begin with an IP address | "
+        (places.parse_bind, "127.0.0.01:80", "'127.0.0.01:80' does not begin with an IP address | "
                                              "write an IP address of this machine, such as 127.0.0.1 or 0.0.0.0"),
-        (values.parse_bind, "[fe80::1%eth0]:80", "'[fe80::1%eth0]:80' does not begin with an IP address | "
+        (places.parse_bind, "[fe80::1%eth0]:80", "'[fe80::1%eth0]:80' does not begin with an IP address | "
                                                  "write an IP address of this machine, such as 127.0.0.1 or 0.0.0.0"),
-        (values.parse_bind, "127.0.0.1:080", "'080' is not a port | ports go from 1 to 65535"),
-        (values.parse_bind, "127.0.0.1:99999", "'99999' is not a port | ports go from 1 to 65535"),
-        (values.parse_bind, "127.0.0.1:", "'' is not a port | ports go from 1 to 65535"),
-        (values.parse_port, "80", "'80' is not a port | write a number from 1 to 65535, without quotes"),
-        (values.parse_port, 0, "0 is not a port | write a number from 1 to 65535, without quotes"),
-        (values.parse_hostname, "https://nb.internal:8443/x",
+        (places.parse_bind, "127.0.0.1:080", "'080' is not a port | ports go from 1 to 65535"),
+        (places.parse_bind, "127.0.0.1:99999", "'99999' is not a port | ports go from 1 to 65535"),
+        (places.parse_bind, "127.0.0.1:", "'' is not a port | ports go from 1 to 65535"),
+        (places.parse_port, "80", "'80' is not a port | write a number from 1 to 65535, without quotes"),
+        (places.parse_port, 0, "0 is not a port | write a number from 1 to 65535, without quotes"),
+        (places.parse_hostname, "https://nb.internal:8443/x",
          "'https://nb.internal:8443/x' is not a host name | leave scheme and path out: nb.internal"),
-        (values.parse_hostname, "nb/x", "'nb/x' is not a host name | leave scheme and path out: nb"),
-        (values.parse_hostname, "nb.internal:8443",
+        (places.parse_hostname, "nb/x", "'nb/x' is not a host name | leave scheme and path out: nb"),
+        (places.parse_hostname, "nb.internal:8443",
          "'nb.internal:8443' is not a host name | "
          "write nb.internal; the port belongs to a listener (bind, public_port)"),
-        (values.parse_hostname, "*.nb.internal",
+        (places.parse_hostname, "*.nb.internal",
          "'*.nb.internal': wildcards are not read here | list the names; instances on host mounts add their own"),
-        (values.parse_hostname, "bücher.example", "'bücher.example' is not a host name | "
+        (places.parse_hostname, "bücher.example", "'bücher.example' is not a host name | "
          "letters, digits and hyphens, in parts joined by dots; other scripts as xn--…"),
-        (values.parse_hostname, "a_b", "'a_b' is not a host name | "
+        (places.parse_hostname, "a_b", "'a_b' is not a host name | "
                                        "letters, digits and hyphens, in parts joined by dots; other scripts as xn--…"),
-        (values.parse_hostname, "a..b", "'a..b' is not a host name | "
+        (places.parse_hostname, "a..b", "'a..b' is not a host name | "
                                         "letters, digits and hyphens, in parts joined by dots; other scripts as xn--…"),
-        (values.parse_hostname, "::1", "'::1' is not a host name | write IPv6 in brackets: '[::1]'"),
-        (values.parse_hostname, "127.0.0.01", "'127.0.0.01' is neither a host name nor an IPv4 address | "
+        (places.parse_hostname, "::1", "'::1' is not a host name | write IPv6 in brackets: '[::1]'"),
+        (places.parse_hostname, "127.0.0.01", "'127.0.0.01' is neither a host name nor an IPv4 address | "
          "such as 127.0.0.1"),
-        (values.parse_hostname, 127, 'must be text, not the number 127 | such as notebooks.internal; '
+        (places.parse_hostname, 127, 'must be text, not the number 127 | such as notebooks.internal; '
                                      'text that looks like a number needs quotes: "127"'),
-        (values.parse_hostname, "", "must be text, not '' | such as notebooks.internal"),
+        (places.parse_hostname, "", "must be text, not '' | such as notebooks.internal"),
         (values.parse_instance_name, "Research_GPU", "'Research_GPU' cannot be an instance's name here | "
          "write research-gpu"),
         (values.parse_instance_name, "-a", "'-a' cannot be an instance's name here | "
@@ -173,44 +173,44 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
         (values.parse_region, "Ireland", "'Ireland' is not the code of an AWS Region | such as eu-west-1"),
         (values.parse_role, "nbgate", "'nbgate' is not the ARN of a role | "
          "such as arn:aws:iam::123456789012:role/nbgate"),
-        (values.parse_endpoint, "http://user:pw@127.0.0.1", "a URL with credentials is refused | "
+        (places.parse_endpoint, "http://user:pw@127.0.0.1", "a URL with credentials is refused | "
                                                             "leave out everything up to the '@'"),
-        (values.parse_endpoint, "http://example.com:81", "plain http is refused beyond this machine | "
+        (places.parse_endpoint, "http://example.com:81", "plain http is refused beyond this machine | "
          "write https://example.com:81; plain http is for a test endpoint on 127.0.0.1"),
-        (values.parse_endpoint, "http://127.0.0.1.evil.example", "plain http is refused beyond this machine | "
+        (places.parse_endpoint, "http://127.0.0.1.evil.example", "plain http is refused beyond this machine | "
          "write https://127.0.0.1.evil.example; plain http is for a test endpoint on 127.0.0.1"),
-        (values.parse_endpoint, "ftp://example.com", "'ftp://example.com' is not an http or https URL | "
+        (places.parse_endpoint, "ftp://example.com", "'ftp://example.com' is not an http or https URL | "
          "such as https://vpce-0a1b.api.sagemaker.eu-west-1.vpce.amazonaws.com"),
-        (values.parse_endpoint, "https://a/b?c", "'https://a/b?c' has more than scheme, host and port | "
+        (places.parse_endpoint, "https://a/b?c", "'https://a/b?c' has more than scheme, host and port | "
          "write https://a"),
-        (values.parse_endpoint, "https://a b", "'https://a b' has an unusable host | "
+        (places.parse_endpoint, "https://a b", "'https://a b' has an unusable host | "
          "such as https://vpce-0a1b.api.sagemaker.eu-west-1.vpce.amazonaws.com"),
-        (values.parse_endpoint, "https://a:b", "is not a URL | "
+        (places.parse_endpoint, "https://a:b", "is not a URL | "
          "such as https://vpce-0a1b.api.sagemaker.eu-west-1.vpce.amazonaws.com"),
-        (values.parse_notebook_origin, "https://x.example", "'https://x.example' is not on this machine | "
+        (places.parse_notebook_origin, "https://x.example", "'https://x.example' is not on this machine | "
          "SageMaker's own notebook hosts are known and need no entry"),
-        (values.parse_cidr, 167772160, 'must be a network, not 167772160 | write it as text: "203.0.113.0/24"'),
-        (values.parse_cidr, True, 'must be a network, not true | write it as text: "203.0.113.0/24"'),
-        (values.parse_proxy_cidr, "::/0", "::/0 would let every caller choose its own address | "
+        (places.parse_cidr, 167772160, 'must be a network, not 167772160 | write it as text: "203.0.113.0/24"'),
+        (places.parse_cidr, True, 'must be a network, not true | write it as text: "203.0.113.0/24"'),
+        (places.parse_proxy_cidr, "::/0", "::/0 would let every caller choose its own address | "
                                           "list the networks that the load balancers or proxies connect from"),
-        (values.parse_forwarding_header, "x-real-ip", "'x-real-ip' is not a header that is read | "
+        (places.parse_forwarding_header, "x-real-ip", "'x-real-ip' is not a header that is read | "
                                                       "write x-forwarded-for or forwarded"),
-        (values.parse_mount, "/research/", "'/research/' is not a mount | write {path: /research/}"),
-        (values.parse_mount, 8444, "8444 is not a mount | write {port: 8444}"),
-        (values.parse_mount, "a.nb.internal", "'a.nb.internal' is not a mount | write {host: a.nb.internal}"),
-        (values.parse_mount, None, "nothing is not a mount | write root, or one of "
+        (places.parse_mount, "/research/", "'/research/' is not a mount | write {path: /research/}"),
+        (places.parse_mount, 8444, "8444 is not a mount | write {port: 8444}"),
+        (places.parse_mount, "a.nb.internal", "'a.nb.internal' is not a mount | write {host: a.nb.internal}"),
+        (places.parse_mount, None, "nothing is not a mount | write root, or one of "
                                    "{host: research.notebooks.internal}, {port: 8444}, {path: /research/}"),
-        (values.parse_mount, {}, "no kind of mount for one instance | write root, or one of "
+        (places.parse_mount, {}, "no kind of mount for one instance | write root, or one of "
                                  "{host: research.notebooks.internal}, {port: 8444}, {path: /research/}"),
-        (values.parse_mount, {"port": 1, "path": "/"}, "several kinds of mount for one instance | "
+        (places.parse_mount, {"port": 1, "path": "/"}, "several kinds of mount for one instance | "
          "write root, or one of "
          "{host: research.notebooks.internal}, {port: 8444}, {path: /research/}"),
-        (values.parse_mount, {"paht": "/a/"}, "'paht' is not a kind of mount | write root, or one of "
+        (places.parse_mount, {"paht": "/a/"}, "'paht' is not a kind of mount | write root, or one of "
                                               "{host: research.notebooks.internal}, {port: 8444}, {path: /research/}"),
-        (values.parse_mount, {"path": "a"}, "'a' does not begin with a slash | write /a/"),
-        (values.parse_mount, {"path": "/"}, "the path of a mount is more than a slash | "
+        (places.parse_mount, {"path": "a"}, "'a' does not begin with a slash | write /a/"),
+        (places.parse_mount, {"path": "/"}, "the path of a mount is more than a slash | "
          "write mount: root for the whole host"),
-        (values.parse_mount, {"path": "/api/"}, "'/api/' meets the gateway's own pages at /api/gateway/ | "
+        (places.parse_mount, {"path": "/api/"}, "'/api/' meets the gateway's own pages at /api/gateway/ | "
                                                 "choose another path, such as /research/"),
     ],
 )  # fmt: skip
@@ -234,9 +234,9 @@ def test_sizes_are_printed_as_they_are_read(number: int) -> None:
 
 
 PARSERS: list[Callable[[object], object]] = [
-    duration, size, count, values.parse_flag, values.parse_bind, values.parse_port, values.parse_hostname,
+    duration, size, count, values.parse_flag, places.parse_bind, places.parse_port, places.parse_hostname,
     values.parse_instance_name, values.parse_list_name, values.parse_notebook, values.parse_region, values.parse_role,
-    values.parse_endpoint, values.parse_notebook_origin, values.parse_mount, values.parse_proxy_cidr,
+    places.parse_endpoint, places.parse_notebook_origin, places.parse_mount, places.parse_proxy_cidr,
 ]  # fmt: skip
 
 
