@@ -1,0 +1,116 @@
+"""What the benchmarks need that the project does not: peers from apt and npm, and two small C programs.
+
+The rule: nothing is installed that is there; nothing is put outside of build/ but Debian's packages, and those only
+by root. Whatever is still missing is named with the command that installs it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build" / "bench"
+
+APT_PACKAGES = {
+    "nginx": "nginx-light",
+    "haproxy": "haproxy",
+    "caddy": "caddy",
+    "node": "nodejs",
+    "npm": "npm",
+    "wrk": "wrk",
+    "cc": "gcc",
+}
+"""Debian's packages by the command that each is needed for."""
+
+NEEDED_BY = {
+    "nginx": ["nginx"],
+    "nginx-64k": ["nginx"],
+    "haproxy": ["haproxy"],
+    "caddy": ["caddy"],
+    "chp": ["node", "npm"],
+}
+
+
+class MissingError(Exception):
+    """Something is not installed, and could not be."""
+
+
+def install(systems: Collection[str], *, plot: bool) -> None:
+    """Everything that these systems need. Quick where all of it is there."""
+    commands = ["cc", "wrk", *(command for system in systems for command in NEEDED_BY.get(system, ()))]
+    _install_commands([command for command in commands if _which(command) is None])
+    if "chp" in systems:
+        _install_chp()
+    for program in ("origin", "load"):
+        _compile(program)
+    if plot and importlib.util.find_spec("matplotlib") is None:
+        _run([sys.executable, "-m", "pip", "install", "--quiet", "matplotlib>=3.9"])
+
+
+def program(name: str) -> Path:
+    """A compiled program of this directory."""
+    return BUILD / name
+
+
+def _which(command: str) -> str | None:
+    # Debian's daemons are in sbin, which is not on everybody's path.
+    return shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def _install_commands(missing: Collection[str]) -> None:
+    if not missing:
+        return
+    packages = sorted({APT_PACKAGES[command] for command in missing})
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise MissingError(
+            f"Missing: {', '.join(missing)}. Install them: apt-get install {' '.join(packages)}"
+        )
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    _run(["apt-get", "update", "-qq"], env=env)
+    # Debian starts daemons when they are installed; a policy that forbids it is the documented way out.
+    policy = Path("/usr/sbin/policy-rc.d")
+    forbids = not policy.exists()
+    if forbids:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], env=env)
+    finally:
+        if forbids:
+            policy.unlink()
+
+
+def _install_chp() -> None:
+    directory = BUILD / "chp"
+    if (directory / "node_modules/configurable-http-proxy").exists():
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    # Version 5 wants Node 20; Debian 12 has 18.
+    package = f"configurable-http-proxy@{5 if int(node.lstrip('v').partition('.')[0]) >= 20 else 4}"
+    _run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(directory), package])
+
+
+def _compile(name: str) -> None:
+    sources = [HERE / f"{name}.c", HERE / "wire.c"]
+    target = program(name)
+    newest = max(source.stat().st_mtime for source in (*sources, HERE / "wire.h"))
+    if target.exists() and target.stat().st_mtime >= newest:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _run(["cc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(target), *map(str, sources)])
+
+
+def _run(argv: list[str], *, env: dict[str, str] | None = None) -> None:
+    done = subprocess.run(
+        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise MissingError(f"{' '.join(argv)} failed:\n{done.stdout}")

@@ -1,0 +1,172 @@
+"""The rounds: every system has its turn in every round, in an order that rotates; what others spoiled is repeated.
+
+The rule: systems of one metric are measured one right after the other, so that what changes slowly on a shared
+machine changes for all of them; of a measurement's attempts the one counts during which others used least.
+Knows no metric's meaning.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.benchmarks.install import BUILD, program
+from tests.benchmarks.machine import LOAD_CORE, PROXY_CORE, CoreUse, process_tree
+from tests.benchmarks.metrics import METRICS, SMALL_PATH, Effort, Figures, Metric, Target
+from tests.benchmarks.processes import (
+    LoadError,
+    Process,
+    free_port,
+    run_load,
+    running,
+    wait_until_answered,
+)
+from tests.benchmarks.systems import DIRECT, SYSTEMS, Site
+
+STARTUP_SECONDS = 20.0
+SPOILED_AT = 0.08
+"""What others may use of a core during a measurement."""
+
+Samples = dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run. `attempts`: how often a measurement is made at most, if others spoil it."""
+
+    systems: Sequence[str]
+    metrics: Sequence[str]
+    rounds: int
+    effort: Effort
+    attempts: int = 3
+
+
+@dataclass(slots=True)
+class Outcome:
+    """All samples by system and figure; what failed; what others used of a core, and how often it spoiled."""
+
+    samples: Samples = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+    foreign: list[float] = field(default_factory=list)
+    repeated: int = 0
+
+    def medians(self) -> dict[str, Figures]:
+        """By system and figure."""
+        return {
+            system: {name: statistics.median(values) for name, values in figures.items()}
+            for system, figures in self.samples.items()
+        }
+
+
+Progress = Callable[[str], None]
+
+
+class Bench:
+    """An origin, and in front of it the systems that run."""
+
+    def __init__(self, plan: Plan, progress: Progress) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._outcome = Outcome()
+        self._stack = ExitStack()
+        self._live: dict[str, Target] = {}
+        self._origin: Process
+        self._origin_port = 0
+
+    def run(self) -> Outcome:
+        """All rounds. Whatever was started is ended, however this ends."""
+        with self._stack:
+            self._start_origin()
+            for name in self._plan.metrics:
+                self._run_metric(name, METRICS[name])
+        return self._outcome
+
+    def _run_metric(self, name: str, metric: Metric) -> None:
+        systems = [system for system in self._plan.systems if not (metric.needs_proxy and system == DIRECT)]
+        rounds = 1 if metric.once else self._plan.rounds
+        for number in range(rounds):
+            turn = number % len(systems) if systems else 0
+            for system in (*systems[turn:], *systems[:turn]):
+                if (system, name) in self._outcome.failures:
+                    continue
+                self._progress(f"{name}: round {number + 1} of {rounds}, {system}")
+                try:
+                    figures = self._measure(system, metric)
+                except LoadError as error:
+                    self._outcome.failures[system, name] = str(error)
+                    continue
+                for figure, value in figures.items():
+                    self._outcome.samples[system][figure].append(value)
+
+    def _measure(self, system: str, metric: Metric) -> Figures:
+        attempts: list[tuple[float, Figures]] = []
+        for _ in range(1 if metric.once else self._plan.attempts):
+            attempts.append(self._attempt(system, metric))
+            if attempts[-1][0] <= SPOILED_AT:
+                break
+        self._outcome.repeated += len(attempts) - 1
+        foreign, figures = min(attempts, key=lambda attempt: attempt[0])
+        self._outcome.foreign.append(foreign)
+        return figures
+
+    def _attempt(self, system: str, metric: Metric) -> tuple[float, Figures]:
+        with ExitStack() as stack:
+            if metric.fresh:
+                target = stack.enter_context(self._started(system, name=f"{system}-fresh"))
+            else:
+                target = self._live_target(system)
+            proxies = {pid for live in (*self._live.values(), target) for pid in live.pids}
+            helpers = (self._origin.pid,)
+            before = CoreUse.now(proxies=proxies, helpers=helpers)
+            figures = metric.measure(target, self._plan.effort)
+            foreign = CoreUse.now(proxies=proxies, helpers=helpers).foreign_since(before)
+            return foreign, figures
+
+    # -- processes --------------------------------------------------------------------------------------
+
+    def _start_origin(self) -> None:
+        with (BUILD / "origin.port").open("wb+") as port:
+            self._origin = self._stack.enter_context(
+                running([str(program("origin"))], core=LOAD_CORE, log=BUILD / "origin.err", stdout=port)
+            )
+            while not (text := (BUILD / "origin.port").read_text()).endswith("\n"):
+                if self._origin.poll() is not None:
+                    raise LoadError(f"the origin ended: {(BUILD / 'origin.err').read_text()}")
+                time.sleep(0.001)
+        self._origin_port = int(text)
+
+    def _live_target(self, system: str) -> Target:
+        if system not in self._live:
+            self._live[system] = self._stack.enter_context(self._started(system, name=system))
+            # Interpreters and compilers at run time find their feet.
+            run_load(program("load"), self._live[system].port, "get", 3000, 1, 16)
+            run_load(program("load"), self._live[system].port, "echo", 4, 0.3, 0)
+        return self._live[system]
+
+    @contextmanager
+    def _started(self, system: str, *, name: str) -> Iterator[Target]:
+        configure = SYSTEMS[system]
+        directory = BUILD / name
+        directory.mkdir(parents=True, exist_ok=True)
+        if configure is None:
+            yield Target(self._origin_port, (), directory)
+            return
+        port = free_port()
+        launch = configure(Site(directory, port, self._origin_port))
+        log = directory / "stderr.log"
+        start = time.monotonic()
+        with running(launch.argv, core=PROXY_CORE, log=log, env=launch.env) as process:
+            try:
+                answered = wait_until_answered(process, port, path=SMALL_PATH, seconds=STARTUP_SECONDS)
+            except LoadError as error:
+                raise LoadError(f"{system}: {error}\n{_tail(log)}") from error
+            yield Target(port, process_tree(process.pid), directory, answered - start)
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-5:])
