@@ -63,7 +63,8 @@ class _Head:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
+        # llhttp leaves the white space behind a value, which is not part of it (RFC 9112 section 5.1).
+        self.fields.append((name, value.rstrip(b" \t")))
 
     def on_status(self, reason: bytes) -> None:
         self.reason += reason
