@@ -498,12 +498,14 @@ class Downstream(Connection):
         try:
             _, rest = body.feed(data)
         except FramingError:
+            self._lingers = True
             self._hang_up()
             return
         if body.done:
             self._body_ended(rest)
             self._next()
         elif self._dropped > DROPPED_BYTES:
+            self._lingers = True
             self._hang_up()
         elif rest:
             self._yield_then_take(rest)
