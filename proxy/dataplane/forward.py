@@ -259,8 +259,11 @@ class Forward:
             self._keeper.absorb(self._session, facts.set_cookies)
         self.status = facts.status
         route = self._request.route
-        self._page = page_rewrite(route, facts, self.method, plane.limits.rewritten_page_bytes)
-        if self._page is not None:
+        page = page_rewrite(route, facts, plane.limits.rewritten_page_bytes)
+        if page is not None and self.method == "HEAD":
+            facts = page.facts_as_rewritten
+        elif page is not None:
+            self._page = page
             return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
         framing = self._framing(facts, body)
         location = plane.location(facts.location, route, self._translation)
@@ -277,7 +280,7 @@ class Forward:
                 return
             # Larger than what is rewritten: it passes as it is.
             self._page = None
-            self._send_page_head(page, self._unknown_length(), replaced=False)
+            self._send_page_head(page.facts, self._unknown_length())
             data = page.collected()
         if self._chunks:
             data = b"%x\r\n%b\r\n" % (len(data), data)
@@ -423,23 +426,16 @@ class Forward:
 
     def _send_page(self, page: PageRewrite) -> None:
         body = page.rewritten()
-        self._send_page_head(page, b"Content-Length: %d\r\n" % len(body) + self._closing(), replaced=True)
+        framing = b"Content-Length: %d\r\n" % len(body) + self._closing()
+        self._send_page_head(page.facts_as_rewritten, framing)
         self.bytes_out += len(body)
         self._caller.write(body)
 
-    def _send_page_head(self, page: PageRewrite, framing: bytes, *, replaced: bool) -> None:
+    def _send_page_head(self, facts: ResponseFacts, framing: bytes) -> None:
         assert self._translation is not None
-        location = self._plane.location(page.facts.location, self._request.route, self._translation)
+        location = self._plane.location(facts.location, self._request.route, self._translation)
         self._head_sent = True
-        self._caller.write(
-            response_head(
-                page.facts,
-                self._translation,
-                framing=framing,
-                location=location,
-                replaced=page.replaced_fields() if replaced else None,
-            )
-        )
+        self._caller.write(response_head(facts, self._translation, framing=framing, location=location))
 
     def _finish(self) -> None:
         connection, self._connection = self._connection, None
