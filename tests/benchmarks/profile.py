@@ -141,14 +141,15 @@ class Sampler:
     def _sample(self, number: int, frame: FrameType | None) -> None:
         if frame is None:
             return
-        code = frame.f_code
-        place = code.co_qualname
-        if code.co_filename == "<string>" and frame.f_back is not None:
+        place, caller = frame.f_code.co_qualname, frame.f_back
+        if frame.f_code.co_filename == "<string>" and caller is not None:
             # What dataclasses generate has no place of its own: say who calls it.
-            frame, code = frame.f_back, frame.f_back.f_code
-            place = f"{code.co_qualname}: a dataclass's {place.rpartition('.')[2]}"
+            frame, place = caller, f"{caller.f_code.co_qualname}: a dataclass's {place.rpartition('.')[2]}"
+        code = frame.f_code
         if self._by_line:
-            place = f"{frame.f_lineno}: {linecache.getline(code.co_filename, frame.f_lineno).strip()[:90]}"
+            # Some instructions belong to no line.
+            line = frame.f_lineno or code.co_firstlineno
+            place = f"{line}: {linecache.getline(code.co_filename, line).strip()[:90]}"
         self.counts[_module(code.co_filename), place] += 1
 
 
