@@ -55,7 +55,17 @@ class Caller:
     itself, and the same `Gateway` judges; so it is worked out, and decided about, once.
     """
 
-    __slots__ = ("address", "authority", "client", "decisions", "door", "host", "is_lasting", "peer", "scheme")
+    __slots__ = (
+        "address",
+        "authority",
+        "client",
+        "decisions",
+        "door",
+        "host",
+        "is_lasting",
+        "peer",
+        "scheme",
+    )
 
     def __init__(
         self, *, door: Gateway, inbound: Inbound, client: ClientAddress, authority: Authority, scheme: str
@@ -79,6 +89,8 @@ class Admission(NamedTuple):
 
     caller: Caller
     route: Route | OwnPage | Redirect
+    instance: str
+    """"" for a page of the gateway's own."""
     decision: Decision
 
 
@@ -133,7 +145,7 @@ class Gateway:
         if decision is None:
             decision = caller.decisions[instance] = self.decide(caller.client.address, instance)
         if decision.allowed:
-            return Admission(caller, route, decision)
+            return Admission(caller, route, instance, decision)
         refusal = Refusal(AccessDenied(), caller.client, instance, decision)
         self._audit(inbound, refusal)
         return refusal
