@@ -108,14 +108,17 @@ async def open_rig(
     instances: Sequence[InstanceSpec] = (InstanceSpec(name="research-gpu-1"),),
     clock: Clock | None = None,
     sandbox_clock: Clock | None = None,
+    mounted: dict[str, Any] = DEFAULT_INSTANCES,
     **changes: Any,
 ) -> AsyncIterator[Rig]:
-    """Sandbox and gateway, both in this process. `changes` replace sections of the configuration."""
+    """Sandbox and gateway, both in this process. `instances` are the sandbox's, `mounted` is the configuration's
+    section of that name; `changes` replace other sections.
+    """
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "not-a-secret")
     async with Sandbox(instances, clock=sandbox_clock or clock) as sandbox:
         file = directory / "nbgate.yaml"
-        file.write_text(yaml.safe_dump(config_for(sandbox, **changes)))
+        file.write_text(yaml.safe_dump(config_for(sandbox, instances=mounted, **changes)))
         settings = load(file, environ={})
         log_file = directory / "nbgate.log"
         fd = os.open(log_file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)

@@ -202,6 +202,8 @@ class Downstream(Connection):
             super().resume_writing()
         if self._forward is not None:
             self._forward.on_caller_drained()
+        elif self._state is _HELD and self._answered and self._body is None:
+            self._next_pipelined()
 
     # -- HEAD -------------------------------------------------------------------------------------------
 
@@ -493,12 +495,14 @@ class Downstream(Connection):
         try:
             _, rest = body.feed(data)
         except FramingError:
+            self._lingers = True
             self._hang_up()
             return
         if body.done:
             self._body_ended(rest)
             self._next()
         elif self._dropped > DROPPED_BYTES:
+            self._lingers = True
             self._hang_up()
         elif rest:
             self._yield_then_take(rest)
@@ -634,15 +638,16 @@ class Downstream(Connection):
         self._state = _HEAD
         self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.idle_seconds
         self._scanned = 0
-        if self._inbox:
-            # Pipelined: a turn of the loop for each, so that one caller's queue delays nobody else.
+        if self._inbox or self._paused:
+            # Pipelined: a turn of the loop for each, so that one caller's queue delays nobody else. Nothing is
+            # begun for a caller that does not take what it was answered: its answers would pile up here.
             self._state = _HELD
             self._loop.call_soon(self._next_pipelined)
         else:
             self._resume_reading()
 
     def _next_pipelined(self) -> None:
-        if self._state is _HELD:
+        if self._state is _HELD and self._answered and not self._paused:
             self._state = _HEAD
             self._read_heads()
             self._resume_reading()

@@ -35,6 +35,7 @@ class End(asyncio.Protocol):
         "_is_upstream",
         "bytes_received",
         "close_sent",
+        "is_broken",
         "is_full",
         "is_lost",
         "other",
@@ -70,6 +71,7 @@ class End(asyncio.Protocol):
         self.quiet_since = 0.0
         self.pinged = False
         self.close_sent = False
+        self.is_broken = False
         self.is_full = False
         self.is_lost = False
         self.read_paused = False
@@ -120,21 +122,37 @@ class End(asyncio.Protocol):
 
     def send_close(self, code: int, reason: str) -> None:
         """Tell this side that it is over; once, and only at a boundary of what it was being sent."""
-        if not self.close_sent and not self.is_lost and self.other.tracker.at_boundary:
-            self.close_sent = True
-            if not self.other.tracker.close_seen:
-                self.transport.write(
-                    close_frame(code, reason, mask=mask_key() if self._is_upstream else None)
-                )
+        if self.close_sent or self.is_lost or not self.other.tracker.at_boundary:
+            return
+        self.close_sent = True
+        if not self.other.tracker.close_seen:
+            self.transport.write(close_frame(code, reason, mask=mask_key() if self._is_upstream else None))
+        if self.is_broken and self.transport.can_write_eof():
+            self.transport.write_eof()
 
-    def send_ping(self) -> None:
-        if self.other.tracker.at_boundary and not self.other.tracker.close_seen:
-            self.transport.write(ping_frame(PING_PAYLOAD, mask=mask_key() if self._is_upstream else None))
+    def send_ping(self) -> bool:
+        """Ask this side for a sign of life, if it stands at a boundary of what it is being sent."""
+        if not self.other.tracker.at_boundary or self.other.tracker.close_seen:
+            return False
+        self.transport.write(ping_frame(PING_PAYLOAD, mask=mask_key() if self._is_upstream else None))
+        return True
+
+    def read_for_close(self) -> None:
+        """Read until this side closes: also if it was paused, once nothing it sends is passed on any more.
+
+        Until then a frame under way waits for the other side to take it, and is cut when that takes too long.
+        """
+        if self.other.close_sent or not self.other.is_full:
+            self.resume_reading()
+        if self.tracker.close_seen and self.close_sent:
+            self.transport.close()
 
     def _receive_while_closing(self, data: bytes) -> None:
         """Let the frame under way end, then put our close behind it; what follows is not passed on."""
         closing = self.relay.closing
         assert closing is not None
+        if self.is_broken:
+            return
         tracker = self.tracker
         try:
             if not self.other.close_sent:
@@ -148,14 +166,13 @@ class End(asyncio.Protocol):
         except FrameError:
             self.transport.abort()
             return
-        if tracker.close_seen and self.close_sent:
-            self.transport.close()
+        self.read_for_close()
 
 
 class Relay:
     """Both ends, and what happens to them together."""
 
-    __slots__ = ("_clock_deadline", "_on_end", "_timeouts", "caller", "close_code", "closing", "notebook")
+    __slots__ = ("_deadline", "_on_end", "_timeouts", "caller", "close_code", "closing", "notebook")
 
     def __init__(
         self,
@@ -180,7 +197,7 @@ class Relay:
         """How it ended, for the log: what was sent or seen first."""
         self._timeouts = timeouts
         self._on_end = on_end
-        self._clock_deadline = 0.0
+        self._deadline = 0.0
 
     def start(self, *, is_full: bool, tail: bytes, inbox: bytes) -> None:
         """Take both transports over. `is_full`: the caller's takes no more for now.
@@ -209,22 +226,28 @@ class Relay:
             return
         self.closing = (code, reason)
         self.close_code = code
-        self._clock_deadline = now + LINGER_SECONDS
+        self._deadline = now + LINGER_SECONDS
         for end in (self.caller, self.notebook):
             end.send_close(code, reason)
-            # A paused side must be read from, or its close is never seen.
-            end.resume_reading()
-            if end.tracker.close_seen and end.close_sent:
-                end.transport.close()
+        for end in (self.caller, self.notebook):
+            end.read_for_close()
 
     def broken(self, end: End, error: FrameError) -> None:
-        """`end` sent an ill-formed frame: both sides are told, and neither is read any further."""
+        """`end` sent an ill-formed frame: both sides are told, and nothing that `end` still sends is looked at.
+
+        It is read all the same: closing with unread bytes would reset the connection, and `end` would never
+        see why (RFC 6455 section 7.1.1). The deadline is the next sweep's to set.
+        """
         self.closing = (error.close_code, error.reason)
         self.close_code = error.close_code
+        end.is_broken = True
         end.send_close(error.close_code, error.reason)
         end.other.send_close(error.close_code, error.reason)
-        end.transport.close()
-        end.other.transport.close()
+        if end.other.close_sent:
+            end.other.read_for_close()
+        else:
+            # Half of the offending frame's header has passed: there is no boundary to come.
+            end.other.transport.close()
 
     def lost(self, end: End) -> None:
         """`end` is gone: so is the other, as soon as what it is owed has been sent."""
@@ -236,7 +259,7 @@ class Relay:
             self.close_code = end.tracker.close_code
         if end.other.is_lost:
             self._on_end(self)
-        else:
+        elif not end.other.is_broken:
             end.other.transport.close()
 
     def abort(self) -> None:
@@ -247,11 +270,16 @@ class Relay:
     def sweep(self, now: float) -> None:
         """Ping what is silent, cut what stays so. Called about once a second; `now` is the monotonic clock's."""
         if self.closing is not None:
-            if now >= self._clock_deadline:
+            if not self._deadline:
+                self._deadline = now + LINGER_SECONDS
+            elif now >= self._deadline:
                 self.abort()
             return
-        for end in (self.caller, self.notebook):
-            if end.bytes_received != end.seen_bytes or end.read_paused or not end.quiet_since:
+        moved = {end: end.bytes_received != end.seen_bytes for end in (self.caller, self.notebook)}
+        for end, has_moved in moved.items():
+            # Within a frame that it is taking, a side cannot be pinged, and need not be.
+            is_taking = moved[end.other] and not end.other.tracker.at_boundary
+            if has_moved or is_taking or end.read_paused or not end.quiet_since:
                 end.seen_bytes = end.bytes_received
                 end.quiet_since = now
                 end.pinged = False
@@ -259,5 +287,4 @@ class Relay:
                 self.abort()
                 return
             elif not end.pinged and now - end.quiet_since >= self._timeouts.ping_seconds:
-                end.pinged = True
-                end.send_ping()
+                end.pinged = end.send_ping()

@@ -42,7 +42,7 @@ def _names(known: Sequence[str]) -> click.Command:
 
 @click.group(invoke_without_command=True, context_settings={"max_content_width": 110})
 @click.option("--systems", callback=_names(list(SYSTEMS)), metavar="A,B", help="Default: all.")
-@click.option("--metrics", callback=_names([*METRICS, "decide"]), metavar="A,B", help="Default: all.")
+@click.option("--metrics", callback=_names(list(METRICS)), metavar="A,B", help="Default: all.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option(
     "--seconds", type=click.FloatRange(0.2), help="Of each timed run. Default: 2, or 1 with --quick."
@@ -71,13 +71,13 @@ def main(
     effort = QUICK if quick else Effort()
     if seconds is not None:
         effort = replace(effort, seconds=seconds)
-    complete = set(systems) == set(SYSTEMS) and set(metrics) == {*METRICS, "decide"} and not quick
+    complete = set(systems) == set(SYSTEMS) and set(metrics) == set(METRICS) and not quick
     if output is None and complete:
         output = ROOT / "build" / "bench.json"
     console, errors = Console(), Console(stderr=True)
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    plan = Plan(systems, [name for name in metrics if name in METRICS], rounds, effort, attempts)
+    plan = Plan(systems, metrics, rounds, effort, attempts)
     try:
         with errors.status("installing") as status:
             install(systems, plot=output is not None)

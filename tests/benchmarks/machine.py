@@ -12,6 +12,7 @@ import platform
 import resource
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +36,12 @@ def process_tree(pid: int) -> tuple[int, ...]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """CPU time, user's and system's, of processes since their start."""
-    return sum(time.clock_gettime_ns(~pid << 3 | 2) for pid in pids) / 1e9
+    """CPU time, user's and system's, of processes since their start; nothing of those that are gone."""
+    total = 0
+    for pid in pids:
+        with suppress(OSError):
+            total += time.clock_gettime_ns(~pid << 3 | 2)
+    return total / 1e9
 
 
 def rss_mb(pids: Iterable[int]) -> float:

@@ -6,7 +6,9 @@ seconds per request, frame or GB (10^9 bytes); direct has none. Knows no rounds 
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,12 +56,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`fresh`: wants processes that have done nothing yet. `once`: one round says it, and lasts long."""
+    """`fresh`: wants processes that have done nothing yet. `once`: one round says it, and lasts long.
+
+    `of_direct`: means something of the way without a proxy. `only`: the one system that has it, if not "".
+    """
 
     measure: Callable[[Target, Effort], Figures]
     fresh: bool = False
     once: bool = False
-    needs_proxy: bool = False
+    of_direct: bool = True
+    only: str = ""
 
 
 def _load(target: Target, *words: object) -> tuple[dict[str, Any], float]:
@@ -158,6 +164,12 @@ def startup(target: Target, effort: Effort) -> Figures:
     return {"startup_s": target.startup_seconds, "idle_rss_mb": rss_mb(target.pids)}
 
 
+def decide(target: Target, effort: Effort) -> Figures:
+    """The cost of a decision, in a process of its own."""
+    figures: Figures = json.loads(run_tool([sys.executable, "-m", "tests.benchmarks.decisions"]))
+    return figures
+
+
 METRICS: Mapping[str, Metric] = {
     "small_c1": Metric(partial(small, connections=1)),
     "small_c16": Metric(partial(small, connections=16)),
@@ -174,8 +186,9 @@ METRICS: Mapping[str, Metric] = {
     "ws_flood64k": Metric(partial(ws_flood, frame_bytes=65536, name="ws_flood64k", direction="source")),
     "ws_flood64k_up": Metric(partial(ws_flood, frame_bytes=65536, name="ws_flood64k_up", direction="sink")),
     "ws_open": Metric(ws_open),
-    "ws_idle": Metric(ws_idle, fresh=True, needs_proxy=True),
-    "stall": Metric(stall, fresh=True, once=True, needs_proxy=True),
-    "startup": Metric(startup, fresh=True, needs_proxy=True),
+    "ws_idle": Metric(ws_idle, fresh=True, of_direct=False),
+    "stall": Metric(stall, fresh=True, once=True, of_direct=False),
+    "startup": Metric(startup, fresh=True, of_direct=False),
+    "decide": Metric(decide, only="nbgate"),
 }
 """By the name that `--metrics` takes, which is what the figures' names begin with."""

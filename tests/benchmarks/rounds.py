@@ -87,7 +87,7 @@ class Bench:
         return self._outcome
 
     def _run_metric(self, name: str, metric: Metric) -> None:
-        systems = [system for system in self._plan.systems if not (metric.needs_proxy and system == DIRECT)]
+        systems = [system for system in self._plan.systems if _has(system, metric)]
         rounds = 1 if metric.once else self._plan.rounds
         for number in range(rounds):
             turn = number % len(systems) if systems else 0
@@ -166,6 +166,10 @@ class Bench:
             except LoadError as error:
                 raise LoadError(f"{system}: {error}\n{_tail(log)}") from error
             yield Target(port, process_tree(process.pid), directory, answered - start)
+
+
+def _has(system: str, metric: Metric) -> bool:
+    return system == metric.only if metric.only else metric.of_direct or system != DIRECT
 
 
 def _tail(log: Path) -> str:

@@ -130,7 +130,6 @@ def caddy(site: Site) -> Launch:
 {{
   admin off
   auto_https off
-  persist_config off
 }}
 http://127.0.0.1:{site.port} {{
   @elsewhere not remote_ip 127.0.0.0/8

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
+from clocks import settle
 from gateways import Rig, body_of, status_of
+from raw_upstream import Peer
 from stage import FORWARDED_LINES, HOST, SESSION_COOKIE, Stage, eventually, get, ok, post, session_at
 
 from proxy.dataplane.upstream import INTERIM_RESPONSES
@@ -638,25 +641,63 @@ async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(
     assert (await caller.response())[1] == b"all"
 
 
-async def test_a_caller_that_pipelines_and_never_reads_is_not_served_on(stage: Stage) -> None:
+async def answer_all(notebook: Peer, body: bytes) -> None:
+    """A notebook that answers whatever comes, for as long as it comes."""
+    while True:
+        await notebook._reader.readuntil(b"\r\n\r\n")
+        notebook.send(ok(body))
+        await notebook._writer.drain()
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+async def test_a_caller_that_asks_on_and_never_reads_waits(stage: Stage, pipelined: bool) -> None:
     """Each answer would be kept for it: memory without a bound."""
-    caller = await stage.call(get(b"/big"), receive_bytes=65536)
+    count, body = 1500, bytes(10_000)
+    caller = await stage.call(get(), receive_bytes=65536)
     notebook = await stage.notebook()
-    size = 12_000_000
-    served = 0
-    notebook.send(ok(bytes(size)))
-    caller.send(get(b"/next") * 1000)
+    answering = asyncio.ensure_future(answer_all(notebook, body))
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream.is_full)
+    if pipelined:
+        caller.send(get() * (count - 1))
+        await eventually(lambda: downstream.is_full)
+        await settle(200)
+    else:
+        asked = 1
+        while not downstream.is_full:
+            await eventually(lambda asked=asked: len(stage.records) == asked)
+            if downstream.is_full:
+                break
+            caller.send(get())
+            asked += 1
+        caller.send(get() * (count - asked))
+        await settle(200)
+    assert len(stage.records) < count
+    assert downstream.unsent_bytes < 200_000
+    for _ in range(count):
+        assert (await caller.response())[1] == body
+    answering.cancel()
+
+
+async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(stage: Stage) -> None:
+    caller = await stage.call(get(fields=b"Connection: close\r\n"), receive_bytes=65536)
+    notebook = await stage.notebook()
     await notebook.head()
-    await caller.head()
-    await caller.exactly(size)
-    while served < 1000:
-        await notebook.head()
-        notebook.send(ok(bytes(100)))
-        served += 1
-    for _ in range(1000):
-        assert (await caller.response())[1] == bytes(100)
+    notebook.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    [downstream] = stage.plane.connections
+    chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
+    sent = 0
+    while not downstream.is_full:
+        notebook.send(chunk)
+        sent += len(chunk)
+        await eventually(lambda sent=sent: downstream._forward.bytes_out == sent)
+    # The end comes in the same turn of the loop as what filled the caller's connection.
+    downstream._forward._connection.data_received(b"0\r\n\r\n")
+    assert stage.records
+    await stage.sweep(119.0)
+    assert stage.plane.connections
+    await stage.sweep(1.0)
+    await eventually(lambda: not stage.plane.connections)
+    assert len(await caller.rest()) < sent
 
 
 async def test_tiny_chunks_pass_in_order_although_the_loop_gets_its_turns(stage: Stage) -> None:

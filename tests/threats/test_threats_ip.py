@@ -1,0 +1,319 @@
+"""THREATS.md, table "IP decision", and its two choices on forwarded addresses: each row as a GET and as an upgrade.
+
+"Deny" is 403, no connection to SageMaker or to a notebook, one audit record: `callers.denying` checks the latter two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from callers import ask, asked, audited, denying, untouched
+from gateways import Rig, body_of, open_rig, status_of
+
+from proxy.config.load import load
+from proxy.errors import ConfigError
+
+ALLOWED = "203.0.113.7"
+EVIL = "198.51.100.66"
+BEHIND_A_PROXY: dict[str, Any] = {
+    "client_address": {"trusted_proxies": ["127.0.0.0/8"]},
+    "policy": {"allow": ["elsewhere"]},
+}
+BEHIND_RFC_7239: dict[str, Any] = {
+    "client_address": {"trusted_proxies": ["127.0.0.0/8"], "header": "forwarded"},
+    "policy": {"allow": ["elsewhere"]},
+}
+SPOOFS = [
+    f"X-Forwarded-For: {ALLOWED}\r\n",
+    f"X-Forwarded-For: {ALLOWED}, {ALLOWED}\r\nX-Forwarded-For: {ALLOWED}\r\n",
+    f"Forwarded: for={ALLOWED}\r\n",
+    f"X-Real-IP: {ALLOWED}\r\n",
+    f"X-Client-IP: {ALLOWED}\r\nTrue-Client-IP: {ALLOWED}\r\nCF-Connecting-IP: {ALLOWED}\r\n",
+    f"X_Forwarded_For: {ALLOWED}\r\nX-Forwarded-For : {ALLOWED}\r\n"[
+        : len(f"X_Forwarded_For: {ALLOWED}\r\n")
+    ],
+]
+
+
+async def test_an_untrusted_peers_headers_do_not_count(tmp_path: Path) -> None:
+    """oauth2-proxy #1778: untrusted peer with any `X-Forwarded-For`/`Forwarded`/`X-Real-IP` -> peer IP, deny.
+
+    (Done when, 5.)
+    """
+    async with denying(tmp_path) as rig:
+        assert await ask(rig) == [403, 403]
+        for spoof in SPOOFS:
+            assert await ask(rig, extra=spoof) == [403, 403], spoof
+        assert {record["client"] for record in audited(rig)} == {"127.0.0.1"}
+
+
+async def test_an_untrusted_peers_headers_do_not_harm_it_either(rig: Rig) -> None:
+    """oauth2-proxy #1778: an allowed peer stays itself, and the notebook is told so."""
+    for spoof in SPOOFS:
+        assert await ask(rig, extra=spoof.replace(ALLOWED, EVIL)) == [200, 101]
+    for seen in asked(rig):
+        assert seen.values("x-forwarded-for") == ["127.0.0.1"]
+        assert not any(EVIL in value for _, value in seen.headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "client"),
+    [
+        (f"X-Forwarded-For: {ALLOWED}, {EVIL}\r\n", EVIL),
+        (f"X-Forwarded-For: {ALLOWED}\r\nX-Forwarded-For: {EVIL}\r\n", EVIL),
+        (f"X-Forwarded-For: {ALLOWED}, {EVIL}, 127.0.0.9\r\n", EVIL),
+        (f"X-Forwarded-For: {ALLOWED}, {EVIL}\r\nX-Forwarded-For: 127.0.0.9, 127.0.0.8\r\n", EVIL),
+        (f"Forwarded: for={ALLOWED}\r\nX-Real-IP: {ALLOWED}\r\n", "127.0.0.1"),
+        (f"Forwarded: for={ALLOWED}\r\nX-Forwarded-For: {EVIL}\r\n", EVIL),
+        ("", "127.0.0.1"),
+        ("X-Forwarded-For: 127.0.0.3, 127.0.0.2\r\n", "127.0.0.3"),
+    ],
+)
+async def test_behind_a_trusted_proxy_the_rightmost_untrusted_hop_is_denied(
+    tmp_path: Path, headers: str, client: str
+) -> None:
+    """oauth2-proxy #1778: `X-Forwarded-For: ALLOWED, EVIL` -> EVIL, deny; two lines are one list; if all hops are
+    trusted, the leftmost is the client. (Done when, 5.)"""
+    async with denying(tmp_path, **BEHIND_A_PROXY) as rig:
+        assert await ask(rig, extra=headers) == [403, 403]
+        assert {record["client"] for record in audited(rig)} == {client}
+
+
+async def test_behind_a_trusted_proxy_the_rightmost_untrusted_hop_is_allowed(tmp_path: Path) -> None:
+    """oauth2-proxy #1778, the other way round; a port suffix is stripped; a mapped hop is the IPv4 address."""
+    async with open_rig(tmp_path, **BEHIND_A_PROXY) as rig:
+        for hops in (
+            ALLOWED,
+            f"{EVIL}, {ALLOWED}",
+            f"{EVIL}, {ALLOWED}, 127.0.0.9",
+            f"nonsense, {ALLOWED}",
+            f"{EVIL}\r\nX-Forwarded-For: {ALLOWED}",
+            f"{ALLOWED}:4711",
+            f"::ffff:{ALLOWED}",
+            f"[::ffff:{ALLOWED}]:80",
+        ):
+            assert await ask(rig, extra=f"X-Forwarded-For: {hops}\r\n") == [200, 101], hops
+        assert all(seen.values("x-forwarded-for") == [ALLOWED] for seen in asked(rig))
+
+
+async def test_forwarded_counts_where_it_is_the_proxies_field(tmp_path: Path) -> None:
+    """oauth2-proxy #1778 with RFC 7239: one field is trusted, the other is the caller's own words."""
+    async with open_rig(tmp_path, **BEHIND_RFC_7239) as rig:
+        for hops in (
+            f"for={ALLOWED}",
+            f'for={EVIL}, for="{ALLOWED}:80";proto=http',
+            f"For={ALLOWED};by=10.0.0.1",
+        ):
+            assert await ask(rig, extra=f"Forwarded: {hops}\r\nX-Forwarded-For: {EVIL}\r\n") == [200, 101], (
+                hops
+            )
+        for hops in (
+            f"for={ALLOWED}, for={EVIL}",
+            f"for=unknown, for=_hidden, for={EVIL}",
+            f'for="{ALLOWED}',
+            "for=_x",
+        ):
+            extra = f"Forwarded: {hops}\r\nX-Forwarded-For: {ALLOWED}\r\n"
+            assert await ask(rig, extra=extra) == [403, 403], hops
+
+
+@pytest.mark.parametrize(
+    "hop",
+    [
+        f"0{ALLOWED}",
+        "203.0.113.007",
+        f"{ALLOWED}%eth0",
+        "fe80::1%a",
+        "unknown",
+        "_hidden",
+        "",
+        f"{ALLOWED}/24",
+        f"{ALLOWED} {ALLOWED}",
+        "203.0.113",
+        "3405803783",
+        "0xcb.0.0x71.7",
+        f"{ALLOWED}:99999",
+        f"[{ALLOWED}]",
+        f"'{ALLOWED}'",
+        f"{ALLOWED}\x01",
+        "２０３.0.113.7".encode().decode("latin-1"),
+    ],
+)
+async def test_a_hop_that_cannot_be_read_denies(tmp_path: Path, hop: str) -> None:
+    """CVE-2021-29921 (leading zeros), zones, and "an unparseable hop inside the trusted walk denies": never falls
+    back to a more trusting answer. NotIpAddress with an absent key is a Deny (both oracles agree)."""
+    async with denying(tmp_path, **BEHIND_A_PROXY) as rig:
+        if "\x01" in hop:
+            # Not even a field (CVE-2026-34520's kind).
+            assert await ask(rig, extra=f"X-Forwarded-For: {hop}\r\n") == [400, 400]
+            hop = ""
+        assert await ask(rig, extra=f"X-Forwarded-For: {ALLOWED}, {hop}\r\n") == [403, 403]
+        assert await ask(rig, extra=f"X-Forwarded-For: {ALLOWED}, {hop}, 127.0.0.9\r\n") == [403, 403]
+        assert {(record["client"], bool(record["problem"])) for record in audited(rig)} == {(None, True)}
+
+
+async def test_a_denied_caller_behind_an_unreadable_hop_is_told_so(tmp_path: Path) -> None:
+    """NotIpAddress, key absent: the page says that the address could not be determined, and nothing of the rules."""
+    async with denying(tmp_path, **BEHIND_A_PROXY) as rig:
+        page = body_of(await rig.get(extra="X-Forwarded-For: unknown\r\nAccept: text/html\r\n"))
+        assert b"could not be determined" in page
+        assert b"elsewhere" not in page
+
+
+async def test_the_walk_over_trusted_hops_is_bounded(tmp_path: Path) -> None:
+    """A list of thousands of trusted hops denies, quickly."""
+    async with denying(tmp_path, **BEHIND_A_PROXY) as rig:
+        chain = ", ".join(["127.0.0.9"] * 1000)
+        assert await ask(rig, extra=f"X-Forwarded-For: {ALLOWED}, {chain}\r\n") == [403, 403]
+
+
+async def test_a_mapped_peer_is_the_ipv4_address(tmp_path: Path) -> None:
+    """Mapped v6 (3proxy#807): a dual-stack peer `::ffff:127.0.0.1` matches 127.0.0.0/8, for allow and for deny."""
+    listeners = [{"bind": "[::]:0"}]
+    async with open_rig(tmp_path, listeners=listeners) as rig:
+        assert await ask(rig) == [200, 101]
+        assert asked(rig)[0].values("x-forwarded-for") == ["127.0.0.1"]
+    for policy in (
+        {"allow": ["here"], "deny": ["v4"]},
+        {"allow": ["here"], "deny": ["v4-as-v6"]},
+    ):
+        lists = {"here": ["0.0.0.0/0", "::/0"], "v4": ["127.0.0.0/8"], "v4-as-v6": ["::ffff:127.0.0.0/104"]}
+        directory = tmp_path / policy["deny"][0]
+        directory.mkdir()
+        async with denying(directory, listeners=listeners, allowlists=lists, policy=policy) as rig:
+            assert await ask(rig) == [403, 403]
+
+
+async def test_an_explicit_deny_beats_any_allow(tmp_path: Path) -> None:
+    """NotIpAddress and Deny, gateway-wide and per instance: an instance's list narrows and never widens."""
+    for name, changes in {
+        "deny": {"policy": {"allow": ["here"], "deny": ["here"]}},
+        "instance-deny": {
+            "policy": {"allow": ["here"]},
+            "mounted": {"research": {"notebook": "research-gpu-1", "mount": "root", "deny": ["here"]}},
+        },
+        "instance-narrower": {
+            "policy": {"allow": ["here"]},
+            "mounted": {
+                "research": {"notebook": "research-gpu-1", "mount": "root", "allow": ["elsewhere"]}
+            },
+        },
+        "instance-wider": {
+            "policy": {"allow": ["elsewhere"]},
+            "mounted": {"research": {"notebook": "research-gpu-1", "mount": "root", "allow": ["here"]}},
+        },
+    }.items():
+        directory = tmp_path / name
+        directory.mkdir()
+        async with denying(directory, **changes) as rig:
+            assert await ask(rig, "/lab?x") == [403, 403], name
+
+
+async def test_a_denied_caller_learns_its_address_and_nothing_of_the_rules(tmp_path: Path) -> None:
+    """DESIGN section 9: the address that the gateway saw and a request id, which the audit record has too."""
+    async with denying(tmp_path) as rig:
+        answer = await rig.get("/lab?secret=1", extra="Accept: text/html\r\nX-Forwarded-For: 203.0.113.9\r\n")
+        assert status_of(answer) == 403
+        assert b"127.0.0.1" in body_of(answer)
+        for told in (b"203.0.113", b"elsewhere", b"Deny", b"secret", b"/lab"):
+            assert told not in answer.partition(b"\r\n\r\n")[2], told
+        [record] = audited(rig)
+        assert record["request_id"].encode() in answer
+        assert record["sids"]
+
+
+@pytest.mark.parametrize(
+    "forward", ["PROXY TCP4 203.0.113.7 127.0.0.1 1 2\r\n", "\r\n\r\n\0\r\nQUIT\n\x21\x11"]
+)
+async def test_a_proxy_protocol_header_from_anybody_ends_the_connection(tmp_path: Path, forward: str) -> None:
+    """PROXY: a spoofed v1 or v2 header from an unlisted peer -> close. (Nobody can be listed yet.)"""
+    async with open_rig(tmp_path, policy={"allow": ["elsewhere"]}) as rig:
+        answer = await rig.raw(
+            forward.encode("latin-1") + f"GET / HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode()
+        )
+        assert status_of(answer) == 400
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert untouched(rig)
+
+
+def problems_of(directory: Path, text: str) -> list[str]:
+    file = directory / "nbgate.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file, environ={})
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "010.0.0.1",
+        "10.0.0.08/32",
+        '"::ffff:10.0.0.0/8"',
+        "true",
+        "1",
+        "3232235777",
+        "10.0.0.0/0.255.255.255",
+        "10.0.0.0/255.0.0.0",
+        "10.0.0.0/08",
+        "10.0.0.1/8",
+        '"fe80::1%a"',
+        '"fe80::%a/10"',
+        "null",
+        "[10.0.0.0/8]",
+        '" 10.0.0.0/8"',
+        "10.0.0.0/33",
+        "example.com",
+    ],
+)
+def test_a_network_that_can_be_misread_is_refused_with_its_line(tmp_path: Path, entry: str) -> None:
+    """CVE-2021-29921, AIKIDO-2026-101201, YAML/ipaddress, zones: each refused with file:line."""
+    text = (
+        "hostname: notebooks.internal\nlisteners:\n- bind: 127.0.0.1:0\naws:\n  region: us-east-1\n"
+        f"allowlists:\n  office:\n  - {entry}\n"
+        "policy:\n  allow: [office]\ninstances:\n  research:\n    notebook: r\n    mount: root\n"
+    )
+    assert any("nbgate.yaml:8: " in problem for problem in problems_of(tmp_path, text)), problems_of(
+        tmp_path, text
+    )
+
+
+@pytest.mark.parametrize(
+    "policy", ["policy: {allow: []}", "policy: {allow: null}", "policy: {}", "policy: null", ""]
+)
+def test_an_empty_or_absent_list_does_not_start(tmp_path: Path, policy: str) -> None:
+    """Traefik #11605: an empty, absent or null list never means "everybody"; here it is refused before serving."""
+    text = (
+        "hostname: notebooks.internal\nlisteners:\n- bind: 127.0.0.1:0\naws:\n  region: us-east-1\n"
+        "allowlists:\n  office: [10.0.0.0/8]\n"
+        f"{policy}\ninstances:\n  research:\n    notebook: r\n    mount: root\n"
+    )
+    assert problems_of(tmp_path, text)
+
+
+def test_an_empty_named_list_is_refused(tmp_path: Path) -> None:
+    """Traefik #11605, one level down."""
+    for value in ("[]", "null", ""):
+        text = (
+            yaml.safe_dump({"hostname": "a", "policy": {"allow": ["office"]}})
+            + f"allowlists:\n  office: {value}\n"
+        )
+        assert any("allowlists" in problem for problem in problems_of(tmp_path, text))
+
+
+async def test_denials_on_one_connection_are_each_recorded(tmp_path: Path) -> None:
+    """ "One audit record" per denial, also for many on a kept connection."""
+    async with denying(tmp_path) as rig:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        for number in range(20):
+            writer.write(f"GET /{number} HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert status_of(head) == 403
+            length = int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0])
+            await reader.readexactly(length)
+        writer.close()
+        assert [record["path"] for record in audited(rig)] == [f"/{number}" for number in range(20)]
