@@ -287,6 +287,7 @@ class ControlPlaneTimeout(ControlPlaneError):
 
     status = 504
     code = "CONTROL_PLANE_TIMEOUT"
+    title = "SageMaker did not answer"
     default_message = "SageMaker's API did not answer in time."
 
 

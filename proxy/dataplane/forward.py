@@ -223,11 +223,14 @@ class Forward:
         elif facts.set_cookies:
             self._keeper.absorb(self._session, facts.set_cookies)
         self.status = facts.status
+        page: PageRewrite | None = None
         if self._route.prefix:
-            limit_bytes = self._plane.limits.rewritten_page_bytes
-            self._page = page_rewrite(self._route, facts, self.method, limit_bytes)
-            if self._page is not None:
+            page = page_rewrite(self._route, facts, self._plane.limits.rewritten_page_bytes)
+        if page is not None:
+            if self.method != "HEAD":
+                self._page = page
                 return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
+            facts = page.facts_as_rewritten
         framing = self._framing(facts, body)
         self._head_sent = True
         self._caller.write(
@@ -244,7 +247,7 @@ class Forward:
                 return
             # Larger than what is rewritten: it passes as it is.
             self._page = None
-            self._send_page_head(page, self._unknown_length(), replaced=False)
+            self._send_page_head(page.facts, self._unknown_length())
             data = page.collected()
         if self._chunks:
             data = b"%x\r\n%b\r\n" % (len(data), data)
@@ -390,21 +393,16 @@ class Forward:
 
     def _send_page(self, page: PageRewrite) -> None:
         body = page.rewritten()
-        self._send_page_head(page, b"Content-Length: %d\r\n" % len(body) + self._closing(), replaced=True)
+        framing = b"Content-Length: %d\r\n" % len(body) + self._closing()
+        self._send_page_head(page.facts_as_rewritten, framing)
         self.bytes_out += len(body)
         self._caller.write(body)
 
-    def _send_page_head(self, page: PageRewrite, framing: bytes, *, replaced: bool) -> None:
+    def _send_page_head(self, facts: ResponseFacts, framing: bytes) -> None:
         assert self._link is not None
         self._head_sent = True
         self._caller.write(
-            response_head(
-                page.facts,
-                self._link.translation,
-                framing=framing,
-                location=self._location(page.facts),
-                replaced=page.replaced_fields() if replaced else None,
-            )
+            response_head(facts, self._link.translation, framing=framing, location=self._location(facts))
         )
 
     def _location(self, facts: ResponseFacts) -> bytes:

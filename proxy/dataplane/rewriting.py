@@ -6,6 +6,7 @@ larger, encoded, or not a page passes unchanged. What changes in a page is `prox
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from proxy.routing.mounts import MountKind
@@ -18,7 +19,6 @@ from proxy.routing.pages import (
     rewritten_etag,
 )
 from proxy.routing.router import Route
-from proxy.wire.fields import Rule
 from proxy.wire.heads import ResponseFacts
 
 _KERNELSPECS: Final = "/api/kernelspecs"
@@ -52,6 +52,16 @@ class PageRewrite:
         self._size += len(data)
         return self._size <= self._limit
 
+    @property
+    def facts_as_rewritten(self) -> ResponseFacts:
+        """The head of the rewritten page: each field for itself, and none of a length that no longer holds."""
+        fields = [
+            (name, value)
+            for name, old in self.facts.fields
+            if (value := _field_of_page(name, old, self._prefix)) or not old
+        ]
+        return replace(self.facts, fields=fields, content_length=None)
+
     def collected(self) -> bytes:
         """The page as it came."""
         return b"".join(self._parts)
@@ -61,23 +71,14 @@ class PageRewrite:
         rewrite = rewrite_html if self._kind == "html" else rewrite_kernelspecs
         return rewrite(self.collected(), self._prefix)
 
-    def replaced_fields(self) -> dict[Rule, bytes]:
-        """What the head says differently of a rewritten page; an empty value removes the field."""
-        replaced: dict[Rule, bytes] = {}
-        for name, value in self.facts.fields:
-            lower = name.lower()
-            if lower == b"etag":
-                replaced[Rule.ETAG] = rewritten_etag(value)
-            elif lower == b"content-security-policy":
-                replaced[Rule.SECURITY_POLICY] = rewrite_csp(value, self._prefix)
-        return replaced
 
-
-def page_rewrite(route: Route, facts: ResponseFacts, method: str, limit_bytes: int) -> PageRewrite | None:
+def page_rewrite(route: Route, facts: ResponseFacts, limit_bytes: int) -> PageRewrite | None:
     """The rewriting that a response needs, or None."""
-    if route.mount.kind is not MountKind.PATH or method == "HEAD":
+    if route.mount.kind is not MountKind.PATH:
         return None
     if facts.content_encoding not in {b"", b"identity"}:
+        return None
+    if facts.content_length is not None and int(facts.content_length) > limit_bytes:
         return None
     kind = needs_rewrite(
         target=route.upstream_target,
@@ -87,3 +88,13 @@ def page_rewrite(route: Route, facts: ResponseFacts, method: str, limit_bytes: i
     if kind is None:
         return None
     return PageRewrite(kind, facts, prefix=route.prefix, limit_bytes=limit_bytes)
+
+
+def _field_of_page(name: bytes, value: bytes, prefix: str) -> bytes:
+    match name.lower():
+        case b"etag":
+            return rewritten_etag(value)
+        case b"content-security-policy" | b"content-security-policy-report-only":
+            return rewrite_csp(value, prefix)
+        case _:
+            return value

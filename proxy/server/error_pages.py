@@ -244,7 +244,9 @@ def _envelope(error: NbgateError, *, message: str, request_id: str, client_addre
     told: dict[str, str] = {"code": error.code, "message": message, "request_id": request_id}
     if isinstance(error, AccessDenied) and client_address is not None:
         told["client_address"] = client_address
-    return json.dumps({"success": False, "error": told}).encode()
+    # The message stands a second time where JupyterLab's own dialogs look for it (@jupyterlab/services,
+    # ServerConnection.ResponseError).
+    return json.dumps({"success": False, "message": message, "error": told}).encode()
 
 
 def _weight(parameters: list[str]) -> float:

@@ -173,7 +173,12 @@ async def _listen(
     options: dict[str, Any] = {}
     if listener.tls is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(listener.tls.certificate, listener.tls.key)
+        try:
+            context.load_cert_chain(listener.tls.certificate, listener.tls.key)
+        except OSError as error:
+            sock.close()
+            files = f"{listener.tls.certificate} and {listener.tls.key}"
+            raise OSError(error.errno, f"cannot use the certificate {files}: {error.strerror}") from error
         context.set_alpn_protocols(["http/1.1"])
         options = {"ssl": context, "ssl_handshake_timeout": handshake_seconds}
     loop = asyncio.get_running_loop()

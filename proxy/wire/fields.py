@@ -29,10 +29,8 @@ class Rule(IntEnum):
     TRANSFER_ENCODING = 11
     CONTENT_TYPE = 12
     CONTENT_ENCODING = 13
-    ETAG = 14
-    SECURITY_POLICY = 15
-    SERVER = 16
-    UPGRADE = 17
+    SERVER = 14
+    UPGRADE = 15
 
 
 _HOP_BY_HOP: Final = (
@@ -116,9 +114,6 @@ _RESPONSE_RULES: Final[dict[bytes, Rule]] = {
     b"transfer-encoding": Rule.TRANSFER_ENCODING,
     b"content-type": Rule.CONTENT_TYPE,
     b"content-encoding": Rule.CONTENT_ENCODING,
-    b"etag": Rule.ETAG,
-    b"content-security-policy": Rule.SECURITY_POLICY,
-    b"content-security-policy-report-only": Rule.SECURITY_POLICY,
     b"server": Rule.SERVER,
     b"x-request-id": Rule.DROP,
     # An upstream that advertises another host would lead callers around the gateway, and one that is a

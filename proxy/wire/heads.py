@@ -197,13 +197,11 @@ def response_head(
     *,
     framing: bytes,
     location: bytes,
-    replaced: dict[Rule, bytes] | None = None,
 ) -> bytes:
     """The response's head towards the caller.
 
     `framing` is whole lines that state how the body ends and whether the connection lives on; `location`
-    replaces the value of `Location`; `replaced` gives new values to the fields that a rewritten page changes,
-    and removes them where the value is empty.
+    replaces the value of `Location`.
     """
     lines = [status_line(facts.status, facts.reason)]
     append = lines.append
@@ -215,9 +213,6 @@ def response_head(
             if hop_by_hop and name.lower() in hop_by_hop:
                 continue
             append(b"%b: %b\r\n" % (name, value))
-        elif replaced is not None and rule in replaced:
-            if replaced[rule]:
-                append(b"%b: %b\r\n" % (name, replaced[rule]))
         elif rule in _KEPT_IN_RESPONSES:
             append(b"%b: %b\r\n" % (name, value))
         elif rule is Rule.SET_COOKIE:
@@ -230,6 +225,4 @@ def response_head(
     return b"".join(lines)
 
 
-_KEPT_IN_RESPONSES: Final = frozenset(
-    {Rule.CONTENT_TYPE, Rule.CONTENT_ENCODING, Rule.ETAG, Rule.SECURITY_POLICY, Rule.SERVER}
-)
+_KEPT_IN_RESPONSES: Final = frozenset({Rule.CONTENT_TYPE, Rule.CONTENT_ENCODING, Rule.SERVER})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -29,7 +29,7 @@ WIDTH = 170
 """Of tables that are not written to a terminal."""
 
 
-def _names(known: Sequence[str]) -> click.Command:
+def _names(known: Sequence[str]) -> Callable[[click.Context, click.Parameter, str | None], list[str]]:
     def parse(context: click.Context, option: click.Parameter, text: str | None) -> list[str]:
         names = list(known) if text is None else text.split(",")
         unknown = [name for name in names if name not in known]
@@ -74,9 +74,7 @@ def main(
     complete = set(systems) == set(SYSTEMS) and set(metrics) == set(METRICS) and not quick
     if output is None and complete:
         output = ROOT / "build" / "bench.json"
-    console, errors = Console(), Console(stderr=True)
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console, errors = _console(), Console(stderr=True)
     plan = Plan(systems, metrics, rounds, effort, attempts)
     try:
         with errors.status("installing") as status:
@@ -91,6 +89,22 @@ def main(
         console.print(f"Written: {output}")
 
 
+@main.command("profile")
+@click.option("--seconds", type=click.FloatRange(0.5), default=5.0, show_default=True, help="Of each part.")
+@click.option("--rows", type=click.IntRange(1), default=30, show_default=True, help="Functions shown.")
+@click.option("--lines", is_flag=True, help="By line instead of by function.")
+@click.option("--browser", is_flag=True, help="Requests with the header fields that a browser sends.")
+def profile_command(seconds: float, rows: int, lines: bool, browser: bool) -> None:
+    """Show where nbgate's time for a small GET goes."""
+    from tests.benchmarks.profile import profile
+
+    try:
+        install(["nbgate"], plot=False)
+        profile(_console(), seconds=seconds, rows=rows, by_line=lines, as_browser=browser)
+    except (MissingError, LoadError) as error:
+        raise click.ClickException(str(error)) from error
+
+
 @main.command("install")
 def install_command() -> None:
     """Install the peers and compile the load and the origin; nothing is measured."""
@@ -98,6 +112,11 @@ def install_command() -> None:
         install(list(SYSTEMS), plot=True)
     except MissingError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def _leave(number: int, frame: object) -> NoReturn:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import uvloop
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 HOP_BY_HOP = {
     "connection",
@@ -29,7 +30,7 @@ ORIGIN = web.AppKey("origin", str)
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
-def forwarded(headers: aiohttp.typedefs.LooseHeaders) -> list[tuple[str, str]]:
+def forwarded(headers: CIMultiDictProxy[str]) -> list[tuple[str, str]]:
     """All but what belongs to one connection."""
     return [
         (name, value)

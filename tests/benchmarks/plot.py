@@ -29,7 +29,6 @@ STYLES = {
     "aiohttp-plain": ("#2ca02c", "v"),
     "nbgate": ("#d62728", "o"),
 }
-BAR_STYLE = {"color": "black", "marker": "<", "s": 45, "zorder": 2}
 
 
 def draw(file: Path, medians: Mapping[str, Mapping[str, float]], verdicts: Sequence[Verdict]) -> None:
@@ -46,24 +45,27 @@ def draw(file: Path, medians: Mapping[str, Mapping[str, float]], verdicts: Seque
     figure, axes = pyplot.subplots(figsize=(11, 1.5 + 0.32 * len(names)), layout="constrained")
     axes.axvline(1.0, color="#7f7f7f", linewidth=1, zorder=1)
     for system, (color, marker) in STYLES.items():
-        points = [
-            (figures[name] / reference[name], rows[name])
-            for figures in (medians.get(system, {}),)
-            for name in names
-            if name in figures
-        ]
-        if points:
-            size = 80 if system == OURS else 40
+        measured = [name for name in names if name in medians.get(system, {})]
+        if measured:
             axes.scatter(
-                *zip(*points, strict=True), color=color, marker=marker, s=size, label=system, zorder=3
+                [medians[system][name] / reference[name] for name in measured],
+                [rows[name] for name in measured],
+                s=80 if system == OURS else 40,
+                color=color,
+                marker=marker,
+                label=system,
+                zorder=3,
             )
-    limits = [
-        (verdict.bar.limit, rows[verdict.bar.figure])
-        for verdict in verdicts
-        if verdict.bar.system == REFERENCE and verdict.bar.figure in rows
-    ]
-    if limits:
-        axes.scatter(*zip(*limits, strict=True), label="nbgate's bar, at most", **BAR_STYLE)
+    bars = [verdict.bar for verdict in verdicts if verdict.bar.system == REFERENCE]
+    axes.scatter(
+        [bar.limit for bar in bars],
+        [rows[bar.figure] for bar in bars],
+        s=45,
+        color="black",
+        marker="<",
+        label="nbgate's bar, at most",
+        zorder=2,
+    )
     axes.set_xscale("log")
     axes.set_xticks(
         [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50], ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50"]
@@ -72,6 +74,6 @@ def draw(file: Path, medians: Mapping[str, Mapping[str, float]], verdicts: Seque
     axes.grid(axis="both", color="#e5e5e5")
     axes.set_axisbelow(True)
     axes.set_xlabel("multiple of nginx (default buffers); less is better")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=8, frameon=False)
+    figure.legend(loc="outside upper center", ncols=8, frameon=False)
     figure.savefig(file, dpi=130)
     pyplot.close(figure)

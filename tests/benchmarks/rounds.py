@@ -76,12 +76,12 @@ class Bench:
         self._stack = ExitStack()
         self._live: dict[str, Target] = {}
         self._origin: Process
-        self._origin_port = 0
+        self._origin_port: int
 
     def run(self) -> Outcome:
         """All rounds. Whatever was started is ended, however this ends."""
         with self._stack:
-            self._start_origin()
+            self._origin, self._origin_port = self._stack.enter_context(origin())
             for name in self._plan.metrics:
                 self._run_metric(name, METRICS[name])
         return self._outcome
@@ -117,7 +117,9 @@ class Bench:
     def _attempt(self, system: str, metric: Metric) -> tuple[float, Figures]:
         with ExitStack() as stack:
             if metric.fresh:
-                target = stack.enter_context(self._started(system, name=f"{system}-fresh"))
+                target = stack.enter_context(
+                    started(system, name=f"{system}-fresh", origin_port=self._origin_port)
+                )
             else:
                 target = self._live_target(system)
             proxies = {pid for live in (*self._live.values(), target) for pid in live.pids}
@@ -129,43 +131,51 @@ class Bench:
 
     # -- processes --------------------------------------------------------------------------------------
 
-    def _start_origin(self) -> None:
-        with (BUILD / "origin.port").open("wb+") as port:
-            self._origin = self._stack.enter_context(
-                running([str(program("origin"))], core=LOAD_CORE, log=BUILD / "origin.err", stdout=port)
-            )
-            while not (text := (BUILD / "origin.port").read_text()).endswith("\n"):
-                if self._origin.poll() is not None:
-                    raise LoadError(f"the origin ended: {(BUILD / 'origin.err').read_text()}")
-                time.sleep(0.001)
-        self._origin_port = int(text)
-
     def _live_target(self, system: str) -> Target:
         if system not in self._live:
-            self._live[system] = self._stack.enter_context(self._started(system, name=system))
+            self._live[system] = self._stack.enter_context(
+                started(system, name=system, origin_port=self._origin_port)
+            )
             # Interpreters and compilers at run time find their feet.
             run_load(program("load"), self._live[system].port, "get", 3000, 1, 16)
             run_load(program("load"), self._live[system].port, "echo", 4, 0.3, 0)
         return self._live[system]
 
-    @contextmanager
-    def _started(self, system: str, *, name: str) -> Iterator[Target]:
-        configure = SYSTEMS[system]
-        directory = BUILD / name
-        directory.mkdir(parents=True, exist_ok=True)
-        if configure is None:
-            yield Target(self._origin_port, (), directory)
-            return
-        port = free_port()
-        launch = configure(Site(directory, port, self._origin_port))
-        log = directory / "stderr.log"
-        start = time.monotonic()
-        with running(launch.argv, core=PROXY_CORE, log=log, env=launch.env) as process:
-            try:
-                answered = wait_until_answered(process, port, path=SMALL_PATH, seconds=STARTUP_SECONDS)
-            except LoadError as error:
-                raise LoadError(f"{system}: {error}\n{_tail(log)}") from error
-            yield Target(port, process_tree(process.pid), directory, answered - start)
+
+@contextmanager
+def origin() -> Iterator[tuple[Process, int]]:
+    """The origin, and the port that it chose."""
+    file, log = BUILD / "origin.port", BUILD / "origin.err"
+    with (
+        file.open("wb") as stdout,
+        running([str(program("origin"))], core=LOAD_CORE, log=log, stdout=stdout) as process,
+    ):
+        while not (text := file.read_text()).endswith("\n"):
+            if process.poll() is not None:
+                raise LoadError(f"the origin ended: {log.read_text()}")
+            time.sleep(0.001)
+        yield process, int(text)
+
+
+@contextmanager
+def started(system: str, *, name: str, origin_port: int) -> Iterator[Target]:
+    """A system that answers; `name` is its directory's below build/bench."""
+    configure = SYSTEMS[system]
+    directory = BUILD / name
+    directory.mkdir(parents=True, exist_ok=True)
+    if configure is None:
+        yield Target(origin_port, (), directory)
+        return
+    port = free_port()
+    launch = configure(Site(directory, port, origin_port))
+    log = directory / "stderr.log"
+    start = time.monotonic()
+    with running(launch.argv, core=PROXY_CORE, log=log, env=launch.env) as process:
+        try:
+            answered = wait_until_answered(process, port, path=SMALL_PATH, seconds=STARTUP_SECONDS)
+        except LoadError as error:
+            raise LoadError(f"{system}: {error}\n{_tail(log)}") from error
+        yield Target(port, process_tree(process.pid), directory, answered - start)
 
 
 def _has(system: str, metric: Metric) -> bool:

@@ -109,7 +109,8 @@ def test_each_error_has_an_envelope_for_programs(kind: type[NbgateError]) -> Non
     body = envelope(kind())
     assert body.content_type == "application/json"
     told = json.loads(body.body)
-    assert told.keys() == {"success", "error"}
+    assert told.keys() == {"success", "message", "error"}
+    assert told["message"] == told["error"]["message"]
     assert told["success"] is False
     assert told["error"]["code"] == kind.code
     assert told["error"]["message"] == kind.default_message

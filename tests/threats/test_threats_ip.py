@@ -198,9 +198,7 @@ async def test_an_explicit_deny_beats_any_allow(tmp_path: Path) -> None:
         },
         "instance-narrower": {
             "policy": {"allow": ["here"]},
-            "mounted": {
-                "research": {"notebook": "research-gpu-1", "mount": "root", "allow": ["elsewhere"]}
-            },
+            "mounted": {"research": {"notebook": "research-gpu-1", "mount": "root", "allow": ["elsewhere"]}},
         },
         "instance-wider": {
             "policy": {"allow": ["elsewhere"]},

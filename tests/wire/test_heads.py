@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.wire.fields import Rule
 from proxy.wire.heads import (
     RequestHead,
     Translation,
@@ -187,13 +186,6 @@ def test_the_sessions_cookies_stay_in_the_gateway_and_jupyters_pass() -> None:
 
 def test_location_is_said_anew() -> None:
     assert passed_on([(b"Location", b"/lab")], location=b"/research/lab") == [b"Location: /research/lab"]
-
-
-def test_fields_that_a_rewritten_page_changes_are_replaced_or_removed() -> None:
-    fields = [(b"ETag", b'"a"'), (b"Content-Security-Policy", b"report-uri /x")]
-    replaced = {Rule.ETAG: b"", Rule.SECURITY_POLICY: b"report-uri /research/x"}
-    assert passed_on(fields, replaced=replaced) == [b"Content-Security-Policy: report-uri /research/x"]
-    assert passed_on(fields) == [b"%b: %b" % pair for pair in fields]
 
 
 def test_hop_by_hop_fields_of_a_response_end_here_with_those_that_connection_names() -> None:
