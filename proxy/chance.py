@@ -6,12 +6,14 @@ import itertools
 import random  # noqa: TID251 - this is the place; nothing here is a secret
 import secrets
 from collections.abc import Callable
+from typing import Final
 
 NewId = Callable[[], str]
 Jitter = Callable[[float], float]
 
 
-_ids_of_this_process = (f"{secrets.token_hex(4)}{number:08x}" for number in itertools.count(1))
+_THIS_PROCESS: Final = secrets.token_hex(4)
+_numbers: Final = itertools.count(1)
 
 
 def new_id() -> str:
@@ -19,7 +21,7 @@ def new_id() -> str:
 
     It names a request in logs and on error pages and is no secret, so it need not cost a system call.
     """
-    return next(_ids_of_this_process)
+    return f"{_THIS_PROCESS}{next(_numbers) & 0xFFFFFFFF:08x}"
 
 
 def jitter(seconds: float) -> float:

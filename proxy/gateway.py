@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from multidict import MultiMapping
 
@@ -43,23 +44,57 @@ class Inbound:
     port: int
     scheme: str
     request_id: str
+    known: Caller | None = None
+    """Who an earlier request on the same connection turned out to come from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Caller:
+    """Who calls, and by which of our names.
+
+    It is the same for all requests of a connection, as long as they name the same host, the peer speaks for
+    itself, and the same `Gateway` judges; so it is worked out, and decided about, once.
+    """
+
+    __slots__ = (
+        "address",
+        "authority",
+        "client",
+        "decisions",
+        "door",
+        "host",
+        "is_lasting",
+        "peer",
+        "scheme",
+    )
+
+    def __init__(
+        self, *, door: Gateway, inbound: Inbound, client: ClientAddress, authority: Authority, scheme: str
+    ) -> None:
+        self.door = door
+        self.host = inbound.host
+        self.client = client
+        self.is_lasting = client.source == "peer" and not door.trusts(client.peer)
+        self.authority = authority
+        """What the caller calls this gateway."""
+        self.scheme = scheme
+        """What the caller speaks, to us or to the proxy in front of us: "http" or "https"."""
+        self.address = None if client.address is None else str(client.address)
+        self.peer = None if client.peer is None else str(client.peer)
+        self.decisions: dict[str, Decision] = {}
+        """By instance; "" for the gateway's own pages."""
+
+
+class Admission(NamedTuple):
     """Come in: to an instance's notebook (`Route`), a page of the gateway's own, or a better address."""
 
-    client: ClientAddress
+    caller: Caller
     route: Route | OwnPage | Redirect
-    authority: Authority
-    """What the caller calls this gateway."""
-    scheme: str
-    """What the caller speaks, to us or to the proxy in front of us: "http" or "https"."""
+    instance: str
+    """"" for a page of the gateway's own."""
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Stay out, and why; `decision` is None where the request was refused before the policy was asked."""
 
     error: NbgateError
@@ -94,21 +129,36 @@ class Gateway:
 
     def admit(self, inbound: Inbound) -> Admission | Refusal:
         """Decide about one request. Never raises for anything that a caller sends."""
+        caller = inbound.known
+        if caller is None or caller.door is not self or caller.host != inbound.host or not caller.is_lasting:
+            received = self._receive(inbound)
+            if isinstance(received, Refusal):
+                return received
+            caller = received
+        try:
+            target = origin_form(inbound.target, inbound.host)
+            route = self._router.match(host=caller.authority.host, listener_port=inbound.port, target=target)
+        except ClientError as error:
+            return Refusal(error, caller.client)
+        instance = route.instance if isinstance(route, Route) else ""
+        decision = caller.decisions.get(instance)
+        if decision is None:
+            decision = caller.decisions[instance] = self.decide(caller.client.address, instance)
+        if decision.allowed:
+            return Admission(caller, route, instance, decision)
+        refusal = Refusal(AccessDenied(), caller.client, instance, decision)
+        self._audit(inbound, refusal)
+        return refusal
+
+    def _receive(self, inbound: Inbound) -> Caller | Refusal:
+        """Work out who calls."""
         client = resolve(inbound.peer, inbound.headers, self._trusted_proxies)
         try:
             authority = parse_authority(inbound.host)
-            target = origin_form(inbound.target, inbound.host)
-            route = self._router.match(host=authority.host, listener_port=inbound.port, target=target)
         except ClientError as error:
             return Refusal(error, client)
-        instance = route.instance if isinstance(route, Route) else ""
-        decision = self.decide(client.address, instance)
-        if not decision.allowed:
-            refusal = Refusal(AccessDenied(), client, instance, decision)
-            self._audit(inbound, refusal)
-            return refusal
         scheme = forwarded_scheme(inbound.peer, inbound.headers, self._trusted_proxies) or inbound.scheme
-        return Admission(client, route, authority, scheme, decision)
+        return Caller(door=self, inbound=inbound, client=client, authority=authority, scheme=scheme)
 
     def decide(self, address: Address | None, instance: str) -> Decision:
         """What the policy says of a client address and an instance ("" for the gateway's own pages)."""

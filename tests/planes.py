@@ -23,7 +23,7 @@ from yarl import URL
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.sessions import Origin, UpstreamSession
 from proxy.config.load import load
-from proxy.dataplane.answers import RequestRecord
+from proxy.telemetry.access_log import RequestRecord
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.plane import DataPlane
 from proxy.gateway import Inbound, Refusal

@@ -27,7 +27,7 @@ from raw_upstream import Peer, RawUpstream, dial
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.sessions import Origin, UpstreamSession
 from proxy.config.load import load
-from proxy.dataplane.answers import RequestRecord
+from proxy.telemetry.access_log import RequestRecord
 from proxy.dataplane.plane import DataPlane
 from proxy.errors import NbgateError
 from proxy.server import compose

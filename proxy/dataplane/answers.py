@@ -1,4 +1,4 @@
-"""What the data plane asks of the server around it: how errors look, and where finished requests are recorded."""
+"""What the data plane asks of the server around it: how errors look to a caller."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Protocol
 
 from aiohttp.http_parser import RawRequestMessage
 
-from proxy.client_address.networks import Address
 from proxy.errors import NbgateError
 
 
@@ -28,25 +27,5 @@ class Render(Protocol):
         message: RawRequestMessage | None,
         *,
         request_id: str,
-        client: Address | None,
+        client: str | None,
     ) -> Page: ...
-
-
-@dataclass(slots=True)
-class RequestRecord:
-    """What is known of a request, or of a WebSocket, when it is over. See `proxy.telemetry.access_log`."""
-
-    request_id: str
-    client: Address | None
-    peer: Address | None
-    instance: str
-    method: str
-    target: str
-    host: str
-    status: int
-    bytes_in: int
-    bytes_out: int
-    started_at: float
-    allowed: bool | None
-    error: str = ""
-    close_code: int = 0

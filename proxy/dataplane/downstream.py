@@ -24,28 +24,29 @@ from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import HttpVersion10, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
-from proxy.client_address.networks import peer_address
+from proxy.client_address.networks import Address, peer_address
 from proxy.dataplane.aiohttp_internals import Connection, new_parser
-from proxy.dataplane.answers import Page, RequestRecord
-from proxy.dataplane.forward import Forward, ForwardedRequest
+from proxy.dataplane.answers import Page
+from proxy.dataplane.forward import Forward
+from proxy.dataplane.handshake import handshake_fault
+from proxy.dataplane.link import Link, link
+from proxy.dataplane.rewriting import wants_plain
 from proxy.dataplane.transports import reset
 from proxy.errors import (
     BadRequest,
     HeadTooLarge,
     NbgateError,
-    OriginRefused,
     RequestTimeout,
-    UpgradeRequired,
 )
-from proxy.gateway import Admission, Inbound, Refusal
-from proxy.routing.authority import same_origin
+from proxy.gateway import Admission, Caller, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
+from proxy.telemetry.access_log import RequestRecord
 from proxy.wire.body import ChunkedBody, FramingError, LengthBody, request_body
-from proxy.wire.heads import ResponseFacts, Translation, response_head
+from proxy.wire.heads import RequestHead, ResponseFacts, response_head
 
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
@@ -89,6 +90,7 @@ class Downstream(Connection):
         "_admission",
         "_answered",
         "_body",
+        "_caller",
         "_deadline",
         "_dropped",
         "_forward",
@@ -97,9 +99,10 @@ class Downstream(Connection):
         "_is_upgrade",
         "_keep_alive",
         "_lingers",
+        "_link",
+        "_linked",
         "_listener",
         "_message",
-        "_origin_text",
         "_peer",
         "_plane",
         "_quiet_since",
@@ -112,8 +115,6 @@ class Downstream(Connection):
         "_started_at",
         "_state",
         "_swept_bytes",
-        "_translation",
-        "_translation_key",
         "_upstream_full",
         "write",
     )
@@ -132,8 +133,9 @@ class Downstream(Connection):
         self._admission: Admission | None = None
         self._refusal: Refusal | None = None
         self._message: RawRequestMessage | None = None
-        self._translation: Translation | None = None
-        self._translation_key: tuple[object, ...] = ()
+        self._caller: Caller | None = None
+        self._link: Link | None = None
+        self._linked: tuple[object, ...] = ()
         self._resumes: State | None = None
         self._read_held = False
         self._upstream_full = False
@@ -276,19 +278,17 @@ class Downstream(Connection):
     def _framed(self, message: RawRequestMessage) -> LengthBody | ChunkedBody | None:
         """The body that a head announces. Raises FramingError."""
         headers = message.headers
-        version = message.version
-        self._is_http_10 = version == HttpVersion10
-        if version.major != 1:
-            raise FramingError("not HTTP/1")
-        if (coding := headers.get("Transfer-Encoding")) is not None and (
-            self._is_http_10 or not message.chunked or coding.lower() != "chunked"
-        ):
-            raise FramingError("a transfer coding that is not chunked, or in HTTP/1.0")
-        if self._is_http_10:
+        self._is_http_10 = self._is_upgrade = False
+        if message.version is not HttpVersion11:
+            if message.version != HttpVersion10:
+                raise FramingError("not HTTP/1")
+            self._is_http_10 = True
             self._keep_alive = False
-        body = request_body(content_length=headers.get("Content-Length"), chunked=message.chunked)
-        self._is_upgrade = False
-        if (upgrade := headers.get("Upgrade")) is not None:
+        coding = headers.get(hdrs.TRANSFER_ENCODING)
+        if coding is not None and (self._is_http_10 or not message.chunked or coding.lower() != "chunked"):
+            raise FramingError("a transfer coding that is not chunked, or in HTTP/1.0")
+        body = request_body(content_length=headers.get(hdrs.CONTENT_LENGTH), chunked=message.chunked)
+        if (upgrade := headers.get(hdrs.UPGRADE)) is not None:
             self._is_upgrade = message.upgrade and upgrade.lower() == "websocket" and not self._is_http_10
             if self._is_upgrade and body is not None:
                 raise FramingError("a WebSocket handshake with a body")
@@ -300,20 +300,22 @@ class Downstream(Connection):
         listener = self._listener
         admission = self._plane.gateway.admit(
             Inbound(
-                peer=self._peer,
-                headers=message.headers,
-                host=message.headers.get("Host", ""),
-                target=message.path,
-                method=message.method,
-                port=listener.public_port,
-                scheme=listener.scheme,
-                request_id=self._request_id,
+                self._peer,
+                message.headers,
+                message.headers.get(hdrs.HOST, ""),
+                message.path,
+                message.method,
+                listener.public_port,
+                listener.scheme,
+                self._request_id,
+                self._caller,
             )
         )
         if isinstance(admission, Refusal):
             self._refusal = admission
             self._refuse(admission.error)
             return
+        self._caller = admission.caller
         self._admission = admission
         route = admission.route
         if message.method in _NOT_FORWARDED:
@@ -327,7 +329,7 @@ class Downstream(Connection):
                 self._state = _HELD
             else:
                 self._take_inbox()
-        elif self._is_upgrade and (error := _handshake_fault(message, admission)):
+        elif self._is_upgrade and (error := handshake_fault(message, admission.caller)):
             self._refuse(error)
         else:
             self._start_forward(message, route)
@@ -335,51 +337,44 @@ class Downstream(Connection):
     def _start_forward(self, message: RawRequestMessage, route: Route) -> None:
         if message.chunked:
             framing = b"Transfer-Encoding: chunked\r\n"
-        elif (length := message.headers.get("Content-Length")) is not None:
+        elif (length := message.headers.get(hdrs.CONTENT_LENGTH)) is not None:
             # Said again even where it is 0: some servers insist on it for POST.
             framing = b"Content-Length: %d\r\n" % int(length)
         else:
             framing = b""
-        request = ForwardedRequest(
-            method=message.method,
-            target=route.upstream_target.encode("utf-8", "surrogateescape"),
-            fields=message.raw_headers,
-            framing=framing,
+        fields = message.raw_headers
+        head = RequestHead(
+            message.method,
+            route.upstream_target.encode("ascii"),
+            fields,
+            framing,
+            self._is_upgrade,
+            bool(route.prefix) and wants_plain(message.method, route, fields),
+        )
+        self._forward = forward = Forward(
+            self._plane,
+            self,
+            self._plane.keeper(route.instance),
+            head,
+            route,
             has_body=self._body is not None,
-            route=route,
             is_http_10=self._is_http_10,
             # What was pipelined behind an upgrade that is refused may be anything but a request.
-            is_keep_alive=self._keep_alive and not self._is_upgrade,
-            is_upgrade=self._is_upgrade,
+            keep_alive=self._keep_alive and not self._is_upgrade,
         )
-        self._forward = forward = Forward(self._plane, self, request, self._plane.keeper(route.instance))
         forward.start()
 
-    def translation(self, session: UpstreamSession) -> Translation:
-        """How heads change between this caller's mount and a session; the same for all its requests, mostly."""
+    def link(self, session: UpstreamSession) -> Link:
+        """The way from this caller's mount to a session; the same for all its requests, mostly."""
         admission = self._admission
         assert admission is not None
         assert isinstance(admission.route, Route)
-        authority = admission.authority
-        key = (session, admission.route.mount, authority, admission.scheme, admission.client.address)
-        if self._translation is None or key != self._translation_key:
-            self._translation_key = key
-            own_authority = str(authority)
-            origin = str(session.origin).encode("ascii")
-            self._translation = Translation(
-                upstream_authority=session.origin.authority,
-                upstream_origin=origin,
-                own_origin=f"{admission.scheme}://{own_authority}".encode("ascii"),
-                prefix=admission.route.prefix.encode("ascii"),
-                cookies=session.cookie_header,
-                withheld_cookies=session.cookie_names,
-                forwarding=(
-                    f"X-Forwarded-For: {admission.client.address}\r\n"
-                    f"X-Forwarded-Proto: {admission.scheme}\r\n"
-                    f"X-Forwarded-Host: {own_authority}\r\n"
-                ).encode("ascii"),
-            )
-        return self._translation
+        joined = (session, admission.caller, admission.route.mount)
+        if self._link is None or joined != self._linked:
+            self._linked = joined
+            shelf = self._plane.pool.shelf(session.origin)
+            self._link = link(session, admission.caller, prefix=admission.route.prefix, shelf=shelf)
+        return self._link
 
     def _hold(self, data: bytes) -> None:
         self._inbox += data
@@ -548,8 +543,10 @@ class Downstream(Connection):
 
     def error_page(self, error: NbgateError) -> Page:
         """How the request under way is told of an error."""
-        known = self._admission or self._refusal
-        client = known.client.address if known is not None else self._peer
+        if self._admission is not None:
+            client = self._admission.caller.address
+        else:
+            client = _text(self._peer if self._refusal is None else self._refusal.client.address)
         return self._plane.render(error, self._message, request_id=self._request_id, client=client)
 
     def _redirect(self, location: str) -> None:
@@ -595,11 +592,11 @@ class Downstream(Connection):
     def switch(self, connection: UpstreamConnection, facts: ResponseFacts, tail: bytes) -> None:
         forward, self._forward = self._forward, None
         assert forward is not None
-        assert self._translation is not None
+        assert self._link is not None
         self.write(
             response_head(
                 facts,
-                self._translation,
+                self._link.translation,
                 framing=b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
                 location=b"",
             )
@@ -736,48 +733,37 @@ class Downstream(Connection):
         self._plane.log(self._record(status, bytes_in, bytes_out, code))
 
     def _record(self, status: int, bytes_in: int, bytes_out: int, code: str) -> RequestRecord:
-        message = self._message
-        known = self._admission or self._refusal
-        decision = known.decision if known is not None else None
+        message, admission, refusal = self._message, self._admission, self._refusal
+        instance = ""
+        allowed: bool | None = None
+        if admission is not None:
+            client, peer = admission.caller.address, admission.caller.peer
+            instance, allowed = admission.instance, True
+        else:
+            client = peer = _text(self._peer)
+            if refusal is not None:
+                client, instance = _text(refusal.client.address), refusal.instance
+                allowed = None if refusal.decision is None else refusal.decision.allowed
+        if message is None:
+            method, target, host = "-", "-", ""
+        else:
+            method, target, host = message.method, message.path, message.headers.get(hdrs.HOST, "")
         return RequestRecord(
-            request_id=self._request_id,
-            client=known.client.address if known is not None else self._peer,
-            peer=self._peer,
-            instance=_instance_of(known),
-            method=message.method if message is not None else "-",
-            target=message.path if message is not None else "-",
-            host=message.headers.get("Host", "") if message is not None else "",
-            status=status,
-            bytes_in=bytes_in,
-            bytes_out=bytes_out,
-            started_at=self._started_at,
-            allowed=decision.allowed if decision is not None else None,
-            error=code,
+            self._request_id,
+            client,
+            peer,
+            instance,
+            method,
+            target,
+            host,
+            status,
+            bytes_in,
+            bytes_out,
+            self._started_at,
+            allowed,
+            code,
         )
 
 
-def _instance_of(known: Admission | Refusal | None) -> str:
-    if isinstance(known, Refusal):
-        return known.instance
-    return known.route.instance if known is not None and isinstance(known.route, Route) else ""
-
-
-def _handshake_fault(message: RawRequestMessage, admission: Admission) -> NbgateError | None:
-    """What is wrong with a WebSocket handshake (RFC 6455 section 4.2.1), if anything is.
-
-    Jupyter's own check of `Origin` is answered by the gateway, which rewrites it: so it is made here.
-    """
-    headers = message.headers
-    if message.method != "GET" or not headers.get("Sec-WebSocket-Key"):
-        return BadRequest("The WebSocket handshake is malformed.")
-    if headers.get("Sec-WebSocket-Version") != "13":
-        return UpgradeRequired()
-    origins = headers.getall("Origin", [])
-    if not origins:
-        # Browsers always send it; a request that says that it comes from one, and does not, is none of ours.
-        return OriginRefused() if "Sec-Fetch-Site" in headers else None
-    if len(origins) > 1 or not same_origin(
-        origins[0], scheme=admission.scheme, authority=admission.authority
-    ):
-        return OriginRefused()
-    return None
+def _text(address: Address | None) -> str | None:
+    return None if address is None else str(address)

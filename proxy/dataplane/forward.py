@@ -9,14 +9,15 @@ task.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from proxy.dataplane.rewriting import PageRewrite, page_rewrite, wants_plain
+from proxy.dataplane.link import Link
+from proxy.dataplane.rewriting import PageRewrite, page_rewrite
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import NbgateError, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
+from proxy.routing.pages import rewrite_location
 from proxy.wire.body import Body, ChunkedBody, UntilClose
-from proxy.wire.heads import RequestHead, ResponseFacts, Translation, request_head, response_head
+from proxy.wire.heads import RequestHead, ResponseFacts, request_head, response_head
 
 if TYPE_CHECKING:
     from proxy.aws.keeper import SessionKeeper
@@ -54,8 +55,8 @@ class Caller(Protocol):
     def resume_body(self) -> None:
         """It does again."""
 
-    def translation(self, session: UpstreamSession) -> Translation:
-        """How heads change between this caller and that session."""
+    def link(self, session: UpstreamSession) -> Link:
+        """The way from this caller to that session."""
 
     def answer(self, error: NbgateError) -> None:
         """Answer in the gateway's own words; nothing was sent to the caller yet."""
@@ -70,86 +71,56 @@ class Caller(Protocol):
         """The notebook answered 101."""
 
 
-@dataclass(slots=True)
-class ForwardedRequest:
-    """A request that was admitted to a notebook."""
-
-    method: str
-    target: bytes
-    """Towards the notebook: without the mount's prefix."""
-    fields: tuple[tuple[bytes, bytes], ...]
-    framing: bytes
-    """The field line that frames the body; empty if none does."""
-    has_body: bool
-    route: Route
-    is_http_10: bool
-    is_keep_alive: bool
-    is_upgrade: bool
-
-
 class Forward:
-    """The exchange of one request; implements `proxy.dataplane.upstream.Exchange`."""
+    """The exchange of one request; implements `proxy.dataplane.upstream.Exchange`.
 
-    __slots__ = (
-        "_awaited_since",
-        "_body_done",
-        "_body_seen",
-        "_caller",
-        "_chunks",
-        "_connection",
-        "_ended",
-        "_fresh_connection",
-        "_head_sent",
-        "_keep_alive",
-        "_keeper",
-        "_page",
-        "_plane",
-        "_quiet_since",
-        "_renewed",
-        "_replay",
-        "_replay_room",
-        "_request",
-        "_response_done",
-        "_session",
-        "_swept_bytes",
-        "_translation",
-        "_upstream_full",
-        "bytes_in",
-        "bytes_out",
-        "method",
-        "status",
-    )
+    What few requests need has its first value in the class: an instance is then made for little.
+    """
+
+    status = 0
+    bytes_in = 0
+    bytes_out = 0
+    _session: UpstreamSession | None = None
+    _link: Link | None = None
+    _connection: UpstreamConnection | None = None
+    _page: PageRewrite | None = None
+    _chunks = False
+    _upstream_full = False
+    _body_seen = False
+    _renewed = False
+    _fresh_connection = False
+    _head_sent = False
+    _response_done = False
+    _ended = False
+    _awaited_since = 0.0
+    _quiet_since = 0.0
+    _swept_bytes = -1
 
     def __init__(
-        self, plane: DataPlane, caller: Caller, request: ForwardedRequest, keeper: SessionKeeper
+        self,
+        plane: DataPlane,
+        caller: Caller,
+        keeper: SessionKeeper,
+        head: RequestHead,
+        route: Route,
+        *,
+        has_body: bool,
+        is_http_10: bool,
+        keep_alive: bool,
     ) -> None:
-        self.method = request.method
-        self.status = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self.method = head.method
         self._plane = plane
         self._caller = caller
-        self._request = request
         self._keeper = keeper
-        self._session: UpstreamSession | None = None
-        self._translation: Translation | None = None
-        self._connection: UpstreamConnection | None = None
-        self._page: PageRewrite | None = None
-        self._chunks = False
-        self._upstream_full = False
-        self._body_done = not request.has_body
-        self._body_seen = False
+        self._head = head
+        self._route = route
+        self._is_http_10 = is_http_10
+        self._keep_alive = keep_alive
+        self._body_done = not has_body
         self._replay: list[bytes] | None = []
-        self._replay_room = plane.limits.replay_body_bytes
-        self._renewed = False
-        self._fresh_connection = False
-        self._head_sent = False
-        self._keep_alive = request.is_keep_alive
-        self._response_done = False
-        self._ended = False
-        self._awaited_since = 0.0
-        self._quiet_since = 0.0
-        self._swept_bytes = -1
+        """The body so far, for as long as it can be repeated."""
+        if has_body:
+            self._replay_room = plane.limits.replay_body_bytes
 
     @property
     def has_begun(self) -> bool:
@@ -181,10 +152,10 @@ class Forward:
 
     def _send(self, session: UpstreamSession) -> None:
         self._session = session
-        origin = session.origin
-        connection = None if self._fresh_connection else self._plane.pool.take(origin)
+        self._link = link = self._caller.link(session)
+        connection = None if self._fresh_connection else self._plane.pool.take(link.shelf)
         if connection is None:
-            self._plane.tasks.start(self._connect(origin), name="connect")
+            self._plane.tasks.start(self._connect(session.origin), name="connect")
         else:
             self._begin(connection)
 
@@ -200,19 +171,9 @@ class Forward:
             self._begin(connection)
 
     def _begin(self, connection: UpstreamConnection) -> None:
-        assert self._session is not None
-        request = self._request
+        assert self._link is not None
         self._connection = connection
-        self._translation = translation = self._caller.translation(self._session)
-        head = RequestHead(
-            request.method,
-            request.target,
-            request.fields,
-            request.framing,
-            request.is_upgrade,
-            plain_encoding=wants_plain(request.method, request.route, request.fields),
-        )
-        connection.begin(self, request_head(head, translation))
+        connection.begin(self, request_head(self._head, self._link.translation))
         if self._replay:
             connection.transport.write(b"".join(self._replay))
         if self._body_done:
@@ -244,32 +205,38 @@ class Forward:
     def on_interim(self, facts: ResponseFacts) -> None:
         # RFC 9110 section 15.2: never to an HTTP/1.0 client. A second "continue", for a repeated request,
         # means nothing to a caller that already continued.
-        if not self._request.is_http_10 and not (facts.status == 100 and self._body_seen):
-            assert self._translation is not None
-            self._caller.write(response_head(facts, self._translation, framing=b"", location=facts.location))
+        if not self._is_http_10 and not (facts.status == 100 and self._body_seen):
+            assert self._link is not None
+            self._caller.write(
+                response_head(facts, self._link.translation, framing=b"", location=facts.location)
+            )
 
     def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
         assert self._session is not None
-        assert self._translation is not None
-        plane = self._plane
-        if plane.signed_out(facts, self._request, self._session):
+        assert self._link is not None
+        # Nearly all answers are plain ones with status 200, of which none says that we are signed out.
+        if (facts.status != 200 or b"html" in facts.content_type) and self._plane.signed_out(
+            facts, self._route, self._session
+        ):
             if self._repair(facts):
                 return None
         elif facts.set_cookies:
             self._keeper.absorb(self._session, facts.set_cookies)
         self.status = facts.status
-        route = self._request.route
-        page = page_rewrite(route, facts, plane.limits.rewritten_page_bytes)
-        if page is not None and self.method == "HEAD":
+        page: PageRewrite | None = None
+        if self._route.prefix:
+            page = page_rewrite(self._route, facts, self._plane.limits.rewritten_page_bytes)
+        if page is not None:
+            if self.method != "HEAD":
+                self._page = page
+                return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
             facts = page.facts_as_rewritten
-        elif page is not None:
-            self._page = page
-            return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
         framing = self._framing(facts, body)
-        location = plane.location(facts.location, route, self._translation)
         self._head_sent = True
-        self._caller.write(response_head(facts, self._translation, framing=framing, location=location))
-        if self._request.is_http_10 and isinstance(body, ChunkedBody):
+        self._caller.write(
+            response_head(facts, self._link.translation, framing=framing, location=self._location(facts))
+        )
+        if self._is_http_10 and isinstance(body, ChunkedBody):
             return ChunkedBody(decode=True)
         return body
 
@@ -300,7 +267,7 @@ class Forward:
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
         connection = self._connection
         assert connection is not None
-        if not self._request.is_upgrade or facts.upgrade.lower() != b"websocket":
+        if not self._head.is_upgrade or facts.upgrade.lower() != b"websocket":
             connection.abort()
             self._fail(UpstreamInvalid(detail="a 101 that nobody asked for"))
             return
@@ -398,7 +365,7 @@ class Forward:
         return True
 
     def _framing(self, facts: ResponseFacts, body: Body | None) -> bytes:
-        if isinstance(body, UntilClose) or (self._request.is_http_10 and isinstance(body, ChunkedBody)):
+        if isinstance(body, UntilClose) or (self._is_http_10 and isinstance(body, ChunkedBody)):
             return self._unknown_length()
         if isinstance(body, ChunkedBody):
             framing = b"Transfer-Encoding: chunked\r\n"
@@ -413,7 +380,7 @@ class Forward:
     def _unknown_length(self) -> bytes:
         """Framing for a body whose end only the notebook knows, as chunks of our own where the caller knows those:
         the end of a connection alone does not tell a whole body from half a one."""
-        if self._request.is_http_10:
+        if self._is_http_10:
             self._keep_alive = False
             return self._closing()
         self._chunks = True
@@ -432,10 +399,24 @@ class Forward:
         self._caller.write(body)
 
     def _send_page_head(self, facts: ResponseFacts, framing: bytes) -> None:
-        assert self._translation is not None
-        location = self._plane.location(facts.location, self._request.route, self._translation)
+        assert self._link is not None
         self._head_sent = True
-        self._caller.write(response_head(facts, self._translation, framing=framing, location=location))
+        self._caller.write(
+            response_head(facts, self._link.translation, framing=framing, location=self._location(facts))
+        )
+
+    def _location(self, facts: ResponseFacts) -> bytes:
+        """`Location` as the caller is to see it."""
+        if not facts.location:
+            return b""
+        assert self._link is not None
+        translation = self._link.translation
+        return rewrite_location(
+            facts.location.decode("utf-8", "surrogateescape"),
+            prefix=self._route.prefix,
+            upstream_origin=translation.upstream_origin.decode("ascii"),
+            own_origin=translation.own_origin.decode("ascii"),
+        ).encode("utf-8", "surrogateescape")
 
     def _finish(self) -> None:
         connection, self._connection = self._connection, None

@@ -23,18 +23,17 @@ from proxy.client_address.networks import Address
 from proxy.clock import Clock
 from proxy.config.settings import Limits, Listener, Timeouts
 from proxy.dataplane.aiohttp_internals import Server
-from proxy.dataplane.answers import Render, RequestRecord
+from proxy.dataplane.answers import Render
 from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.forward import ForwardedRequest
 from proxy.dataplane.pool import UpstreamPool
 from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.gateway import Gateway
-from proxy.routing.pages import rewrite_location
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
+from proxy.telemetry.access_log import RequestRecord
 from proxy.wire.frames import GOING_AWAY
-from proxy.wire.heads import ResponseFacts, Translation
+from proxy.wire.heads import ResponseFacts
 
 SWEEP_SECONDS: Final = 1.0
 
@@ -106,11 +105,11 @@ class DataPlane:
             if not self._open_by_address[peer]:
                 del self._open_by_address[peer]
 
-    def signed_out(self, facts: ResponseFacts, request: ForwardedRequest, session: UpstreamSession) -> bool:
+    def signed_out(self, facts: ResponseFacts, route: Route, session: UpstreamSession) -> bool:
         """Whether a response means that the session is over."""
         return signed_out(
             status=facts.status,
-            target=request.route.upstream_target,
+            target=route.upstream_target,
             origin=session.origin,
             location=facts.location,
             content_type=facts.content_type,
@@ -118,17 +117,6 @@ class DataPlane:
             jupyter_shows=session.jupyter_shows,
             sign_in_hosts=self._sign_in_hosts,
         )
-
-    def location(self, value: bytes, route: Route, translation: Translation) -> bytes:
-        """`Location` as the caller is to see it."""
-        if not value:
-            return value
-        return rewrite_location(
-            value.decode("utf-8", "surrogateescape"),
-            prefix=route.prefix,
-            upstream_origin=translation.upstream_origin.decode("ascii"),
-            own_origin=translation.own_origin.decode("ascii"),
-        ).encode("utf-8", "surrogateescape")
 
     def splice(
         self,
@@ -155,6 +143,7 @@ class DataPlane:
             record.bytes_in = relay.caller.bytes_received
             record.bytes_out = relay.notebook.bytes_received
             record.close_code = relay.close_code
+            record.is_websocket = True
             self.log(record)
 
         relay = Relay(

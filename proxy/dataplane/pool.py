@@ -40,11 +40,14 @@ class UpstreamPool:
         self._idle: defaultdict[Origin, list[UpstreamConnection]] = defaultdict(list)
         self._open: defaultdict[Origin, set[UpstreamConnection]] = defaultdict(set)
 
-    def take(self, origin: Origin) -> UpstreamConnection | None:
+    def shelf(self, origin: Origin) -> list[UpstreamConnection]:
+        """Where an origin's idle connections rest; always the same list, so that it need be looked up only once."""
+        return self._idle[origin]
+
+    def take(self, shelf: list[UpstreamConnection]) -> UpstreamConnection | None:
         """The idle connection used last, or None."""
-        idle = self._idle.get(origin)
-        while idle:
-            connection = idle.pop()
+        while shelf:
+            connection = shelf.pop()
             if connection.is_open:
                 return connection
         return None
@@ -62,6 +65,7 @@ class UpstreamPool:
                 retry_after_seconds=5,
             )
         connection = UpstreamConnection(origin, head_limit_bytes=limits.head_bytes, on_closed=self.forget)
+        connection.shelf = self._idle[origin]
         self._open[origin].add(connection)
         try:
             async with asyncio.timeout(limits.connect_seconds):
@@ -84,7 +88,7 @@ class UpstreamPool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange ended cleanly in both directions; close any other."""
         connection.exchange = None
-        idle = self._idle[connection.origin]
+        idle = connection.shelf
         if connection.is_reusable and len(idle) < self._limits.idle_connections:
             connection.idle_since = self._clock.monotonic()
             connection.resume_reading()
@@ -95,23 +99,19 @@ class UpstreamPool:
     def sweep(self) -> None:
         """Close what has been idle for too long. Called about once a second."""
         oldest = self._clock.monotonic() - self._limits.idle_seconds
-        for origin in tuple(self._idle):
-            idle = self._idle[origin]
+        for idle in self._idle.values():
             expired = [
                 connection for connection in idle if connection.idle_since <= oldest or not connection.is_open
             ]
             for connection in expired:
                 idle.remove(connection)
                 connection.abort()
-            if not idle:
-                del self._idle[origin]
 
     def close(self) -> None:
         """Close what is idle; connections in use belong to their exchanges."""
         for idle in self._idle.values():
-            for connection in idle:
-                connection.abort()
-        self._idle.clear()
+            while idle:
+                idle.pop().abort()
 
     def idle_connections(self, origin: Origin) -> int:
         return len(self._idle.get(origin, ()))

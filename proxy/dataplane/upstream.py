@@ -122,13 +122,20 @@ class UpstreamConnection(asyncio.Protocol):
         "has_answered",
         "idle_since",
         "origin",
+        "shelf",
         "transport",
     )
 
     def __init__(
-        self, origin: Origin, *, head_limit_bytes: int, on_closed: Callable[[UpstreamConnection], None]
+        self,
+        origin: Origin,
+        *,
+        head_limit_bytes: int,
+        on_closed: Callable[[UpstreamConnection], None],
     ) -> None:
         self.origin = origin
+        self.shelf: list[UpstreamConnection] = []
+        """Where it rests between two exchanges: the pool's, with the others of its origin."""
         self.exchange: Exchange | None = None
         self.exchanges = 0
         """How many it has carried: more than one means that it may have gone stale in the pool."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.errors import Misdirected
 from proxy.routing.authority import parse_authority
@@ -17,8 +18,7 @@ from proxy.routing.mounts import OWN_PATHS, Mount, MountKind
 _Mounted = tuple[str, Mount]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """A request for an instance's notebook."""
 
     instance: str
@@ -83,8 +83,7 @@ class Router:
             return OwnPage(_path(target))
         mounted = by_port or by_host
         if mounted is None:
-            found = self._at_path(target)
-            if found is not None:
+            if self._by_path and (found := self._at_path(target)) is not None:
                 return found
             mounted = self._root
             if mounted is None:

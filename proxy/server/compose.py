@@ -17,10 +17,9 @@ from proxy.aws.keeper import KeeperOptions, SessionKeeper
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import AwsOptions, SageMaker
 from proxy.chance import NewId, jitter
-from proxy.client_address.networks import Address
 from proxy.clock import Clock
 from proxy.config.settings import Settings
-from proxy.dataplane.answers import Page, RequestRecord
+from proxy.dataplane.answers import Page
 from proxy.dataplane.plane import DataPlane
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.errors import NbgateError
@@ -28,6 +27,7 @@ from proxy.gateway import Audit, Gateway
 from proxy.server import error_pages
 from proxy.server.own_pages import own_pages
 from proxy.tasks import Tasks
+from proxy.telemetry.access_log import RequestRecord
 
 
 def gateway(settings: Settings, *, audit: Audit) -> Gateway:
@@ -134,7 +134,7 @@ def data_plane(
 
 
 def render(
-    error: NbgateError, message: RawRequestMessage | None, *, request_id: str, client: Address | None
+    error: NbgateError, message: RawRequestMessage | None, *, request_id: str, client: str | None
 ) -> Page:
     """An error as this caller wants to see it."""
     asked = message.headers if message is not None else {}
@@ -142,7 +142,7 @@ def render(
         error,
         wants_html=error_pages.wants_html(asked.get("Accept", ""), asked.get("Sec-Fetch-Mode", "")),
         request_id=request_id,
-        client_address=None if client is None else str(client),
+        client_address=client,
     )
     headers = (("Content-Type", rendered.content_type), ("X-Request-Id", request_id), *rendered.headers)
     return Page(headers, rendered.body)

@@ -13,7 +13,7 @@ import socket
 import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from aiohttp import web
 
@@ -22,12 +22,12 @@ from proxy.aws.sagemaker import SageMaker
 from proxy.chance import new_id
 from proxy.clock import Clock, SystemClock
 from proxy.config.settings import Listener, Settings, SocketAddress
-from proxy.dataplane.answers import RequestRecord
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
 from proxy.tasks import Tasks
+from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.logs import Logs, open_logs
 
 BACKLOG = 1024
@@ -101,7 +101,7 @@ async def start(
             clock=clock,
             new_id=new_id,
             tasks=tasks,
-            log=_access(logs),
+            log=logs.access.write if logs.access is not None else _unlogged,
             tls=upstream_tls,
         )
         servers: list[asyncio.Server] = []
@@ -242,36 +242,5 @@ def _audit(logs: Logs) -> Any:
     return denied
 
 
-def _access(logs: Logs) -> Any:
-    access = logs.access
-
-    def nothing(record: RequestRecord) -> None:
-        pass
-
-    if access is None:
-        return nothing
-    write = access.write
-
-    def log(record: RequestRecord) -> None:
-        decision: Literal["allow", "deny", ""] = ""
-        if record.allowed is not None:
-            decision = "allow" if record.allowed else "deny"
-        write(
-            request_id=record.request_id,
-            client=str(record.client) if record.client is not None else None,
-            peer=str(record.peer) if record.peer is not None else None,
-            instance=record.instance,
-            method=record.method,
-            target=record.target,
-            host=record.host,
-            status=record.status,
-            bytes_in=record.bytes_in,
-            bytes_out=record.bytes_out,
-            started_at=record.started_at,
-            decision=decision,
-            error=record.error,
-            close_code=record.close_code,
-            kind="websocket" if record.close_code else "http",
-        )
-
-    return log
+def _unlogged(record: RequestRecord) -> None:
+    """`log.access: false`."""

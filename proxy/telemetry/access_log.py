@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
+from dataclasses import dataclass
 from datetime import UTC
 from enum import Enum
 from json.encoder import encode_basestring_ascii
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from proxy.clock import Clock
 from proxy.telemetry.redact import scrub
 from proxy.telemetry.sink import LineSink
-
-Decided = Literal["allow", "deny", ""]
-"""What the policy said; "" where the request was refused before it was asked."""
 
 MAX_PATH_CHARACTERS: Final = 2048
 MAX_HOST_CHARACTERS: Final = 255
@@ -29,7 +27,7 @@ MAX_REMEMBERED: Final = 1024
 MAX_REMEMBERED_CHARACTERS: Final = 256
 
 _MILLISECONDS: Final = tuple(f".{number:03d}" for number in range(1000))
-_DECISIONS: Final = {"allow": '"allow"', "deny": '"deny"', "": "null"}
+_DECISIONS: Final = {True: '"allow"', False: '"deny"', None: "null"}
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -42,6 +40,36 @@ class LogStyle(Enum):
 
     JSON = "json"
     CONSOLE = "console"
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What is known of an HTTP request, or of a WebSocket, when it is over.
+
+    `request_id` is the gateway's own; `client` and `peer` are addresses as text (formatted once per
+    connection), None where they could not be determined; `instance` is "" for the gateway's own pages;
+    `target` is the raw request target, bytes that are not ASCII as `surrogateescape` has them; `status` is 0
+    where no answer went out; `bytes_in` and `bytes_out` count body (HTTP) or frame (WebSocket) bytes from and to
+    the caller; `started_at` is `Clock.monotonic()` at the request's first byte; `allowed` is what the policy
+    said, None where the request was refused before it was asked; `error` is an `NbgateError.code`;
+    `close_code` is RFC 6455's (section 7.4), for a WebSocket only, 0 where none was seen.
+    """
+
+    request_id: str
+    client: str | None
+    peer: str | None
+    instance: str
+    method: str
+    target: str
+    host: str
+    status: int
+    bytes_in: int
+    bytes_out: int
+    started_at: float
+    allowed: bool | None
+    error: str = ""
+    close_code: int = 0
+    is_websocket: bool = False
 
 
 class AccessLog:
@@ -60,35 +88,8 @@ class AccessLog:
         self._where: dict[tuple[str | None, str | None, str, str], str] = {}
         self._paths: dict[str, str] = {}
 
-    def write(
-        self,
-        *,
-        request_id: str,
-        client: str | None,
-        peer: str | None,
-        instance: str,
-        method: str,
-        target: str,
-        host: str,
-        status: int,
-        bytes_in: int,
-        bytes_out: int,
-        started_at: float,
-        decision: Decided,
-        error: str = "",
-        close_code: int = 0,
-        kind: Literal["http", "websocket"] = "http",
-    ) -> None:
-        """Log one finished request.
-
-        `request_id` is the gateway's own; `client` and `peer` are addresses as text (formatted once per
-        connection), None where they could not be determined; `instance` is "" for the gateway's own pages;
-        `target` is the raw request target, bytes that are not ASCII as `surrogateescape` has them; `status`
-        is 0 where no answer went out; `bytes_in` and `bytes_out` count body (HTTP) or frame (WebSocket)
-        bytes from and to the caller; `started_at` is `Clock.monotonic()` at the request's first byte;
-        `error` is an `NbgateError.code`; `close_code` is RFC 6455's (section 7.4), for a WebSocket only, 0
-        where none was seen.
-        """
+    def write(self, record: RequestRecord) -> None:
+        """Log one finished request."""
         ended_at = self._monotonic()
         into_second = ended_at - self._second_began_at
         if not 0.0 <= into_second < 1.0:
@@ -96,31 +97,23 @@ class AccessLog:
         if self._console:
             self._add(
                 self._console_line(
-                    into_second=into_second,
-                    duration_ms=(ended_at - started_at) * 1000,
-                    status=status,
-                    method="WS" if kind == "websocket" else method,
-                    path=loggable_path(target),
-                    host=without_user(host),
-                    client=client,
-                    instance=instance,
-                    bytes_in=bytes_in,
-                    bytes_out=bytes_out,
-                    request_id=request_id,
-                    note=_note(decision=decision, error=error, close_code=close_code),
+                    record, into_second=into_second, duration_ms=(ended_at - record.started_at) * 1000
                 )
             )
             return
-        where = (client, peer, instance, host)
+        where = (record.client, record.peer, record.instance, record.host)
         where_json = self._where.get(where) or self._remember_where(where)
+        target = record.target
         path_json = self._paths.get(target) or self._remember_path(target)
-        end = "}\n" if kind == "http" else f',"close_code":{close_code}}}\n'
-        tenths = int((ended_at - started_at) * 10_000 + 0.5)
+        kind = "websocket" if record.is_websocket else "http"
+        end = f',"close_code":{record.close_code}}}\n' if record.is_websocket else "}\n"
+        tenths = int((ended_at - record.started_at) * 10_000 + 0.5)
+        error = record.error
         self._add(
             f'{self._second_json}{_MILLISECONDS[int(into_second * 1000)]}Z","kind":"{kind}"'
-            f',"request_id":"{request_id}",{where_json},"method":{_quote(method)},"path":{path_json}'
-            f',"status":{status},"bytes_in":{bytes_in},"bytes_out":{bytes_out}'
-            f',"duration_ms":{tenths // 10}.{tenths % 10},"decision":{_DECISIONS[decision]}'
+            f',"request_id":"{record.request_id}",{where_json},"method":{_quote(record.method)},"path":{path_json}'
+            f',"status":{record.status},"bytes_in":{record.bytes_in},"bytes_out":{record.bytes_out}'
+            f',"duration_ms":{tenths // 10}.{tenths % 10},"decision":{_DECISIONS[record.allowed]}'
             f',"error":{_quote(error) if error else "null"}{end}'
         )
 
@@ -155,32 +148,21 @@ class AccessLog:
             _remember(self._paths, target, path)
         return path
 
-    def _console_line(
-        self,
-        *,
-        into_second: float,
-        duration_ms: float,
-        status: int,
-        method: str,
-        path: str,
-        host: str,
-        client: str | None,
-        instance: str,
-        bytes_in: int,
-        bytes_out: int,
-        request_id: str,
-        note: str,
-    ) -> str:
+    def _console_line(self, record: RequestRecord, *, into_second: float, duration_ms: float) -> str:
+        status = record.status
         code = str(status) if status else "---"
         dim, reset, tint = ("\x1b[2m", "\x1b[0m", f"\x1b[{_COLOURS.get(status // 100, '0')}m")
         if not self._colour:
             dim = reset = tint = ""
         clock = f"{self._second[11:]}.{int(into_second * 1000):03d}"
+        method = "WS" if record.is_websocket else record.method
         return (
             f"{dim}{clock}{reset} {tint}{code}{reset} {printable(method):<7} "
-            f"{printable(client or '-'):<15} {printable(instance or '-'):<12} {_duration(duration_ms):>7} "
-            f"{dim}in{reset} {_size(bytes_in):>7} {dim}out{reset} {_size(bytes_out):>7}  "
-            f"{printable(host)}{printable(path)}{note} {dim}{printable(request_id)}{reset}\n"
+            f"{printable(record.client or '-'):<15} {printable(record.instance or '-'):<12} "
+            f"{_duration(duration_ms):>7} "
+            f"{dim}in{reset} {_size(record.bytes_in):>7} {dim}out{reset} {_size(record.bytes_out):>7}  "
+            f"{printable(without_user(record.host))}{printable(loggable_path(record.target))}{_note(record)} "
+            f"{dim}{printable(record.request_id)}{reset}\n"
         )
 
 
@@ -215,10 +197,10 @@ def _remember(memory: dict[_Key, str], key: _Key, text: str) -> None:
     memory[key] = text
 
 
-def _note(*, decision: str, error: str, close_code: int) -> str:
-    parts = [part for part in ("denied" if decision == "deny" else "", error) if part]
-    if close_code:
-        parts.append(f"closed {close_code}")
+def _note(record: RequestRecord) -> str:
+    parts = [part for part in ("denied" if record.allowed is False else "", record.error) if part]
+    if record.close_code:
+        parts.append(f"closed {record.close_code}")
     return f" [{', '.join(parts)}]" if parts else ""
 
 

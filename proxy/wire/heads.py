@@ -54,11 +54,8 @@ class RequestHead:
 def request_head(head: RequestHead, translation: Translation) -> bytes:
     """The request's head towards the notebook."""
     lines = [
-        f"{head.method} ".encode("ascii"),
-        head.target,
-        b" HTTP/1.1\r\nHost: ",
-        translation.upstream_authority,
-        b"\r\n",
+        b"%b %b HTTP/1.1\r\nHost: %b\r\n"
+        % (head.method.encode("ascii"), head.target, translation.upstream_authority)
     ]
     append = lines.append
     rules = REQUEST_RULES

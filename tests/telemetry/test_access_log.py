@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.telemetry.access_log import (
+    RequestRecord,
     MAX_PATH_CHARACTERS,
     MAX_REMEMBERED,
     AccessLog,
@@ -55,7 +56,7 @@ def log(lines: Lines, clock: FakeClock) -> AccessLog:
     return AccessLog(lines, clock, style=LogStyle.JSON)  # type: ignore[arg-type]
 
 
-def request(**changes: Any) -> dict[str, Any]:
+def request(**changes: Any) -> RequestRecord:
     fields: dict[str, Any] = {
         "request_id": "0123456789abcdef",
         "client": "203.0.113.7",
@@ -68,13 +69,13 @@ def request(**changes: Any) -> dict[str, Any]:
         "bytes_in": 12,
         "bytes_out": 3456,
         "started_at": 999.95,
-        "decision": "allow",
+        "allowed": True,
     }
-    return fields | changes
+    return RequestRecord(**fields | changes)
 
 
 def test_one_http_request_is_one_json_object_with_exactly_these_fields(log: AccessLog, lines: Lines) -> None:
-    log.write(**request())
+    log.write(request())
     (line,) = lines.lines
     assert line.endswith("}\n")
     assert line.count("\n") == 1
@@ -98,13 +99,13 @@ def test_one_http_request_is_one_json_object_with_exactly_these_fields(log: Acce
 
 
 def test_a_websocket_adds_its_close_code(log: AccessLog, lines: Lines) -> None:
-    log.write(**request(kind="websocket", status=101, close_code=1008))
+    log.write(request(is_websocket=True, status=101, close_code=1008))
     record = json.loads(lines.lines[0])
     assert (record["kind"], record["status"], record["close_code"]) == ("websocket", 101, 1008)
 
 
 def test_what_is_not_known_is_null(log: AccessLog, lines: Lines) -> None:
-    log.write(**request(client=None, peer=None, instance="", decision="", error="BAD_REQUEST", status=400))
+    log.write(request(client=None, peer=None, instance="", allowed=None, error="BAD_REQUEST", status=400))
     record = json.loads(lines.lines[0])
     assert [record[name] for name in ("client", "peer", "instance", "decision")] == [None] * 4
     assert record["error"] == "BAD_REQUEST"
@@ -115,7 +116,7 @@ async def test_the_time_follows_the_clock_across_seconds(
 ) -> None:
     for step in (0.0, 0.749, 0.001, 3600.5):
         await clock.advance(step)
-        log.write(**request())
+        log.write(request())
     assert [json.loads(line)["time"] for line in lines.lines] == [
         "2026-03-04T05:06:07.250Z",
         "2026-03-04T05:06:07.999Z",
@@ -126,11 +127,11 @@ async def test_the_time_follows_the_clock_across_seconds(
 
 def test_requests_that_repeat_are_logged_with_their_own_values(log: AccessLog, lines: Lines) -> None:
     """What is remembered from one line to the next never leaks from one caller, host or path to another."""
-    log.write(**request())
-    log.write(**request(client="203.0.113.8"))
-    log.write(**request(instance="other", host="other.internal"))
-    log.write(**request(target="/research/tree?reset"))
-    log.write(**request(target="/research/tree?reset=1"))
+    log.write(request())
+    log.write(request(client="203.0.113.8"))
+    log.write(request(instance="other", host="other.internal"))
+    log.write(request(target="/research/tree?reset"))
+    log.write(request(target="/research/tree?reset=1"))
     seen = [
         (r["client"], r["instance"], r["host"], r["path"]) for r in (json.loads(line) for line in lines.lines)
     ]
@@ -145,11 +146,11 @@ def test_requests_that_repeat_are_logged_with_their_own_values(log: AccessLog, l
 
 def test_a_flood_of_different_targets_and_hosts_keeps_memory_bounded(log: AccessLog, lines: Lines) -> None:
     for number in range(3 * MAX_REMEMBERED):
-        log.write(**request(target=f"/{number}", host=f"h{number}"))
+        log.write(request(target=f"/{number}", host=f"h{number}"))
     assert len(log._paths) <= MAX_REMEMBERED
     assert len(log._where) <= MAX_REMEMBERED
     assert json.loads(lines.lines[-1])["path"] == f"/{3 * MAX_REMEMBERED - 1}"
-    log.write(**request(target="/" + "x" * 5000, host="h" * 5000))
+    log.write(request(target="/" + "x" * 5000, host="h" * 5000))
     assert not any(len(target) > 5000 for target in log._paths)
     assert not any(len(where[3]) >= 5000 for where in log._where)
 
@@ -176,7 +177,7 @@ def test_no_credential_reaches_a_line(
 ) -> None:
     log = AccessLog(lines, clock, style=style)  # type: ignore[arg-type]
     for _ in range(2):
-        log.write(**request(**changes))
+        log.write(request(**changes))
     assert "eyJ" not in "".join(lines.lines)
     assert not any("eyJ" in target for target in log._paths)
 
@@ -209,7 +210,7 @@ hostile = st.text(st.characters(codec=None), max_size=60)
 def test_any_text_gives_one_line_of_valid_json(method: str, target: str, host: str, instance: str) -> None:
     lines = Lines()
     log = AccessLog(lines, FakeClock(), style=LogStyle.JSON)  # type: ignore[arg-type]
-    log.write(**request(method=method, target=target, host=host, instance=instance))
+    log.write(request(method=method, target=target, host=host, instance=instance))
     (line,) = lines.lines
     assert line.isascii()
     assert line[:-1].isprintable()
@@ -222,14 +223,14 @@ def test_any_text_gives_one_console_line_that_cannot_steer_a_terminal(
 ) -> None:
     lines = Lines()
     log = AccessLog(lines, FakeClock(), style=LogStyle.CONSOLE)  # type: ignore[arg-type]
-    log.write(**request(method=method, target=target, host=host, instance=instance))
+    log.write(request(method=method, target=target, host=host, instance=instance))
     (line,) = lines.lines
     assert line[-1] == "\n"
     assert line[:-1].isprintable()
 
 
 def console(lines: Lines, clock: FakeClock, *, colour: bool = False, **changes: Any) -> str:
-    AccessLog(lines, clock, style=LogStyle.CONSOLE, colour=colour).write(**request(**changes))  # type: ignore[arg-type]
+    AccessLog(lines, clock, style=LogStyle.CONSOLE, colour=colour).write(request(**changes))  # type: ignore[arg-type]
     return lines.lines[-1]
 
 
@@ -243,10 +244,10 @@ def test_a_console_line_is_aligned_for_people(lines: Lines, clock: FakeClock) ->
 def test_a_console_line_says_what_went_wrong_and_how_a_websocket_ended(
     lines: Lines, clock: FakeClock
 ) -> None:
-    denied = console(lines, clock, status=403, decision="deny", error="ACCESS_DENIED", instance="")
+    denied = console(lines, clock, status=403, allowed=False, error="ACCESS_DENIED", instance="")
     assert " 403 GET " in denied
     assert " [denied, ACCESS_DENIED] " in denied
-    closed = console(lines, clock, status=101, kind="websocket", close_code=1001)
+    closed = console(lines, clock, status=101, is_websocket=True, close_code=1001)
     assert " 101 WS " in closed
     assert " [closed 1001] " in closed
     assert " --- GET " in console(lines, clock, status=0)
@@ -304,7 +305,7 @@ def test_lines_arrive_whole_and_in_order_through_a_real_sink(
     sink, path = file_sink
     log = AccessLog(sink, clock, style=LogStyle.JSON)
     for number in range(2000):
-        log.write(**request(bytes_out=number))
+        log.write(request(bytes_out=number))
     log.flush()
     sink.close()
     records = [json.loads(line) for line in path.read_text().splitlines()]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from clocks import FakeClock
 
+from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.logs import Logs, open_logs
 
 Open = Callable[..., Logs]
@@ -41,18 +42,20 @@ def open_on_file(file: Path) -> Iterator[Open]:
 def one_request(logs: Logs) -> None:
     assert logs.access is not None
     logs.access.write(
-        request_id="r1",
-        client="203.0.113.7",
-        peer="203.0.113.7",
-        instance="research",
-        method="GET",
-        target="/lab?authToken=eyJsecret",
-        host="h",
-        status=200,
-        bytes_in=0,
-        bytes_out=1,
-        started_at=1000.0,
-        decision="allow",
+        RequestRecord(
+            request_id="r1",
+            client="203.0.113.7",
+            peer="203.0.113.7",
+            instance="research",
+            method="GET",
+            target="/lab?authToken=eyJsecret",
+            host="h",
+            status=200,
+            bytes_in=0,
+            bytes_out=1,
+            started_at=1000.0,
+            allowed=True,
+        )
     )
 
 
