@@ -491,13 +491,13 @@ class Downstream(Connection):
     def _drop(self, data: bytes) -> None:
         body = self._body
         assert body is not None
-        self._dropped += len(data)
         try:
             _, rest = body.feed(data)
         except FramingError:
             self._lingers = True
             self._hang_up()
             return
+        self._dropped += len(data) - len(rest)
         if body.done:
             self._body_ended(rest)
             self._next()
