@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from certificates import self_signed, serving, trusting
 from clocks import FakeClock
 from raw_upstream import Peer, RawUpstream
 from stage import Stage, eventually, get, ok, open_stage, session_at
@@ -268,33 +267,15 @@ async def test_connections_notice_a_notebook_that_vanished(upstream: RawUpstream
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate for `localhost`, signed by itself."""
-    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = [
-        "-addext",
-        "subjectAltName=DNS:localhost",
-        "-keyout",
-        str(file),
-        "-out",
-        str(file.with_suffix(".crt")),
-    ]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
-    file.write_text(file.read_text() + file.with_suffix(".crt").read_text())
-    return file
+    return self_signed(tmp_path_factory.mktemp("tls"), name="DNS:localhost")
 
 
 @pytest.fixture
 async def tls_upstream(certificate: Path) -> AsyncIterator[RawUpstream]:
     upstream = RawUpstream()
-    upstream.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    upstream.tls.load_cert_chain(certificate)
+    upstream.tls = serving(certificate)
     async with upstream:
         yield upstream
-
-
-def trusting(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate.with_suffix(".crt")))
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_upstream: RawUpstream) -> None:

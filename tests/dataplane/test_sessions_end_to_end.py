@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from certificates import self_signed, serving, trusting
 from clocks import FakeClock
 from gateways import Rig, body_of, open_rig, status_of
 from raw_upstream import dial
@@ -335,3 +336,20 @@ def listen(host: NotebookHost, cookies: list[str]) -> None:
         return await pass_on(request, **options)
 
     host._pass_on = heard  # type: ignore[method-assign]
+
+
+# -- TLS ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_notebooks_certificate_is_verified_for_signing_in_and_for_traffic(
+    tmp_path: Path, trusted: bool
+) -> None:
+    certificate = self_signed(tmp_path, name="IP:127.0.0.1")
+    async with open_rig(
+        tmp_path,
+        notebook_tls=serving(certificate),
+        upstream_tls=trusting(certificate) if trusted else None,
+    ) as rig:
+        assert await all_get(rig, 5) == [200 if trusted else 502] * 5
+        assert bool(rig.upstream.seen) is trusted
