@@ -15,6 +15,7 @@ from stage import Stage, eventually, get, ok, open_stage, session_at
 
 from proxy.aws.sessions import Origin
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
+from proxy.dataplane.transports import reset
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from proxy.wire.body import Body
@@ -260,6 +261,15 @@ async def test_connections_notice_a_notebook_that_vanished(upstream: RawUpstream
     sock = connection.transport.get_extra_info("socket")
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     connection.abort()
+
+
+async def test_a_connection_that_is_reset_looks_broken_to_its_peer(upstream: RawUpstream) -> None:
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    connection, notebook = await used(pool, upstream)
+    reset(connection.transport)
+    with pytest.raises(ConnectionResetError):
+        await notebook.rest()
+    reset(connection.transport)  # harmless for one that is closed already
 
 
 # -- TLS ------------------------------------------------------------------------------------------------------
