@@ -55,7 +55,7 @@ async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
     for at in range(10):
         dripping.send("GET / HTT"[at % 9])
         empty.send("\r\n" * (1 + at % 2))
-        await asyncio.sleep(0.002)
+        await opened.settled(lambda at=at: any(len(one._inbox) == at + 1 for one in opened.plane.connections))
         await opened.pass_time(patience / 10)
     answered = await ended(dripping)
     assert answered.startswith(b"HTTP/1.1 408 ")
