@@ -6,6 +6,8 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from certificates import self_signed, serving, trusting
@@ -169,6 +171,27 @@ async def test_a_connection_that_did_not_come_about_is_not_counted(upstream: Raw
             await pool.connect(origin)
         assert "refused" in caught.value.detail
     assert pool.open_connections(origin) == 0
+
+
+async def test_a_connection_that_is_lost_before_anybody_takes_it_is_unreachable(
+    upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request sent on it would never hear that it is gone."""
+    loop = asyncio.get_running_loop()
+
+    async def connect_and_lose(factory: Any, *address: Any, **options: Any) -> None:
+        transport, _ = await loop.create_connection(factory, *address, **options)
+        transport.abort()
+        await eventually(lambda: not pool.open_connections(origin))
+
+    losing = SimpleNamespace(
+        timeout=asyncio.timeout, get_running_loop=lambda: SimpleNamespace(create_connection=connect_and_lose)
+    )
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    origin = origin_of(upstream)
+    monkeypatch.setattr("proxy.dataplane.pool.asyncio", losing)
+    with pytest.raises(UpstreamUnreachable):
+        await pool.connect(origin)
 
 
 async def test_a_cancelled_connect_is_not_counted(upstream: RawUpstream) -> None:
