@@ -27,11 +27,11 @@ from raw_upstream import Peer, RawUpstream, dial
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.sessions import Origin, UpstreamSession
 from proxy.config.load import load
-from proxy.telemetry.access_log import RequestRecord
 from proxy.dataplane.plane import DataPlane
 from proxy.errors import NbgateError
 from proxy.server import compose
 from proxy.tasks import Tasks
+from proxy.telemetry.access_log import RequestRecord
 
 HOST = "notebooks.test"
 SESSION_COOKIE = b"FrontEnd=front-end-1"

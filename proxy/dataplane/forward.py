@@ -292,6 +292,7 @@ class Forward:
             and self.method in IDEMPOTENT
         ):
             self._fresh_connection = True
+            self._upstream_full = False
             self._caller.hold_body()
             assert self._session is not None
             self._send(self._session)
@@ -363,6 +364,7 @@ class Forward:
             self._connection.abort()
             self._connection = None
         self._page = None
+        self._upstream_full = False
         self._caller.hold_body()
         self.start()
         return True

@@ -5,6 +5,8 @@ Each at most once, and never for a request that may not be repeated.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from clocks import settle
 from raw_upstream import Peer
@@ -266,6 +268,30 @@ async def test_tiny_chunks_on_their_way_when_the_session_is_rejected_arrive_whol
     assert await another.exactly(len(chunks)) == chunks
     another.send(ok(b"done"))
     assert (await caller.response())[1] == b"done"
+
+
+async def test_a_notebook_that_was_full_says_nothing_of_the_one_that_the_body_is_repeated_to(
+    tmp_path: Path,
+) -> None:
+    """Otherwise the caller's own pause would be held against the new one."""
+    async with open_stage(tmp_path, timeouts={"request_body": 600}) as stage:
+        sign_in_again(stage)
+        caller = await stage.call(get(method=b"POST", fields=b"Content-Length: 4\r\n") + b"ab")
+        notebook = await stage.notebook()
+        await notebook.head()
+        await notebook.expect(b"ab")
+        [downstream] = stage.plane.connections
+        first = downstream._forward._connection
+        first.pause_writing()
+        first.data_received(REJECTIONS["401"])
+        another = await stage.notebook()
+        await another.head()
+        await another.expect(b"ab")
+        await stage.sweep(200.0)
+        caller.send(b"cd")
+        await another.expect(b"cd")
+        another.send(ok(b"done"))
+        assert (await caller.response())[1] == b"done"
 
 
 async def test_a_body_too_long_to_be_kept_is_answered_503_and_never_sent_by_half(stage: Stage) -> None:
