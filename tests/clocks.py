@@ -48,6 +48,11 @@ class FakeClock:
         self._elapsed = target
         await settle()
 
+    async def jump(self, seconds: float) -> None:
+        """Move time in one step, as if the machine had slept: whoever is due wakes once."""
+        self._elapsed += seconds
+        await self.advance(0)
+
 
 async def settle(rounds: int = 20) -> None:
     """Let ready callbacks and tasks run; no time passes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -109,21 +110,24 @@ async def open_rig(
     clock: Clock | None = None,
     sandbox_clock: Clock | None = None,
     mounted: dict[str, Any] = DEFAULT_INSTANCES,
+    notebook_tls: ssl.SSLContext | None = None,
+    upstream_tls: ssl.SSLContext | None = None,
     **changes: Any,
 ) -> AsyncIterator[Rig]:
     """Sandbox and gateway, both in this process. `instances` are the sandbox's, `mounted` is the configuration's
-    section of that name; `changes` replace other sections.
+    section of that name; `notebook_tls` makes the notebook hosts https, `upstream_tls` is what the gateway trusts;
+    `changes` replace other sections.
     """
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "not-a-secret")
-    async with Sandbox(instances, clock=sandbox_clock or clock) as sandbox:
+    async with Sandbox(instances, clock=sandbox_clock or clock, tls=notebook_tls) as sandbox:
         file = directory / "nbgate.yaml"
         file.write_text(yaml.safe_dump(config_for(sandbox, instances=mounted, **changes)))
         settings = load(file, environ={})
         log_file = directory / "nbgate.log"
         fd = os.open(log_file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         try:
-            gateway = await start(settings, clock=clock, log_fd=fd)
+            gateway = await start(settings, clock=clock, log_fd=fd, upstream_tls=upstream_tls)
             try:
                 yield Rig(sandbox, gateway, log_file)
             finally:

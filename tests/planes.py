@@ -23,12 +23,12 @@ from yarl import URL
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.sessions import Origin, UpstreamSession
 from proxy.config.load import load
-from proxy.telemetry.access_log import RequestRecord
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.plane import DataPlane
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.tasks import Tasks
+from proxy.telemetry.access_log import RequestRecord
 
 OK = b"HTTP/1.1 200 OK\r\nServer: TornadoServer/6.5\r\nContent-Length: 2\r\n\r\nok"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="

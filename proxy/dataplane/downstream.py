@@ -290,8 +290,11 @@ class Downstream(Connection):
         body = request_body(content_length=headers.get(hdrs.CONTENT_LENGTH), chunked=message.chunked)
         if (upgrade := headers.get(hdrs.UPGRADE)) is not None:
             self._is_upgrade = message.upgrade and upgrade.lower() == "websocket" and not self._is_http_10
-            if self._is_upgrade and body is not None:
-                raise FramingError("a WebSocket handshake with a body")
+            if self._is_upgrade:
+                # What is pipelined behind an upgrade that is refused may be anything but a request.
+                self._keep_alive = False
+                if body is not None:
+                    raise FramingError("a WebSocket handshake with a body")
         return body
 
     # -- the door ---------------------------------------------------------------------------------------
@@ -359,8 +362,7 @@ class Downstream(Connection):
             route,
             has_body=self._body is not None,
             is_http_10=self._is_http_10,
-            # What was pipelined behind an upgrade that is refused may be anything but a request.
-            keep_alive=self._keep_alive and not self._is_upgrade,
+            keep_alive=self._keep_alive,
         )
         forward.start()
 
@@ -514,8 +516,6 @@ class Downstream(Connection):
         if isinstance(error, BadRequest):
             self._fault(error)
         else:
-            if self._is_upgrade:
-                self._keep_alive = False
             self.answer(error)
 
     def _fault(self, error: NbgateError) -> None:

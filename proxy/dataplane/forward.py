@@ -171,6 +171,9 @@ class Forward:
         except UpstreamError as error:
             self._fail(error)
             return
+        except Exception:
+            self._fail(NbgateError())
+            raise
         if self._ended:
             connection.abort()
         else:

@@ -5,11 +5,16 @@ Jupyter's own check of `Origin` is answered by the gateway, which rewrites it: s
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiohttp.http_parser import RawRequestMessage
 
 from proxy.errors import BadRequest, NbgateError, OriginRefused, UpgradeRequired
 from proxy.gateway import Caller
 from proxy.routing.authority import same_origin
+
+_SENT_BY_BROWSERS: Final = ("Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
+"""Fetch Metadata (W3C), of which no value makes up for a missing `Origin`."""
 
 
 def handshake_fault(message: RawRequestMessage, caller: Caller) -> NbgateError | None:
@@ -22,7 +27,7 @@ def handshake_fault(message: RawRequestMessage, caller: Caller) -> NbgateError |
     origins = headers.getall("Origin", [])
     if not origins:
         # Browsers always send it; a request that says that it comes from one, and does not, is none of ours.
-        return OriginRefused() if "Sec-Fetch-Site" in headers else None
+        return OriginRefused() if any(name in headers for name in _SENT_BY_BROWSERS) else None
     if len(origins) > 1 or not same_origin(origins[0], scheme=caller.scheme, authority=caller.authority):
         return OriginRefused()
     return None

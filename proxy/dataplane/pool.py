@@ -81,6 +81,9 @@ class UpstreamPool:
             if isinstance(error, OSError):
                 raise _translated(error) from error
             raise
+        if not connection.is_open:
+            # Lost within the turn of the loop: nobody would tell whoever uses it.
+            raise UpstreamUnreachable(detail="connect: closed at once")
         if (sock := connection.transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection

@@ -16,9 +16,9 @@ def reset(transport: asyncio.Transport) -> None:
     `abort()` alone closes the socket, which the peer may see as an ordinary end (FIN): a body that only the end
     of the connection ends would look complete.
     """
-    if (sock := transport.get_extra_info("socket")) is not None:
-        try:
+    try:
+        if (sock := transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-        except OSError:
-            pass  # closed already
+    except (OSError, ValueError):
+        pass  # closed already: there is no descriptor any more
     transport.abort()

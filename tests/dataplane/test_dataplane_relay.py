@@ -413,6 +413,18 @@ async def test_a_side_that_had_closed_already_is_not_told_again(stage: Stage) ->
     assert await notebook.gone()
 
 
+@pytest.mark.parametrize("side", ["caller", "notebook"])
+async def test_a_side_that_answers_a_close_with_nonsense_is_cut(stage: Stage, side: str) -> None:
+    caller, notebook = await websocket(stage)
+    close(stage, GOING_AWAY)
+    assert await close_of(caller, masked=False) == GOING_AWAY
+    assert await close_of(notebook, masked=True) == GOING_AWAY
+    peer = caller if side == "caller" else notebook
+    peer.send(b"\xff" * 20)
+    assert await peer.gone()
+    await eventually(lambda: not stage.plane.relays)
+
+
 async def test_a_side_that_does_not_answer_a_close_is_cut(stage: Stage) -> None:
     caller, _ = await websocket(stage)
     close(stage, GOING_AWAY)

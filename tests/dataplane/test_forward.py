@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from clocks import settle
@@ -11,6 +12,7 @@ from gateways import Rig, body_of, status_of
 from raw_upstream import Peer
 from stage import FORWARDED_LINES, HOST, SESSION_COOKIE, Stage, eventually, get, ok, post, session_at
 
+from proxy.aws.sessions import Origin
 from proxy.dataplane.upstream import INTERIM_RESPONSES
 
 
@@ -481,6 +483,15 @@ async def test_nobody_listens_at_the_notebook(stage: Stage) -> None:
     assert (await caller.response())[0].startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
     caller.send(get())
     assert (await caller.response())[0].startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+
+
+async def test_a_fault_of_the_gateways_own_while_it_connects_is_a_500_and_not_a_silence(stage: Stage) -> None:
+    origin = Origin("http", "x" * 64 + ".test", 80)  # no name that could be looked up
+    stage.keeper.session = replace(session_at(stage.upstream.port), origin=origin)
+    caller = await stage.call(get())
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 500 ")
+    assert [type(error) for error in stage.failed] == [UnicodeError]
+    stage.failed.clear()
 
 
 # -- answers that are not HTTP ------------------------------------------------------------------------------

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from certificates import self_signed, serving, trusting
 from clocks import FakeClock
 from raw_upstream import Peer, RawUpstream
 from stage import Stage, eventually, get, ok, open_stage, session_at
 
 from proxy.aws.sessions import Origin
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
+from proxy.dataplane.transports import reset
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from proxy.wire.body import Body
@@ -174,6 +176,27 @@ async def test_a_connection_that_did_not_come_about_is_not_counted(upstream: Raw
     assert pool.open_connections(origin) == 0
 
 
+async def test_a_connection_that_is_lost_before_anybody_takes_it_is_unreachable(
+    upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request sent on it would never hear that it is gone."""
+    loop = asyncio.get_running_loop()
+
+    async def connect_and_lose(factory: Any, *address: Any, **options: Any) -> None:
+        transport, _ = await loop.create_connection(factory, *address, **options)
+        transport.abort()
+        await eventually(lambda: not pool.open_connections(origin))
+
+    losing = SimpleNamespace(
+        timeout=asyncio.timeout, get_running_loop=lambda: SimpleNamespace(create_connection=connect_and_lose)
+    )
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    origin = origin_of(upstream)
+    monkeypatch.setattr("proxy.dataplane.pool.asyncio", losing)
+    with pytest.raises(UpstreamUnreachable):
+        await pool.connect(origin)
+
+
 async def test_a_cancelled_connect_is_not_counted(upstream: RawUpstream) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock())
     origin = origin_of(upstream, tls=True)
@@ -266,38 +289,29 @@ async def test_connections_notice_a_notebook_that_vanished(upstream: RawUpstream
     connection.abort()
 
 
+async def test_a_connection_that_is_reset_looks_broken_to_its_peer(upstream: RawUpstream) -> None:
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    connection, notebook = await used(pool, upstream)
+    reset(connection.transport)
+    with pytest.raises(ConnectionResetError):
+        await notebook.rest()
+    reset(connection.transport)  # harmless for one that is closed already
+
+
 # -- TLS ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate for `localhost`, signed by itself."""
-    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = [
-        "-addext",
-        "subjectAltName=DNS:localhost",
-        "-keyout",
-        str(file),
-        "-out",
-        str(file.with_suffix(".crt")),
-    ]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
-    file.write_text(file.read_text() + file.with_suffix(".crt").read_text())
-    return file
+    return self_signed(tmp_path_factory.mktemp("tls"), name="DNS:localhost")
 
 
 @pytest.fixture
 async def tls_upstream(certificate: Path) -> AsyncIterator[RawUpstream]:
     upstream = RawUpstream()
-    upstream.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    upstream.tls.load_cert_chain(certificate)
+    upstream.tls = serving(certificate)
     async with upstream:
         yield upstream
-
-
-def trusting(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate.with_suffix(".crt")))
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_upstream: RawUpstream) -> None:

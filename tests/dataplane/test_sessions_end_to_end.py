@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from certificates import self_signed, serving, trusting
 from clocks import FakeClock
 from gateways import Rig, body_of, open_rig, status_of
 from raw_upstream import dial
@@ -108,10 +109,10 @@ async def test_a_caller_that_goes_while_others_wait_does_not_take_their_session_
 
 async def test_a_session_is_renewed_ahead_of_its_end_and_nobody_waits(timed: Rig, clock: FakeClock) -> None:
     assert status_of(await timed.get()) == 200
-    await clock.advance(SESSION_SECONDS - 301)
+    await clock.jump(SESSION_SECONDS - 301)
     assert status_of(await timed.get()) == 200
     assert mints(timed) == 1
-    await clock.advance(299)
+    await clock.jump(299)
     before = timed.sandbox.instances[NAME].counts.signed_out
     assert await all_get(timed, 20) == [200] * 20
     await eventually(lambda: sign_ins(timed) == 2)
@@ -125,7 +126,7 @@ async def test_past_its_end_a_session_is_replaced_without_a_failed_request(
     timed: Rig, clock: FakeClock
 ) -> None:
     assert status_of(await timed.get()) == 200
-    await clock.advance(SESSION_SECONDS + 1)
+    await clock.jump(SESSION_SECONDS + 1)
     assert await all_get(timed, 50) == [200] * 50
     assert mints(timed) == 2
     assert timed.sandbox.instances[NAME].counts.signed_out == 0
@@ -335,3 +336,20 @@ def listen(host: NotebookHost, cookies: list[str]) -> None:
         return await pass_on(request, **options)
 
     host._pass_on = heard  # type: ignore[method-assign]
+
+
+# -- TLS ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_notebooks_certificate_is_verified_for_signing_in_and_for_traffic(
+    tmp_path: Path, trusted: bool
+) -> None:
+    certificate = self_signed(tmp_path, name="IP:127.0.0.1")
+    async with open_rig(
+        tmp_path,
+        notebook_tls=serving(certificate),
+        upstream_tls=trusting(certificate) if trusted else None,
+    ) as rig:
+        assert await all_get(rig, 5) == [200 if trusted else 502] * 5
+        assert bool(rig.upstream.seen) is trusted

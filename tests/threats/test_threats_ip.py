@@ -71,6 +71,9 @@ async def test_an_untrusted_peers_headers_do_not_harm_it_either(rig: Rig) -> Non
         (f"Forwarded: for={ALLOWED}\r\nX-Forwarded-For: {EVIL}\r\n", EVIL),
         ("", "127.0.0.1"),
         ("X-Forwarded-For: 127.0.0.3, 127.0.0.2\r\n", "127.0.0.3"),
+        # 6to4 and NAT64 name other hosts: they are not unwrapped.
+        ("X-Forwarded-For: 2002:cb00:7107::1\r\n", "2002:cb00:7107::1"),
+        ("X-Forwarded-For: 64:ff9b::203.0.113.7\r\n", "64:ff9b::cb00:7107"),
     ],
 )
 async def test_behind_a_trusted_proxy_the_rightmost_untrusted_hop_is_denied(

@@ -1,0 +1,156 @@
+"""THREATS.md, "Slow clients" (slowhttptest: half-sent headers stayed connected): deadlines, a cap per address."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from clocks import FakeClock
+from gateways import open_rig
+from planes import OpenPlane, Peer, open_plane
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[OpenPlane]:
+    async with open_plane(tmp_path) as opened:
+        yield opened
+
+
+async def ended(peer: Peer) -> bytes:
+    """All that came until the connection was over, however it ended."""
+    try:
+        return await peer.rest()
+    except ConnectionError:
+        return b""
+
+
+async def test_half_sent_heads_are_answered_408_at_their_deadline(opened: OpenPlane) -> None:
+    """Slowloris: aiohttp has no deadline for request headers; here it counts from the connection."""
+    peers = [await opened.connect() for _ in range(50)]
+    for peer in peers:
+        peer.send(f"GET / HTTP/1.1\r\nHost: {opened.authority}\r\nX-a: ")
+    await opened.settled(
+        lambda: len(opened.plane.connections) == 50 and all(one._inbox for one in opened.plane.connections)
+    )
+    patience = opened.plane.timeouts.request_head_seconds
+    await opened.pass_time(patience - 1)
+    assert len(opened.plane.connections) == 50
+    await opened.pass_time(1)
+    for peer in peers:
+        assert (await peer.response()).status == 408
+        assert await ended(peer) == b""
+    await opened.pass_time(10)
+    await opened.settled(lambda: not opened.plane.connections)
+    assert [record.status for record in opened.records] == [408] * 50
+    assert opened.upstream.connections == 0
+
+
+async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
+    """Slowloris: a byte now and then, or an empty line, puts nothing off."""
+    patience = opened.plane.timeouts.request_head_seconds
+    dripping, empty = await opened.connect(), await opened.connect()
+    await opened.settled(lambda: len(opened.plane.connections) == 2)
+    for at in range(10):
+        dripping.send("GET / HTT"[at % 9])
+        empty.send("\r\n" * (1 + at % 2))
+        await opened.settled(lambda at=at: any(len(one._inbox) == at + 1 for one in opened.plane.connections))
+        await opened.pass_time(patience / 10)
+    answered = await ended(dripping)
+    assert answered.startswith(b"HTTP/1.1 408 ")
+    assert await ended(empty) == b""
+
+
+async def test_a_connection_that_says_nothing_is_closed(opened: OpenPlane) -> None:
+    peer = await opened.connect()
+    await opened.settled(lambda: bool(opened.plane.connections))
+    await opened.pass_time(opened.plane.timeouts.request_head_seconds)
+    assert await ended(peer) == b""
+
+
+async def test_later_heads_have_a_deadline_of_their_own(opened: OpenPlane) -> None:
+    """Between requests a connection may rest; a head that began may not."""
+    timeouts = opened.plane.timeouts
+    peer = await opened.connect()
+    peer.send(opened.head())
+    await peer.response()
+    await opened.settled(lambda: opened.connection._state.value == "head")
+    await opened.pass_time(timeouts.idle_seconds - 1)
+    peer.send("GET /")
+    await opened.settled(lambda: bool(opened.connection._inbox))
+    await opened.pass_time(timeouts.request_head_seconds - 1)
+    assert opened.plane.connections
+    await opened.pass_time(1)
+    assert (await peer.response()).status == 408
+
+
+async def test_a_body_in_drops_has_a_deadline_for_each_silence(opened: OpenPlane) -> None:
+    """R-U-Dead-Yet: an upload may be slow, but not silent; the notebook's side ends with it."""
+    patience = opened.plane.timeouts.request_body_seconds
+    peer = await opened.connect()
+    peer.send(opened.head("/up", method="POST", extra="Content-Length: 1000\r\n"))
+    for number in range(3):
+        peer.send("x")
+        await opened.settled(
+            lambda number=number: (
+                opened.connection._forward is not None and opened.connection._forward.bytes_in == number + 1
+            )
+        )
+        await opened.pass_time(patience - 1)
+    await opened.pass_time(patience)
+    assert (await peer.response()).status == 408
+    await opened.settled(lambda: opened.plane.pool.open_connections(opened.keeper.session.origin) == 0)
+
+
+async def test_one_address_cannot_take_every_connection(tmp_path: Path) -> None:
+    """Per-address cap: the one above it is cut at once; room comes back when one ends; WebSockets count."""
+    async with open_plane(tmp_path, limits={"connections_per_address": 3}) as opened:
+        first = await opened.connect()
+        first.send(opened.upgrade())
+        assert (await first.response()).status == 101
+        others = [await opened.connect() for _ in range(2)]
+        for other in others:
+            other.send(opened.head())
+            assert (await other.response()).status == 200
+        for _ in range(3):
+            assert await ended(await opened.connect()) == b""
+        first.abort()
+        await opened.settled(lambda: not opened.plane.relays)
+        again = await opened.connect()
+        again.send(opened.head())
+        assert (await again.response()).status == 200
+
+
+async def test_a_trusted_proxy_may_hold_more_connections(tmp_path: Path) -> None:
+    """Its connections belong to many callers."""
+    async with open_plane(
+        tmp_path, limits={"connections_per_address": 2}, client_address={"trusted_proxies": ["127.0.0.1"]}
+    ) as opened:
+        for _ in range(5):
+            peer = await opened.connect()
+            peer.send(opened.head())
+            assert (await peer.response()).status == 200
+
+
+async def test_the_whole_process_has_a_bound_too(tmp_path: Path) -> None:
+    async with open_plane(tmp_path, limits={"connections": 2}) as opened:
+        peers = [await opened.connect() for _ in range(3)]
+        for peer in peers[:2]:
+            peer.send(opened.head())
+            assert (await peer.response()).status == 200
+        assert await ended(peers[2]) == b""
+
+
+async def test_the_deadlines_are_swept_by_the_gateway_itself(tmp_path: Path) -> None:
+    """Nobody has to call the sweep: a whole gateway closes half-sent heads by its own clock."""
+    clock = FakeClock()
+    async with open_rig(tmp_path, clock=clock) as rig:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: ")
+        async with asyncio.timeout(10):
+            while not any(one._inbox for one in rig.gateway.plane.connections):
+                await asyncio.sleep(0.001)
+        await clock.advance(rig.gateway.plane.timeouts.request_head_seconds + 1)
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 408 ")
+        writer.close()
