@@ -29,6 +29,10 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPF
 """RFC 9110 section 9.2.2: what may be sent again when the connection broke before an answer."""
 
 
+CORKED_BYTES: Final = 16 * 1024
+"""A first part of a body up to this size is joined to the head; copying more costs more than a second buffer."""
+
+
 class Caller(Protocol):
     """The downstream connection, as a forward sees it."""
 
@@ -90,6 +94,8 @@ class Forward:
     _renewed = False
     _fresh_connection = False
     _head_sent = False
+    _unsent = b""
+    """The response's head, until it is known whether a body comes with it: they then go out as one."""
     _response_done = False
     _ended = False
     _awaited_since = 0.0
@@ -235,9 +241,8 @@ class Forward:
                 return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
             facts = page.facts_as_rewritten
         framing = self._framing(facts, body)
-        self._head_sent = True
-        self._caller.write(
-            response_head(facts, self._link.translation, framing=framing, location=self._location(facts))
+        self._unsent = response_head(
+            facts, self._link.translation, framing=framing, location=self._location(facts)
         )
         if self._is_http_10 and isinstance(body, ChunkedBody):
             return ChunkedBody(decode=True)
@@ -255,12 +260,24 @@ class Forward:
         if self._chunks:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self.bytes_out += len(data)
+        if self._unsent and len(data) <= CORKED_BYTES:
+            data, self._unsent = self._unsent + data, b""
+            self._head_sent = True
+        else:
+            self.flush()
         self._caller.write(data)
         if self._caller.is_full and self._connection is not None:
             self._connection.pause_reading()
 
+    def flush(self) -> None:
+        if self._unsent:
+            unsent, self._unsent = self._unsent, b""
+            self._head_sent = True
+            self._caller.write(unsent)
+
     def on_end(self) -> None:
         self._response_done = True
+        self.flush()
         if self._page is not None:
             self._send_page(self._page)
         elif self._chunks:

@@ -6,7 +6,6 @@ larger, encoded, or not a page passes unchanged. What changes in a page is `prox
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from proxy.routing.mounts import MountKind
@@ -19,7 +18,7 @@ from proxy.routing.pages import (
     rewritten_etag,
 )
 from proxy.routing.router import Route
-from proxy.wire.heads import ResponseFacts
+from proxy.wire.heads import ResponseFacts, read_response
 
 _KERNELSPECS: Final = "/api/kernelspecs"
 
@@ -60,7 +59,7 @@ class PageRewrite:
             for name, old in self.facts.fields
             if (value := _field_of_page(name, old, self._prefix)) or not old
         ]
-        return replace(self.facts, fields=fields, content_length=None)
+        return read_response(self.facts.status, self.facts.reason, fields)
 
     def collected(self) -> bytes:
         """The page as it came."""
@@ -92,6 +91,8 @@ def page_rewrite(route: Route, facts: ResponseFacts, limit_bytes: int) -> PageRe
 
 def _field_of_page(name: bytes, value: bytes, prefix: str) -> bytes:
     match name.lower():
+        case b"content-length":
+            return b""
         case b"etag":
             return rewritten_etag(value)
         case b"content-security-policy" | b"content-security-policy-report-only":

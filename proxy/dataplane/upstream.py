@@ -39,6 +39,9 @@ class Exchange(Protocol):
     def on_body(self, data: bytes) -> None:
         """Bytes of the body, framing included, valid as they stand."""
 
+    def flush(self) -> None:
+        """No more has come for now: what was kept back, to go out with what follows it, goes out."""
+
     def on_end(self) -> None:
         """The response is complete; called once, after `on_head`. The exchange releases the connection."""
 
@@ -296,8 +299,11 @@ class UpstreamConnection(asyncio.Protocol):
             if data:
                 self._is_keep_alive = False
             self._end(exchange)
-        elif data:
+            return
+        if data:
             self._feed_body(body, data)
+        if self.exchange is exchange:
+            exchange.flush()
 
     def _feed_body(self, body: Body, data: bytes) -> None:
         exchange = self.exchange

@@ -35,6 +35,15 @@ class Translation:
     """Names that belong to the upstream session or to the gateway: dropped from callers and from answers."""
     forwarding: bytes
     """Our own forwarding fields, whole lines."""
+    after_target: bytes = field(init=False)
+    """What every request line ends in, and `Host`."""
+    own_cookies: bytes = field(init=False, repr=False)
+    """The `Cookie` line of a caller that sends none."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "after_target", b" HTTP/1.1\r\nHost: %b\r\n" % self.upstream_authority)
+        own_cookies = b"Cookie: %b\r\n" % self.cookies if self.cookies else b""
+        object.__setattr__(self, "own_cookies", own_cookies)
 
 
 @dataclass(slots=True)
@@ -51,28 +60,32 @@ class RequestHead:
     """Ask for an unencoded answer, because its text is going to be rewritten."""
 
 
+_DROP: Final = Rule.DROP
+_HOST: Final = Rule.HOST
+_COOKIE: Final = Rule.COOKIE
+
+
 def request_head(head: RequestHead, translation: Translation) -> bytes:
     """The request's head towards the notebook."""
-    lines = [
-        b"%b %b HTTP/1.1\r\nHost: %b\r\n"
-        % (head.method.encode("ascii"), head.target, translation.upstream_authority)
-    ]
+    lines = [b"%b %b%b" % (head.method.encode("ascii"), head.target, translation.after_target)]
     append = lines.append
     rules = REQUEST_RULES
-    cookies: list[bytes] = []
+    cookies: list[bytes] | None = None
     connection: list[bytes] | None = None
-    for name, value in head.fields:
-        rule = rules[name]
+    for entry in head.fields:
+        rule = rules[entry[0]]
         if not rule:
-            append(b"%b: %b\r\n" % (name, value))
-        elif rule is Rule.DROP or rule is Rule.HOST:
+            append(b"%b: %b\r\n" % entry)
             continue
+        if rule is _DROP or rule is _HOST:
+            continue
+        name, value = entry
+        if rule is _COOKIE:
+            cookies = [*(cookies or ()), value]
         elif rule is Rule.CONNECTION:
             lower = value.lower()
             if lower not in {b"keep-alive", b"close", b"upgrade"}:
                 connection = [*(connection or ()), value]
-        elif rule is Rule.COOKIE:
-            cookies.append(value)
         elif rule is Rule.ORIGIN:
             if value.lower() == translation.own_origin:
                 value = translation.upstream_origin
@@ -89,10 +102,10 @@ def request_head(head: RequestHead, translation: Translation) -> bytes:
             RequestHead(head.method, head.target, fields, head.framing, head.is_upgrade, head.plain_encoding),
             translation,
         )
-    if cookies or translation.cookies:
-        cookie = strip_and_overlay(cookies, drop=translation.withheld_cookies, overlay=translation.cookies)
-        if cookie:
-            append(b"Cookie: %b\r\n" % cookie)
+    if cookies is None:
+        append(translation.own_cookies)
+    elif cookie := strip_and_overlay(cookies, drop=translation.withheld_cookies, overlay=translation.cookies):
+        append(b"Cookie: %b\r\n" % cookie)
     if head.plain_encoding:
         append(b"Accept-Encoding: identity\r\n")
     if head.is_upgrade:
@@ -119,63 +132,100 @@ def upstream_referer(value: bytes, translation: Translation) -> bytes:
     return value
 
 
-@dataclass(slots=True)
 class ResponseFacts:
-    """A response head, read once: what the data plane decides by."""
+    """A response head, read once: what the data plane decides by, and what passes as it came.
 
-    status: int
-    reason: bytes
-    fields: list[tuple[bytes, bytes]]
+    What few responses say has its first value in the class: an instance is then made for little.
+    """
+
     content_length: bytes | None = None
-    is_chunked: bool = False
+    conflicting_lengths = False
     transfer_encoding: bytes | None = None
-    says_close: bool = False
-    content_type: bytes = b""
-    content_encoding: bytes = b""
-    location: bytes = b""
-    server: bytes = b""
-    upgrade: bytes = b""
-    conflicting_lengths: bool = False
+    is_chunked = False
+    says_close = False
     hop_by_hop: frozenset[bytes] = frozenset()
+    content_type = b""
+    content_encoding = b""
+    location = b""
+    server = b""
+    upgrade = b""
     set_cookies: tuple[bytes, ...] = ()
+    translated: tuple[tuple[int, Rule, bytes, bytes], ...] = ()
+    """`Set-Cookie` and `Location`: their places in `lines`, their names as spelled, and their values."""
+
+    def __init__(self, status: int, reason: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.reason = reason
+        self.fields = fields
+        self.lines: list[bytes] = []
+        """The fields that pass as they came, as whole lines; an empty one where a translated field stands."""
+
+
+_CONTENT_LENGTH: Final = Rule.CONTENT_LENGTH
+_CONTENT_TYPE: Final = Rule.CONTENT_TYPE
+_SERVER: Final = Rule.SERVER
+_CONNECTION: Final = Rule.CONNECTION
 
 
 def read_response(status: int, reason: bytes, fields: list[tuple[bytes, bytes]]) -> ResponseFacts:
-    """Collect what the gateway must know of a response's fields."""
+    """Collect what the gateway must know of a response's fields, in one pass."""
     facts = ResponseFacts(status, reason, fields)
-    connection: list[bytes] = []
+    keep = facts.lines.append
+    connection: list[bytes] | None = None
     rules = RESPONSE_RULES
-    for name, value in fields:
-        rule = rules[name]
+    for entry in fields:
+        rule = rules[entry[0]]
         if not rule:
-            continue
-        if rule is Rule.CONTENT_LENGTH:
-            if facts.content_length is not None and facts.content_length != value:
+            keep(b"%b: %b\r\n" % entry)
+        elif rule is _CONTENT_LENGTH:
+            if facts.content_length is not None and facts.content_length != entry[1]:
                 facts.conflicting_lengths = True
-            facts.content_length = value
-        elif rule is Rule.CONTENT_TYPE:
-            facts.content_type = value.lower()
-        elif rule is Rule.SERVER:
-            facts.server = value
-        elif rule is Rule.TRANSFER_ENCODING:
-            previous = facts.transfer_encoding
-            facts.transfer_encoding = value if previous is None else previous + b"," + value
-        elif rule is Rule.CONNECTION:
-            connection.append(value)
-        elif rule is Rule.LOCATION:
-            facts.location = value
-        elif rule is Rule.SET_COOKIE:
-            facts.set_cookies = (*facts.set_cookies, value)
-        elif rule is Rule.CONTENT_ENCODING:
-            facts.content_encoding = value.lower()
-        elif rule is Rule.UPGRADE:
-            facts.upgrade = value
-    if connection:
+            facts.content_length = entry[1]
+        elif rule is _CONTENT_TYPE:
+            keep(b"%b: %b\r\n" % entry)
+            facts.content_type = entry[1].lower()
+        elif rule is _SERVER:
+            keep(b"%b: %b\r\n" % entry)
+            facts.server = entry[1]
+        elif rule is _CONNECTION:
+            if entry[1] != b"keep-alive":
+                connection = [*(connection or ()), entry[1]]
+        else:
+            _read_rare_field(facts, rule, entry)
+    if connection is not None:
         facts.says_close = any(has_token(value, b"close") for value in connection)
         facts.hop_by_hop = nominated(connection)
+        if facts.hop_by_hop:
+            # Rare enough to read what is left a second time. What frames the message cannot be named away.
+            left = [
+                (name, value)
+                for name, value in fields
+                if rules[name] is not _CONNECTION and (rules[name] or name.lower() not in facts.hop_by_hop)
+            ]
+            again = read_response(status, reason, left)
+            facts.lines, facts.translated = again.lines, again.translated
     if facts.transfer_encoding is not None:
         facts.is_chunked = facts.transfer_encoding.strip().lower() == b"chunked"
     return facts
+
+
+def _read_rare_field(facts: ResponseFacts, rule: Rule, entry: tuple[bytes, bytes]) -> None:
+    value = entry[1]
+    if rule is Rule.SET_COOKIE or rule is Rule.LOCATION:
+        facts.translated = (*facts.translated, (len(facts.lines), rule, *entry))
+        facts.lines.append(b"")
+        if rule is Rule.LOCATION:
+            facts.location = value
+        else:
+            facts.set_cookies = (*facts.set_cookies, value)
+    elif rule is Rule.TRANSFER_ENCODING:
+        previous = facts.transfer_encoding
+        facts.transfer_encoding = value if previous is None else previous + b"," + value
+    elif rule is Rule.CONTENT_ENCODING:
+        facts.lines.append(b"%b: %b\r\n" % entry)
+        facts.content_encoding = value.lower()
+    elif rule is Rule.UPGRADE:
+        facts.upgrade = value
 
 
 _STATUS_LINES: Final[dict[tuple[int, bytes], bytes]] = {}
@@ -192,37 +242,18 @@ def status_line(status: int, reason: bytes) -> bytes:
 
 
 def response_head(
-    facts: ResponseFacts,
-    translation: Translation,
-    *,
-    framing: bytes,
-    location: bytes,
+    facts: ResponseFacts, translation: Translation, *, framing: bytes, location: bytes
 ) -> bytes:
     """The response's head towards the caller.
 
-    `framing` is whole lines that state how the body ends and whether the connection lives on; `location`
-    replaces the value of `Location`.
+    `framing` is whole lines that state how the body ends and whether the connection lives on; `location` is
+    the new value of `Location`.
     """
-    lines = [status_line(facts.status, facts.reason)]
-    append = lines.append
-    rules = RESPONSE_RULES
-    hop_by_hop = facts.hop_by_hop
-    for name, value in facts.fields:
-        rule = rules[name]
-        if not rule:
-            if hop_by_hop and name.lower() in hop_by_hop:
-                continue
-            append(b"%b: %b\r\n" % (name, value))
-        elif rule in _KEPT_IN_RESPONSES:
-            append(b"%b: %b\r\n" % (name, value))
-        elif rule is Rule.SET_COOKIE:
-            if set_cookie_name(value) not in translation.withheld_cookies:
-                append(b"%b: %b\r\n" % (name, sanitize_set_cookie(value, prefix=translation.prefix.decode())))
-        elif rule is Rule.LOCATION:
-            append(b"%b: %b\r\n" % (name, location))
-    append(framing)
-    append(b"\r\n")
+    lines = [status_line(facts.status, facts.reason), *facts.lines, framing, b"\r\n"]
+    for place, rule, name, value in facts.translated:
+        if rule is Rule.LOCATION:
+            lines[place + 1] = b"%b: %b\r\n" % (name, location)
+        elif set_cookie_name(value) not in translation.withheld_cookies:
+            cookie = sanitize_set_cookie(value, prefix=translation.prefix.decode("ascii"))
+            lines[place + 1] = b"%b: %b\r\n" % (name, cookie)
     return b"".join(lines)
-
-
-_KEPT_IN_RESPONSES: Final = frozenset({Rule.CONTENT_TYPE, Rule.CONTENT_ENCODING, Rule.SERVER})

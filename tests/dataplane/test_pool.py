@@ -42,6 +42,9 @@ class Asked:
 
     def on_body(self, data: bytes) -> None: ...
 
+    def flush(self) -> None:
+        """There is nobody to send to."""
+
     def on_end(self) -> None:
         self.ended.set()
 

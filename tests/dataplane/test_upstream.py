@@ -64,6 +64,9 @@ class Transcript:
         if self._pauses:
             self._connection.pause_reading()
 
+    def flush(self) -> None:
+        """What it keeps back is its own business."""
+
     def on_end(self) -> None:
         self.told.append("end")
 

@@ -231,6 +231,12 @@ def test_what_the_gateway_must_know_of_a_response_is_read_once() -> None:
     assert facts.set_cookies == (b"a=1", b"b=2")
 
 
+def test_a_connection_that_is_kept_says_so_to_the_gateway_alone() -> None:
+    facts = read_response(200, b"OK", [(b"Connection", b"keep-alive"), (b"X-A", b"1")])
+    assert not facts.says_close
+    assert facts.lines == [b"X-A: 1\r\n"]
+
+
 def test_a_chunked_response_is_known() -> None:
     facts = read_response(
         200, b"OK", [(b"Transfer-Encoding", b" Chunked "), (b"Content-Length", b"1"), (b"X", b"y")]
