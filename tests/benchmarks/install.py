@@ -42,9 +42,13 @@ class MissingError(Exception):
     """Something is not installed, and could not be."""
 
 
-def install(systems: Collection[str], *, plot: bool) -> None:
+def install(systems: Collection[str], *, plot: bool, wrk: bool = True) -> None:
     """Everything that these systems need. Quick where all of it is there."""
-    commands = ["cc", "wrk", *(command for system in systems for command in NEEDED_BY.get(system, ()))]
+    commands = [
+        "cc",
+        *(["wrk"] if wrk else []),
+        *(command for system in systems for command in NEEDED_BY.get(system, ())),
+    ]
     _install_commands([command for command in commands if _which(command) is None])
     if "chp" in systems:
         _install_chp()

@@ -45,6 +45,7 @@ def running(
 ) -> Iterator[Process]:
     """A process on one core; standard error goes to `log`. Ended, with its children, on leaving."""
     with log.open("wb") as errors:
+        ours = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {core})
         try:
             process = subprocess.Popen(
@@ -56,7 +57,7 @@ def running(
                 start_new_session=True,
             )
         finally:
-            os.sched_setaffinity(0, {LOAD_CORE})
+            os.sched_setaffinity(0, ours)
     try:
         yield process
     finally:
