@@ -75,6 +75,8 @@ def _cell(name: str, value: float | None, reference: float | None) -> str:
 
 def _shown(name: str, value: float) -> str:
     if name.endswith("_cpu"):
+        if value < 1e-6:
+            return f"{value * 1e9:.1f} ns"
         return f"{value * 1e6:.2f} µs" if value < 0.01 else f"{value:.3f} s"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
 
