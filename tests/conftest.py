@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 import uvloop
-
 from gateways import Rig, open_rig
 
 

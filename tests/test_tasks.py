@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from clocks import settle
+
 from proxy.tasks import Tasks
 
 

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.telemetry.access_log import (
-    RequestRecord,
     MAX_PATH_CHARACTERS,
     MAX_REMEMBERED,
     AccessLog,
     LogStyle,
+    RequestRecord,
     loggable_path,
 )
 from proxy.telemetry.sink import LineSink
