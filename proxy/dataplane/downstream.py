@@ -41,6 +41,7 @@ from proxy.errors import (
     HeadTooLarge,
     NbgateError,
     RequestTimeout,
+    UpstreamUnreachable,
 )
 from proxy.gateway import Admission, Caller, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
@@ -51,6 +52,7 @@ from proxy.wire.heads import RequestHead, ResponseFacts, response_head
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
+    from proxy.aws.keeper import SessionKeeper
     from proxy.aws.sessions import UpstreamSession
     from proxy.config.settings import Listener
     from proxy.dataplane.plane import DataPlane
@@ -98,6 +100,7 @@ class Downstream(Connection):
         "_is_http_10",
         "_is_upgrade",
         "_keep_alive",
+        "_keeper",
         "_lingers",
         "_link",
         "_linked",
@@ -134,6 +137,7 @@ class Downstream(Connection):
         self._refusal: Refusal | None = None
         self._message: RawRequestMessage | None = None
         self._caller: Caller | None = None
+        self._keeper: SessionKeeper | None = None
         self._link: Link | None = None
         self._linked: tuple[object, ...] = ()
         self._resumes: State | None = None
@@ -300,20 +304,7 @@ class Downstream(Connection):
     # -- the door ---------------------------------------------------------------------------------------
 
     def _admit(self, message: RawRequestMessage, payload: StreamReader) -> None:
-        listener = self._listener
-        admission = self._plane.gateway.admit(
-            Inbound(
-                self._peer,
-                message.headers,
-                message.headers.get(hdrs.HOST, ""),
-                message.path,
-                message.method,
-                listener.public_port,
-                listener.scheme,
-                self._request_id,
-                self._caller,
-            )
-        )
+        admission = self._plane.gateway.admit(self._inbound(message))
         if isinstance(admission, Refusal):
             self._refusal = admission
             self._refuse(admission.error)
@@ -337,6 +328,61 @@ class Downstream(Connection):
         else:
             self._start_forward(message, route)
 
+    def _inbound(self, message: RawRequestMessage) -> Inbound:
+        listener = self._listener
+        return Inbound(
+            self._peer,
+            message.headers,
+            message.headers.get(hdrs.HOST, ""),
+            message.path,
+            message.method,
+            listener.public_port,
+            listener.scheme,
+            self._request_id,
+            self._caller,
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """No request is under way."""
+        return self._answered
+
+    def judge(self) -> None:
+        """Another gateway decides now: end what it does not admit, be it under way or only kept open."""
+        if self.transport is None or not (reason := self.objection()):
+            return
+        withdrawn = self._plane.withdrawn
+        if self._answered:
+            withdrawn["connections"] += 1
+            self.drain()
+            return
+        withdrawn["requests"] += 1
+        if self._refusal is not None:
+            self._abandon(self._refusal.error)
+        else:
+            self._abandon(UpstreamUnreachable(f"{reason}. Try again.", retry_after_seconds=1))
+
+    def objection(self) -> str:
+        """What the gateway of now has against the request under way, or the last one; "" for nothing.
+
+        A WebSocket is the last one of its connection. The request is admitted anew as if it came now, so that
+        whatever the verdict depended on counts as it is now: addresses, names, mounts and policy.
+        """
+        admission, message = self._admission, self._message
+        if admission is None or message is None or admission.caller.door is self._plane.gateway:
+            return ""
+        verdict = self._plane.gateway.admit(self._inbound(message))
+        if isinstance(verdict, Refusal):
+            self._admission, self._refusal = None, verdict
+            return "access was withdrawn"
+        self._caller = verdict.caller
+        if verdict.route != admission.route:
+            return "this address leads elsewhere now"
+        if verdict.instance and self._plane.keeper(verdict.instance) is not self._keeper:
+            return "this address leads to another notebook now"
+        self._admission = verdict
+        return ""
+
     def _start_forward(self, message: RawRequestMessage, route: Route) -> None:
         if message.chunked:
             framing = b"Transfer-Encoding: chunked\r\n"
@@ -354,10 +400,11 @@ class Downstream(Connection):
             self._is_upgrade,
             bool(route.prefix) and wants_plain(message.method, route, fields),
         )
+        self._keeper = keeper = self._plane.keeper(route.instance)
         self._forward = forward = Forward(
             self._plane,
             self,
-            self._plane.keeper(route.instance),
+            keeper,
             head,
             route,
             has_body=self._body is not None,

@@ -1,8 +1,8 @@
 """The data plane as a whole: what all connections share, and the register of what is open.
 
-The rule: one place holds the gateway of now (a reload swaps it), the pool, the keepers of upstream sessions, the
-limits and the clock; connections and relays ask it, and it asks nobody. One sweep a second judges all
-deadlines, so that no request needs a timer of its own.
+The rule: one place holds the gateway of now, the pool, the keepers of upstream sessions, the limits and the clock;
+connections and relays ask it, and it asks nobody. `adopt` exchanges them all in one step, after which everything
+open is judged again. One sweep a second judges all deadlines, so that no request needs a timer of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain, islice
 from typing import Final
 
 from aiohttp import web
@@ -25,17 +26,19 @@ from proxy.config.settings import Limits, Listener, Timeouts
 from proxy.dataplane.aiohttp_internals import Server
 from proxy.dataplane.answers import Render
 from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.pool import UpstreamPool
+from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.gateway import Gateway
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
-from proxy.wire.frames import GOING_AWAY
+from proxy.wire.frames import GOING_AWAY, POLICY_VIOLATION
 from proxy.wire.heads import ResponseFacts
 
 SWEEP_SECONDS: Final = 1.0
+JUDGED_AT_ONCE: Final = 256
+"""Open connections that are judged again within one turn of the loop: a few milliseconds' work."""
 
 
 class DataPlane:
@@ -69,15 +72,16 @@ class DataPlane:
         self.draining = False
         self.relays: set[Relay] = set()
         self.connections: set[Downstream] = set()
+        """Those that became WebSockets included: they count until those end."""
+        self.withdrawn: Counter[str] = Counter()
+        """What ended because a later `gateway` did not admit it: "websockets", "requests", "connections"."""
         self._keepers = keepers
         self._own_pages = own_pages
         self._sign_in_hosts = sign_in_hosts
         self._open = 0
         self._open_by_address: Counter[Address] = Counter()
         self._servers: list[Server] = []
-        self._relay_timeouts = RelayTimeouts(
-            timeouts.websocket_ping_seconds, timeouts.websocket_silence_seconds
-        )
+        self._relay_timeouts = _relay_timeouts(timeouts)
 
     # -- for connections --------------------------------------------------------------------------------
 
@@ -136,6 +140,11 @@ class DataPlane:
         `tail` and `inbox` are what already came from the notebook and from the caller.
         """
 
+        def judge(relay: Relay) -> None:
+            if reason := downstream.objection():
+                self.withdrawn["websockets"] += 1
+                relay.close(POLICY_VIOLATION, reason, now=self.clock.monotonic())
+
         def ended(relay: Relay) -> None:
             self.relays.discard(relay)
             self.pool.forget(connection)
@@ -152,10 +161,14 @@ class DataPlane:
             max_frame_bytes=self.limits.websocket_frame_bytes,
             extensions=extensions,
             timeouts=self._relay_timeouts,
+            judge=judge,
             on_end=ended,
         )
         self.relays.add(relay)
+        # The gateway may have changed since the handshake was admitted.
+        relay.doubt()
         relay.start(is_full=is_full, tail=tail, inbox=inbox)
+        relay.settle()
         if self.draining:
             relay.close(GOING_AWAY, "the gateway is restarting", now=self.clock.monotonic())
 
@@ -166,6 +179,37 @@ class DataPlane:
         server = Server(lambda server, loop: Downstream(server, loop, self, listener), self._own_pages)
         self._servers.append(server)
         return server
+
+    async def adopt(
+        self,
+        *,
+        gateway: Gateway,
+        keepers: Mapping[str, SessionKeeper],
+        limits: Limits,
+        timeouts: Timeouts,
+    ) -> None:
+        """Decide by `gateway` from now on, and judge what is open: returns when all of it was.
+
+        The exchange is one step, done before this first waits: no request meets an old part and a new one. From
+        then on no byte passes on a WebSocket that was not judged. What goes on keeps the size limits that it began
+        with, and gets the new timeouts.
+        """
+        self.gateway = gateway
+        self._keepers = keepers
+        self.limits = limits
+        self.timeouts = timeouts
+        self._relay_timeouts = _relay_timeouts(timeouts)
+        self.pool.limits = pool_limits(limits, timeouts)
+        for relay in self.relays:
+            relay.timeouts = self._relay_timeouts
+            relay.doubt()
+        # Requests first: what is under way there goes on until it is judged.
+        connections = sorted(self.connections, key=lambda connection: connection.is_idle)
+        judges = chain([one.judge for one in connections], [one.settle for one in self.relays])
+        while some := tuple(islice(judges, JUDGED_AT_ONCE)):
+            for judge in some:
+                judge()
+            await self.clock.sleep(0)
 
     def sweep(self) -> None:
         """Judge every deadline. Called once in `SWEEP_SECONDS`."""
@@ -194,3 +238,18 @@ class DataPlane:
         for server in self._servers:
             await server.shutdown(0)
         self.pool.close()
+
+
+def pool_limits(limits: Limits, timeouts: Timeouts) -> PoolLimits:
+    """What counts for connections to notebooks."""
+    return PoolLimits(
+        connect_seconds=timeouts.connect_seconds,
+        idle_seconds=timeouts.upstream_idle_seconds,
+        connections=limits.upstream_connections,
+        idle_connections=limits.upstream_idle_connections,
+        head_bytes=limits.response_head_bytes,
+    )
+
+
+def _relay_timeouts(timeouts: Timeouts) -> RelayTimeouts:
+    return RelayTimeouts(timeouts.websocket_ping_seconds, timeouts.websocket_silence_seconds)

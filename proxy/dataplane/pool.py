@@ -34,7 +34,8 @@ class UpstreamPool:
     """All connections to all notebook hosts."""
 
     def __init__(self, limits: PoolLimits, *, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
-        self._limits = limits
+        self.limits = limits
+        """May be exchanged; what is open stays as it is."""
         self._clock = clock
         self._tls = tls
         self._idle: defaultdict[Origin, list[UpstreamConnection]] = defaultdict(list)
@@ -57,7 +58,7 @@ class UpstreamPool:
 
         Raises UpstreamUnreachable and UpstreamTimeout.
         """
-        limits = self._limits
+        limits = self.limits
         if len(self._open[origin]) >= limits.connections:
             raise UpstreamUnreachable(
                 "There are too many connections to this notebook.",
@@ -92,7 +93,7 @@ class UpstreamPool:
         """Keep a connection whose exchange ended cleanly in both directions; close any other."""
         connection.exchange = None
         idle = connection.shelf
-        if connection.is_reusable and len(idle) < self._limits.idle_connections:
+        if connection.is_reusable and len(idle) < self.limits.idle_connections:
             connection.idle_since = self._clock.monotonic()
             connection.resume_reading()
             idle.append(connection)
@@ -101,7 +102,7 @@ class UpstreamPool:
 
     def sweep(self) -> None:
         """Close what has been idle for too long. Called about once a second."""
-        oldest = self._clock.monotonic() - self._limits.idle_seconds
+        oldest = self._clock.monotonic() - self.limits.idle_seconds
         for idle in self._idle.values():
             expired = [
                 connection for connection in idle if connection.idle_since <= oldest or not connection.is_open

@@ -1,8 +1,9 @@
 """A WebSocket carried between a caller and a notebook: two transports spliced, with an eye on frame boundaries.
 
 The rule: bytes pass verbatim and are never held; frames of the gateway's own (close, ping) are put in at a frame
-boundary only, and after a close of ours no frame passes any more. What is put in for is decided elsewhere:
-this module knows close codes and silence, and no policy.
+boundary only, and after a close of ours no frame passes any more. Who may still send is decided elsewhere: this
+module knows close codes and silence, and of policy only that there may be a doubt, which is settled before the
+next byte passes. So a decision that changed costs frames nothing: the one flag that they look at says both.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.bytes_received += len(data)
         relay = self.relay
-        if relay.closing is not None:
+        if relay.halted and not relay.settle():
             self._receive_while_closing(data)
             return
         try:
@@ -172,7 +173,17 @@ class End(asyncio.Protocol):
 class Relay:
     """Both ends, and what happens to them together."""
 
-    __slots__ = ("_deadline", "_on_end", "_timeouts", "caller", "close_code", "closing", "notebook")
+    __slots__ = (
+        "_deadline",
+        "_judge",
+        "_on_end",
+        "caller",
+        "close_code",
+        "closing",
+        "halted",
+        "notebook",
+        "timeouts",
+    )
 
     def __init__(
         self,
@@ -182,8 +193,10 @@ class Relay:
         max_frame_bytes: int,
         extensions: bool,
         timeouts: RelayTimeouts,
+        judge: Callable[[Relay], None],
         on_end: Callable[[Relay], None],
     ) -> None:
+        """`judge` closes the relay, or does not; it is called where `doubt` was."""
         self.caller = End(
             self, caller, is_upstream=False, max_frame_bytes=max_frame_bytes, extensions=extensions
         )
@@ -193,9 +206,12 @@ class Relay:
         self.caller.other = self.notebook
         self.notebook.other = self.caller
         self.closing: tuple[int, str] | None = None
+        self.halted = False
+        """What comes may not simply pass: there is a doubt, or the relay is closing."""
         self.close_code = ABNORMAL_CLOSURE
         """How it ended, for the log: what was sent or seen first."""
-        self._timeouts = timeouts
+        self.timeouts = timeouts
+        self._judge = judge
         self._on_end = on_end
         self._deadline = 0.0
 
@@ -217,6 +233,17 @@ class Relay:
         if inbox:
             self.caller.data_received(inbox)
 
+    def doubt(self) -> None:
+        """No byte passes before `settle` was called, by the next byte itself if by nobody sooner."""
+        self.halted = True
+
+    def settle(self) -> bool:
+        """Have a doubt judged, if there is one. True: bytes pass."""
+        if self.closing is None and self.halted:
+            self.halted = False
+            self._judge(self)
+        return self.closing is None
+
     def close(self, code: int, reason: str, *, now: float) -> None:
         """End both sides with `code`, each at its next frame boundary, at once where it is at one.
 
@@ -225,6 +252,7 @@ class Relay:
         if self.closing is not None:
             return
         self.closing = (code, reason)
+        self.halted = True
         self.close_code = code
         self._deadline = now + LINGER_SECONDS
         for end in (self.caller, self.notebook):
@@ -239,6 +267,7 @@ class Relay:
         see why (RFC 6455 section 7.1.1). The deadline is the next sweep's to set.
         """
         self.closing = (error.close_code, error.reason)
+        self.halted = True
         self.close_code = error.close_code
         end.is_broken = True
         end.send_close(error.close_code, error.reason)
@@ -283,8 +312,8 @@ class Relay:
                 end.seen_bytes = end.bytes_received
                 end.quiet_since = now
                 end.pinged = False
-            elif now - end.quiet_since >= self._timeouts.silence_seconds:
+            elif now - end.quiet_since >= self.timeouts.silence_seconds:
                 self.abort()
                 return
-            elif not end.pinged and now - end.quiet_since >= self._timeouts.ping_seconds:
+            elif not end.pinged and now - end.quiet_since >= self.timeouts.ping_seconds:
                 end.pinged = end.send_ping()

@@ -20,8 +20,8 @@ from proxy.chance import NewId, jitter
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.dataplane.answers import Page
-from proxy.dataplane.plane import DataPlane
-from proxy.dataplane.pool import PoolLimits, UpstreamPool
+from proxy.dataplane.plane import DataPlane, pool_limits
+from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
 from proxy.gateway import Audit, Gateway
 from proxy.server import error_pages
@@ -106,17 +106,7 @@ def data_plane(
 ) -> DataPlane:
     """Everything that carries bytes."""
     limits, timeouts = settings.limits, settings.timeouts
-    pool = UpstreamPool(
-        PoolLimits(
-            connect_seconds=timeouts.connect_seconds,
-            idle_seconds=timeouts.upstream_idle_seconds,
-            connections=limits.upstream_connections,
-            idle_connections=limits.upstream_idle_connections,
-            head_bytes=limits.response_head_bytes,
-        ),
-        clock=clock,
-        tls=tls,
-    )
+    pool = UpstreamPool(pool_limits(limits, timeouts), clock=clock, tls=tls)
     return DataPlane(
         gateway=door,
         keepers=sessions,
