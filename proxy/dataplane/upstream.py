@@ -55,18 +55,6 @@ class Exchange(Protocol):
         """It does again."""
 
 
-class _Head:
-    """Learns from llhttp whether a head was whole."""
-
-    __slots__ = ("complete",)
-
-    def __init__(self) -> None:
-        self.complete = False
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
-
-
 INTERIM_RESPONSES: Final = 64
 """Of one exchange. A notebook that sends them without end would fill the gateway on its caller's behalf."""
 
@@ -81,16 +69,15 @@ def parse_response_head(head: bytes) -> ResponseFacts:
     # llhttp lets most control characters pass in a field; RFC 9110 section 5.5 does not.
     if len(head.translate(None, _CONTROLS)) != len(head) - 2 * head.count(b"\r\n"):
         raise UpstreamInvalid(detail="response head: a control character")
-    judged = _Head()
     try:
-        HttpResponseParser(judged).feed_data(head)
+        HttpResponseParser(None).feed_data(head)
     except HttpParserUpgrade:
         pass  # a 101, or an Upgrade field on another status: decided by whoever asked
     except HttpParserError as error:
         raise UpstreamInvalid(detail=f"response head: {type(error).__name__}") from error
-    facts = read_response(head) if judged.complete else None
+    facts = read_response(head)
     if facts is None:
-        raise UpstreamInvalid(detail="response head: incomplete, or not HTTP/1")
+        raise UpstreamInvalid(detail="response head: not HTTP/1")
     return facts
 
 
