@@ -78,7 +78,7 @@ class Connection(RequestHandler):
             return None
         self._parser.message_consumed()
         [message] = messages
-        return cast(tuple[RawRequestMessage, StreamReader], message)
+        return message
 
     def serve_native(self, message: RawRequestMessage, payload: StreamReader) -> None:
         """Have aiohttp handle a request. `native_finished` follows."""

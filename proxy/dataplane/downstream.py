@@ -291,7 +291,10 @@ class Downstream(Connection):
         coding = headers.get(hdrs.TRANSFER_ENCODING)
         if coding is not None and (self._is_http_10 or not message.chunked or coding.lower() != "chunked"):
             raise FramingError("a transfer coding that is not chunked, or in HTTP/1.0")
-        body = request_body(content_length=headers.get(hdrs.CONTENT_LENGTH), chunked=message.chunked)
+        length = headers.get(hdrs.CONTENT_LENGTH)
+        body = None
+        if length is not None or message.chunked:
+            body = request_body(content_length=length, chunked=message.chunked)
         if (upgrade := headers.get(hdrs.UPGRADE)) is not None:
             self._is_upgrade = message.upgrade and upgrade.lower() == "websocket" and not self._is_http_10
             if self._is_upgrade:

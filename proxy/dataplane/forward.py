@@ -16,7 +16,7 @@ from proxy.dataplane.rewriting import PageRewrite, page_rewrite
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import NbgateError, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
 from proxy.routing.pages import rewrite_location
-from proxy.wire.body import Body, ChunkedBody, UntilClose
+from proxy.wire.body import Body, ChunkedBody, LengthBody
 from proxy.wire.heads import RequestHead, ResponseFacts, request_head, response_head
 
 if TYPE_CHECKING:
@@ -387,17 +387,23 @@ class Forward:
         return True
 
     def _framing(self, facts: ResponseFacts, body: Body | None) -> bytes:
-        if isinstance(body, UntilClose) or (self._is_http_10 and isinstance(body, ChunkedBody)):
-            return self._unknown_length()
-        if isinstance(body, ChunkedBody):
+        if isinstance(body, LengthBody):
+            framing = b"Content-Length: %d\r\n" % body.remaining
+        elif body is None:
+            framing = self._length_of_nothing(facts)
+        elif isinstance(body, ChunkedBody) and not self._is_http_10:
             framing = b"Transfer-Encoding: chunked\r\n"
-        elif facts.content_length is not None and (body is not None or facts.status != 204):
-            framing = b"Content-Length: %b\r\n" % facts.content_length
-        elif body is None and self.method != "HEAD" and facts.status not in {204, 304}:
-            framing = b"Content-Length: 0\r\n"
         else:
-            framing = b""
+            return self._unknown_length()
         return framing + self._closing()
+
+    def _length_of_nothing(self, facts: ResponseFacts) -> bytes:
+        """What a head says of the length of a body that does not follow (RFC 9110 section 8.6)."""
+        if facts.status == 204:
+            return b""
+        if facts.content_length is not None:
+            return b"Content-Length: %b\r\n" % facts.content_length
+        return b"" if self.method == "HEAD" or facts.status == 304 else b"Content-Length: 0\r\n"
 
     def _unknown_length(self) -> bytes:
         """Framing for a body whose end only the notebook knows, as chunks of our own where the caller knows those:

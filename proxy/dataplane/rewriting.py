@@ -18,7 +18,7 @@ from proxy.routing.pages import (
     rewritten_etag,
 )
 from proxy.routing.router import Route
-from proxy.wire.heads import ResponseFacts, read_response
+from proxy.wire.heads import ResponseFacts
 
 _KERNELSPECS: Final = "/api/kernelspecs"
 
@@ -55,11 +55,11 @@ class PageRewrite:
     def facts_as_rewritten(self) -> ResponseFacts:
         """The head of the rewritten page: each field for itself, and none of a length that no longer holds."""
         fields = [
-            (name, value)
+            b"%b: %b" % (name, value)
             for name, old in self.facts.fields
             if (value := _field_of_page(name, old, self._prefix)) or not old
         ]
-        return read_response(self.facts.status, self.facts.reason, fields)
+        return self.facts.with_fields(fields)
 
     def collected(self) -> bytes:
         """The page as it came."""

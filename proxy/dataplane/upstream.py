@@ -55,53 +55,30 @@ class Exchange(Protocol):
         """It does again."""
 
 
-class _Head:
-    """Collects what llhttp calls out of one head."""
-
-    __slots__ = ("complete", "fields", "reason")
-
-    def __init__(self) -> None:
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.reason = b""
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # llhttp leaves the white space behind a value, which is not part of it (RFC 9112 section 5.1).
-        self.fields.append((name, value.rstrip(b" \t")))
-
-    def on_status(self, reason: bytes) -> None:
-        self.reason += reason
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
-
-
 INTERIM_RESPONSES: Final = 64
 """Of one exchange. A notebook that sends them without end would fill the gateway on its caller's behalf."""
 
 _CONTROLS: Final = bytes(set(range(0x20)) - {0x09}) + b"\x7f"
 
 
-def parse_response_head(head: bytes) -> tuple[ResponseFacts, str]:
-    """Parse one whole response head, its blank line included; also returns the HTTP version, "1.1".
+def parse_response_head(head: bytes) -> ResponseFacts:
+    """Read one whole response head, its blank line included: llhttp judges it, and its lines pass as they are.
 
     Raises UpstreamInvalid.
     """
     # llhttp lets most control characters pass in a field; RFC 9110 section 5.5 does not.
     if len(head.translate(None, _CONTROLS)) != len(head) - 2 * head.count(b"\r\n"):
         raise UpstreamInvalid(detail="response head: a control character")
-    collected = _Head()
-    parser = HttpResponseParser(collected)
     try:
-        parser.feed_data(head)
+        HttpResponseParser(None).feed_data(head)
     except HttpParserUpgrade:
         pass  # a 101, or an Upgrade field on another status: decided by whoever asked
     except HttpParserError as error:
         raise UpstreamInvalid(detail=f"response head: {type(error).__name__}") from error
-    version, status = parser.get_http_version(), parser.get_status_code()
-    if not collected.complete or version not in {"1.1", "1.0"} or status < 100:
-        raise UpstreamInvalid(detail="response head: incomplete, or not HTTP/1")
-    return read_response(status, collected.reason, collected.fields), version
+    facts = read_response(head)
+    if facts is None:
+        raise UpstreamInvalid(detail="response head: not HTTP/1")
+    return facts
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -260,7 +237,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(UpstreamInvalid(detail="response head: too large"))
                 return
             try:
-                facts, version = parse_response_head(data[:end])
+                facts = parse_response_head(data[:end])
             except UpstreamInvalid as error:
                 self._fail(error)
                 return
@@ -275,9 +252,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange.on_interim(facts)
             if not data:
                 return
-        self._final(facts, version, data)
+        self._final(facts, data)
 
-    def _final(self, facts: ResponseFacts, version: str, data: bytes) -> None:
+    def _final(self, facts: ResponseFacts, data: bytes) -> None:
         exchange = self.exchange
         assert exchange is not None
         self._interim_left = INTERIM_RESPONSES
@@ -291,7 +268,7 @@ class UpstreamConnection(asyncio.Protocol):
         except FramingError as error:
             self._fail(UpstreamInvalid(detail=f"response framing: {error}"))
             return
-        self._is_keep_alive = version == "1.1" and not facts.says_close and not isinstance(body, UntilClose)
+        self._is_keep_alive = facts.is_http_11 and not facts.says_close and not isinstance(body, UntilClose)
         self._body = body = exchange.on_head(facts, body)
         if self.exchange is not exchange:
             return  # it repeats itself elsewhere

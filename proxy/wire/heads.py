@@ -8,6 +8,7 @@ one of ours. Raw targets and values pass byte for byte. This module knows no soc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -143,7 +144,6 @@ class ResponseFacts:
     transfer_encoding: bytes | None = None
     is_chunked = False
     says_close = False
-    hop_by_hop: frozenset[bytes] = frozenset()
     content_type = b""
     content_encoding = b""
     location = b""
@@ -153,12 +153,25 @@ class ResponseFacts:
     translated: tuple[tuple[int, Rule, bytes, bytes], ...] = ()
     """`Set-Cookie` and `Location`: their places in `lines`, their names as spelled, and their values."""
 
-    def __init__(self, status: int, reason: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, status: int, status_line: bytes, *, is_http_11: bool, received: list[bytes]) -> None:
         self.status = status
-        self.reason = reason
-        self.fields = fields
-        self.lines: list[bytes] = []
-        """The fields that pass as they came, as whole lines; an empty one where a translated field stands."""
+        self.is_http_11 = is_http_11
+        self.lines = [status_line]
+        """What passes as it came: the status line and whole field lines, without their line ends."""
+        self._received = received
+        _read_fields(self, received)
+        if self.transfer_encoding is not None:
+            self.is_chunked = self.transfer_encoding.lower() == b"chunked"
+
+    def with_fields(self, lines: list[bytes]) -> ResponseFacts:
+        """The same status with other fields, each a line without its end."""
+        return ResponseFacts(self.status, self.lines[0], is_http_11=self.is_http_11, received=lines)
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """All fields as they were received."""
+        split = (line.partition(b":") for line in self._received)
+        return [(name, value.strip(b" \t")) for name, _, value in split]
 
 
 _CONTENT_LENGTH: Final = Rule.CONTENT_LENGTH
@@ -167,53 +180,70 @@ _SERVER: Final = Rule.SERVER
 _CONNECTION: Final = Rule.CONNECTION
 
 
-def read_response(status: int, reason: bytes, fields: list[tuple[bytes, bytes]]) -> ResponseFacts:
-    """Collect what the gateway must know of a response's fields, in one pass."""
-    facts = ResponseFacts(status, reason, fields)
+def read_response(head: bytes) -> ResponseFacts | None:
+    """Collect what the gateway must know of a response's head, in one pass; None if it is not HTTP/1's.
+
+    `head` is whole, its blank line included, and one that llhttp has accepted: its lines end in CRLF, none is folded,
+    and each field has a name and a colon.
+    """
+    received = head[:-4].split(b"\r\n")
+    status_line = received.pop(0)
+    status = _STATUS_LINES.get(status_line) or _read_status_line(status_line)
+    if status is None:
+        return None
+    return ResponseFacts(status[0], status[1], is_http_11=status[2], received=received)
+
+
+def _read_fields(facts: ResponseFacts, received: list[bytes]) -> None:
     keep = facts.lines.append
     connection: list[bytes] | None = None
     rules = RESPONSE_RULES
-    for entry in fields:
-        rule = rules[entry[0]]
+    for line in received:
+        name, _, value = line.partition(b":")
+        rule = rules[name]
         if not rule:
-            keep(b"%b: %b\r\n" % entry)
-        elif rule is _CONTENT_LENGTH:
-            if facts.content_length is not None and facts.content_length != entry[1]:
+            keep(line)
+            continue
+        value = value.strip(b" \t")
+        if rule is _CONTENT_LENGTH:
+            if facts.content_length is not None and facts.content_length != value:
                 facts.conflicting_lengths = True
-            facts.content_length = entry[1]
+            facts.content_length = value
         elif rule is _CONTENT_TYPE:
-            keep(b"%b: %b\r\n" % entry)
-            facts.content_type = entry[1].lower()
+            keep(line)
+            facts.content_type = value.lower()
         elif rule is _SERVER:
-            keep(b"%b: %b\r\n" % entry)
-            facts.server = entry[1]
+            keep(line)
+            facts.server = value
         elif rule is _CONNECTION:
-            if entry[1] != b"keep-alive":
-                connection = [*(connection or ()), entry[1]]
+            if value != b"keep-alive":
+                connection = [*(connection or ()), value]
         else:
-            _read_rare_field(facts, rule, entry)
+            _read_rare_field(facts, rule, line, name, value)
     if connection is not None:
         facts.says_close = any(has_token(value, b"close") for value in connection)
-        facts.hop_by_hop = nominated(connection)
-        if facts.hop_by_hop:
-            # Rare enough to read what is left a second time. What frames the message cannot be named away.
-            left = [
-                (name, value)
-                for name, value in fields
-                if rules[name] is not _CONNECTION and (rules[name] or name.lower() not in facts.hop_by_hop)
-            ]
-            again = read_response(status, reason, left)
-            facts.lines, facts.translated = again.lines, again.translated
-    if facts.transfer_encoding is not None:
-        facts.is_chunked = facts.transfer_encoding.strip().lower() == b"chunked"
-    return facts
+        if hop_by_hop := nominated(connection):
+            _drop_named(facts, hop_by_hop)
 
 
-def _read_rare_field(facts: ResponseFacts, rule: Rule, entry: tuple[bytes, bytes]) -> None:
-    value = entry[1]
+def _drop_named(facts: ResponseFacts, hop_by_hop: frozenset[bytes]) -> None:
+    """Remove the fields that `Connection` named, but for those that are translated."""
+    translated = {place for place, *_ in facts.translated}
+    lines, places = facts.lines[:1], {}
+    for place, line in enumerate(facts.lines[1:], start=1):
+        if place in translated or line.partition(b":")[0].lower() not in hop_by_hop:
+            places[place] = len(lines)
+            lines.append(line)
+    facts.lines = lines
+    facts.translated = tuple(
+        (places[place], rule, name, value) for place, rule, name, value in facts.translated
+    )
+
+
+def _read_rare_field(facts: ResponseFacts, rule: Rule, line: bytes, name: bytes, value: bytes) -> None:
     if rule is Rule.SET_COOKIE or rule is Rule.LOCATION:
-        facts.translated = (*facts.translated, (len(facts.lines), rule, *entry))
-        facts.lines.append(b"")
+        facts.translated = (*facts.translated, (len(facts.lines), rule, name, value))
+        facts.lines.append(line)
         if rule is Rule.LOCATION:
             facts.location = value
         else:
@@ -222,23 +252,29 @@ def _read_rare_field(facts: ResponseFacts, rule: Rule, entry: tuple[bytes, bytes
         previous = facts.transfer_encoding
         facts.transfer_encoding = value if previous is None else previous + b"," + value
     elif rule is Rule.CONTENT_ENCODING:
-        facts.lines.append(b"%b: %b\r\n" % entry)
+        facts.lines.append(line)
         facts.content_encoding = value.lower()
     elif rule is Rule.UPGRADE:
         facts.upgrade = value
 
 
-_STATUS_LINES: Final[dict[tuple[int, bytes], bytes]] = {}
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (.*))?")
+_STATUS_LINES: Final[dict[bytes, tuple[int, bytes, bool]]] = {}
+"""Status lines met before: the status, the line as it passes, and whether it was HTTP/1.1's."""
 
 
-def status_line(status: int, reason: bytes) -> bytes:
-    """`HTTP/1.1 200 OK` and its line end. The upstream's own words for a status are kept, and remembered."""
-    line = _STATUS_LINES.get((status, reason))
-    if line is None:
-        line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
-        if len(_STATUS_LINES) < 128:
-            _STATUS_LINES[status, reason] = line
-    return line
+def _read_status_line(line: bytes) -> tuple[int, bytes, bool] | None:
+    """The upstream's own words for a status are kept; its version of HTTP is its own (RFC 9112 section 2.5)."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        return None
+    status = (int(match[2]), b"HTTP/1.1 %b %b" % (match[2], match[3] or b""), match[1] == b"1")
+    if len(_STATUS_LINES) < _STATUS_LINES_REMEMBERED:
+        _STATUS_LINES[line] = status
+    return status
+
+
+_STATUS_LINES_REMEMBERED: Final = 128
 
 
 def response_head(
@@ -249,11 +285,16 @@ def response_head(
     `framing` is whole lines that state how the body ends and whether the connection lives on; `location` is
     the new value of `Location`.
     """
-    lines = [status_line(facts.status, facts.reason), *facts.lines, framing, b"\r\n"]
-    for place, rule, name, value in facts.translated:
-        if rule is Rule.LOCATION:
-            lines[place + 1] = b"%b: %b\r\n" % (name, location)
-        elif set_cookie_name(value) not in translation.withheld_cookies:
-            cookie = sanitize_set_cookie(value, prefix=translation.prefix.decode("ascii"))
-            lines[place + 1] = b"%b: %b\r\n" % (name, cookie)
-    return b"".join(lines)
+    lines = facts.lines
+    if facts.translated:
+        lines = lines.copy()
+        # From the last to the first, so that one that is withheld moves none that is still to be translated.
+        for place, rule, name, value in reversed(facts.translated):
+            if rule is Rule.LOCATION:
+                lines[place] = b"%b: %b" % (name, location)
+            elif set_cookie_name(value) in translation.withheld_cookies:
+                del lines[place]
+            else:
+                cookie = sanitize_set_cookie(value, prefix=translation.prefix.decode("ascii"))
+                lines[place] = b"%b: %b" % (name, cookie)
+    return b"%b\r\n%b\r\n" % (b"\r\n".join(lines), framing)

@@ -103,23 +103,23 @@ def begin(
 
 
 def test_a_head_is_read_with_names_and_values_as_they_came() -> None:
-    facts, version = parse_response_head(
+    facts = parse_response_head(
         b"HTTP/1.1 200 All right\r\nX-a:1\r\nx-A:  2  \r\nX-Empty:\r\nX-Latin: \xe9\r\n\r\n"
     )
-    assert (facts.status, facts.reason, version) == (200, b"All right", "1.1")
+    assert (facts.status, facts.lines[0], facts.is_http_11) == (200, b"HTTP/1.1 200 All right", True)
     assert facts.fields == [(b"X-a", b"1"), (b"x-A", b"2"), (b"X-Empty", b""), (b"X-Latin", b"\xe9")]
 
 
 @pytest.mark.parametrize("reason", [b"", b" ", b" OK"])
 def test_a_reason_may_be_missing(reason: bytes) -> None:
-    facts, _ = parse_response_head(b"HTTP/1.1 200" + reason + b"\r\n\r\n")
-    assert facts.reason == reason.strip()
+    facts = parse_response_head(b"HTTP/1.1 200" + reason + b"\r\n\r\n")
+    assert facts.lines == [b"HTTP/1.1 200 " + reason.strip()]
 
 
 def test_each_head_has_a_parser_of_its_own() -> None:
     with pytest.raises(UpstreamInvalid):
         parse_response_head(b"nonsense\r\n\r\n")
-    assert parse_response_head(b"HTTP/1.0 404 No\r\n\r\n")[0].status == 404
+    assert parse_response_head(b"HTTP/1.0 404 No\r\n\r\n").status == 404
 
 
 RESPONSE = (

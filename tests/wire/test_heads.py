@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.wire import heads
 from proxy.wire.heads import (
     RequestHead,
+    ResponseFacts,
     Translation,
     read_response,
     request_head,
     response_head,
-    status_line,
     upstream_referer,
 )
 
@@ -155,10 +156,17 @@ def test_a_translation_does_not_print_cookies() -> None:
 # -- responses ------------------------------------------------------------------------------------------
 
 
+def facts_of(status: int, reason: bytes, fields: list[tuple[bytes, bytes]]) -> ResponseFacts:
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in fields)
+    facts = read_response(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
+    assert facts is not None
+    return facts
+
+
 def passed_on(
     fields: list[tuple[bytes, bytes]], *, translation: Translation = ROOT, **options
 ) -> list[bytes]:
-    facts = read_response(200, b"OK", fields)
+    facts = facts_of(200, b"OK", fields)
     options = {"framing": b"", "location": b"", **options}
     return response_head(facts, translation, **options).split(b"\r\n")[1:-2]
 
@@ -202,7 +210,7 @@ def test_hop_by_hop_fields_of_a_response_end_here_with_those_that_connection_nam
 
 
 def test_what_the_gateway_must_know_of_a_response_is_read_once() -> None:
-    facts = read_response(
+    facts = facts_of(
         302,
         b"Found",
         [
@@ -224,7 +232,6 @@ def test_what_the_gateway_must_know_of_a_response_is_read_once() -> None:
     assert facts.transfer_encoding == b"gzip,chunked"
     assert not facts.is_chunked
     assert facts.says_close
-    assert facts.hop_by_hop == {b"x-hop"}
     assert facts.content_type == b"text/html"
     assert facts.content_encoding == b"gzip"
     assert (facts.location, facts.server, facts.upgrade) == (b"/x", b"TornadoServer/6", b"websocket")
@@ -232,13 +239,13 @@ def test_what_the_gateway_must_know_of_a_response_is_read_once() -> None:
 
 
 def test_a_connection_that_is_kept_says_so_to_the_gateway_alone() -> None:
-    facts = read_response(200, b"OK", [(b"Connection", b"keep-alive"), (b"X-A", b"1")])
+    facts = facts_of(200, b"OK", [(b"Connection", b"keep-alive"), (b"X-A", b"1")])
     assert not facts.says_close
-    assert facts.lines == [b"X-A: 1\r\n"]
+    assert facts.lines == [b"HTTP/1.1 200 OK", b"X-A: 1"]
 
 
 def test_a_chunked_response_is_known() -> None:
-    facts = read_response(
+    facts = facts_of(
         200, b"OK", [(b"Transfer-Encoding", b" Chunked "), (b"Content-Length", b"1"), (b"X", b"y")]
     )
     assert facts.is_chunked
@@ -246,8 +253,55 @@ def test_a_chunked_response_is_known() -> None:
     assert not facts.says_close
 
 
-def test_status_lines_keep_the_notebooks_words_and_do_not_pile_up() -> None:
-    assert status_line(200, b"OK") == b"HTTP/1.1 200 OK\r\n"
-    assert status_line(200, b"OK") is status_line(200, b"OK")
+def test_what_connection_names_goes_and_what_is_translated_keeps_its_place() -> None:
+    fields = [
+        (b"Set-Cookie", b"_xsrf=a; Path=/"),
+        (b"X-Hop", b"1"),
+        (b"X-A", b"1"),
+        (b"Set-Cookie", b"auth=new"),
+        (b"Location", b"/lab"),
+        (b"Connection", b"x-hop, Set-Cookie, HTTP/1.1 200 OK"),
+        (b"X-B", b"2"),
+    ]
+    assert passed_on(fields, location=b"/lab") == [
+        b"Set-Cookie: _xsrf=a; Path=/",
+        b"X-A: 1",
+        b"Location: /lab",
+        b"X-B: 2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("received", "passed"),
+    [
+        (b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK"),
+        (b"HTTP/1.0 404 Not here, sorry", b"HTTP/1.1 404 Not here, sorry"),
+        (b"HTTP/1.1 299", b"HTTP/1.1 299 "),
+    ],
+)
+def test_a_status_line_keeps_the_notebooks_words(received: bytes, passed: bytes) -> None:
+    for _ in range(2):
+        facts = read_response(received + b"\r\n\r\n")
+        assert facts is not None
+        assert facts.lines == [passed]
+        assert facts.is_http_11 is received.startswith(b"HTTP/1.1")
+
+
+@pytest.mark.parametrize(
+    "line", [b"HTTP/2 200 OK", b"HTTP/1.1 099 Low", b"ICY 200 OK", b"HTTP/1.1 2000 OK", b""]
+)
+def test_what_is_no_status_line_is_no_head(line: bytes) -> None:
+    assert read_response(line + b"\r\n\r\n") is None
+
+
+def test_status_lines_do_not_pile_up() -> None:
     for number in range(300):
-        assert status_line(299, b"Reason %d" % number) == b"HTTP/1.1 299 Reason %d\r\n" % number
+        facts = read_response(b"HTTP/1.1 299 Reason %d\r\n\r\n" % number)
+        assert facts is not None
+    assert len(heads._STATUS_LINES) <= heads._STATUS_LINES_REMEMBERED
+
+
+def test_other_fields_can_be_put_in_place_of_the_received() -> None:
+    facts = facts_of(404, b"No", [(b"ETag", b"a"), (b"Content-Length", b"5")])
+    other = facts.with_fields([b"ETag: b"])
+    assert (other.status, other.lines, other.content_length) == (404, [b"HTTP/1.1 404 No", b"ETag: b"], None)
