@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proxy.policy.conditions import Context
+from proxy.policy.context import Context
 from proxy.policy.statements import Effect, Policy
 
 

@@ -7,11 +7,14 @@ the evaluator to weigh. It must not know who wrote a statement, the short form o
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
-from proxy.policy.conditions import Condition, Context, PolicyError
-from proxy.policy.wildcards import ANYTHING, Wildcards
+from proxy.policy.conditions import Condition, Values
+from proxy.policy.context import Context
+from proxy.policy.errors import PolicyError
+from proxy.policy.wildcards import ANYTHING
 
 
 class Effect(Enum):
@@ -22,15 +25,29 @@ class Effect(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class AllBut:
+    """NotAction and NotResource: everything that is not in `excepted`."""
+
+    excepted: Values
+
+    def __contains__(self, value: str) -> bool:
+        return value not in self.excepted
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. `sid` is unique within its policy; `note` says for the log why it applied, if not ""."""
+    """One statement. `sid` is unique within its policy; `note` says for the log why it applied, if not "".
+
+    `origin` is where it was written, `nbgate.yaml:12`; it makes no difference to what a statement says.
+    """
 
     sid: str
     effect: Effect
-    actions: Wildcards = ANYTHING
-    resources: Wildcards = ANYTHING
+    actions: Values = ANYTHING
+    resources: Values = ANYTHING
     conditions: tuple[Condition, ...] = ()
     note: str = ""
+    origin: str = field(default="", compare=False)
 
     def applies(self, context: Context) -> bool:
         """Action, resource and every condition, AND-ed. Never raises."""
@@ -47,9 +64,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All statements that bear on one instance. Raises `PolicyError` when two share a sid."""
+    """All statements that bear on one instance. Raises `PolicyError` when two share a sid.
+
+    `changes_at` are the instants, ascending and in UTC, at which the same caller may get another answer: from
+    one up to the next, time alone changes nothing.
+    """
 
     statements: tuple[Statement, ...] = ()
+    changes_at: tuple[datetime, ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         counts = Counter(statement.sid for statement in self.statements)
@@ -58,3 +80,10 @@ class Policy:
             raise PolicyError(
                 f"statement ids occur more than once: {', '.join(repeated)}", "rename all but one"
             )
+        instants = {
+            instant
+            for statement in self.statements
+            for condition in statement.conditions
+            for instant in condition.changes_at
+        }
+        object.__setattr__(self, "changes_at", tuple(sorted(instants)))

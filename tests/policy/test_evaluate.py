@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.client_address.networks import Address, parse_address
-from proxy.policy.conditions import CONNECT, Condition, Context, PolicyError, compile_condition
+from proxy.policy.conditions import Condition, compile_condition
+from proxy.policy.context import CONNECT, Context
+from proxy.policy.errors import PolicyError
 from proxy.policy.evaluate import Decision, evaluate
 from proxy.policy.statements import Effect, Policy, Statement
 from proxy.policy.wildcards import Wildcards

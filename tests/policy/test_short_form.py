@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from proxy.client_address.networks import Address, NetworkSet, parse_address, parse_network, peer_address
 from proxy.client_address.resolve import ForwardingHeader, TrustedProxies, resolve
-from proxy.policy.conditions import Context
+from proxy.policy.context import Context
 from proxy.policy.evaluate import Decision, evaluate
 from proxy.policy.short_form import NamedList, ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Effect, Policy
