@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from multidict import MultiMapping
@@ -19,7 +21,7 @@ from multidict import MultiMapping
 from proxy.client_address.networks import Address
 from proxy.client_address.resolve import ClientAddress, TrustedProxies, forwarded_scheme, resolve
 from proxy.errors import AccessDenied, ClientError, NbgateError
-from proxy.policy.conditions import Context
+from proxy.policy.context import CONNECT, Context
 from proxy.policy.evaluate import Decision, evaluate
 from proxy.policy.statements import Policy
 from proxy.routing.authority import Authority, origin_form, parse_authority
@@ -27,7 +29,9 @@ from proxy.routing.mounts import Mount
 from proxy.routing.router import OwnPage, Redirect, Route, Router
 
 DECISIONS_REMEMBERED = 65_536
-"""Decisions by (client address, instance); dropped all at once when there are more."""
+"""Decisions by (client address, instance, TLS or not, action); dropped all at once when there are more."""
+
+NO_RESOURCES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -108,7 +112,12 @@ Audit = Callable[[Inbound, Refusal], None]
 
 
 class Gateway:
-    """Decides for one snapshot of the configuration."""
+    """Decides for one snapshot of the configuration, at one instant.
+
+    `at` (UTC) is the aws:CurrentTime of all its decisions; None: the time is not known, so that conditions on
+    it find no such key. At `changes_at` another gateway has to take over. `resources` are the instances'
+    ARNs, `region` is aws:RequestedRegion.
+    """
 
     def __init__(
         self,
@@ -119,13 +128,19 @@ class Gateway:
         own_policy: Policy,
         trusted_proxies: TrustedProxies,
         audit: Audit,
+        resources: Mapping[str, str] = NO_RESOURCES,
+        region: str | None = None,
+        at: datetime | None = None,
     ) -> None:
         self._router = Router(hostnames, mounts)
         self._policies = dict(policies)
         self._own_policy = own_policy
         self._trusted_proxies = trusted_proxies
         self._audit = audit
-        self._decisions: dict[tuple[Address | None, str], Decision] = {}
+        self._resources = dict(resources)
+        self._region = region
+        self.at = at
+        self._decisions: dict[tuple[Address | None, str, bool | None, str], Decision] = {}
 
     def admit(self, inbound: Inbound) -> Admission | Refusal:
         """Decide about one request. Never raises for anything that a caller sends."""
@@ -143,7 +158,9 @@ class Gateway:
         instance = route.instance if isinstance(route, Route) else ""
         decision = caller.decisions.get(instance)
         if decision is None:
-            decision = caller.decisions[instance] = self.decide(caller.client.address, instance)
+            decision = caller.decisions[instance] = self.decide(
+                caller.client.address, instance, secure_transport=caller.scheme == "https"
+            )
         if decision.allowed:
             return Admission(caller, route, instance, decision)
         refusal = Refusal(AccessDenied(), caller.client, instance, decision)
@@ -160,17 +177,62 @@ class Gateway:
         scheme = forwarded_scheme(inbound.peer, inbound.headers, self._trusted_proxies) or inbound.scheme
         return Caller(door=self, inbound=inbound, client=client, authority=authority, scheme=scheme)
 
-    def decide(self, address: Address | None, instance: str) -> Decision:
+    def decide(
+        self,
+        address: Address | None,
+        instance: str,
+        *,
+        secure_transport: bool | None = None,
+        action: str = CONNECT,
+    ) -> Decision:
         """What the policy says of a client address and an instance ("" for the gateway's own pages)."""
-        key = (address, instance)
+        key = (address, instance, secure_transport, action)
         decision = self._decisions.get(key)
         if decision is None:
-            policy = self._policies[instance] if instance else self._own_policy
-            decision = evaluate(policy, Context(source_ip=address))
+            context = self.context(address, instance, secure_transport=secure_transport, action=action)
+            decision = evaluate(self.policy(instance), context)
             if len(self._decisions) >= DECISIONS_REMEMBERED:
                 self._decisions.clear()
             self._decisions[key] = decision
         return decision
+
+    def context(
+        self,
+        address: Address | None,
+        instance: str,
+        *,
+        secure_transport: bool | None = None,
+        action: str = CONNECT,
+    ) -> Context:
+        """What the policy is asked about, for a decision and for its explanation."""
+        return Context(
+            address,
+            action,
+            self._resources.get(instance, "*"),
+            self.at,
+            secure_transport,
+            self._region,
+        )
+
+    def policy(self, instance: str) -> Policy:
+        """The policy that decides about an instance ("" for the gateway's own pages)."""
+        return self._policies[instance] if instance else self._own_policy
+
+    @property
+    def changes_at(self) -> datetime | None:
+        """The next instant after `at` at which some decision may be another one; None if there is none.
+
+        Without a time (`at` None) none of them depends on it.
+        """
+        if self.at is None:
+            return None
+        later = (
+            instant
+            for policy in (self._own_policy, *self._policies.values())
+            for instant in policy.changes_at
+            if instant > self.at
+        )
+        return min(later, default=None)
 
     def trusts(self, peer: Address | None) -> bool:
         """Whether `peer` is a proxy of ours, whose connections belong to many callers."""

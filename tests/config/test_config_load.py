@@ -14,7 +14,7 @@ from proxy.config import load as load_module
 from proxy.config.load import load
 from proxy.config.settings import Admin, Aws, Limits, Listener, Log, SocketAddress, Timeouts, Tls
 from proxy.errors import ConfigError
-from proxy.policy.conditions import Context
+from proxy.policy.context import Context
 from proxy.policy.evaluate import evaluate
 from proxy.routing.mounts import Mount
 
