@@ -1,0 +1,137 @@
+"""Fuzz what callers can write about their own address: forwarding headers, and PROXY protocol preludes.
+
+    python -m tests.fuzz.fuzz_client_address                    until Ctrl-C; a finding is a traceback and its input
+    python -m tests.fuzz.fuzz_client_address -runs=1000000      with atheris: libFuzzer's options, a corpus directory
+
+With atheris (`pip install atheris`) the fuzzer follows coverage; without it, the corpus of spellings is mutated at
+random, from a seed that is printed and can be given (`--seed N`). `tests/client_address` runs the same checks on
+the corpus itself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from ipaddress import ip_network
+
+from multidict import CIMultiDict
+
+from proxy.client_address.networks import NetworkSet, parse_address
+from proxy.client_address.proxy_protocol import Origin, Prelude, PreludeError
+from proxy.client_address.resolve import (
+    ClientAddress,
+    ForwardingHeader,
+    HopCount,
+    SingleHeader,
+    Strategy,
+    TrustedProxies,
+    forwarded_scheme,
+    resolve,
+)
+from tests.client_address.spellings import FIELDS, SPELLINGS
+
+PROXIES = NetworkSet([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+PROXY, EVIL = parse_address("10.0.0.1"), parse_address("192.0.2.66")
+
+STRATEGIES: tuple[Strategy, ...] = (
+    TrustedProxies(PROXIES),
+    TrustedProxies(PROXIES, ForwardingHeader.FORWARDED),
+    HopCount(PROXIES, 1),
+    HopCount(PROXIES, 1, ForwardingHeader.FORWARDED),
+    HopCount(PROXIES, 4),
+    SingleHeader(PROXIES, "cf-connecting-ip"),
+)
+APPENDED = (f"{EVIL}", f"for={EVIL}", f"{EVIL}", f"for={EVIL}", None, None)
+"""What the nearest proxy adds, where that decides."""
+
+
+def check(data: bytes) -> None:
+    """What must hold for any bytes: they are lines of fields, and a prelude."""
+    lines = [line.decode("utf-8", "surrogateescape") for line in data.split(b"\n")]
+    fields = [(FIELDS[len(line) % len(FIELDS)], line) for line in lines]
+    for trusted, appended in zip(STRATEGIES, APPENDED, strict=True):
+        spoken = CIMultiDict(fields)
+        assert resolve(EVIL, spoken, trusted) == ClientAddress(EVIL, EVIL)
+        assert resolve(None, spoken, trusted).address is None
+        assert forwarded_scheme(EVIL, spoken, trusted) is None
+        name = trusted.name if isinstance(trusted, SingleHeader) else trusted.header.value
+        repeated = CIMultiDict([(name, line) for line in lines])
+        for peer, vouched in ((PROXY, False), (None, True)):
+            found = resolve(peer, repeated, trusted, vouched=vouched)
+            assert found.problem.isprintable()
+            assert (found.address is None) == bool(found.problem)
+            forwarded_scheme(peer, repeated, trusted, vouched=vouched)
+        if appended is not None:
+            repeated.add(name, appended)
+            assert resolve(PROXY, repeated, trusted).address == EVIL
+            joined = CIMultiDict([(name, ", ".join([*lines, appended]))])
+            assert resolve(PROXY, joined, trusted).address == EVIL
+    at_once = prelude(data, step=len(data))
+    assert at_once == prelude(data, step=1) == prelude(data, step=7)
+
+
+def prelude(data: bytes, *, step: int) -> tuple[Origin | None, int] | None:
+    """What is read of `data` as it arrives in parts of `step` bytes, and how much of it; None: it is refused."""
+    reader, at = Prelude(), 0
+    try:
+        while at < len(data):
+            part = data[at : at + min(reader.wanted, step)]
+            at += len(part)
+            found = reader.feed(part)
+            if found is not None:
+                return found, at
+    except PreludeError:
+        return None
+    return None, at
+
+
+SEEDS = [
+    *(spelling.encode("utf-8", "surrogateescape") for spelling in SPELLINGS),
+    b"PROXY TCP4 203.0.113.5 10.0.0.1 1 2\r\n",
+    b"PROXY TCP6 2001:db8::5 2001:db8::1 1 2\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\5\x0a\0\0\1\0\1\0\2",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+]
+
+
+def mutated(chance: random.Random) -> bytes:
+    """Some seeds, joined, cut and bent."""
+    glue = chance.choice([b"", b",", b", ", b"\n", b";", b'"', b"\\", b" "])
+    data = bytearray(glue.join(chance.choices(SEEDS, k=chance.randint(1, 5))))
+    for _ in range(chance.randint(0, 6)):
+        at = chance.randint(0, len(data))
+        kind = chance.randrange(3)
+        if kind == 0:
+            data[at:at] = chance.choice(b'\x00\t\n\r "%,.:;=[\\]_0\xff').to_bytes(1, "big")
+        elif kind == 1:
+            del data[at : at + chance.randint(1, 4)]
+        elif at < len(data):
+            data[at] ^= 1 << chance.randrange(8)
+    return bytes(data)
+
+
+def main() -> None:
+    if importlib.util.find_spec("atheris") is not None:
+        import atheris
+
+        atheris.instrument_all()
+        atheris.Setup(sys.argv, check)
+        atheris.Fuzz()
+        return
+    seed = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else random.randrange(2**32)
+    print(f"atheris is not installed: mutating at random, --seed {seed}", flush=True)
+    chance, tried = random.Random(seed), 0
+    while True:
+        data = mutated(chance)
+        try:
+            check(data)
+        except BaseException:
+            print(f"after {tried} inputs: {data!r}")
+            raise
+        tried += 1
+
+
+if __name__ == "__main__":
+    main()
