@@ -187,6 +187,17 @@ class SessionKeeper:
         if current is not None and current.generation == session.generation:
             self._session = current.absorb(set_cookie_fields, now=self._clock.now())
 
+    def close(self) -> None:
+        """The instance is served no more: end the flight and forget what was kept.
+
+        Whoever still waits is told Draining; a later `acquire` would sign in again.
+        """
+        if self._flight is not None:
+            self._flight.cancel()
+        self._urls.take(self.key)
+        if self._session is not None:
+            self._lose()
+
     def _aging(self, session: UpstreamSession) -> UpstreamSession | None:
         if self._clock.monotonic() >= session.expires_at:
             self._lose()

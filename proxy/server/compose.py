@@ -7,7 +7,8 @@ Sockets are opened in `proxy.server.run`.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from aiohttp.http_parser import RawRequestMessage
 
@@ -61,10 +62,10 @@ def notebook_hosts(settings: Settings) -> NotebookHosts:
     return NotebookHosts(settings.aws.region, test_origins=frozenset(settings.aws.notebook_origins))
 
 
-def keepers(
+def keeper_maker(
     settings: Settings, *, sagemaker: SageMaker, clock: Clock, tasks: Tasks, tls: ssl.SSLContext | None = None
-) -> dict[str, SessionKeeper]:
-    """One keeper for each notebook and role; instances that share both share it."""
+) -> Callable[[SessionKey], SessionKeeper]:
+    """Makes keepers that share one cache of presigned URLs."""
     aws = settings.aws
     urls = PresignedUrlCache(clock, margin_seconds=aws.presigned_url_margin_seconds)
     exchange = NotebookExchange(
@@ -72,23 +73,41 @@ def keepers(
         clock=clock,
         options=ExchangeOptions(url_margin_seconds=aws.presigned_url_margin_seconds, ssl_context=tls),
     )
-    by_key: dict[SessionKey, SessionKeeper] = {}
+    options = KeeperOptions(
+        session_seconds=aws.session_seconds, renew_margin_seconds=aws.session_margin_seconds
+    )
+
+    def make(key: SessionKey) -> SessionKeeper:
+        return SessionKeeper(
+            key,
+            control_plane=sagemaker.control_plane(key.role_arn),
+            urls=urls,
+            exchange=exchange,
+            clock=clock,
+            jitter=jitter,
+            tasks=tasks,
+            options=options,
+        )
+
+    return make
+
+
+def keepers(
+    settings: Settings,
+    make: Callable[[SessionKey], SessionKeeper],
+    *,
+    known: Mapping[str, SessionKeeper] = MappingProxyType({}),
+) -> dict[str, SessionKeeper]:
+    """One keeper for each notebook and role; instances that share both share it.
+
+    What is among the `known` ones stays the keeper that it is, so that nobody signs in again for a reload.
+    """
+    by_key = {keeper.key: keeper for keeper in known.values()}
     by_instance: dict[str, SessionKeeper] = {}
     for name, instance in settings.instances.items():
         key = SessionKey(instance.notebook, instance.assume_role or "")
         if key not in by_key:
-            by_key[key] = SessionKeeper(
-                key,
-                control_plane=sagemaker.control_plane(key.role_arn),
-                urls=urls,
-                exchange=exchange,
-                clock=clock,
-                jitter=jitter,
-                tasks=tasks,
-                options=KeeperOptions(
-                    session_seconds=aws.session_seconds, renew_margin_seconds=aws.session_margin_seconds
-                ),
-            )
+            by_key[key] = make(key)
         by_instance[name] = by_key[key]
     return by_instance
 

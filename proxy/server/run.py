@@ -92,12 +92,13 @@ async def start(
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
         door = compose.gateway(settings, audit=_audit(logs))
+        make_keeper = compose.keeper_maker(
+            settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
+        )
         plane = compose.data_plane(
             settings,
             door=door,
-            sessions=compose.keepers(
-                settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
-            ),
+            sessions=compose.keepers(settings, make_keeper),
             clock=clock,
             new_id=new_id,
             tasks=tasks,

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable
 
 import pytest
+from clocks import FakeClock, settle
 
 from proxy.aws.keeper import KeeperOptions, SessionKeeper
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
@@ -29,7 +30,6 @@ from proxy.errors import (
 )
 from proxy.tasks import Tasks
 from tests.aws.fakes import COOKIE_SECRET, NOTEBOOK, SECRET, FakeControlPlane, FakeExchange, JitterFn, whole
-from tests.clocks import FakeClock, settle
 
 HOURS_12 = 43200
 
@@ -97,6 +97,22 @@ async def test_200_first_callers_cause_one_mint_and_one_exchange(world: World) -
     assert world.calls == (1, 1)
     assert all(session is sessions[0] for session in sessions)
     assert world.keeper.live() is sessions[0]
+
+
+async def test_a_closed_keeper_ends_its_flight_and_forgets_what_it_kept(world: World) -> None:
+    """What an instance leaves behind when it is no longer served. Who still waits is told to come back."""
+    url = await world.keeper.acquire()
+    assert world.keeper.live() is url
+    world.keeper.close()
+    assert world.keeper.live() is None
+    assert world.keeper.state is State.COLD
+    world.exchange.gate.clear()
+    caller = asyncio.ensure_future(world.keeper.acquire())
+    await settle()
+    world.keeper.close()
+    assert isinstance(await failure_of(caller), Draining)
+    assert world.keeper.state is State.COLD
+    assert len(world.urls) == 0
 
 
 async def test_a_live_session_costs_no_call(world: World) -> None:
