@@ -6,15 +6,15 @@ import ssl
 import subprocess
 from pathlib import Path
 
+from installed import installed
+
 
 def self_signed(directory: Path, *, name: str) -> Path:
     """A PEM file with a key and a certificate that vouches for itself; `name` is `DNS:…` or `IP:…`."""
     key, certificate = directory / "key.pem", directory / "certificate.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
-    )
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
     names = ["-addext", f"subjectAltName={name}", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    subprocess.run([installed("openssl"), *words.split(), *names], check=True, capture_output=True)
     both = directory / "both.pem"
     both.write_text(key.read_text() + certificate.read_text())
     return both

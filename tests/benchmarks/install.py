@@ -19,13 +19,13 @@ ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "bench"
 
 APT_PACKAGES = {
-    "nginx": "nginx-light",
-    "haproxy": "haproxy",
-    "caddy": "caddy",
-    "node": "nodejs",
-    "npm": "npm",
-    "wrk": "wrk",
-    "cc": "gcc",
+    "nginx": ["nginx-light"],
+    "haproxy": ["haproxy"],
+    "caddy": ["caddy"],
+    "node": ["nodejs"],
+    "npm": ["npm"],
+    "wrk": ["wrk"],
+    "cc": ["gcc", "libc6-dev"],
 }
 """Debian's packages by the command that each is needed for."""
 
@@ -71,7 +71,7 @@ def _which(command: str) -> str | None:
 def _install_commands(missing: Collection[str]) -> None:
     if not missing:
         return
-    packages = sorted({APT_PACKAGES[command] for command in missing})
+    packages = sorted({package for command in missing for package in APT_PACKAGES[command]})
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise MissingError(
             f"Missing: {', '.join(missing)}. Install them: apt-get install {' '.join(packages)}"

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from installed import installed
 
 from tests.benchmarks.install import install, program
 from tests.benchmarks.processes import LoadError, run_load
 from tests.benchmarks.rounds import origin
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("cc") is None or shutil.which("setpriv") is None, reason="needs a C compiler and setpriv"
-)
 
 SIZE = 3_000_001
 TRANSFERS = {
@@ -34,6 +30,8 @@ TRANSFERS = {
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
+    installed("cc")
+    installed("setpriv")
     install([], plot=False, wrk=False)
     with origin() as (_, number):
         yield number
@@ -114,6 +112,7 @@ def test_websockets_are_opened_used_and_closed(port: int) -> None:
     assert result["echoes"] >= result["closed"]
 
 
+@pytest.mark.usefixtures("port")
 def test_a_load_that_nobody_answers_says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         number = silent.getsockname()[1]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 from houses import MOUNTS, House, open_house
+from installed import installed
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +23,4 @@ def mount_url(request: pytest.FixtureRequest, house: House) -> str:
 
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
-    """Debian's Chromium. A person's machine may lack it; where tests are what counts, it must be there."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed")
-        pytest.skip("Chromium is not installed")
-    return path
+    return installed("chromium", "chromium-browser", "google-chrome")

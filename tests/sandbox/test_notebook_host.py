@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import ssl
-import subprocess
 from pathlib import Path
 
 import aiohttp
 import pytest
+from certificates import self_signed, serving, trusting
+from clocks import FakeClock
 from yarl import URL
 
 from proxy.sandbox.instance import InstanceSpec, SignedOutShape, SignInShape
 from proxy.sandbox.notebook_host import DropAt
 from proxy.sandbox.sandbox import Sandbox
-from tests.clocks import FakeClock
 from tests.sandbox.sandbox_calls import NAME, UPGRADE, Call, sagemaker_client
 
 SIGN_IN_HOST = "signin.aws.amazon.com"
@@ -288,28 +286,17 @@ async def test_clear_undoes_faults(sandbox: Sandbox, call: Call, signed_in: aioh
     assert await is_signed_in(signed_in, sandbox)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 async def test_a_host_may_speak_tls_and_its_cookies_are_then_secure(
     tmp_path: Path, clock: FakeClock, browser: aiohttp.ClientSession
 ) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=sandbox"
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        [*command.split(), *names, "-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-    )
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(certificate, key)
-    trusting = ssl.create_default_context(cafile=str(certificate))
-    async with Sandbox([InstanceSpec(name=NAME)], clock=clock, tls=tls) as sandbox:
+    file = self_signed(tmp_path, name="IP:127.0.0.1")
+    async with Sandbox([InstanceSpec(name=NAME)], clock=clock, tls=serving(file)) as sandbox:
         client = sagemaker_client(sandbox.endpoint_url)
         answer = await asyncio.to_thread(
             client.create_presigned_notebook_instance_url, NotebookInstanceName=NAME
         )
         assert answer["AuthorizedUrl"].startswith("https://127.0.0.1:")
-        async with browser.get(answer["AuthorizedUrl"], ssl=trusting) as response:
+        async with browser.get(answer["AuthorizedUrl"], ssl=trusting(file)) as response:
             assert response.status == 200
             cookies = response.history[0].headers.getall("Set-Cookie")
         assert all(cookie.endswith("; Secure") for cookie in cookies)
