@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pytest
+from clocks import FakeClock
 
 from proxy.aws.control_plane import ControlPlane
 from proxy.aws.sagemaker import AwsOptions
@@ -18,7 +19,6 @@ from proxy.errors import (
 from tests.aws.contract import Backend, ControlPlaneContract
 from tests.aws.fakes import FakeControlPlane
 from tests.aws.servers import Build, Fault, SageMakerApi
-from tests.clocks import FakeClock
 
 
 class InMemory:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from clocks import FakeClock
 
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
@@ -34,7 +35,6 @@ from tests.aws.servers import (
     reply,
     session_cookie,
 )
-from tests.clocks import FakeClock
 
 HTML_SIGN_IN = reply(200, "<html>Sign in to the console</html>", "text/html")
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+from clocks import FakeClock
 
 from proxy.aws.exchange import NotebookExchange
 from proxy.aws.hosts import NotebookHosts
@@ -20,7 +21,6 @@ from proxy.errors import NbgateError, SessionRejected
 from proxy.tasks import Tasks
 from tests.aws.fakes import COOKIE_SECRET, SECRET
 from tests.aws.servers import Build, NotebookHost, SageMakerApi, redirect
-from tests.clocks import FakeClock
 
 
 @dataclass

@@ -9,11 +9,11 @@ import aiohttp
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from clocks import FakeClock
 from yarl import URL
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
-from tests.clocks import FakeClock
 from tests.sandbox.sandbox_calls import NAME, Call, sagemaker_client
 
 ARN = f"arn:aws:sagemaker:us-east-1:123456789012:notebook-instance/{NAME}"
