@@ -127,6 +127,9 @@ def main() -> None:
         data = mutated(chance)
         try:
             check(data)
+        except KeyboardInterrupt:
+            print(f"{tried} inputs, nothing found")
+            return
         except BaseException:
             print(f"after {tried} inputs: {data!r}")
             raise
