@@ -98,6 +98,7 @@ def settings(file: File, *, environ: Mapping[str, str], source: Path) -> Setting
         timeouts=Timeouts(**{f"{name}_seconds": seconds for name, seconds in file.timeouts}),
         log=Log(format=file.log.format, level=file.log.level, access=file.log.access),
         source=source,
+        files=(source,),
     )
 
 

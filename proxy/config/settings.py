@@ -193,6 +193,8 @@ class Settings:
     log: Log = Log()
     source: Path = Path()
     """The file that this came from."""
+    files: tuple[Path, ...] = ()
+    """All files whose content this depends on, `source` first: a change of one of them is a change of this."""
 
     @property
     def mounts(self) -> Mapping[str, Mount]:

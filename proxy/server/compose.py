@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 from aiohttp.http_parser import RawRequestMessage
@@ -31,8 +32,8 @@ from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 
 
-def gateway(settings: Settings, *, audit: Audit) -> Gateway:
-    """The door for a snapshot."""
+def gateway(settings: Settings, *, audit: Audit, at: datetime | None = None) -> Gateway:
+    """The door for a snapshot, at an instant (UTC)."""
     return Gateway(
         hostnames=settings.hostnames,
         mounts=settings.mounts,
@@ -40,6 +41,8 @@ def gateway(settings: Settings, *, audit: Audit) -> Gateway:
         own_policy=settings.policy,
         trusted_proxies=settings.trusted_proxies,
         audit=audit,
+        region=settings.aws.region,
+        at=at,
     )
 
 
