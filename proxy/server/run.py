@@ -1,4 +1,4 @@
-"""Run the gateway: open the listeners, sweep, and on SIGTERM drain.
+"""Run the gateway: open the listeners, sweep, follow the configuration, and on SIGTERM drain.
 
 The rule: everything opened here is closed here. What is served is put together in `proxy.server.compose`.
 """
@@ -9,10 +9,12 @@ import asyncio
 import gc
 import os
 import signal
-import socket
 import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -21,16 +23,19 @@ from proxy import __version__
 from proxy.aws.sagemaker import SageMaker
 from proxy.chance import new_id
 from proxy.clock import Clock, SystemClock
-from proxy.config.settings import Listener, Settings, SocketAddress
+from proxy.config.load import load as load_settings
+from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
+from proxy.server.listening import OpenListener, address_of, bind, listen
+from proxy.server.reload import Reloader
+from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.logs import Logs, open_logs
 
-BACKLOG = 1024
 FLUSH_SECONDS = 0.2
 GC_THRESHOLDS = (20_000, 20, 50)
 """A proxy makes much short-lived garbage and few cycles: look for those less often than Python would."""
@@ -41,17 +46,18 @@ class RunningGateway:
     """A gateway that serves. `addresses` are the bound ones, in the order of the configuration's listeners."""
 
     plane: DataPlane
+    reloader: Reloader
     logs: Logs
     tasks: Tasks
-    addresses: list[SocketAddress]
+    addresses: list[Bind]
     admin_address: SocketAddress | None
-    _servers: list[asyncio.Server]
+    _listeners: list[OpenListener]
     _stack: AsyncExitStack
 
     def stop_listening(self) -> None:
         """Take no new connections."""
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
 
     async def drain(self, seconds: float) -> None:
         """Stop listening, then let what is under way end, for so long at most."""
@@ -71,8 +77,9 @@ async def start(
     clock: Clock | None = None,
     log_fd: int = 1,
     upstream_tls: ssl.SSLContext | None = None,
+    load: Callable[[Path], Settings] | None = None,
 ) -> RunningGateway:
-    """Open the listeners and serve, in the running event loop.
+    """Open the listeners and serve, in the running event loop. `load` reads the configuration when it changed.
 
     Raises OSError where a listener cannot be opened, or a certificate not be read.
     """
@@ -91,41 +98,57 @@ async def start(
         sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
-        door = compose.gateway(settings, audit=_audit(logs))
+        make_gateway = partial(compose.gateway, audit=_audit(logs))
+        door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
             settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
         )
+        keepers = compose.keepers(settings, make_keeper)
         plane = compose.data_plane(
             settings,
             door=door,
-            sessions=compose.keepers(settings, make_keeper),
+            sessions=keepers,
             clock=clock,
             new_id=new_id,
             tasks=tasks,
             log=logs.access.write if logs.access is not None else _unlogged,
             tls=upstream_tls,
         )
-        servers: list[asyncio.Server] = []
-        addresses: list[SocketAddress] = []
+        reloader = Reloader(
+            settings,
+            gateway=door,
+            keepers=keepers,
+            plane=plane,
+            load=load or partial(load_settings, environ=os.environ),
+            make_gateway=lambda settings, at: make_gateway(settings, at=at),
+            make_keepers=lambda settings, known: compose.keepers(settings, make_keeper, known=known),
+            logs=logs,
+            clock=clock,
+        )
+        listeners: list[OpenListener] = []
         for listener in settings.listeners:
-            server, address = await _listen(
-                plane, listener, handshake_seconds=settings.timeouts.request_head_seconds
-            )
-            stack.callback(server.close)
-            servers.append(server)
-            addresses.append(address)
+            opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
+            stack.callback(opened.close)
+            listeners.append(opened)
+        addresses = [opened.address for opened in listeners]
         admin_address = None
         if settings.admin is not None:
-            application = admin_application(lambda: _readiness(settings, plane))
+            application = admin_application(lambda: _readiness(reloader, plane))
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            sock = _bind(settings.admin.bind)
+            sock = bind(settings.admin.bind)
             await web.SockSite(runner, sock).start()
-            admin_address = _address_of(sock)
+            admin_address = address_of(sock)
         tasks.start(_every(SWEEP_SECONDS, plane.sweep, clock), name="sweep")
         tasks.start(_every(FLUSH_SECONDS, logs.flush, clock), name="flush")
-        return RunningGateway(plane, logs, tasks, addresses, admin_address, servers, stack.pop_all())
+        tasks.start(reloader.follow_dates(), name="dates")
+        if settings.files:
+            watcher = Watcher(reloader.files, clock=clock)
+            tasks.start(_follow(watcher, reloader), name="configuration")
+        return RunningGateway(
+            plane, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+        )
 
 
 def serve(settings: Settings) -> None:
@@ -142,6 +165,9 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     running = await start(settings)
+    loop.add_signal_handler(
+        signal.SIGHUP, lambda: running.tasks.start(running.reloader.reload_now(), name="reload")
+    )
     events = running.logs.events
     events.info(
         "serving",
@@ -164,57 +190,24 @@ async def _serve(settings: Settings) -> None:
     await running.close()
 
 
-async def _listen(
-    plane: DataPlane, listener: Listener, *, handshake_seconds: float
-) -> tuple[asyncio.Server, SocketAddress]:
-    sock = _bind(listener.bind)
-    address = _address_of(sock)
-    if not listener.public_port:
-        listener = replace(listener, public_port=address.port)
-    options: dict[str, Any] = {}
-    if listener.tls is not None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(listener.tls.certificate, listener.tls.key)
-        except OSError as error:
-            sock.close()
-            files = f"{listener.tls.certificate} and {listener.tls.key}"
-            raise OSError(error.errno, f"cannot use the certificate {files}: {error.strerror}") from error
-        context.set_alpn_protocols(["http/1.1"])
-        options = {"ssl": context, "ssl_handshake_timeout": handshake_seconds}
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(plane.server(listener), sock=sock, backlog=BACKLOG, **options)
-    return server, address
-
-
-def _bind(bind: SocketAddress) -> socket.socket:
-    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((bind.host, bind.port))
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"cannot listen on {bind}: {error.strerror}") from error
-    sock.setblocking(False)
-    return sock
-
-
-def _address_of(sock: socket.socket) -> SocketAddress:
-    host, port = sock.getsockname()[:2]
-    return SocketAddress(host, port)
-
-
-def _readiness(settings: Settings, plane: DataPlane) -> Readiness:
+def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
+    # A configuration that was refused is no reason to send callers elsewhere: what counted before still does.
     return Readiness(
         ready=not plane.draining,
         details={
             "draining": plane.draining,
-            "instances": len(settings.instances),
+            "instances": len(reloader.settings.instances),
             "connections": len(plane.connections),
             "websockets": len(plane.relays),
+            **reloader.status.details(),
         },
     )
+
+
+async def _follow(watcher: Watcher, reloader: Reloader) -> None:
+    while True:
+        await watcher.changed()
+        await reloader.reload_now(asked=False)
 
 
 async def _every(seconds: float, do: Any, clock: Clock) -> None:

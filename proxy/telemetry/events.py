@@ -28,19 +28,36 @@ EventLog = FilteringBoundLogger
 Level = Literal["debug", "info", "warning", "error"]
 
 _LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_HIGHEST: Final = 50
 _COLOURS: Final = {"debug": "2", "info": "34", "warning": "33", "error": "31", "critical": "31"}
 
 Fields = MutableMapping[str, Any]
 
 
+class Threshold:
+    """The lowest level that is written. `move` takes effect with the next event, whoever logs it."""
+
+    __slots__ = ("_least",)
+
+    def __init__(self, level: Level) -> None:
+        self.move(level)
+
+    def move(self, level: Level) -> None:
+        self._least = _LEVELS[level]
+
+    def __call__(self, logger: Any, method: str, fields: Fields) -> Fields:
+        if _LEVELS.get(method, _HIGHEST) < self._least:
+            raise structlog.DropEvent
+        return fields
+
+
 def open_events(
-    sink: LineSink, clock: Clock, *, style: LogStyle, level: Level, colour: bool = False
+    sink: LineSink, clock: Clock, *, style: LogStyle, threshold: Threshold, colour: bool = False
 ) -> EventLog:
-    """A logger whose events go to `sink` at once, from any thread; those below `level` cost next to
-    nothing.
-    """
+    """A logger whose events go to `sink` at once, from any thread; those below `threshold` go nowhere."""
     render = _console_renderer(colour=colour) if style is LogStyle.CONSOLE else _render_json
     processors: list[Processor] = [
+        threshold,
         structlog.processors.add_log_level,
         structlog.processors.format_exc_info,
         _stamper(clock),
@@ -50,7 +67,7 @@ def open_events(
     logger: EventLog = structlog.wrap_logger(
         _SinkLogger(sink),
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS["debug"]),
         context_class=dict,
         cache_logger_on_first_use=False,
     )

@@ -15,7 +15,7 @@ from typing import Literal
 from proxy.clock import Clock
 from proxy.telemetry.access_log import AccessLog, LogStyle
 from proxy.telemetry.audit import AuditLog
-from proxy.telemetry.events import EventLog, Level, loss_line, open_events, route_standard_logging
+from proxy.telemetry.events import EventLog, Level, Threshold, loss_line, open_events, route_standard_logging
 from proxy.telemetry.sink import LineSink
 
 
@@ -27,6 +27,8 @@ class Logs:
     access: AccessLog | None
     audit: AuditLog
     events: EventLog
+    threshold: Threshold
+    """Of the events."""
     undo_routing: Callable[[], None]
 
     @property
@@ -65,11 +67,13 @@ def open_logs(
     chosen = (LogStyle.CONSOLE if terminal else LogStyle.JSON) if style == "auto" else LogStyle(style)
     colour = terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
     sink = LineSink(fd, loss_line=loss_line(clock, style=chosen, colour=colour))
-    events = open_events(sink, clock, style=chosen, level=level, colour=colour)
+    threshold = Threshold(level)
+    events = open_events(sink, clock, style=chosen, threshold=threshold, colour=colour)
     return Logs(
         sink=sink,
         access=AccessLog(sink, clock, style=chosen, colour=colour) if access else None,
         audit=AuditLog(sink, clock, style=chosen, colour=colour),
         events=events,
+        threshold=threshold,
         undo_routing=route_standard_logging(events),
     )

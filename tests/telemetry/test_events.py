@@ -13,7 +13,7 @@ import pytest
 from clocks import FakeClock
 
 from proxy.telemetry.access_log import LogStyle
-from proxy.telemetry.events import EventLog, Level, loss_line, open_events, route_standard_logging
+from proxy.telemetry.events import EventLog, Level, Threshold, loss_line, open_events, route_standard_logging
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJmYXNDcmVkZW50aWFscyI6InNlY3JldCJ9.c2lnbmF0dXJl"
 PRESIGNED = f"https://research-d8ka.notebook.eu-west-1.sagemaker.aws/?authToken={TOKEN}"
@@ -46,7 +46,7 @@ def clock() -> FakeClock:
 def events_into(
     lines: Lines, clock: FakeClock, *, style: LogStyle = LogStyle.JSON, level: Level = "info", **more: bool
 ) -> EventLog:
-    return open_events(lines, clock, style=style, level=level, **more)  # type: ignore[arg-type]
+    return open_events(lines, clock, style=style, threshold=Threshold(level), **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -96,6 +96,18 @@ def test_events_below_the_level_are_left_out(lines: Lines, clock: FakeClock) -> 
     events.warning("yes")
     events.error("yes")
     assert [record["level"] for record in lines.records] == ["warning", "error"]
+
+
+def test_the_level_moves_for_loggers_that_are_in_use(lines: Lines, clock: FakeClock) -> None:
+    threshold = Threshold("warning")
+    bound = open_events(lines, clock, style=LogStyle.JSON, threshold=threshold).bind(part="aws")  # type: ignore[arg-type]
+    bound.info("no")
+    threshold.move("debug")
+    bound.debug("yes")
+    threshold.move("error")
+    bound.warning("no")
+    bound.critical("yes")
+    assert [record["level"] for record in lines.records] == ["debug", "critical"]
 
 
 def test_fields_bound_once_are_in_every_event(events: EventLog, lines: Lines) -> None:
