@@ -328,3 +328,55 @@ def test_malformed_control_frames_are_not_built() -> None:
         ping_frame(b"x" * 126, mask=None)
     with pytest.raises(ValueError, match="4 bytes"):
         pong_frame(b"", mask=b"abc")
+
+
+# -- runs of equal headers ------------------------------------------------------------------------------------
+
+ODD = {
+    "another length": b"\x82\x03abc",
+    "a longer length": b"\x82\x7e\x00\x80" + b"x" * 128,
+    "a fragment": b"\x02\x01a\x80\x01b",
+    "a ping": b"\x89\x02hi",
+    "a close": b"\x88\x02\x03\xe8",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("before", [0, 1, 70, 200])
+@pytest.mark.parametrize("cut", [0, 1, 2, 40])
+def test_a_long_run_is_followed_as_frame_by_frame(odd: bytes, before: int, cut: int) -> None:
+    """Headers at equal distances are compared all at once; that must show in nothing but time."""
+    frame = b"\x82\x40" + b"\x82\x40\x88\x80" * 16
+    # Only control frames may follow a close frame, and half a status code would be completed by what is not its own.
+    data = frame * before + odd
+    if odd != ODD["a close"]:
+        data += frame * 100
+        data = data[: len(data) - cut]
+    at_once = FrameTracker(masked=False, max_frame_bytes=1000)
+    at_once.feed(data)
+    bytewise = FrameTracker(masked=False, max_frame_bytes=1000)
+    for position in range(len(data)):
+        bytewise.feed(data[position : position + 1])
+    assert (at_once.at_boundary, at_once.close_seen, at_once.close_code, at_once.in_message) == (
+        bytewise.at_boundary,
+        bytewise.close_seen,
+        bytewise.close_code,
+        bytewise.in_message,
+    )
+    assert at_once.boundary_in(frame * 2) == bytewise.boundary_in(frame * 2)
+
+
+@pytest.mark.parametrize("position", [0, 1, 63, 99])
+def test_an_offending_frame_in_a_long_run_is_found_where_it_stands(position: int) -> None:
+    frame = b"\x82\x40" + b"x" * 64
+    tracker = FrameTracker(masked=False, max_frame_bytes=1000)
+    with pytest.raises(FrameError) as caught:
+        tracker.feed(frame * position + b"\x83\x40" + b"x" * 64 + frame * (200 - position))
+    assert caught.value.good == position * len(frame)
+
+
+def test_a_run_of_frames_that_change_state_is_no_run() -> None:
+    tracker = FrameTracker(masked=False, max_frame_bytes=1000)
+    with pytest.raises(FrameError):
+        tracker.feed((b"\x02\x40" + b"x" * 64) * 100)
