@@ -19,7 +19,7 @@ from typing import NamedTuple
 from multidict import MultiMapping
 
 from proxy.client_address.networks import Address
-from proxy.client_address.resolve import ClientAddress, TrustedProxies, forwarded_scheme, resolve
+from proxy.client_address.resolve import ClientAddress, Strategy, forwarded_scheme, resolve
 from proxy.errors import AccessDenied, ClientError, NbgateError
 from proxy.policy.context import CONNECT, Context
 from proxy.policy.evaluate import Decision, evaluate
@@ -50,6 +50,8 @@ class Inbound:
     request_id: str
     known: Caller | None = None
     """Who an earlier request on the same connection turned out to come from."""
+    vouched: bool = False
+    """The peer has no address (a Unix socket), but is known to be a trusted proxy."""
 
 
 class Caller:
@@ -77,7 +79,7 @@ class Caller:
         self.door = door
         self.host = inbound.host
         self.client = client
-        self.is_lasting = client.source == "peer" and not door.trusts(client.peer)
+        self.is_lasting = client.source == "peer" and not inbound.vouched and not door.trusts(client.peer)
         self.authority = authority
         """What the caller calls this gateway."""
         self.scheme = scheme
@@ -126,7 +128,7 @@ class Gateway:
         mounts: Mapping[str, Mount],
         policies: Mapping[str, Policy],
         own_policy: Policy,
-        trusted_proxies: TrustedProxies,
+        trusted_proxies: Strategy,
         audit: Audit,
         resources: Mapping[str, str] = NO_RESOURCES,
         region: str | None = None,
@@ -169,13 +171,17 @@ class Gateway:
 
     def _receive(self, inbound: Inbound) -> Caller | Refusal:
         """Work out who calls."""
-        client = resolve(inbound.peer, inbound.headers, self._trusted_proxies)
+        client = resolve(inbound.peer, inbound.headers, self._trusted_proxies, vouched=inbound.vouched)
         try:
             authority = parse_authority(inbound.host)
         except ClientError as error:
             return Refusal(error, client)
-        scheme = forwarded_scheme(inbound.peer, inbound.headers, self._trusted_proxies) or inbound.scheme
-        return Caller(door=self, inbound=inbound, client=client, authority=authority, scheme=scheme)
+        scheme = forwarded_scheme(
+            inbound.peer, inbound.headers, self._trusted_proxies, vouched=inbound.vouched
+        )
+        return Caller(
+            door=self, inbound=inbound, client=client, authority=authority, scheme=scheme or inbound.scheme
+        )
 
     def decide(
         self,

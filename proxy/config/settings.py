@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from proxy.client_address.networks import NetworkSet
-from proxy.client_address.resolve import TrustedProxies
+from proxy.client_address.resolve import Strategy
 from proxy.policy.short_form import ShortForm
 from proxy.policy.statements import Policy
 from proxy.routing.mounts import Mount, MountKind
@@ -36,6 +36,20 @@ class SocketAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """Where to listen: a socket in the file system, and the permission bits of its file."""
+
+    path: Path
+    mode: int = 0o660
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+Bind = SocketAddress | UnixSocket
+
+
+@dataclass(frozen=True, slots=True)
 class Tls:
     """PEM files; a relative path in the file counts from the file's own directory."""
 
@@ -49,12 +63,18 @@ class Listener:
 
     `scheme` and `public_port` are what stands in a caller's address bar; they decide what counts as the
     gateway's own origin. `public_port` is 0 only where `bind.port` is: then the bound port counts.
+
+    With `proxy_protocol`, each connection must begin with a PROXY protocol prelude, and come from one of these
+    networks; on a Unix socket, which knows no addresses, from whoever may open it. With `trust_unix`, whoever
+    may open the Unix socket is a trusted proxy.
     """
 
-    bind: SocketAddress
+    bind: Bind
     scheme: Scheme = "http"
     public_port: int = 0
     tls: Tls | None = None
+    proxy_protocol: NetworkSet | None = None
+    trust_unix: bool = False
 
     def origin(self, hostname: str) -> str:
         """`https://notebooks.internal`, with the port where it is not the scheme's own."""
@@ -180,7 +200,8 @@ class Settings:
     listeners: tuple[Listener, ...]
     admin: Admin | None
     """None: no such listener."""
-    trusted_proxies: TrustedProxies
+    trusted_proxies: Strategy
+    """Which proxies are trusted, and how what they say is read."""
     aws: Aws
     allowlists: Mapping[str, NetworkSet]
     restriction: ShortForm

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from proxy.config.settings import Settings
+from proxy.client_address.resolve import HopCount, SingleHeader
+from proxy.config.settings import Listener, Settings
 from proxy.config.values import format_duration
 from proxy.policy.short_form import NamedList, ShortForm
 
@@ -44,10 +45,17 @@ def _listeners(settings: Settings) -> Table:
         else:
             tls = "in front of this listener" if listener.scheme == "https" else "none"
         seen = ", ".join(listener.origin(name) for name in settings.hostnames)
-        table.add_row(str(listener.bind), escape(seen), escape(tls))
+        table.add_row(escape(_where(listener)), escape(seen), escape(tls))
     if settings.admin:
         table.add_row(str(settings.admin.bind), "(health checks)", "none")
     return table
+
+
+def _where(listener: Listener) -> str:
+    if listener.proxy_protocol is None:
+        return str(listener.bind)
+    senders = ", ".join(str(network) for network in listener.proxy_protocol)
+    return f"{listener.bind}, PROXY protocol" + (f" of {senders}" if senders else "")
 
 
 def _instances(settings: Settings) -> Table:
@@ -100,12 +108,7 @@ def _users(settings: Settings, name: str) -> Iterable[str]:
 
 def _other(settings: Settings) -> Table:
     table = _table("OTHER", "")
-    proxies = settings.trusted_proxies
-    if len(proxies.networks):
-        networks = ", ".join(str(network) for network in proxies.networks)
-        table.add_row("client address", f"from {proxies.header.value}, behind {networks}")
-    else:
-        table.add_row("client address", "of the connection; forwarding headers are ignored")
+    table.add_row("client address", _client_address(settings))
     aws = settings.aws
     table.add_row("AWS Region", aws.region)
     table.add_row("AWS identity", escape(_identity(settings)))
@@ -113,6 +116,22 @@ def _other(settings: Settings) -> Table:
         table.add_row("SageMaker's API", escape(aws.endpoint_url))
     table.add_row("sign-in lasts", f"{format_duration(aws.session_seconds)}, renewed by the gateway")
     return table
+
+
+def _client_address(settings: Settings) -> str:
+    strategy = settings.trusted_proxies
+    behind = [str(network) for network in strategy.networks]
+    if any(listener.trust_unix for listener in settings.listeners):
+        behind.append("Unix sockets")
+    if not behind:
+        return "of the connection; forwarding headers are ignored"
+    if isinstance(strategy, SingleHeader):
+        source = f"what {strategy.name} says"
+    elif isinstance(strategy, HopCount):
+        source = f"number {strategy.hops} from the right of {strategy.header.value}"
+    else:
+        source = f"from {strategy.header.value}"
+    return f"{source}, behind {', '.join(behind)}"
 
 
 def _identity(settings: Settings) -> str:

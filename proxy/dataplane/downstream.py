@@ -28,14 +28,14 @@ from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
-from proxy.client_address.networks import Address, peer_address
+from proxy.client_address.networks import Address
 from proxy.dataplane.aiohttp_internals import Connection, new_parser
 from proxy.dataplane.answers import Page
 from proxy.dataplane.forward import Forward
 from proxy.dataplane.handshake import handshake_fault
 from proxy.dataplane.link import Link, link
 from proxy.dataplane.rewriting import wants_plain
-from proxy.dataplane.transports import reset
+from proxy.dataplane.transports import peer_of, reset
 from proxy.errors import (
     BadRequest,
     HeadTooLarge,
@@ -159,11 +159,14 @@ class Downstream(Connection):
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.begin(transport, peer_of(transport))
+
+    def begin(self, transport: asyncio.BaseTransport, peer: Address | None) -> None:
+        """A connection from `peer`, whom somebody in front may have named."""
         super().connection_made(transport)
         assert self.transport is not None
         self.write = self.transport.write
-        peername = transport.get_extra_info("peername")
-        self._peer = peer_address(peername[0]) if isinstance(peername, tuple) else None
+        self._peer = peer
         self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.request_head_seconds
         if not self._plane.opened(self, self._peer):
             self._state = _DEAD
@@ -343,6 +346,7 @@ class Downstream(Connection):
             listener.scheme,
             self._request_id,
             self._caller,
+            listener.trust_unix,
         )
 
     @property

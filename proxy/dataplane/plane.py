@@ -8,10 +8,11 @@ open is judged again. One sweep a second judges all deadlines, so that no reques
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain, islice
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
@@ -25,6 +26,7 @@ from proxy.clock import Clock
 from proxy.config.settings import Limits, Listener, Timeouts
 from proxy.dataplane.aiohttp_internals import Server
 from proxy.dataplane.answers import Render
+from proxy.dataplane.arrival import Arrival
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.relay import Relay, RelayTimeouts
@@ -72,6 +74,7 @@ class DataPlane:
         self.draining = False
         self.relays: set[Relay] = set()
         self.connections: set[Downstream] = set()
+        self.arrivals: set[Arrival] = set()
         """Those that became WebSockets included: they count until those end."""
         self.withdrawn: Counter[str] = Counter()
         """What ended because a later `gateway` did not admit it: "websockets", "requests", "connections"."""
@@ -87,6 +90,11 @@ class DataPlane:
 
     def keeper(self, instance: str) -> SessionKeeper:
         return self._keepers[instance]
+
+    def arrived(self, arrival: Arrival) -> bool:
+        """Count a connection in that has yet to say where it comes from; False if it is one too many."""
+        self.arrivals.add(arrival)
+        return self._open + len(self.arrivals) <= self.limits.connections and not self.draining
 
     def opened(self, connection: Downstream, peer: Address | None) -> bool:
         """Count a connection in; False if it is one too many."""
@@ -174,11 +182,18 @@ class DataPlane:
 
     # -- for the server ---------------------------------------------------------------------------------
 
-    def server(self, listener: Listener) -> Server:
-        """A protocol factory for one listener's sockets."""
+    def server(
+        self, listener: Listener, *, tls: ssl.SSLContext | None = None
+    ) -> Callable[[], asyncio.BaseProtocol]:
+        """A protocol factory for one listener's sockets.
+
+        `tls` is for a listener with preludes, behind which TLS begins; elsewhere it is the socket's own.
+        """
         server = Server(lambda server, loop: Downstream(server, loop, self, listener), self._own_pages)
         self._servers.append(server)
-        return server
+        if listener.proxy_protocol is None:
+            return server
+        return lambda: Arrival(self, listener, make=lambda: cast(Downstream, server()), tls=tls)
 
     async def adopt(
         self,
@@ -216,6 +231,8 @@ class DataPlane:
         now = self.clock.monotonic()
         for connection in tuple(self.connections):
             connection.sweep(now)
+        for arrival in tuple(self.arrivals):
+            arrival.sweep(now)
         for relay in tuple(self.relays):
             relay.sweep(now)
         self.pool.sweep()
@@ -226,6 +243,8 @@ class DataPlane:
         now = self.clock.monotonic()
         for connection in tuple(self.connections):
             connection.drain()
+        for arrival in tuple(self.arrivals):
+            arrival.abort()
         for relay in tuple(self.relays):
             relay.close(GOING_AWAY, "the gateway is restarting", now=now)
         while self._open and self.clock.monotonic() - now < seconds:
@@ -233,6 +252,8 @@ class DataPlane:
 
     async def close(self) -> None:
         """Cut what is left."""
+        for arrival in tuple(self.arrivals):
+            arrival.abort()
         for relay in tuple(self.relays):
             relay.abort()
         for server in self._servers:
