@@ -237,6 +237,10 @@ class TestNetworkSet:
     def test_a_mapped_network_is_the_ipv4_network(self) -> None:
         assert NetworkSet([IPv6Network("::ffff:10.0.0.0/104")]) == NetworkSet([IPv4Network("10.0.0.0/8")])
 
+    def test_a_mapped_address_that_nobody_unwrapped_is_found(self) -> None:
+        assert IPv6Address("::ffff:10.0.0.1") in NetworkSet([IPv4Network("10.0.0.0/8")])
+        assert IPv6Address("::ffff:11.0.0.1") not in NetworkSet([IPv4Network("10.0.0.0/8")])
+
     def test_the_families_are_apart(self) -> None:
         assert IPv6Address("::a00:1") not in NetworkSet([IPv4Network("10.0.0.0/8")])
         assert IPv4Address("10.0.0.1") not in NetworkSet([IPv6Network("::/0")])

@@ -244,6 +244,21 @@ def test_a_connection_that_is_kept_says_so_to_the_gateway_alone() -> None:
     assert facts.lines == [b"HTTP/1.1 200 OK", b"X-A: 1"]
 
 
+def test_a_connection_that_ends_says_so_to_the_gateway_alone() -> None:
+    facts = facts_of(200, b"OK", [(b"Connection", b"Close"), (b"X-A", b"1")])
+    assert facts.says_close
+    assert facts.lines == [b"HTTP/1.1 200 OK", b"X-A: 1"]
+
+
+def test_the_fields_of_a_response_can_be_replaced() -> None:
+    facts = facts_of(404, b"Not Found", [(b"X-A", b"1"), (b"Content-Length", b"5"), (b"x-a", b"2")])
+    assert facts.fields == [(b"X-A", b"1"), (b"Content-Length", b"5"), (b"x-a", b"2")]
+    other = facts.with_fields([b"X-B:  3 ", b"Content-Length: 7"])
+    assert (other.status, other.is_http_11, other.content_length) == (404, True, b"7")
+    assert other.fields == [(b"X-B", b"3"), (b"Content-Length", b"7")]
+    assert other.lines[0] == b"HTTP/1.1 404 Not Found"
+
+
 def test_a_chunked_response_is_known() -> None:
     facts = facts_of(
         200, b"OK", [(b"Transfer-Encoding", b" Chunked "), (b"Content-Length", b"1"), (b"X", b"y")]

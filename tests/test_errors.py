@@ -1,0 +1,98 @@
+"""The error tree: what each error answers with, and that its docstring's picture of it is the tree that there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from proxy import errors
+from proxy.errors import ConfigError, InstanceNotInService, NbgateError, Problem, Throttled
+
+
+def tree(kind: type[NbgateError], depth: int = 0) -> Iterator[tuple[int, type[NbgateError]]]:
+    """A class and those below it, as this module defines them, with their depth."""
+    yield depth, kind
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from tree(child, depth + 1)
+
+
+KINDS = [kind for _, kind in tree(NbgateError)]
+LEAVES = [kind for kind in KINDS if not kind.__subclasses__() and kind is not ConfigError]
+
+
+def test_the_docstring_draws_the_tree_that_there_is() -> None:
+    drawn = set()
+    parents: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ([│ ├└─]*)([A-Z]\w+)(?:  |$)", line):
+            depth = len(found[1]) // 4
+            status = re.search(r" ([45]\d\d)( |$)", line)
+            parents[depth:] = [found[2]]
+            drawn.add((found[2], parents[depth - 1] if depth else "", int(status[1]) if status else None))
+    assert {(name, parent) for name, parent, _ in drawn} == {
+        (kind.__name__, "" if kind is NbgateError else kind.__mro__[1].__name__) for kind in KINDS
+    }
+    for name, _, status in drawn:
+        if status is not None:
+            assert getattr(errors, name).status == status
+
+
+def test_every_error_that_is_answered_has_its_status_drawn() -> None:
+    for kind in LEAVES:
+        assert re.search(rf"{kind.__name__} +{kind.status}\b", errors.__doc__ or ""), kind
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_says_what_it_is_in_words_of_its_own(kind: type[NbgateError]) -> None:
+    assert kind.__doc__
+    assert 400 <= kind.status < 600
+    assert re.fullmatch(r"[A-Z]+(_[A-Z]+)*", kind.code)
+    assert kind.title
+    assert kind.default_message.endswith(".")
+
+
+def test_codes_tell_errors_apart() -> None:
+    codes = [kind.code for kind in LEAVES]
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not ConfigError])
+def test_the_public_message_has_a_default_and_holds_no_detail(kind: type[NbgateError]) -> None:
+    error = kind(detail="AKIAEXAMPLE may not")
+    assert error.message == str(error) == kind.default_message
+    assert error.detail == "AKIAEXAMPLE may not"
+    assert error.retry_after_seconds is None
+    assert kind("Other words.").message == "Other words."
+
+
+def test_how_long_to_wait_is_kept() -> None:
+    assert Throttled(retry_after_seconds=3).retry_after_seconds == 3
+    stopped = InstanceNotInService(instance_status="Stopped", detail="d", retry_after_seconds=5)
+    assert (stopped.instance_status, stopped.detail, stopped.retry_after_seconds) == ("Stopped", "d", 5)
+    assert InstanceNotInService().instance_status == ""
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        (
+            Problem("a.yaml", 3, "policy.allow", "empty", "name a list"),
+            "a.yaml:3: policy.allow: empty (name a list)",
+        ),
+        (Problem("a.yaml", 3, "policy.allow", "empty"), "a.yaml:3: policy.allow: empty"),
+        (Problem("a.yaml", 3, "", "not YAML"), "a.yaml:3: not YAML"),
+        (Problem("a.yaml", 0, "", "cannot be read"), "a.yaml: cannot be read"),
+    ],
+)
+def test_a_problem_names_place_fault_and_remedy(problem: Problem, text: str) -> None:
+    assert str(problem) == text
+
+
+def test_all_problems_are_told_in_the_files_order() -> None:
+    late, early = Problem("a.yaml", 9, "x", "late"), Problem("a.yaml", 2, "y", "early")
+    error = ConfigError([late, early])
+    assert error.problems == (early, late)
+    assert str(error) == "a.yaml:2: y: early\na.yaml:9: x: late"
