@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from browsing import open_browser, open_page
 from houses import MOUNTS, House, open_house
 from installed import installed
+from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,16 @@ def mount_url(request: pytest.FixtureRequest, house: House) -> str:
 @pytest.fixture(scope="session")
 def chromium_path() -> str:
     return installed("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_path: str) -> Iterator[Browser]:
+    """For modules without coroutines: an event loop stands in this thread until the last of their tests."""
+    with open_browser(chromium_path) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    with open_page(browser) as page:
+        yield page
