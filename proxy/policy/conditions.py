@@ -85,7 +85,8 @@ class Operator:
 class Condition:
     """One operator, one key and its values. Made by `compile_condition`, which sees to it that they fit.
 
-    `written` has the values as the policy spells them, for those who explain and export.
+    `written` has the values as the policy spells them, for those who explain and export; `label` names what
+    is too long to be listed.
     """
 
     operator: Operator
@@ -93,6 +94,7 @@ class Condition:
     values: Values
     when_absent: bool
     written: tuple[object, ...] = field(default=(), compare=False)
+    label: str = field(default="", compare=False)
 
     def holds(self, context: Context) -> bool:
         """Values are OR-ed; under a negated operator none may match. Never raises."""
@@ -149,7 +151,9 @@ def check_fit(operator: Operator, key: ConditionKey) -> None:
         )
 
 
-def compile_condition(operator: str, key: str, values: NetworkSet | Iterable[object]) -> Condition:
+def compile_condition(
+    operator: str, key: str, values: NetworkSet | Iterable[object], *, label: str = ""
+) -> Condition:
     """The condition that a policy document spells: `NotIpAddress`, `aws:SourceIp`, `["203.0.113.0/24"]`.
 
     Networks that are compiled already are taken as they are, and only then may they be none. Raises
@@ -158,7 +162,7 @@ def compile_condition(operator: str, key: str, values: NetworkSet | Iterable[obj
     known_operator, known_key = find_operator(operator), find_key(key)
     check_fit(known_operator, known_key)
     if isinstance(values, NetworkSet):
-        return Condition(known_operator, known_key, values, known_operator.when_absent)
+        return Condition(known_operator, known_key, values, known_operator.when_absent, label=label)
     written = tuple(values)
     if not written:
         raise PolicyError(f"{operator} on {known_key.name} has no values", "list at least one")

@@ -34,26 +34,26 @@ def evaluate(policy: Policy, context: Context) -> Decision:
     """Default deny; an explicit Deny that applies wins; otherwise any Allow that applies. Never raises."""
     allowed_by: tuple[str, ...] = ()
     denied_by: tuple[str, ...] = ()
-    notes = ""
+    notes: tuple[str, ...] = ()
     for statement in policy.statements:
         if not statement.applies(context):
             continue
         note = statement.note or statement.sid
         if statement.effect is _DENY:
-            notes = f"{notes}; {note}" if denied_by else note
+            notes = (*notes, note) if denied_by else (note,)
             denied_by += (statement.sid,)
         elif not denied_by:
-            notes = f"{notes}; {note}" if allowed_by else note
+            notes += (note,)
             allowed_by += (statement.sid,)
     if denied_by:
-        unknown = "; the client address is unknown" if context.source_ip is None else ""
-        return _decision(False, denied_by, f"denied: {notes}{unknown}")
+        return _decision(False, denied_by, notes, context.source_ip is None)
     if allowed_by:
-        return _decision(True, allowed_by, f"allowed: {notes}")
+        return _decision(True, allowed_by, notes, False)
     return _NOTHING_ALLOWS
 
 
 @lru_cache(maxsize=256)
-def _decision(allowed: bool, sids: tuple[str, ...], reason: str) -> Decision:
+def _decision(allowed: bool, sids: tuple[str, ...], notes: tuple[str, ...], unknown: bool) -> Decision:
     # The same few statements decide for everybody; making the record anew is a third of a decision's time.
-    return Decision(allowed, sids, reason)
+    reason = f"{'allowed' if allowed else 'denied'}: {'; '.join(notes)}"
+    return Decision(allowed, sids, f"{reason}; the client address is unknown" if unknown else reason)

@@ -13,9 +13,12 @@ from multidict import CIMultiDict
 from proxy.client_address.networks import Address, NetworkSet, parse_address, parse_network, peer_address
 from proxy.client_address.resolve import ForwardingHeader, TrustedProxies, resolve
 from proxy.policy.context import Context
+from proxy.policy.elements import read_statement
+from proxy.policy.errors import PolicyError
 from proxy.policy.evaluate import Decision, evaluate
-from proxy.policy.short_form import NamedList, ShortForm, gateway_policy, instance_policy
-from proxy.policy.statements import Effect, Policy
+from proxy.policy.lists import NamedList
+from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
+from proxy.policy.statements import Effect, Policy, Statement
 
 
 def named(name: str, *networks: str) -> NamedList:
@@ -156,6 +159,46 @@ def test_a_single_list_is_not_copied() -> None:
     """A list of 100,000 networks that fifty instances use stays one."""
     condition = gateway_policy(ShortForm((OFFICE,))).statements[0].conditions[0]
     assert condition.values is OFFICE.networks
+
+
+def long_form(effect: str, operator: str, network: str, sid: str = "Own") -> Statement:
+    condition = {operator: {"aws:SourceIp": network}}
+    return read_statement(
+        {"Sid": sid, "Effect": effect, "Action": "*", "Resource": "*", "Condition": condition}, sid=""
+    )
+
+
+def test_statements_join_the_short_form() -> None:
+    policy = gateway_policy(
+        ShortForm((OFFICE,)),
+        (long_form("Deny", "IpAddress", "203.0.113.5"), long_form("Allow", "IpAddress", "0.0.0.0/0", "B")),
+    )
+    assert judge(policy, "203.0.113.6").sids == ("gateway-allow-listed", "B")
+    assert judge(policy, "203.0.113.5").sids == ("Own",)
+    # No statement widens a list.
+    assert judge(policy, "192.0.2.1").sids == ("gateway-allow",)
+
+
+def test_statements_alone_say_who_is_let_in() -> None:
+    policy = gateway_policy(ShortForm(None, (TOR,)), (long_form("Allow", "IpAddress", "203.0.113.0/24"),))
+    assert judge(policy, "203.0.113.5").sids == ("Own",)
+    assert judge(policy, "203.0.113.66").sids == ("gateway-deny",)
+    assert judge(policy, "192.0.2.1").sids == ()
+    assert judge(
+        gateway_policy(ShortForm(()), (long_form("Allow", "IpAddress", "0.0.0.0/0"),)), "192.0.2.1"
+    ).sids == ("gateway-allow",)
+
+
+def test_an_instances_statements_deny() -> None:
+    deny = long_form("Deny", "NotIpAddress", "203.0.113.0/25")
+    policy = instance_policy(GATEWAY, name="research", form=None, statements=(deny,))
+    assert judge(policy, "203.0.113.200").sids == ("Own",)
+    assert judge(policy, "203.0.113.5").allowed
+    with pytest.raises(PolicyError, match="its statements deny") as caught:
+        instance_policy(
+            GATEWAY, name="research", form=None, statements=(long_form("Allow", "IpAddress", "::/0"),)
+        )
+    assert "policy.statements" in caught.value.hint
 
 
 @pytest.mark.parametrize("header", ForwardingHeader)
