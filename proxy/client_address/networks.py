@@ -8,8 +8,9 @@ is refused with what to write instead. It must not know where the text came from
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from itertools import islice
 from socket import AF_INET, AF_INET6, inet_ntoa, inet_pton
@@ -178,7 +179,9 @@ class NetworkSet:
                 v4.append((start & 0xFFFFFFFF, (start & 0xFFFFFFFF) + stop - start))
             else:
                 v6.append((start, stop))
-        self._v4 = _edges(v4)
+        # Packed: a search among many reads fewer lines of memory than it would behind pointers. An IPv6 edge has
+        # too many bits for it.
+        self._v4 = array("Q", _edges(v4))
         self._v6 = _edges(v6)
 
     def __contains__(self, address: Address) -> bool:
@@ -189,6 +192,16 @@ class NetworkSet:
         if value >> 32 == 0xFFFF:
             return bisect_right(self._v4, value & 0xFFFFFFFF) & 1 == 1
         return bisect_right(self._v6, value) & 1 == 1
+
+    def meeting(self, network: Network) -> Iterator[tuple[int, int]]:
+        """The stretches of addresses that are in here and share one with `network`: first, and last plus one."""
+        edges: Sequence[int] = self._v4 if isinstance(network, IPv4Network) else self._v6
+        first, last = int(network.network_address), int(network.broadcast_address)
+        # An odd position lies inside of a stretch, which then begins one edge before.
+        at = bisect_right(edges, first) & ~1
+        while at < len(edges) and edges[at] <= last:
+            yield edges[at], edges[at + 1]
+            at += 2
 
     def __len__(self) -> int:
         return len(self._networks)
@@ -202,7 +215,7 @@ class NetworkSet:
         return self._v4 == other._v4 and self._v6 == other._v6
 
     def __hash__(self) -> int:
-        return hash((self._v4, self._v6))
+        return hash((self._v4.tobytes(), self._v6))
 
     def __repr__(self) -> str:
         shown = ", ".join(str(network) for network in islice(self._networks, _SHOWN_IN_REPR))

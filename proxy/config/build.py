@@ -8,11 +8,12 @@ It must not know lines or spellings.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from proxy.client_address.networks import NetworkSet
-from proxy.client_address.resolve import TrustedProxies
+from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeader, Strategy, TrustedProxies
 from proxy.config.schema import AwsSection, File, InstanceSection, ListenerSection
 from proxy.config.settings import (
     DEFAULT_PORTS,
@@ -24,10 +25,13 @@ from proxy.config.settings import (
     Log,
     Scheme,
     Settings,
+    StrategyName,
     Timeouts,
     Tls,
+    UnixSocket,
 )
-from proxy.policy.short_form import NamedList, ShortForm, gateway_policy, instance_policy
+from proxy.policy.lists import NamedList
+from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Policy
 from proxy.routing.mounts import Mount
 
@@ -48,11 +52,57 @@ def listener(section: ListenerSection, *, directory: Path) -> Listener:
     """A listener with what stands in the address bar worked out."""
     scheme: Scheme = section.scheme or ("https" if section.tls else "http")
     in_front = scheme == "https" and section.tls is None
-    port = section.public_port or (DEFAULT_PORTS["https"] if in_front else section.bind.port)
+    bind = section.bind
+    if isinstance(bind, UnixSocket):
+        port = DEFAULT_PORTS[scheme]
+        if section.mode is not None:
+            bind = replace(bind, mode=section.mode)
+    else:
+        port = DEFAULT_PORTS["https"] if in_front else bind.port
     tls = None
     if section.tls:
         tls = Tls(directory / section.tls.certificate, directory / section.tls.key)
-    return Listener(section.bind, scheme=scheme, public_port=port, tls=tls)
+    return Listener(
+        bind,
+        scheme=scheme,
+        public_port=section.public_port or port,
+        tls=tls,
+        proxy_protocol=(
+            NetworkSet(section.proxy_protocol)
+            if section.proxy_protocol or section.trust_unix == "proxy_protocol"
+            else None
+        ),
+        trust_unix=section.trust_unix == "header",
+    )
+
+
+def strategy_name(file: File) -> StrategyName:
+    """The strategy that finds client addresses, where the file does not name it: by what it lists."""
+    client = file.client_address
+    if client.strategy is not None:
+        return client.strategy
+    return "trusted_proxies" if client.trusted_proxies or trusts_unix(file) else "peer"
+
+
+def trusts_unix(file: File) -> bool:
+    """Whether headers count of those who connect to some Unix socket."""
+    return any(section.trust_unix == "header" for section in file.listeners)
+
+
+def _strategy(file: File) -> Strategy:
+    client = file.client_address
+    name = strategy_name(file)
+    networks = NetworkSet(client.trusted_proxies)
+    if name == "peer":
+        return TrustedProxies()
+    if name == "single_header":
+        assert client.header is not None
+        return SingleHeader(networks, client.header)
+    header = ForwardingHeader(client.header or ForwardingHeader.X_FORWARDED_FOR)
+    if name == "hop_count":
+        assert client.hops is not None
+        return HopCount(networks, client.hops, header)
+    return TrustedProxies(networks, header)
 
 
 def settings(file: File, *, environ: Mapping[str, str], source: Path) -> Settings:
@@ -65,12 +115,11 @@ def settings(file: File, *, environ: Mapping[str, str], source: Path) -> Setting
         allow=_named(file.policy.allow, allowlists), deny=_named(file.policy.deny, allowlists)
     )
     policy = gateway_policy(restriction)
-    proxies = file.client_address
     return Settings(
         hostnames=tuple(file.hostname),
         listeners=tuple(listener(section, directory=source.parent) for section in file.listeners),
         admin=Admin(file.admin.bind) if file.admin else None,
-        trusted_proxies=TrustedProxies(NetworkSet(proxies.trusted_proxies), proxies.header),
+        trusted_proxies=_strategy(file),
         aws=_aws(file.aws, environ),
         allowlists=MappingProxyType(allowlists),
         restriction=restriction,

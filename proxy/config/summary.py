@@ -15,7 +15,8 @@ from rich.table import Table
 from proxy.client_address.resolve import HopCount, SingleHeader
 from proxy.config.settings import Listener, Settings
 from proxy.config.values import format_duration
-from proxy.policy.short_form import NamedList, ShortForm
+from proxy.policy.lists import NamedList
+from proxy.policy.short_form import ShortForm
 
 
 def print_summary(settings: Settings) -> None:

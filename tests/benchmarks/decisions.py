@@ -17,7 +17,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from proxy.client_address.networks import Network, NetworkSet, peer_address
 from proxy.client_address.resolve import ForwardingHeader, TrustedProxies
 from proxy.gateway import Gateway
-from proxy.policy.short_form import NamedList, ShortForm, gateway_policy
+from proxy.policy.lists import NamedList
+from proxy.policy.short_form import ShortForm, gateway_policy
 from proxy.routing.mounts import Mount
 from proxy.server.run import GC_THRESHOLDS
 

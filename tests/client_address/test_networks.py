@@ -281,3 +281,27 @@ class TestNetworkSet:
             return min(timeit.repeat(lambda: [probe in networks for probe in probes], number=1, repeat=20))
 
         assert seconds(many) < 20 * seconds(ten)
+
+
+@given(
+    st.lists(st.builds(lambda start: IPv4Network((start << 2, 30)), st.integers(0, 63)), max_size=12),
+    st.builds(
+        lambda start, bits: IPv4Network((start >> bits << bits, 32 - bits)),
+        st.integers(0, 255),
+        st.integers(0, 7),
+    ),
+)
+def test_stretches_that_meet_a_network_hold_what_both_have(
+    networks: list[IPv4Network], network: IPv4Network
+) -> None:
+    listed = NetworkSet(networks)
+    stretches = list(listed.meeting(network))
+    assert stretches == sorted(stretches)
+    inside = {number for start, stop in stretches for number in range(start, stop)}
+    for address in network:
+        assert (int(address) in inside) == (address in listed)
+
+
+def test_stretches_of_one_family_do_not_meet_the_other() -> None:
+    assert list(NetworkSet([IPv4Network("0.0.0.0/0")]).meeting(IPv6Network("::/0"))) == []
+    assert list(NetworkSet([IPv6Network("::/0")]).meeting(IPv6Network("2001:db8::/32"))) == [(0, 1 << 128)]
