@@ -104,11 +104,13 @@ def test_check_prints_what_a_file_means() -> None:
 
 
 FULL_SAYS = """\
-LISTENER       SEEN BY CALLERS AS              TLS
-0.0.0.0:8443   https://notebooks.internal:8443 here, /etc/nbgate/tls.crt
-0.0.0.0:8080   https://notebooks.internal      in front of this listener
-0.0.0.0:8444   https://notebooks.internal:8444 here, /etc/nbgate/tls.crt
-127.0.0.1:9901 (health checks)                 none
+LISTENER                                    SEEN BY CALLERS AS              TLS
+0.0.0.0:8443                                https://notebooks.internal:8443 here, /etc/nbgate/tls.crt
+0.0.0.0:8080                                https://notebooks.internal      in front of this listener
+0.0.0.0:9443, PROXY protocol of 10.0.1.0/24 https://notebooks.internal      here, /etc/nbgate/tls.crt
+unix:/run/nbgate/nbgate.sock                https://notebooks.internal      in front of this listener
+0.0.0.0:8444                                https://notebooks.internal:8444 here, /etc/nbgate/tls.crt
+127.0.0.1:9901                              (health checks)                 none
 
 INSTANCE NOTEBOOK       ADDRESS                                   LETS IN
 research research-gpu-1 https://notebooks.internal:8443/research/ office or vpn, except build_machines
@@ -125,7 +127,7 @@ vpn                   2 policy, instances.nlp, instances.vision
 build_machines        1 policy
 
 OTHER
-client address from x-forwarded-for, behind 10.0.0.0/24
+client address from x-forwarded-for, behind 10.0.0.0/24, Unix sockets
 AWS Region     eu-west-1
 """
 

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
+from proxy.client_address.resolve import ForwardingHeader
 from proxy.config import build
 from proxy.config.findings import Finding, did_you_mean
 from proxy.config.places import is_loopback, parse_mount
-from proxy.config.schema import File
-from proxy.config.settings import Listener, SocketAddress
+from proxy.config.schema import File, ListenerSection
+from proxy.config.settings import Bind, Listener, UnixSocket
 from proxy.config.values import ValueProblem, format_duration, parse_region
 from proxy.config.yaml_lines import Path
 from proxy.routing.mounts import Mount, MountKind, clashes
@@ -31,6 +32,7 @@ def inconsistencies(
         *_references(data),
         *_hostnames(file, sound),
         *_listeners(file, sound),
+        *_client_addresses(file, sound),
         *_mounts(file, data, sound),
         *_aws(file, sound, environ),
         *_websockets(file, sound),
@@ -84,7 +86,7 @@ def _hostnames(file: File, sound: _Sound) -> Iterator[Finding]:
 def _listeners(file: File, sound: _Sound) -> Iterator[Finding]:
     if not sound("listeners"):
         return
-    binds: list[tuple[str, SocketAddress]] = []
+    binds: list[tuple[str, Bind]] = []
     for index, section in enumerate(file.listeners):
         path: Path = ("listeners", index)
         if section.tls and section.scheme == "http":
@@ -94,6 +96,7 @@ def _listeners(file: File, sound: _Sound) -> Iterator[Finding]:
                 (*path, "bind"), f"{section.bind} is in use by {other}", "choose another port or address"
             )
         binds.append((f"listeners[{index}]", section.bind))
+        yield from _unix(section, path)
     if file.admin is None or not sound("admin"):
         return
     admin = file.admin.bind
@@ -102,7 +105,64 @@ def _listeners(file: File, sound: _Sound) -> Iterator[Finding]:
         yield Finding(("admin", "bind"), f"{admin} is in use by {other}", hint)
 
 
-def _same_socket(one: SocketAddress, other: SocketAddress) -> bool:
+def _unix(section: ListenerSection, path: Path) -> Iterator[Finding]:
+    if not isinstance(section.bind, UnixSocket):
+        if section.trust_unix is not None:
+            hint = "remove it; proxies that connect over TCP belong into client_address.trusted_proxies"
+            if section.trust_unix == "proxy_protocol":
+                hint = "list the load balancers: proxy_protocol: [10.0.0.0/24]"
+            yield Finding((*path, "trust_unix"), "is for Unix sockets only", hint)
+        if section.mode is not None:
+            yield Finding((*path, "mode"), "is for Unix sockets only", "remove it")
+        return
+    if section.proxy_protocol:
+        hint = "write trust_unix: proxy_protocol, and see to it who may open the socket"
+        yield Finding((*path, "proxy_protocol"), "lists networks, and a Unix socket has no addresses", hint)
+    elif section.trust_unix is None:
+        hint = "say who the client is: trust_unix: header, or trust_unix: proxy_protocol"
+        message = "nobody would be let in: who connects to a Unix socket has no address"
+        yield Finding((*path, "bind"), message, hint)
+
+
+def _client_addresses(file: File, sound: _Sound) -> Iterator[Finding]:
+    if not sound("client_address") or not sound("listeners"):
+        return
+    client, path = file.client_address, "client_address"
+    name = build.strategy_name(file)
+    is_list = client.header in (None, *(header.value for header in ForwardingHeader))
+    if name == "peer":
+        hint = "choose a strategy that reads a header"
+        if client.strategy is None:
+            hint = "list the proxies that write it: trusted_proxies: [10.0.0.0/24]"
+        for key in ("trusted_proxies", "header", "hops"):
+            # That the default header is named for later, before there is a proxy, deceives nobody.
+            if getattr(client, key) and not (key == "header" and is_list and client.strategy is None):
+                yield Finding((path, key), "says nothing where no proxy is trusted", hint)
+        if build.trusts_unix(file):
+            hint = "remove it, or write trust_unix: proxy_protocol"
+            yield Finding((path, "strategy"), "has no use for the header that trust_unix relies on", hint)
+        return
+    if not client.trusted_proxies and not build.trusts_unix(file):
+        hint = "list the networks that they connect from: trusted_proxies: [10.0.0.0/24]"
+        yield Finding((path, "strategy"), "needs proxies that are trusted", hint)
+    if (client.hops is not None) != (name == "hop_count"):
+        if client.hops is None:
+            yield Finding((path, "strategy"), "needs a number of hops", "such as hops: 2")
+        else:
+            yield Finding((path, "hops"), f"says nothing with strategy {name}", "write strategy: hop_count")
+    if name != "single_header" and not is_list:
+        hint = "write x-forwarded-for or forwarded; strategy: single_header reads a header that holds one address"
+        yield Finding((path, "header"), f"'{client.header}' is not a list of hops", hint)
+    elif name == "single_header" and client.header is None:
+        yield Finding((path, "strategy"), "needs a header", "such as header: cf-connecting-ip")
+    elif name == "single_header" and is_list:
+        hint = "write strategy: trusted_proxies, or hop_count"
+        yield Finding((path, "header"), f"'{client.header}' is a list of hops", hint)
+
+
+def _same_socket(one: Bind, other: Bind) -> bool:
+    if isinstance(one, UnixSocket) or isinstance(other, UnixSocket):
+        return one == other
     if one.port != other.port or one.port == 0 or (":" in one.host) != (":" in other.host):
         return False
     return one.host == other.host or any(host in ("0.0.0.0", "::") for host in (one.host, other.host))  # noqa: S104

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
 from proxy.client_address.networks import Network, parse_network
-from proxy.client_address.resolve import ForwardingHeader
-from proxy.config.settings import SocketAddress
+from proxy.config.settings import Bind, SocketAddress, UnixSocket
 from proxy.config.values import ValueProblem, shown, text
 from proxy.routing.mounts import Mount
 
 BIND_PATTERN = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"
+LISTENER_BIND_PATTERN = rf"{BIND_PATTERN}|^unix:/"
+MODE_PATTERN = r"^0?[0-7]{3}$"
+HEADER_PATTERN = r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$"
+
+# sockaddr_un.sun_path holds 108 bytes, the last of which is zero (unix(7)).
+_SOCKET_PATH_BYTES = 107
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -40,6 +46,28 @@ def parse_bind(value: object) -> SocketAddress:
     if not re.fullmatch(r"0|[1-9][0-9]{0,4}", port) or int(port) > 65535:
         raise ValueProblem(f"{shown(port)} is not a port", "ports go from 1 to 65535")
     return SocketAddress(str(ipaddress.ip_address(host)), int(port))
+
+
+def parse_listener_bind(value: object) -> Bind:
+    """What `parse_bind` takes, or `unix:/run/nbgate/nbgate.sock`."""
+    if not isinstance(value, str) or not value.startswith("unix:"):
+        return parse_bind(value)
+    path = value.removeprefix("unix:")
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        hint = "write the whole path of the socket: unix:/run/nbgate/nbgate.sock"
+        raise ValueProblem(f"{shown(value)} is not the absolute path of a file", hint)
+    if len(path.encode()) > _SOCKET_PATH_BYTES:
+        raise ValueProblem(
+            f"{shown(value)} is too long for a Unix socket", f"at most {_SOCKET_PATH_BYTES} bytes"
+        )
+    return UnixSocket(Path(path))
+
+
+def parse_mode(value: object) -> int:
+    """Permission bits of a Unix socket's file, in octal digits."""
+    if isinstance(value, str) and re.fullmatch(MODE_PATTERN, value):
+        return int(value, 8)
+    raise ValueProblem(f"{shown(value)} is not a file's mode", 'three octal digits, in quotes: "0660"')
 
 
 def parse_port(value: object) -> int:
@@ -92,12 +120,18 @@ def parse_proxy_cidr(value: object) -> Network:
     return network
 
 
-def parse_forwarding_header(value: object) -> ForwardingHeader:
-    """The name of a header, in any case."""
-    names = [header.value for header in ForwardingHeader]
-    if isinstance(value, str) and value.lower() in names:
-        return ForwardingHeader(value.lower())
-    raise ValueProblem(f"{shown(value)} is not a header that is read", f"write {' or '.join(names)}")
+def parse_header(value: object) -> str:
+    """The name of a header, in any case; lowercase."""
+    name = text(value, example="x-forwarded-for").lower()
+    if not re.fullmatch(HEADER_PATTERN, name):
+        raise ValueProblem(
+            f"{shown(value)} is not the name of a header", "such as x-forwarded-for or cf-connecting-ip"
+        )
+    if name == "cloudfront-viewer-address":
+        # An IPv6 address stands there without brackets.
+        hint = "let CloudFront's X-Forwarded-For count: strategy: hop_count, or trusted_proxies"
+        raise ValueProblem(f"{name} has a port behind the address, where it may be part of it", hint)
+    return name
 
 
 def parse_endpoint(value: object) -> str:

@@ -18,10 +18,21 @@ from pydantic import ValidationError as PydanticError
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from proxy.client_address.networks import AddressError, Network
-from proxy.client_address.resolve import ForwardingHeader
 from proxy.config import places, values
 from proxy.config.findings import Finding, did_you_mean, finding
-from proxy.config.settings import Aws, Limits, Log, LogFormat, LogLevel, Scheme, SocketAddress, Timeouts
+from proxy.config.settings import (
+    Aws,
+    Bind,
+    Limits,
+    Log,
+    LogFormat,
+    LogLevel,
+    Scheme,
+    SocketAddress,
+    StrategyName,
+    Timeouts,
+    TrustUnix,
+)
 from proxy.config.values import ValueProblem
 from proxy.config.yaml_lines import Path
 from proxy.routing.mounts import Mount
@@ -129,14 +140,27 @@ _CIDR = {"type": "string", "examples": ["203.0.113.0/24", "2001:db8:10::/48", "1
 Text = Annotated[str, _Read(lambda value: values.text(value, example="/etc/nbgate/tls.crt"), _TEXT)]
 Profile = Annotated[str, _Read(lambda value: values.text(value, example="default"), _TEXT)]
 Flag = Annotated[bool, _Read(values.parse_flag, {"type": "boolean"})]
-Bind = Annotated[SocketAddress, _Read(places.parse_bind, {"type": "string", "pattern": places.BIND_PATTERN})]
+AdminBind = Annotated[
+    SocketAddress, _Read(places.parse_bind, {"type": "string", "pattern": places.BIND_PATTERN})
+]
+ListenerBind = Annotated[
+    Bind, _Read(places.parse_listener_bind, {"type": "string", "pattern": places.LISTENER_BIND_PATTERN})
+]
+Mode = Annotated[int, _Read(places.parse_mode, {"type": "string", "pattern": places.MODE_PATTERN})]
 Port = Annotated[int, _Read(places.parse_port, {"type": "integer", "minimum": 1, "maximum": 65535})]
 Hostname = Annotated[str, _Read(places.parse_hostname, _TEXT)]
 Cidr = Annotated[Network, _Read(places.parse_cidr, _CIDR)]
 ProxyCidr = Annotated[Network, _Read(places.parse_proxy_cidr, _CIDR)]
 Header = Annotated[
-    ForwardingHeader,
-    _Read(places.parse_forwarding_header, {"enum": [header.value for header in ForwardingHeader]}),
+    str,
+    _Read(
+        places.parse_header,
+        {
+            "type": "string",
+            "pattern": places.HEADER_PATTERN,
+            "examples": ["x-forwarded-for", "forwarded", "cf-connecting-ip", "true-client-ip"],
+        },
+    ),
 ]
 ListName = Annotated[
     str, _Read(values.parse_list_name, {"type": "string", "pattern": values.LIST_NAME_PATTERN}, is_key=True)
@@ -190,6 +214,7 @@ _ALLOW_HINT = "it would let nobody in; name at least one of the allowlists: allo
 _NARROW_HINT = (
     "it would let nobody in; name allowlists, or remove the key to let the gateway-wide policy decide"
 )
+_PRELUDE_HINT = "list the networks that the load balancers connect from, or remove the key"
 _LIST_HINT = "it would let nobody in; write networks such as 203.0.113.0/24, or remove the list"
 
 
@@ -211,32 +236,50 @@ class TlsSection(_Section):
 class ListenerSection(_Section):
     """One address to listen on."""
 
-    bind: Bind
-    """IP address and port: 0.0.0.0:8443, 127.0.0.1:8080, [::1]:8080."""
+    bind: ListenerBind
+    """IP address and port: 0.0.0.0:8443, 127.0.0.1:8080, [::1]:8080. Or a Unix socket: unix:/run/nbgate.sock."""
     tls: TlsSection | None = None
     """Terminate TLS here. Leave out for plain HTTP, or where something in front terminates TLS."""
     scheme: Annotated[Scheme, _one_of(Scheme)] | None = None
     """What stands in the address bar. Default: https with `tls`, else http; write https where TLS is
     terminated in front of this listener."""
     public_port: Port | None = None
-    """The port in the address bar. Default: the one of `bind`; 443 where TLS is terminated in front."""
+    """The port in the address bar. Default: the one of `bind`; 443 where TLS is terminated in front; the
+    scheme's own for a Unix socket."""
+    proxy_protocol: Annotated[list[ProxyCidr], _Filled("proxy_protocol", _PRELUDE_HINT)] = Field(
+        default_factory=list, validate_default=False
+    )
+    """Networks of load balancers that begin each connection with a PROXY protocol header, version 1 or 2. It
+    is then needed on this listener, before TLS, and nobody else can connect to it."""
+    trust_unix: Annotated[TrustUnix, _one_of(TrustUnix)] | None = None
+    """Who the client is on a Unix socket, where the peer has no address: `header`, what the header of
+    `client_address` says; or `proxy_protocol`, what the connection begins with. Whoever may open the socket
+    is trusted to say so."""
+    mode: Mode | None = None
+    """The permissions of a Unix socket's file, in quotes: "0660", the default."""
 
 
 class AdminSection(_Section):
     """Health checks (/healthz, /readyz), apart from what callers reach."""
 
-    bind: Bind = _spelled("127.0.0.1:9901")
+    bind: AdminBind = _spelled("127.0.0.1:9901")
     """IP address and port."""
 
 
 class ClientAddressSection(_Section):
     """Where a caller's address comes from. Without trusted proxies: from the connection."""
 
+    strategy: Annotated[StrategyName, _one_of(StrategyName)] | None = None
+    """peer: the connection's other end. trusted_proxies: the rightmost address in the header that is not
+    itself a trusted proxy. hop_count: the one at a fixed distance from the right. single_header: the only one in
+    the header. Default: trusted_proxies where some are listed (or a Unix socket's are trusted), else peer."""
     trusted_proxies: list[ProxyCidr] = []
-    """Networks of the load balancers and proxies in front, whose forwarding header counts. A caller's address
-    is then the rightmost one in the header that is not itself a trusted proxy."""
-    header: Header = _spelled("x-forwarded-for")
-    """The header that those proxies write: x-forwarded-for or forwarded (RFC 7239)."""
+    """Networks of the load balancers and proxies in front. Headers count only in what they send."""
+    header: Header | None = None
+    """The header that those proxies write. Default: x-forwarded-for, or else forwarded (RFC 7239); for
+    single_header any, such as cf-connecting-ip."""
+    hops: Annotated[int, _count(16)] | None = None
+    """With hop_count: how many proxies stand in front of the gateway, each of which adds to the header."""
 
 
 class AwsSection(_Section):

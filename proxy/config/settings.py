@@ -20,6 +20,8 @@ from proxy.policy.statements import Policy
 from proxy.routing.mounts import Mount, MountKind
 
 Scheme = Literal["http", "https"]
+TrustUnix = Literal["header", "proxy_protocol"]
+StrategyName = Literal["peer", "trusted_proxies", "hop_count", "single_header"]
 
 DEFAULT_PORTS: Mapping[Scheme, int] = {"http": 80, "https": 443}
 

@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 from config_files import BASE, EXAMPLES, load_text, problems_of, said, text_of
 
-from proxy.client_address.resolve import ForwardingHeader
+from proxy.client_address.networks import NetworkSet
+from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeader, Strategy, TrustedProxies
 from proxy.config import load as load_module
 from proxy.config.load import load
-from proxy.config.settings import Admin, Aws, Limits, Listener, Log, SocketAddress, Timeouts, Tls
+from proxy.config.settings import Admin, Aws, Limits, Listener, Log, SocketAddress, Timeouts, Tls, UnixSocket
 from proxy.errors import ConfigError
 from proxy.policy.context import Context
 from proxy.policy.evaluate import evaluate
 from proxy.routing.mounts import Mount
 
 # What is wrong, in a file that is valid but for these lines, which come first: line, where, message, hint.
+PROXIES = NetworkSet([ip_network("10.0.0.0/8")])
+
 MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
     # Unknown, missing and misplaced keys.
     (
@@ -430,7 +433,7 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
         ],
     ),
     (
-        {"client_address": "client_address:\n  trusted_proxies: [0.0.0.0/0]\n  header: x-real-ip"},
+        {"client_address": "client_address:\n  trusted_proxies: [0.0.0.0/0]\n  header: x real ip"},
         [
             (
                 2,
@@ -441,10 +444,204 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
             (
                 3,
                 "client_address.header",
-                "'x-real-ip' is not a header that is read",
-                "write x-forwarded-for or forwarded",
+                "'x real ip' is not the name of a header",
+                "such as x-forwarded-for or cf-connecting-ip",
             ),
         ],
+    ),
+    (
+        {"client_address": "client_address:\n  trusted_proxies: [10.0.0.0/24]\n  header: x-real-ip"},
+        [
+            (
+                3,
+                "client_address.header",
+                "'x-real-ip' is not a list of hops",
+                "write x-forwarded-for or forwarded; strategy: single_header reads a header that holds one address",
+            )
+        ],
+    ),
+    (
+        {"client_address": "client_address:\n  strategy: rightmost"},
+        [
+            (
+                2,
+                "client_address.strategy",
+                "'rightmost' is not possible here",
+                "write peer or trusted_proxies or hop_count or single_header",
+            )
+        ],
+    ),
+    (
+        {"client_address": "client_address:\n  header: true-client-ip\n  hops: 2"},
+        [
+            (
+                line,
+                f"client_address.{key}",
+                "says nothing where no proxy is trusted",
+                "list the proxies that write it: trusted_proxies: [10.0.0.0/24]",
+            )
+            for line, key in ((2, "header"), (3, "hops"))
+        ],
+    ),
+    (
+        {"client_address": "client_address:\n  strategy: peer\n  trusted_proxies: [10.0.0.0/24]"},
+        [
+            (
+                3,
+                "client_address.trusted_proxies",
+                "says nothing where no proxy is trusted",
+                "choose a strategy that reads a header",
+            )
+        ],
+    ),
+    (
+        {
+            "listeners": "listeners: [{bind: 'unix:/run/nb.sock', trust_unix: header}]",
+            "client_address": "client_address:\n  strategy: peer",
+        },
+        [
+            (
+                3,
+                "client_address.strategy",
+                "has no use for the header that trust_unix relies on",
+                "remove it, or write trust_unix: proxy_protocol",
+            )
+        ],
+    ),
+    (
+        {"client_address": "client_address:\n  strategy: trusted_proxies"},
+        [
+            (
+                2,
+                "client_address.strategy",
+                "needs proxies that are trusted",
+                "list the networks that they connect from: trusted_proxies: [10.0.0.0/24]",
+            )
+        ],
+    ),
+    (
+        {"client_address": "client_address:\n  strategy: hop_count\n  trusted_proxies: [10.0.0.0/24]"},
+        [(2, "client_address.strategy", "needs a number of hops", "such as hops: 2")],
+    ),
+    (
+        {"client_address": "client_address:\n  hops: 2\n  trusted_proxies: [10.0.0.0/24]"},
+        [
+            (
+                2,
+                "client_address.hops",
+                "says nothing with strategy trusted_proxies",
+                "write strategy: hop_count",
+            )
+        ],
+    ),
+    (
+        {"client_address": "client_address:\n  strategy: single_header\n  trusted_proxies: [10.0.0.0/24]"},
+        [(2, "client_address.strategy", "needs a header", "such as header: cf-connecting-ip")],
+    ),
+    (
+        {
+            "client_address": "client_address:\n  strategy: single_header\n  trusted_proxies: [10.0.0.0/24]\n"
+            "  header: X-Forwarded-For"
+        },
+        [
+            (
+                4,
+                "client_address.header",
+                "'x-forwarded-for' is a list of hops",
+                "write strategy: trusted_proxies, or hop_count",
+            )
+        ],
+    ),
+    (
+        {"listeners": "listeners:\n  - bind: unix:/run/nb.sock"},
+        [
+            (
+                2,
+                "listeners[0].bind",
+                "nobody would be let in: who connects to a Unix socket has no address",
+                "say who the client is: trust_unix: header, or trust_unix: proxy_protocol",
+            )
+        ],
+    ),
+    (
+        {
+            "listeners": "listeners:\n  - bind: unix:/run/nb.sock\n    proxy_protocol: [10.0.0.0/8]\n"
+            "    mode: '0999'"
+        },
+        [(4, "listeners[0].mode", "'0999' is not a file's mode", 'three octal digits, in quotes: "0660"')],
+    ),
+    (
+        {"listeners": "listeners:\n  - bind: unix:/run/nb.sock\n    proxy_protocol: [10.0.0.0/8]"},
+        [
+            (
+                3,
+                "listeners[0].proxy_protocol",
+                "lists networks, and a Unix socket has no addresses",
+                "write trust_unix: proxy_protocol, and see to it who may open the socket",
+            )
+        ],
+    ),
+    (
+        {
+            "listeners": "listeners:\n  - bind: 127.0.0.1:80\n    mode: '0600'\n    trust_unix: header\n"
+            "  - bind: 127.0.0.1:81\n    trust_unix: proxy_protocol"
+        },
+        [
+            (3, "listeners[0].mode", "is for Unix sockets only", "remove it"),
+            (
+                4,
+                "listeners[0].trust_unix",
+                "is for Unix sockets only",
+                "remove it; proxies that connect over TCP belong into client_address.trusted_proxies",
+            ),
+            (
+                6,
+                "listeners[1].trust_unix",
+                "is for Unix sockets only",
+                "list the load balancers: proxy_protocol: [10.0.0.0/24]",
+            ),
+        ],
+    ),
+    (
+        {
+            "listeners": "listeners:\n  - {bind: 'unix:/run/nb.sock', trust_unix: header}\n"
+            "  - {bind: 'unix:/run/nb.sock', trust_unix: header}"
+        },
+        [
+            (
+                3,
+                "listeners[1].bind",
+                "unix:/run/nb.sock is in use by listeners[0]",
+                "choose another port or address",
+            )
+        ],
+    ),
+    (
+        {"listeners": "listeners:\n  - bind: 127.0.0.1:80\n    proxy_protocol: []"},
+        [
+            (
+                3,
+                "listeners[0].proxy_protocol",
+                "proxy_protocol is empty",
+                "list the networks that the load balancers connect from, or remove the key",
+            )
+        ],
+    ),
+    (
+        {"listeners": "listeners:\n  - bind: 127.0.0.1:80\n    proxy_protocol: ['::/0']"},
+        [
+            (
+                3,
+                "listeners[0].proxy_protocol[0]",
+                "::/0 would let every caller choose its own address",
+                "list the networks that the load balancers or proxies connect from",
+            )
+        ],
+    ),
+    (
+        {"admin": "admin: {bind: 'unix:/run/nb.sock'}"},
+        [(1, "admin.bind", "'unix:/run/nb.sock' is not an address and a port",
+          "write 127.0.0.1:8080 or [::1]:8080")],
     ),
 ]  # fmt: skip
 
@@ -582,6 +779,51 @@ def test_what_the_address_bar_says_is_worked_out(
     (listener,) = load_text(tmp_path, text_of(listeners=f"listeners: [{written}]")).listeners
     assert (listener.scheme, listener.public_port) == (scheme, public_port)
     assert listener.tls == (Tls(tmp_path / "a", Path("/b")) if tls else None)
+
+
+@pytest.mark.parametrize(
+    ("written", "strategy"),
+    [
+        ("{}", TrustedProxies()),
+        ("{strategy: peer}", TrustedProxies()),
+        ("{trusted_proxies: [10.0.0.0/8]}", TrustedProxies(PROXIES)),
+        ("{strategy: trusted_proxies, trusted_proxies: [10.0.0.0/8]}", TrustedProxies(PROXIES)),
+        (
+            "{trusted_proxies: [10.0.0.0/8], header: Forwarded}",
+            TrustedProxies(PROXIES, ForwardingHeader.FORWARDED),
+        ),
+        ("{strategy: hop_count, trusted_proxies: [10.0.0.0/8], hops: 2}", HopCount(PROXIES, 2)),
+        (
+            "{strategy: hop_count, trusted_proxies: [10.0.0.0/8], hops: 1, header: forwarded}",
+            HopCount(PROXIES, 1, ForwardingHeader.FORWARDED),
+        ),
+        (
+            "{strategy: single_header, trusted_proxies: [10.0.0.0/8], header: True-Client-IP}",
+            SingleHeader(PROXIES, "true-client-ip"),
+        ),
+    ],
+)
+def test_each_shape_of_deployment_has_its_strategy(tmp_path: Path, written: str, strategy: Strategy) -> None:
+    settings = load_text(tmp_path, text_of(client_address=f"client_address: {written}"))
+    assert settings.trusted_proxies == strategy
+
+
+def test_a_unix_socket_is_trusted_to_name_the_client_in_one_of_two_ways(tmp_path: Path) -> None:
+    settings = load_text(
+        tmp_path,
+        text_of(
+            listeners="listeners:\n  - {bind: 'unix:/run/a.sock', trust_unix: header, mode: '0600', scheme: https}\n"
+            "  - {bind: 'unix:/run/b.sock', trust_unix: proxy_protocol, public_port: 8080}\n"
+            "  - {bind: '0.0.0.0:8443', proxy_protocol: [10.0.0.0/8]}"
+        ),
+    )
+    assert settings.listeners == (
+        Listener(UnixSocket(Path("/run/a.sock"), 0o600), scheme="https", public_port=443, trust_unix=True),
+        Listener(UnixSocket(Path("/run/b.sock")), public_port=8080, proxy_protocol=NetworkSet()),
+        Listener(SocketAddress("0.0.0.0", 8443), public_port=8443, proxy_protocol=PROXIES),
+    )
+    # No network is trusted, but the header counts: of whom, the listener says.
+    assert settings.trusted_proxies == TrustedProxies()
 
 
 def test_admin_null_means_no_admin_listener(tmp_path: Path) -> None:

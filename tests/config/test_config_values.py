@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.client_address.networks import AddressError
 from proxy.config import places, values
-from proxy.config.settings import SocketAddress
+from proxy.config.settings import SocketAddress, UnixSocket
 from proxy.config.values import ValueProblem
 from proxy.routing.mounts import Mount
 
@@ -52,6 +53,12 @@ def count(value: object) -> int:
         (places.parse_bind, "[::1]:8080", SocketAddress("::1", 8080)),
         (places.parse_bind, "[0:0::1]:8080", SocketAddress("::1", 8080)),
         (places.parse_bind, "0.0.0.0:0", SocketAddress("0.0.0.0", 0)),
+        (places.parse_listener_bind, "127.0.0.1:8080", SocketAddress("127.0.0.1", 8080)),
+        (places.parse_listener_bind, "unix:/run/nbgate.sock", UnixSocket(Path("/run/nbgate.sock"))),
+        (places.parse_listener_bind, "unix:/run/" + "n" * 102, UnixSocket(Path("/run/" + "n" * 102))),
+        (places.parse_mode, "0660", 0o660),
+        (places.parse_mode, "600", 0o600),
+        (places.parse_header, "CF-Connecting-IP", "cf-connecting-ip"),
         (places.parse_port, 65535, 65535),
         (places.parse_hostname, "Notebooks.Internal.", "notebooks.internal"),
         (places.parse_hostname, "localhost", "localhost"),
@@ -193,8 +200,25 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
         (places.parse_cidr, True, 'must be a network, not true | write it as text: "203.0.113.0/24"'),
         (places.parse_proxy_cidr, "::/0", "::/0 would let every caller choose its own address | "
                                           "list the networks that the load balancers or proxies connect from"),
-        (places.parse_forwarding_header, "x-real-ip", "'x-real-ip' is not a header that is read | "
-                                                      "write x-forwarded-for or forwarded"),
+        (places.parse_header, "x_real_ip", "'x_real_ip' is not the name of a header | "
+                                           "such as x-forwarded-for or cf-connecting-ip"),
+        (places.parse_header, ["forwarded"], "must be text, not a list | such as x-forwarded-for"),
+        (places.parse_header, "CloudFront-Viewer-Address",
+         "cloudfront-viewer-address has a port behind the address, where it may be part of it | "
+         "let CloudFront's X-Forwarded-For count: strategy: hop_count, or trusted_proxies"),
+        (places.parse_listener_bind, "localhost:80", "'localhost:80' does not begin with an IP address | "
+                                                     "write 127.0.0.1:80"),
+        (places.parse_listener_bind, "unix:nbgate.sock", "'unix:nbgate.sock' is not the absolute path of a file | "
+                                                         "write the whole path of the socket: "
+                                                         "unix:/run/nbgate/nbgate.sock"),
+        (places.parse_listener_bind, "unix:@nbgate", "'unix:@nbgate' is not the absolute path of a file | "
+                                                     "write the whole path of the socket: "
+                                                     "unix:/run/nbgate/nbgate.sock"),
+        (places.parse_listener_bind, "unix:/run/" + "n" * 103,
+         f"'unix:/run/{'n' * 47}...' is too long for a Unix socket | at most 107 bytes"),
+        (places.parse_mode, 660, '660 is not a file\'s mode | three octal digits, in quotes: "0660"'),
+        (places.parse_mode, "0888", "'0888' is not a file's mode | three octal digits, in quotes: \"0660\""),
+        (places.parse_mode, "rw-rw----", "'rw-rw----' is not a file's mode | three octal digits, in quotes: \"0660\""),
         (places.parse_mount, "/research/", "'/research/' is not a mount | write {path: /research/}"),
         (places.parse_mount, 8444, "8444 is not a mount | write {port: 8444}"),
         (places.parse_mount, "a.nb.internal", "'a.nb.internal' is not a mount | write {host: a.nb.internal}"),
