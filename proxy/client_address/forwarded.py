@@ -19,12 +19,11 @@ _WHITESPACE = " \t"  # RFC 9110 section 5.6.3; str.strip() alone would take Unic
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:([0-9]{1,5})|_[A-Za-z0-9._-]+))?")
 
 # RFC 7239 section 4: [ token "=" ( token / quoted-string ) ], here with its separator. Quantifiers are
-# possessive so that a long run of spaces is not tried in every division.
+# possessive so that a long run of spaces is not tried in every division; of single characters only, since
+# Python before 3.11.5 reads possessive groups wrongly (python/cpython#106052).
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_PAIR = re.compile(
-    rf"[ \t]*+(?:({_WORD})=(?:({_WORD})|"
-    r'"((?:[\t !#-\[\]-~]|\\[\t !-~])*+)"))?+[ \t]*+(;|\Z)'
-)
+_TEXT = r"[\t !#-\[\]-~]*+"
+_PAIR = re.compile(rf'[ \t]*+(?:({_WORD})=(?:({_WORD})|"({_TEXT}(?:\\[\t !-~]{_TEXT})*)"))?[ \t]*+(;|\Z)')
 _ESCAPED = re.compile(r"\\(.)")
 
 
