@@ -36,6 +36,7 @@ from proxy.dataplane.handshake import handshake_fault
 from proxy.dataplane.link import Link, link
 from proxy.dataplane.rewriting import wants_plain
 from proxy.dataplane.transports import peer_of, reset
+from proxy.dataplane.visit import Visit
 from proxy.errors import (
     BadRequest,
     HeadTooLarge,
@@ -173,7 +174,8 @@ class Downstream(Connection):
             self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._plane.closed(self, self._peer)
+        self._plane.connections.discard(self)
+        self._plane.closed(self._peer)
         self._state = _DEAD
         forward, self._forward = self._forward, None
         if forward is not None:
@@ -370,25 +372,16 @@ class Downstream(Connection):
             self._abandon(UpstreamUnreachable(f"{reason}. Try again.", retry_after_seconds=1))
 
     def objection(self) -> str:
-        """What the gateway of now has against the request under way, or the last one; "" for nothing.
-
-        A WebSocket is the last one of its connection. The request is admitted anew as if it came now, so that
-        whatever the verdict depended on counts as it is now: addresses, names, mounts and policy.
-        """
-        admission, message = self._admission, self._message
-        if admission is None or message is None or admission.caller.door is self._plane.gateway:
+        """What the gateway of now has against the request under way, or the last one; "" for nothing."""
+        if self._admission is None or self._message is None:
             return ""
-        verdict = self._plane.gateway.admit(self._inbound(message))
-        if isinstance(verdict, Refusal):
-            self._admission, self._refusal = None, verdict
-            return "access was withdrawn"
-        self._caller = verdict.caller
-        if verdict.route != admission.route:
-            return "this address leads elsewhere now"
-        if verdict.instance and self._plane.keeper(verdict.instance) is not self._keeper:
-            return "this address leads to another notebook now"
-        self._admission = verdict
-        return ""
+        visit = Visit(self._inbound(self._message), self._admission, self._keeper)
+        objection = visit.objection(self._plane.gateway, self._plane.keeper)
+        if visit.refusal is not None:
+            self._admission, self._refusal = None, visit.refusal
+        else:
+            self._admission, self._caller = visit.admission, visit.admission.caller
+        return objection
 
     def _start_forward(self, message: RawRequestMessage, route: Route) -> None:
         if message.chunked:
@@ -644,9 +637,10 @@ class Downstream(Connection):
             reset(self.transport)
 
     def switch(self, connection: UpstreamConnection, facts: ResponseFacts, tail: bytes) -> None:
-        forward, self._forward = self._forward, None
-        assert forward is not None
+        self._forward = None
         assert self._link is not None
+        assert self._admission is not None
+        assert self._message is not None
         self.write(
             response_head(
                 facts,
@@ -659,12 +653,14 @@ class Downstream(Connection):
         self._answered = True
         self._state = _DEAD
         record = self._record(101, 0, 0, "")
+        visit = Visit(self._inbound(self._message), self._admission, self._keeper)
         is_full = self._paused
+        # From here on this object is done with, and nothing may hold it: a WebSocket may last for days.
+        self._plane.connections.discard(self)
         self._plane.splice(
             self.take_transport(),
             connection,
-            downstream=self,
-            peer=self._peer,
+            visit=visit,
             record=record,
             extensions=any(name.lower() == b"sec-websocket-extensions" for name, _ in facts.fields),
             is_full=is_full,

@@ -31,6 +31,7 @@ from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.upstream import UpstreamConnection
+from proxy.dataplane.visit import Visit
 from proxy.gateway import Gateway
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
@@ -108,9 +109,8 @@ class DataPlane:
                 return False
         return self._open <= self.limits.connections and not self.draining
 
-    def closed(self, connection: Downstream, peer: Address | None) -> None:
+    def closed(self, peer: Address | None) -> None:
         """Count it out again: a connection, or the WebSocket that it became."""
-        self.connections.discard(connection)
         self._open -= 1
         if peer is not None:
             self._open_by_address[peer] -= 1
@@ -135,8 +135,7 @@ class DataPlane:
         caller: asyncio.Transport,
         connection: UpstreamConnection,
         *,
-        downstream: Downstream,
-        peer: Address | None,
+        visit: Visit,
         record: RequestRecord,
         extensions: bool,
         is_full: bool,
@@ -149,20 +148,21 @@ class DataPlane:
         """
 
         def judge(relay: Relay) -> None:
-            if reason := downstream.objection():
+            if reason := visit.objection(self.gateway, self.keeper):
                 self.withdrawn["websockets"] += 1
                 relay.close(POLICY_VIOLATION, reason, now=self.clock.monotonic())
 
         def ended(relay: Relay) -> None:
             self.relays.discard(relay)
             self.pool.forget(connection)
-            self.closed(downstream, peer)
+            self.closed(visit.inbound.peer)
             record.bytes_in = relay.caller.bytes_received
             record.bytes_out = relay.notebook.bytes_received
             record.close_code = relay.close_code
             record.is_websocket = True
             self.log(record)
 
+        connection.exchange = None
         relay = Relay(
             caller=caller,
             notebook=connection.transport,

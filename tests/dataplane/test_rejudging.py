@@ -128,6 +128,8 @@ async def test_a_frame_that_comes_before_its_websocket_was_judged_does_not_pass(
     """Many are judged by and by; whose frame comes first is judged by that frame."""
     monkeypatch.setattr(planes_module, "JUDGED_AT_ONCE", 1)
     caller, notebook = await websocket(opened)
+    await opened.connect()
+    await opened.settled(lambda: len(opened.plane.connections) == 1)
     judging = change(tmp_path, opened, **DENY)
     # As far as the exchange goes without the loop: the one connection is looked at, its WebSocket is not yet.
     judging.send(None)

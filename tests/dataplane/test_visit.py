@@ -1,0 +1,27 @@
+"""What a WebSocket keeps of the request that it came from."""
+
+from __future__ import annotations
+
+import gc
+
+import aiohttp
+from gateways import Rig
+
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.forward import Forward
+
+
+async def test_a_websocket_holds_nothing_of_the_http_connection_that_it_was(rig: Rig) -> None:
+    """A WebSocket may last for days: parser, request and exchange are freed once both transports are spliced."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{rig.origin}/ws", origin=rig.origin) as socket,
+    ):
+        await socket.send_str("one")
+        assert (await socket.receive()).data == "one"
+        gc.collect()
+        left = [one for one in gc.get_objects() if isinstance(one, Downstream | Forward)]
+        assert left == []
+        assert len(rig.gateway.plane.relays) == 1
+        await socket.send_str("two")
+        assert (await socket.receive()).data == "two"
