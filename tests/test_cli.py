@@ -113,23 +113,23 @@ unix:/run/nbgate/nbgate.sock                https://notebooks.internal      in f
 127.0.0.1:9901                              (health checks)                 none
 
 INSTANCE NOTEBOOK       ADDRESS                                   LETS IN
-research research-gpu-1 https://notebooks.internal:8443/research/ office or vpn, except build_machines
+research research-gpu-1 https://notebooks.internal:8443/research/ office or vpn, except build_machines (+ 1 statement)
                         https://notebooks.internal/research/
-nlp      nlp-team       https://nlp.notebooks.internal:8443/      vpn, except build_machines
+nlp      nlp-team       https://nlp.notebooks.internal:8443/      vpn, except build_machines (+ 1 statement)
                         https://nlp.notebooks.internal/
-vision   vision-team    https://notebooks.internal:8444/          office or vpn, except build_machines or vpn
-shared   shared         https://notebooks.internal:8443/          office or vpn, except build_machines
+vision   vision-team    https://notebooks.internal:8444/          office or vpn, except build_machines or vpn (+ 1 statement)
+shared   shared         https://notebooks.internal:8443/          office or vpn, except build_machines (+ 1 statement)
                         https://notebooks.internal/
 
-LIST           NETWORKS USED BY
+LIST           NETWORKS USED BY                                 ENTRIES END
 office                2 policy
-vpn                   2 policy, instances.nlp, instances.vision
+vpn                   2 policy, instances.nlp, instances.vision 2031-01-31T00:00:00Z: 198.51.100.8/32
 build_machines        1 policy
 
 OTHER
 client address from x-forwarded-for, behind 10.0.0.0/24, Unix sockets
 AWS Region     eu-west-1
-"""
+"""  # noqa: E501
 
 
 def test_check_prints_what_the_annotated_example_means() -> None:

@@ -7,14 +7,22 @@ It must not know lines or spellings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path as FilePath
 from types import MappingProxyType
 
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeader, Strategy, TrustedProxies
-from proxy.config.schema import AwsSection, File, InstanceSection, ListenerSection
+from proxy.config.includes import Included
+from proxy.config.schema import (
+    AwsSection,
+    EntrySection,
+    File,
+    InstanceSection,
+    ListenerSection,
+    PolicySection,
+)
 from proxy.config.settings import (
     DEFAULT_PORTS,
     Admin,
@@ -30,10 +38,17 @@ from proxy.config.settings import (
     Tls,
     UnixSocket,
 )
-from proxy.policy.lists import NamedList
+from proxy.config.statements import default_sid
+from proxy.config.yaml_lines import Path
+from proxy.policy.elements import read_statement
+from proxy.policy.lists import NamedList, Remark
+from proxy.policy.resources import notebook_arn
 from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
-from proxy.policy.statements import Policy
+from proxy.policy.statements import Policy, Statement
 from proxy.routing.mounts import Mount
+
+Origin = Callable[[Path], str]
+"""`nbgate.yaml:12`: where the file has what stands at a path."""
 
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -48,7 +63,7 @@ def default_mount(name: str) -> Mount:
     return Mount.at_path(f"/{name}/")
 
 
-def listener(section: ListenerSection, *, directory: Path) -> Listener:
+def listener(section: ListenerSection, *, directory: FilePath) -> Listener:
     """A listener with what stands in the address bar worked out."""
     scheme: Scheme = section.scheme or ("https" if section.tls else "http")
     in_front = scheme == "https" and section.tls is None
@@ -105,29 +120,56 @@ def _strategy(file: File) -> Strategy:
     return TrustedProxies(networks, header)
 
 
-def settings(file: File, *, environ: Mapping[str, str], source: Path) -> Settings:
+def instance_arn(section: InstanceSection, aws: AwsSection, *, region: str) -> str:
+    """The notebook instance's ARN. A role's account is that of all it does."""
+    role = section.assume_role or aws.assume_role
+    account = role.split(":")[4] if role else aws.account or ""
+    return notebook_arn(section.notebook, region=region, account=account)
+
+
+def settings(
+    file: File,
+    *,
+    environ: Mapping[str, str],
+    source: FilePath,
+    included: Mapping[str, Included],
+    origin: Origin,
+) -> Settings:
     """The snapshot that a valid file means. Relative paths in it count from the file's directory."""
     assert file.hostname is not None
     assert file.policy is not None
     assert file.instances is not None
-    allowlists = {name: NetworkSet(networks) for name, networks in file.allowlists.items()}
-    restriction = ShortForm(
-        allow=_named(file.policy.allow, allowlists), deny=_named(file.policy.deny, allowlists)
-    )
-    policy = gateway_policy(restriction)
+    allowlists = {
+        **{name: _list(name, entries, origin) for name, entries in file.allowlists.items()},
+        **{
+            name: NamedList(name, NetworkSet(one.networks), origin=str(one.file))
+            for name, one in included.items()
+        },
+    }
+    restriction = _short_form(("policy",), file.policy, allowlists, origin)
+    statements = _statements(("policy",), file.policy, origin)
+    policy = gateway_policy(restriction, statements)
+    aws = _aws(file.aws, environ)
     return Settings(
         hostnames=tuple(file.hostname),
         listeners=tuple(listener(section, directory=source.parent) for section in file.listeners),
         admin=Admin(file.admin.bind) if file.admin else None,
         trusted_proxies=_strategy(file),
-        aws=_aws(file.aws, environ),
+        aws=aws,
         allowlists=MappingProxyType(allowlists),
         restriction=restriction,
         policy=policy,
+        statements=statements,
         instances=MappingProxyType(
             {
                 name: _instance(
-                    name, section, gateway=policy, allowlists=allowlists, role=file.aws.assume_role
+                    name,
+                    section,
+                    gateway=policy,
+                    allowlists=allowlists,
+                    aws=file.aws,
+                    region=aws.region,
+                    origin=origin,
                 )
                 for name, section in file.instances.items()
             }
@@ -147,7 +189,7 @@ def settings(file: File, *, environ: Mapping[str, str], source: Path) -> Setting
         timeouts=Timeouts(**{f"{name}_seconds": seconds for name, seconds in file.timeouts}),
         log=Log(format=file.log.format, level=file.log.level, access=file.log.access),
         source=source,
-        files=(source,),
+        files=(source, *dict.fromkeys(one.file for one in included.values())),
     )
 
 
@@ -156,26 +198,62 @@ def _instance(
     section: InstanceSection,
     *,
     gateway: Policy,
-    allowlists: Mapping[str, NetworkSet],
-    role: str | None,
+    allowlists: Mapping[str, NamedList],
+    aws: AwsSection,
+    region: str,
+    origin: Origin,
 ) -> Instance:
+    place = ("instances", name)
     restriction = None
     if section.allow or section.deny:
-        # The schema refuses an empty list, so no names means that the key is absent.
-        allow = _named(section.allow, allowlists) if section.allow else None
-        restriction = ShortForm(allow=allow, deny=_named(section.deny, allowlists))
+        restriction = _short_form(place, section, allowlists, origin)
+    statements = _statements(place, section, origin)
     return Instance(
         name=name,
         notebook=section.notebook,
         mount=section.mount or default_mount(name),
-        policy=instance_policy(gateway, name=name, form=restriction),
+        policy=instance_policy(gateway, name=name, form=restriction, statements=statements),
         restriction=restriction,
-        assume_role=section.assume_role or role,
+        assume_role=section.assume_role or aws.assume_role,
+        statements=statements,
+        arn=instance_arn(section, aws, region=region),
     )
 
 
-def _named(names: list[str], allowlists: Mapping[str, NetworkSet]) -> tuple[NamedList, ...]:
-    return tuple(NamedList(name, allowlists[name]) for name in dict.fromkeys(names))
+def _list(name: str, entries: list[EntrySection], origin: Origin) -> NamedList:
+    ended = {entry.cidr for entry in entries if entry.until is not None}
+    remarks = tuple(
+        Remark(entry.cidr, entry.note or "", entry.until)
+        for entry in entries
+        # A network that is listed with an end and without has none.
+        if entry.note is not None or entry.until is not None or entry.cidr in ended
+    )
+    return NamedList(name, NetworkSet(entry.cidr for entry in entries), remarks, origin(("allowlists", name)))
+
+
+def _short_form(
+    place: Path, section: PolicySection | InstanceSection, allowlists: Mapping[str, NamedList], origin: Origin
+) -> ShortForm:
+    # The schema refuses an empty list, so no names means that the key is absent.
+    return ShortForm(
+        allow=_named(section.allow, allowlists) if section.allow else None,
+        deny=_named(section.deny, allowlists),
+        allow_origin=origin((*place, "allow")),
+        deny_origin=origin((*place, "deny")),
+    )
+
+
+def _statements(
+    place: Path, section: PolicySection | InstanceSection, origin: Origin
+) -> tuple[Statement, ...]:
+    return tuple(
+        read_statement(element, sid=default_sid(place, index), origin=origin((*place, "statements", index)))
+        for index, element in enumerate(section.statements)
+    )
+
+
+def _named(names: list[str], allowlists: Mapping[str, NamedList]) -> tuple[NamedList, ...]:
+    return tuple(allowlists[name] for name in dict.fromkeys(names))
 
 
 def _aws(section: AwsSection, environ: Mapping[str, str]) -> Aws:

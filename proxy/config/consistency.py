@@ -18,6 +18,7 @@ from proxy.config.findings import Finding, did_you_mean
 from proxy.config.places import is_loopback, parse_mount
 from proxy.config.schema import File, ListenerSection
 from proxy.config.settings import Bind, Listener, UnixSocket
+from proxy.config.statements import statement_findings
 from proxy.config.values import ValueProblem, format_duration, parse_region
 from proxy.config.yaml_lines import Path
 from proxy.routing.mounts import Mount, MountKind, clashes
@@ -35,6 +36,8 @@ def inconsistencies(
         *_client_addresses(file, sound),
         *_mounts(file, data, sound),
         *_aws(file, sound, environ),
+        *_policy(file, sound),
+        *statement_findings(data, _arns(file, sound, environ)),
         *_websockets(file, sound),
     ]
 
@@ -241,9 +244,31 @@ def _aws(file: File, sound: _Sound, environ: Mapping[str, str]) -> Iterator[Find
         message = "is for a test endpoint only, and endpoint_url is not one on this machine"
         hint = "remove it: SageMaker's own notebook hosts are known"
         yield Finding(("aws", "notebook_origins"), message, hint)
+    role = aws.assume_role
+    if role and aws.account and role.split(":")[4] != aws.account and sound("aws"):
+        hint = f"remove it, or write '{role.split(':')[4]}'"
+        yield Finding(("aws", "account"), "is not the account of assume_role", hint)
     if sound("aws", "session_margin") and aws.session_margin > aws.session_duration / 2:
         hint = f"at most {format_duration(aws.session_duration // 2)}"
         yield Finding(("aws", "session_margin"), "is more than half of session_duration", hint)
+
+
+def _policy(file: File, sound: _Sound) -> Iterator[Finding]:
+    policy = file.policy
+    if policy and not policy.allow and not policy.statements and sound("policy"):
+        hint = "name allowlists: allow: [office]; or write IAM statements"
+        yield Finding(("policy", "allow"), "is missing", hint)
+
+
+def _arns(file: File, sound: _Sound, environ: Mapping[str, str]) -> Mapping[str, str] | None:
+    """The instances' ARNs; None where something that they are made of has a problem."""
+    region = build.region(file.aws, environ)
+    if not region or not sound("aws") or not sound("instances"):
+        return None
+    return {
+        name: build.instance_arn(section, file.aws, region=region)
+        for name, section in (file.instances or {}).items()
+    }
 
 
 def _websockets(file: File, sound: _Sound) -> Iterator[Finding]:

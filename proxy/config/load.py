@@ -14,9 +14,10 @@ from proxy.config import build, schema
 from proxy.config.consistency import inconsistencies
 from proxy.config.environment import Substituted, conceal, substitute
 from proxy.config.findings import Finding
+from proxy.config.includes import include
 from proxy.config.settings import Settings
+from proxy.config.yaml_lines import Mapped, Sequence, dotted, line_of, node_at, parse, to_data
 from proxy.config.yaml_lines import Path as DataPath
-from proxy.config.yaml_lines import Scalar, dotted, line_of, node_at, parse, to_data
 from proxy.errors import ConfigError, Problem
 
 MAX_BYTES = 8 * 1024 * 1024
@@ -32,12 +33,21 @@ def load(path: Path, *, environ: Mapping[str, str]) -> Settings:
     substituted = substitute(root, environ=environ, file=file)
     problems += substituted.problems
     data = to_data(substituted.root)
-    content, findings = schema.validate(data)
+    included = include(data, directory=path.parent)
+    content, findings = schema.validate(included.data)
+    findings += included.findings
     findings += inconsistencies(content, data if isinstance(data, dict) else {}, findings, environ=environ)
     problems += [_problem(one, substituted, file) for one in findings if one.path not in substituted.failed]
+    problems += included.problems
     if problems:
         raise ConfigError(problems)
-    return build.settings(content, environ=environ, source=path)
+    return build.settings(
+        content,
+        environ=environ,
+        source=path,
+        included=included.lists,
+        origin=lambda place: f"{file}:{line_of(substituted.root, place)}",
+    )
 
 
 def _text(path: Path) -> str:
@@ -64,7 +74,9 @@ def _problem(one: Finding, substituted: Substituted, file: str) -> Problem:
 
 
 def _existing(path: DataPath, substituted: Substituted) -> DataPath:
-    """`hostname: nb` is read as a list of one; the file knows no `hostname[0]` then."""
-    if path and isinstance(path[-1], int) and isinstance(node_at(substituted.root, path[:-1]), Scalar):
-        return path[:-1]
+    """`hostname: nb` is read as a list of one, and a network as an entry with a `cidr`; the file has neither."""
+    if len(path) > 1:
+        parent = node_at(substituted.root, path[:-1])
+        if parent is not None and not isinstance(parent, Sequence if isinstance(path[-1], int) else Mapped):
+            return path[:-1]
     return path

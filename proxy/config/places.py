@@ -86,7 +86,10 @@ def parse_hostname(value: object) -> str:
     if _is_address(name, 6):
         raise ValueProblem(f"{shown(written)} is not a host name", f"write IPv6 in brackets: '[{name}]'")
     if "://" in name or "/" in name:
-        host = urlsplit(name if "://" in name else f"//{name}").hostname or "notebooks.internal"
+        try:
+            host = urlsplit(name if "://" in name else f"//{name}").hostname or "notebooks.internal"
+        except ValueError:
+            host = "notebooks.internal"
         raise ValueProblem(f"{shown(written)} is not a host name", f"leave scheme and path out: {host}")
     if match := re.fullmatch(r"([^:]+):([0-9]+)", name):
         hint = f"write {match[1]}; the port belongs to a listener (bind, public_port)"

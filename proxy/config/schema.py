@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -35,6 +36,8 @@ from proxy.config.settings import (
 )
 from proxy.config.values import ValueProblem
 from proxy.config.yaml_lines import Path
+from proxy.policy.conditions import OPERATORS
+from proxy.policy.statements import Effect
 from proxy.routing.mounts import Mount
 
 _AWS = Aws(region="")
@@ -150,6 +153,18 @@ Mode = Annotated[int, _Read(places.parse_mode, {"type": "string", "pattern": pla
 Port = Annotated[int, _Read(places.parse_port, {"type": "integer", "minimum": 1, "maximum": 65535})]
 Hostname = Annotated[str, _Read(places.parse_hostname, _TEXT)]
 Cidr = Annotated[Network, _Read(places.parse_cidr, _CIDR)]
+Note = Annotated[str, _Read(values.parse_note, {"type": "string", "minLength": 1, "maxLength": 200})]
+Until = Annotated[
+    datetime,
+    _Read(values.parse_until, {"type": "string", "examples": ["2027-01-31", "2027-01-31T17:00:00Z"]}),
+]
+Account = Annotated[
+    str,
+    _Read(
+        values.parse_account,
+        {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": values.ACCOUNT_PATTERN}]},
+    ),
+]
 ProxyCidr = Annotated[Network, _Read(places.parse_proxy_cidr, _CIDR)]
 Header = Annotated[
     str,
@@ -259,6 +274,55 @@ class ListenerSection(_Section):
     """The permissions of a Unix socket's file, in quotes: "0660", the default."""
 
 
+class EntrySection(_Section):
+    """An entry of an allowlist that has more to it than its network."""
+
+    cidr: Cidr
+    """A network in CIDR notation, or one address."""
+    note: Note | None = None
+    """What it is; shown by `nbgate explain` and in the reason of a denial."""
+    until: Until | None = None
+    """When it ends: a date (its first moment, 00:00 UTC) or an instant such as 2027-01-31T17:00:00Z."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    """The annotation of an entry that may be the network alone."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._spelled_out, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [dict(_CIDR), dict(handler(schema))]}
+
+    def _spelled_out(self, value: object) -> object:
+        return value if isinstance(value, dict) else {"cidr": value}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _OrFile:
+    """The annotation of a list that may stand in a file; `proxy.config.includes` has read that by now."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(source)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        described = (
+            "A file with one network a line, # for comments. Relative paths count from this file's directory."
+        )
+        file = {
+            "type": "object",
+            "properties": {"file": {**_TEXT, "description": described}},
+            "required": ["file"],
+            "additionalProperties": False,
+        }
+        return {"anyOf": [dict(handler(schema)), file]}
+
+
 class AdminSection(_Section):
     """Health checks (/healthz, /readyz), apart from what callers reach."""
 
@@ -287,6 +351,9 @@ class AwsSection(_Section):
 
     region: Region | None = None
     """The Region of the notebook instances. Default: AWS_REGION or AWS_DEFAULT_REGION of the environment."""
+    account: Account | None = None
+    """The account of the notebook instances, for statements whose Resource names it. Default: that of the role
+    which is assumed."""
     profile: Profile | None = _AWS.profile
     """A profile of the AWS configuration files. Default: boto3's own search for credentials."""
     assume_role: Role | None = _AWS.assume_role
@@ -310,13 +377,44 @@ class AwsSection(_Section):
     """The API's answer, per attempt."""
 
 
+_ONE_OR_MORE = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
+_STATEMENT = {
+    "type": "object",
+    "description": "A statement as it stands in an IAM policy document.",
+    "properties": {
+        "Sid": {"type": "string", "pattern": "^[A-Za-z0-9]+$"},
+        "Effect": {"enum": [effect.value for effect in Effect]},
+        "Action": _ONE_OR_MORE,
+        "NotAction": _ONE_OR_MORE,
+        "Resource": _ONE_OR_MORE,
+        "NotResource": _ONE_OR_MORE,
+        "Condition": {
+            "type": "object",
+            "propertyNames": {"enum": list(OPERATORS)},
+            "additionalProperties": {"type": "object", "minProperties": 1},
+        },
+    },
+    "required": ["Effect"],
+    "additionalProperties": False,
+}
+# What is in them is for `proxy.config.statements` to say.
+Statements = Annotated[
+    list[Annotated[object, _Read(lambda value: value, _STATEMENT)]],
+    _Filled("statements", "remove the key, or write a statement"),
+]
+
+
 class PolicySection(_Section):
     """Who is let in, for all instances. Whoever is on no list of `allow` is denied."""
 
-    allow: Annotated[list[Reference], _Filled("allow", _ALLOW_HINT)]
-    """Names of allowlists."""
+    allow: Annotated[list[Reference], _Filled("allow", _ALLOW_HINT)] = Field(
+        default_factory=list, validate_default=False
+    )
+    """Names of allowlists. Without it, `statements` alone say who is let in."""
     deny: list[Reference] = []
     """Names of lists whose addresses are denied even where another list allows them."""
+    statements: Statements = Field(default_factory=list, validate_default=False)
+    """IAM statements, as in a policy document: Effect, Action, Resource, Condition."""
 
 
 class InstanceSection(_Section):
@@ -332,6 +430,8 @@ class InstanceSection(_Section):
     """Names of allowlists. Narrows the gateway-wide policy, never widens it."""
     deny: list[Reference] = []
     """Names of lists whose addresses are denied here, besides those that the gateway-wide policy denies."""
+    statements: Statements = Field(default_factory=list, validate_default=False)
+    """IAM statements with Effect: Deny, which count here besides the gateway-wide ones."""
     assume_role: Role | None = None
     """A role to assume for this instance. Default: the one under `aws`."""
 
@@ -424,8 +524,11 @@ class File(_Section):
     """Health checks, on a listener of their own; null for none."""
     client_address: ClientAddressSection = Field(default_factory=ClientAddressSection)
     aws: AwsSection = Field(default_factory=AwsSection)
-    allowlists: dict[ListName, Annotated[list[Cidr], _Filled("the list", _LIST_HINT)]] = {}
-    """Named lists of networks, for `policy` and `instances` to refer to."""
+    allowlists: dict[
+        ListName,
+        Annotated[list[Annotated[EntrySection, _Entry()]], _Filled("the list", _LIST_HINT), _OrFile()],
+    ] = {}
+    """Named lists of networks, for `policy` and `instances` to refer to; or {file: …} for each."""
     policy: PolicySection | None = None
     instances: dict[InstanceName, InstanceSection] | None = None
     """The notebook instances, each under the name that it has in this gateway's addresses and logs."""
@@ -499,8 +602,10 @@ def _culprit(kind: str, location: Path) -> Path:
 
 
 def _without(data: Any, paths: set[Path]) -> Any:
-    """A copy of `data` without the values at `paths`. A path that ends inside a scalar takes the scalar."""
+    """A copy of `data` without the values at `paths`. A path that ends inside what has no such part takes it."""
     if () in paths or (paths and not isinstance(data, dict | list)):
+        return _GONE
+    if isinstance(data, list) and any(isinstance(path[0], str) for path in paths):
         return _GONE
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     kept = [(key, _without(value, {path[1:] for path in paths if path[0] == key})) for key, value in items]

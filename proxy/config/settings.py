@@ -15,8 +15,9 @@ from typing import Literal
 
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import Strategy
+from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm
-from proxy.policy.statements import Policy
+from proxy.policy.statements import Policy, Statement
 from proxy.routing.mounts import Mount, MountKind
 
 Scheme = Literal["http", "https"]
@@ -129,6 +130,10 @@ class Instance:
     policy: Policy
     restriction: ShortForm | None = None
     assume_role: str | None = None
+    statements: tuple[Statement, ...] = ()
+    """The instance's own long form."""
+    arn: str = ""
+    """The notebook instance's ARN, which policies name it by; its account is empty where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +210,14 @@ class Settings:
     trusted_proxies: Strategy
     """Which proxies are trusted, and how what they say is read."""
     aws: Aws
-    allowlists: Mapping[str, NetworkSet]
+    allowlists: Mapping[str, NamedList]
     restriction: ShortForm
     """The gateway-wide short form, before it was compiled into each instance's policy."""
     policy: Policy
     """What counts where no instance is concerned."""
     instances: Mapping[str, Instance]
+    statements: tuple[Statement, ...] = ()
+    """The gateway-wide long form."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     log: Log = Log()

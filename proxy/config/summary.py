@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from proxy.client_address.resolve import HopCount, SingleHeader
-from proxy.config.settings import Listener, Settings
+from proxy.config.settings import Instance, Listener, Settings
 from proxy.config.values import format_duration
-from proxy.policy.lists import NamedList
+from proxy.policy.dates import format_instant
+from proxy.policy.lists import NamedList, by_end
 from proxy.policy.short_form import ShortForm
 
 
@@ -63,14 +64,13 @@ def _instances(settings: Settings) -> Table:
     table = _table("INSTANCE", "NOTEBOOK", "ADDRESS", "LETS IN")
     for name, instance in settings.instances.items():
         addresses = "\n".join(settings.urls(name))
-        table.add_row(
-            name, instance.notebook, escape(addresses), escape(_let_in(settings, instance.restriction))
-        )
+        table.add_row(name, instance.notebook, escape(addresses), escape(_let_in(settings, instance)))
     return table
 
 
-def _let_in(settings: Settings, own: ShortForm | None) -> str:
-    text = _names(settings.restriction.allow or ())
+def _let_in(settings: Settings, instance: Instance) -> str:
+    own = instance.restriction
+    text = _names(settings.restriction.allow or ()) or "whom statements allow"
     denied = settings.restriction.deny
     if own is not None:
         # Both lists must let a caller in; a list that is in both says nothing new.
@@ -81,7 +81,10 @@ def _let_in(settings: Settings, own: ShortForm | None) -> str:
                 else (f"{_names(own.allow)}, if also {text}")
             )
         denied += own.deny
-    return f"{text}, except {_names(denied)}" if denied else text
+    if denied:
+        text += f", except {_names(denied)}"
+    count = len(settings.statements) + len(instance.statements)
+    return f"{text} (+ {count} statement{'s' if count > 1 else ''})" if count else text
 
 
 def _names(lists: Iterable[NamedList]) -> str:
@@ -89,12 +92,19 @@ def _names(lists: Iterable[NamedList]) -> str:
 
 
 def _lists(settings: Settings) -> Table:
-    table = _table("LIST", "NETWORKS", "USED BY")
-    for name, networks in settings.allowlists.items():
-        table.add_row(
-            escape(name), str(len(networks)), escape(", ".join(_users(settings, name)) or "nothing")
-        )
+    end = any(one.ending for one in settings.allowlists.values())
+    table = _table("LIST", "NETWORKS", "USED BY", *(["ENTRIES END"] if end else []))
+    for name, one in settings.allowlists.items():
+        users = escape(", ".join(_users(settings, name)) or "nothing")
+        table.add_row(escape(name), str(len(one.networks)), users, *([_ends(one)] if end else []))
     return table
+
+
+def _ends(one: NamedList) -> str:
+    return "\n".join(
+        f"{format_instant(until)}: {', '.join(str(remark.network) for remark in remarks)}"
+        for until, remarks in by_end([one]).items()
+    )
 
 
 def _users(settings: Settings, name: str) -> Iterable[str]:

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
+
+from proxy.policy.dates import parse_instant
+from proxy.policy.errors import PolicyError
 
 DURATION_PATTERN = r"^(0|[1-9][0-9]{0,8})(ms|s|m|h|d)$"
 SIZE_PATTERN = r"^(0|[1-9][0-9]{0,11})(B|KiB|MiB|GiB)$"
@@ -17,6 +21,7 @@ LIST_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 # docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreatePresignedNotebookInstanceUrl.html
 NOTEBOOK_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
 REGION_PATTERN = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$"
+ACCOUNT_PATTERN = r"^[0-9]{12}$"
 ROLE_PATTERN = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}$"
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -213,3 +218,30 @@ def parse_role(value: object) -> str:
     raise ValueProblem(
         f"{shown(written)} is not the ARN of a role", "such as arn:aws:iam::123456789012:role/nbgate"
     )
+
+
+def parse_account(value: object) -> str:
+    """The number of an AWS account. Twelve digits look like a number unless one is a leading zero: both do."""
+    written = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(written, str) and re.fullmatch(ACCOUNT_PATTERN, written):
+        return written
+    hint = "twelve digits, such as '123456789012'"
+    if isinstance(written, str) and re.fullmatch(ACCOUNT_PATTERN, digits := re.sub(r"[ -]", "", written)):
+        hint = f"write '{digits}'"
+    raise ValueProblem(f"{shown(value)} is not the number of an AWS account", hint)
+
+
+def parse_note(value: object) -> str:
+    """What is to be said of a list's entry, on one line."""
+    written = text(value, example="contractor, ticket 4711")
+    if len(written) > 200 or not written.isprintable():
+        raise ValueProblem("is not one line of at most 200 characters", "such as 'contractor, ticket 4711'")
+    return written
+
+
+def parse_until(value: object) -> datetime:
+    """The instant at which something ends, in UTC; a date alone is its first moment."""
+    try:
+        return parse_instant(value)
+    except PolicyError as error:
+        raise ValueProblem(f"{shown(value)} {str(error).partition(' ')[2]}", error.hint) from error

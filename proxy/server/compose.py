@@ -41,6 +41,7 @@ def gateway(settings: Settings, *, audit: Audit, at: datetime | None = None) -> 
         own_policy=settings.policy,
         trusted_proxies=settings.trusted_proxies,
         audit=audit,
+        resources={name: instance.arn for name, instance in settings.instances.items()},
         region=settings.aws.region,
         at=at,
     )

@@ -100,7 +100,7 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
                 1,
                 "aws",
                 "must be a mapping, not 'eu-west-1'",
-                "its keys: region, profile, assume_role, endpoint_url, notebook_origins, session_duration, "
+                "its keys: region, account, profile, assume_role, endpoint_url, notebook_origins, session_duration, "
                 "session_margin, presigned_url_margin, connect_timeout, read_timeout",
             )
         ],
@@ -221,7 +221,7 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
     ),
     (
         {"policy": "policy:\n  deny: [office]"},
-        [(1, "policy.allow", "is missing", "'allow' is needed here")],
+        [(1, "policy.allow", "is missing", "name allowlists: allow: [office]; or write IAM statements")],
     ),
     (
         {"instances": "instances:\n  a:\n    notebook: x\n    allow:"},

@@ -87,7 +87,14 @@ def test_defaults_are_shown_as_the_file_would_have_them() -> None:
 
 def test_known_keys_are_found_by_path() -> None:
     assert keys_at(()) == list(File.model_fields)
-    assert keys_at(("instances", "any")) == ["notebook", "mount", "allow", "deny", "assume_role"]
+    assert keys_at(("instances", "any")) == [
+        "notebook",
+        "mount",
+        "allow",
+        "deny",
+        "statements",
+        "assume_role",
+    ]
     assert keys_at(("listeners", 3, "tls")) == ["certificate", "key"]
     # Names of the operator's choice, a scalar, and nothing.
     assert keys_at(("instances",)) == []
