@@ -231,7 +231,7 @@ async def test_a_denied_caller_learns_its_address_and_nothing_of_the_rules(tmp_p
     "forward", ["PROXY TCP4 203.0.113.7 127.0.0.1 1 2\r\n", "\r\n\r\n\0\r\nQUIT\n\x21\x11"]
 )
 async def test_a_proxy_protocol_header_from_anybody_ends_the_connection(tmp_path: Path, forward: str) -> None:
-    """PROXY: a spoofed v1 or v2 header from an unlisted peer -> close. (Nobody can be listed yet.)"""
+    """PROXY: a spoofed v1 or v2 header -> close, on a listener that expects none (others: `proxy_protocol`)."""
     async with open_rig(tmp_path, policy={"allow": ["elsewhere"]}) as rig:
         answer = await rig.raw(
             forward.encode("latin-1") + f"GET / HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode()
