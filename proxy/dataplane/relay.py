@@ -33,7 +33,9 @@ class End(asyncio.Protocol):
     """One side of a relay: receives its frames and hands them to the other side."""
 
     __slots__ = (
+        "_follow",
         "_is_upstream",
+        "_pass_on",
         "bytes_received",
         "close_sent",
         "is_broken",
@@ -50,6 +52,8 @@ class End(asyncio.Protocol):
     )
 
     other: End
+    _pass_on: Callable[[bytes], None]
+    """The other side's `transport.write`, looked up once for all frames, as is `_follow`."""
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class End(asyncio.Protocol):
         self.tracker = FrameTracker(
             masked=not is_upstream, max_frame_bytes=max_frame_bytes, extensions=extensions
         )
+        self._follow = self.tracker.feed
         self.bytes_received = 0
         self.seen_bytes = 0
         self.quiet_since = 0.0
@@ -86,13 +91,13 @@ class End(asyncio.Protocol):
             self._receive_while_closing(data)
             return
         try:
-            self.tracker.feed(data)
+            self._follow(data)
         except FrameError as error:
             if error.good:
-                self.other.transport.write(data[: error.good])
+                self._pass_on(data[: error.good])
             relay.broken(self, error)
             return
-        self.other.transport.write(data)
+        self._pass_on(data)
 
     def eof_received(self) -> None:
         return None  # the transport closes itself, and `connection_lost` follows
@@ -205,6 +210,8 @@ class Relay:
         )
         self.caller.other = self.notebook
         self.notebook.other = self.caller
+        self.caller._pass_on = notebook.write
+        self.notebook._pass_on = caller.write
         self.closing: tuple[int, str] | None = None
         self.halted = False
         """What comes may not simply pass: there is a doubt, or the relay is closing."""
