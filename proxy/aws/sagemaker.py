@@ -1,7 +1,7 @@
 """SageMaker's API through boto3, in a few threads of its own.
 
-boto3 blocks, and takes 0.2 to 0.4 s to import and as long again to build a client: both happen in the worker
-threads, on first use, off the path to the gateway's first answer. One client serves each role; its
+boto3 blocks, and takes a quarter of a second until a client is there: that happens in the worker threads, on
+first use, off the path to the gateway's first answer. One client serves each role; its
 credentials renew themselves. What botocore raises is translated in the thread (`proxy.aws.translate`). Knows
 no sessions, no caches, no configuration file: its options are its own.
 """
@@ -101,6 +101,8 @@ class SageMaker:
         from boto3.session import Session
         from botocore.config import Config
 
+        from proxy.aws.service_data import new_session
+
         options = self._options
         logging.getLogger("botocore.parsers").addFilter(_without_bodies)
         config = Config(
@@ -110,7 +112,7 @@ class SageMaker:
             max_pool_connections=_THREADS,
             user_agent_extra="nbgate",
         )
-        session = Session(profile_name=options.profile, region_name=options.region)
+        session = Session(botocore_session=new_session(options.profile), region_name=options.region)
         if role_arn:
             session = Session(
                 botocore_session=_assuming(role_arn, source=session, config=config, options=options),
@@ -167,7 +169,8 @@ def _assuming(role_arn: str, *, source: Session, config: Config, options: AwsOpt
         DeferredRefreshableCredentials,
     )
     from botocore.exceptions import NoCredentialsError
-    from botocore.session import Session as BotocoreSession
+
+    from proxy.aws.service_data import new_session
 
     source_credentials = source.get_credentials()
     if source_credentials is None:
@@ -189,7 +192,7 @@ def _assuming(role_arn: str, *, source: Session, config: Config, options: AwsOpt
         def load(self) -> DeferredRefreshableCredentials:
             return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
 
-    session = BotocoreSession()
+    session = new_session()
     session.register_component("credential_provider", CredentialResolver([AssumedRole()]))
     return session
 
