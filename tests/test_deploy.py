@@ -52,7 +52,10 @@ def pod() -> dict[str, Any]:
 
 
 def readme_configs() -> list[str]:
-    return re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S)
+    """The first is whole; what later ones show takes the place of its sections of the same name."""
+    first, *parts = re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S)
+    whole = yaml.safe_load(first)
+    return [first, *(yaml.safe_dump({**whole, **yaml.safe_load(part)}) for part in parts)]
 
 
 CONFIGS = {
