@@ -24,7 +24,7 @@ from proxy.dataplane.plane import DataPlane
 from proxy.errors import ConfigError, Problem
 from proxy.gateway import Gateway
 from proxy.server.admin import Detail
-from proxy.telemetry.logs import Logs
+from proxy.telemetry.events import EventLog, Threshold
 
 DATE_LOOK_SECONDS: Final = 0.5
 """The wall clock may be set meanwhile: no sleep until a date is longer than this."""
@@ -91,7 +91,7 @@ class Reloader:
     """Owns what is served now: `settings`, as far as they are in effect, and the keepers of sessions.
 
     `load` reads the files (raises ConfigError), `make_gateway` makes the gateway of an instant, `make_keepers` a
-    keeper for each instance, out of those that there are.
+    keeper for each instance, out of those that there are; `threshold` is that of `events`.
     """
 
     def __init__(
@@ -104,7 +104,8 @@ class Reloader:
         load: Callable[[Path], Settings],
         make_gateway: Callable[[Settings, datetime], Gateway],
         make_keepers: Callable[[Settings, Mapping[str, SessionKeeper]], Mapping[str, SessionKeeper]],
-        logs: Logs,
+        events: EventLog,
+        threshold: Threshold,
         clock: Clock,
     ) -> None:
         self.settings = settings
@@ -115,7 +116,8 @@ class Reloader:
         self._load = load
         self._make_gateway = make_gateway
         self._make_keepers = make_keepers
-        self._logs = logs
+        self._events = events
+        self._threshold = threshold
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
 
@@ -139,7 +141,7 @@ class Reloader:
             except Exception as error:
                 # A fault of our own must not end the watching.
                 problem = Problem(str(self.settings.source), 0, "", f"cannot be read: {type(error).__name__}")
-                self._logs.events.error("reload failed", exc_info=error)
+                self._events.error("reload failed", exc_info=error)
                 self._refuse((problem,), asked=asked)
                 return False
             if version.is_news:
@@ -157,7 +159,7 @@ class Reloader:
             if left <= 0:
                 gateway = self._make_gateway(self.settings, self._clock.now())
                 ended = await self._adopt(self.settings, gateway, self._keepers)
-                self._logs.events.info("a date in the policy has passed", **ended)
+                self._events.info("a date in the policy has passed", **ended)
             else:
                 await self._clock.sleep(min(left, DATE_LOOK_SECONDS))
 
@@ -173,11 +175,11 @@ class Reloader:
         old = self._keepers
         keepers = self._make_keepers(version.settings, old)
         self._note(version)
-        self._logs.threshold.move(version.settings.log.level)
+        self._threshold.move(version.settings.log.level)
         ended = await self._adopt(version.settings, version.gateway, keepers)
         for keeper in set(old.values()) - set(keepers.values()):
             keeper.close()
-        self._logs.events.info(
+        self._events.info(
             "configuration reloaded", file=str(version.settings.source), instances=list(keepers), **ended
         )
         self._tell_restart(version)
@@ -201,7 +203,7 @@ class Reloader:
         is_news = asked or bool(self.status.problems) or version.restart_for != self.status.restart_for
         self._note(version, applied=0)
         if is_news:
-            self._logs.events.info("configuration is in effect", file=str(version.settings.source))
+            self._events.info("configuration is in effect", file=str(version.settings.source))
             self._tell_restart(version)
 
     def _note(self, version: _Version, *, applied: int = 1) -> None:
@@ -215,7 +217,7 @@ class Reloader:
 
     def _tell_restart(self, version: _Version) -> None:
         if version.restart_for:
-            self._logs.events.warning(
+            self._events.warning(
                 "configuration changed where only a restart helps", sections=list(version.restart_for)
             )
 
@@ -224,7 +226,7 @@ class Reloader:
         if problems == self.status.problems and not asked:
             return
         self.status = replace(self.status, refused=self.status.refused + 1, problems=problems)
-        self._logs.events.error(
+        self._events.error(
             "configuration refused, the one before it stays in effect",
             file=str(self.settings.source),
             problems=[str(problem) for problem in problems],

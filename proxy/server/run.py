@@ -1,4 +1,4 @@
-"""Run the gateway: open the listeners, sweep, and on SIGTERM drain.
+"""Run the gateway: open the listeners, sweep, follow the configuration, and on SIGTERM drain.
 
 The rule: everything opened here is closed here. What is served is put together in `proxy.server.compose`.
 """
@@ -10,8 +10,11 @@ import gc
 import os
 import signal
 import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -20,12 +23,16 @@ from proxy import __version__
 from proxy.aws.sagemaker import SageMaker
 from proxy.chance import new_id
 from proxy.clock import Clock, SystemClock
+from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
+from proxy.server.explaining import audited
 from proxy.server.listening import OpenListener, address_of, bind, listen
+from proxy.server.reload import Reloader
+from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.logs import Logs, open_logs
@@ -40,6 +47,7 @@ class RunningGateway:
     """A gateway that serves. `addresses` are the bound ones, in the order of the configuration's listeners."""
 
     plane: DataPlane
+    reloader: Reloader
     logs: Logs
     tasks: Tasks
     addresses: list[Bind]
@@ -70,8 +78,9 @@ async def start(
     clock: Clock | None = None,
     log_fd: int = 1,
     upstream_tls: ssl.SSLContext | None = None,
+    load: Callable[[Path], Settings] | None = None,
 ) -> RunningGateway:
-    """Open the listeners and serve, in the running event loop.
+    """Open the listeners and serve, in the running event loop. `load` reads the configuration when it changed.
 
     Raises OSError where a listener cannot be opened, or a certificate not be read.
     """
@@ -90,19 +99,33 @@ async def start(
         sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
-        door = compose.gateway(settings, audit=_audit(logs))
+        make_gateway = partial(compose.gateway, audit=_audit(logs))
+        door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
             settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
         )
+        keepers = compose.keepers(settings, make_keeper)
         plane = compose.data_plane(
             settings,
             door=door,
-            sessions=compose.keepers(settings, make_keeper),
+            sessions=keepers,
             clock=clock,
             new_id=new_id,
             tasks=tasks,
             log=logs.access.write if logs.access is not None else _unlogged,
             tls=upstream_tls,
+        )
+        reloader = Reloader(
+            settings,
+            gateway=door,
+            keepers=keepers,
+            plane=plane,
+            load=load or partial(load_settings, environ=os.environ),
+            make_gateway=lambda settings, at: make_gateway(settings, at=at),
+            make_keepers=lambda settings, known: compose.keepers(settings, make_keeper, known=known),
+            events=logs.events,
+            threshold=logs.threshold,
+            clock=clock,
         )
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
@@ -112,7 +135,7 @@ async def start(
         addresses = [opened.address for opened in listeners]
         admin_address = None
         if settings.admin is not None:
-            application = admin_application(lambda: _readiness(settings, plane))
+            application = admin_application(lambda: _readiness(reloader, plane))
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -121,7 +144,13 @@ async def start(
             admin_address = address_of(sock)
         tasks.start(_every(SWEEP_SECONDS, plane.sweep, clock), name="sweep")
         tasks.start(_every(FLUSH_SECONDS, logs.flush, clock), name="flush")
-        return RunningGateway(plane, logs, tasks, addresses, admin_address, listeners, stack.pop_all())
+        tasks.start(reloader.follow_dates(), name="dates")
+        if settings.files:
+            watcher = Watcher(reloader.files, clock=clock)
+            tasks.start(_follow(watcher, reloader), name="configuration")
+        return RunningGateway(
+            plane, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+        )
 
 
 def serve(settings: Settings) -> None:
@@ -138,6 +167,9 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     running = await start(settings)
+    loop.add_signal_handler(
+        signal.SIGHUP, lambda: running.tasks.start(running.reloader.reload_now(), name="reload")
+    )
     events = running.logs.events
     events.info(
         "serving",
@@ -160,16 +192,24 @@ async def _serve(settings: Settings) -> None:
     await running.close()
 
 
-def _readiness(settings: Settings, plane: DataPlane) -> Readiness:
+def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
+    # A configuration that was refused is no reason to send callers elsewhere: what counted before still does.
     return Readiness(
         ready=not plane.draining,
         details={
             "draining": plane.draining,
-            "instances": len(settings.instances),
+            "instances": len(reloader.settings.instances),
             "connections": len(plane.connections),
             "websockets": len(plane.relays),
+            **reloader.status.details(),
         },
     )
+
+
+async def _follow(watcher: Watcher, reloader: Reloader) -> None:
+    while True:
+        await watcher.changed()
+        await reloader.reload_now(asked=False)
 
 
 async def _every(seconds: float, do: Any, clock: Clock) -> None:
@@ -190,6 +230,7 @@ def _audit(logs: Logs) -> Any:
             instance=refusal.instance,
             sids=decision.sids if decision is not None else (),
             reason=decision.reason if decision is not None else "",
+            statements=audited(refusal.verdicts),
             method=inbound.method,
             target=inbound.target,
             host=inbound.host,
