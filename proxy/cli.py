@@ -106,12 +106,74 @@ def probe(instance: str, file: Path) -> None:
     of a token or cookie: the output can be sent to whoever helps.
     """
     settings = _load(file)
-    if instance not in settings.instances:
-        known = ", ".join(settings.instances)
-        raise click.UsageError(f"{file} has no instance called '{instance}'. It has: {known}")
+    _check_instance(settings, file, instance)
     from proxy.server.probing import run
 
     sys.exit(run(settings, instance))
+
+
+@main.command()
+@_config_option
+@click.option("--ip", metavar="ADDRESS", help="The caller's address.")
+@click.option("--peer", metavar="ADDRESS", help="Instead of --ip: where the connection comes from.")
+@click.option(
+    "--via", metavar="VALUE", help="With --peer: its forwarding header, e.g. '203.0.113.7, 10.0.0.5'."
+)
+@click.option("--instance", metavar="NAME", help="One instance, with every statement's verdict.")
+@click.option("--user", metavar="NAME", help="aws:username, to try statements about it.")
+@click.option(
+    "--at", metavar="TIME", help="A date, or an instant such as 2027-01-31T17:00:00Z. [default: now]"
+)
+@click.option(
+    "--scheme",
+    type=click.Choice(["https", "http"]),
+    default="https",
+    show_default=True,
+    help="What the caller speaks.",
+)
+@click.option("--json", "json_wanted", is_flag=True, help="Print JSON.")
+def explain(
+    file: Path,
+    ip: str | None,
+    peer: str | None,
+    via: str | None,
+    instance: str | None,
+    user: str | None,
+    at: str | None,
+    scheme: str,
+    json_wanted: bool,
+) -> None:
+    """Say who is let in, and why.
+
+    With --ip, or --peer and --via: the decision, the address that counts, each statement's verdict, and
+    the lines that they stand on. Without: a table of all instances and lists.
+    """
+    from proxy.client_address.networks import AddressError, parse_address
+    from proxy.policy.dates import parse_instant
+    from proxy.policy.errors import PolicyError
+
+    if (ip and peer) or (via is not None and not peer):
+        raise click.UsageError("Give --ip, or --peer and, if it sends one, --via.")
+    settings = _load(file)
+    if instance is not None:
+        _check_instance(settings, file, instance)
+    from proxy.clock import SystemClock
+    from proxy.server.explaining import Question
+    from proxy.server.explaining_print import run
+
+    try:
+        question = Question(
+            at=parse_instant(at) if at else SystemClock().now().replace(microsecond=0),
+            address=parse_address(ip) if ip else None,
+            peer=parse_address(peer) if peer else None,
+            via=via,
+            instance=instance,
+            user=user,
+            scheme=scheme,
+        )
+    except (AddressError, PolicyError) as error:
+        raise click.UsageError(f"{error} ({error.hint})") from error
+    run(settings, question, json_wanted=json_wanted)
 
 
 @main.command()
@@ -126,6 +188,12 @@ def demo(port: int) -> None:
     from proxy.sandbox.demo import run
 
     sys.exit(run(port=port))
+
+
+def _check_instance(settings: Settings, file: Path, name: str) -> None:
+    if name not in settings.instances:
+        known = ", ".join(settings.instances)
+        raise click.UsageError(f"{file} has no instance called '{name}'. It has: {known}")
 
 
 def _load(file: Path) -> Settings:

@@ -23,6 +23,7 @@ from proxy.client_address.resolve import ClientAddress, Strategy, forwarded_sche
 from proxy.errors import AccessDenied, ClientError, NbgateError
 from proxy.policy.context import CONNECT, Context
 from proxy.policy.evaluate import Decision, evaluate
+from proxy.policy.explain import Verdict, decisive, explain
 from proxy.policy.statements import Policy
 from proxy.routing.authority import Authority, origin_form, parse_authority
 from proxy.routing.mounts import Mount
@@ -101,12 +102,16 @@ class Admission(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Stay out, and why; `decision` is None where the request was refused before the policy was asked."""
+    """Stay out, and why; `decision` is None where the request was refused before the policy was asked.
+
+    `verdicts` are those of the statements that made the decision.
+    """
 
     error: NbgateError
     client: ClientAddress
     instance: str = ""
     decision: Decision | None = None
+    verdicts: tuple[Verdict, ...] = ()
 
 
 Audit = Callable[[Inbound, Refusal], None]
@@ -165,7 +170,8 @@ class Gateway:
             )
         if decision.allowed:
             return Admission(caller, route, instance, decision)
-        refusal = Refusal(AccessDenied(), caller.client, instance, decision)
+        verdicts = self.explain(caller.client.address, instance, secure_transport=caller.scheme == "https")
+        refusal = Refusal(AccessDenied(), caller.client, instance, decision, decisive(verdicts))
         self._audit(inbound, refusal)
         return refusal
 
@@ -219,6 +225,18 @@ class Gateway:
             secure_transport,
             self._region,
         )
+
+    def explain(
+        self,
+        address: Address | None,
+        instance: str,
+        *,
+        secure_transport: bool | None = None,
+        action: str = CONNECT,
+    ) -> tuple[Verdict, ...]:
+        """Every statement's verdict in what `decide` says. Worked out anew each time: for denials and operators."""
+        context = self.context(address, instance, secure_transport=secure_transport, action=action)
+        return explain(self.policy(instance), context)
 
     def policy(self, instance: str) -> Policy:
         """The policy that decides about an instance ("" for the gateway's own pages)."""

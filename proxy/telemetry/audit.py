@@ -2,19 +2,34 @@
 
 Every denial is recorded: none is sampled, merged or rate-limited, since the one that is left out is the one
 that is asked for. A flood is bounded by the sink alone, which counts what it had to drop and says so in the
-same stream. The denial itself never waits for its record and stands without it. No header, query or rule
-text of the configuration is written, only the ids of the statements that decided.
+same stream. The denial itself never waits for its record and stands without it. No header, no query and none of
+the values that the configuration's rules hold is written: statements appear by their ids and lines.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from proxy.clock import Clock
 from proxy.telemetry.access_log import LogStyle, loggable_path, printable, without_user
 from proxy.telemetry.redact import scrub
 from proxy.telemetry.sink import LineSink
+
+MAX_STATEMENTS = 16
+"""In one record: the first of those that decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedStatement:
+    """A statement that made a decision: whether it applied, why, and the line that it was written on."""
+
+    sid: str
+    effect: str
+    applies: bool
+    because: tuple[str, ...]
+    origin: str
 
 
 class AuditLog:
@@ -40,12 +55,14 @@ class AuditLog:
         method: str,
         target: str,
         host: str,
+        statements: Sequence[AuditedStatement] = (),
     ) -> None:
         """Record one denial.
 
         `client` and `peer` are addresses as text, None where they could not be determined, which `problem`
         explains; `source` says where the client address comes from (the peer, a forwarding field); `sids`
-        and `reason` are the decision's own; `target` is the raw request target.
+        and `reason` are the decision's own; `target` is the raw request target. `statements` made the decision;
+        `MAX_STATEMENTS` of them are written.
         """
         now = self._clock.now()
         path = loggable_path(target)
@@ -55,11 +72,13 @@ class AuditLog:
             clock = f"{now:%H:%M:%S}.{now.microsecond // 1000:03d}"
             decided_by = ", ".join(sids) or "default"
             why = f"{reason}; {problem}" if problem else reason
+            lines = ", ".join(dict.fromkeys(one.origin for one in statements[:MAX_STATEMENTS] if one.origin))
+            written = f" [{printable(lines)}]" if lines else ""
             self._sink.add(
                 f"{clock} {red}DENIED{reset} {printable(client or 'unknown address')} "
                 f"(from {printable(source)}, peer {printable(peer or '-')}) {printable(instance or '-')} "
                 f"{printable(method)} {printable(host)}{printable(path)} by {printable(decided_by)}: "
-                f"{printable(scrub(why))} {printable(request_id)}\n"
+                f"{printable(scrub(why))}{written} {printable(request_id)}\n"
             )
             return
         record = {
@@ -74,6 +93,16 @@ class AuditLog:
             "instance": instance or None,
             "sids": list(sids),
             "reason": scrub(reason),
+            "statements": [
+                {
+                    "sid": one.sid,
+                    "effect": one.effect,
+                    "applies": one.applies,
+                    "because": [scrub(reason) for reason in one.because],
+                    "at": one.origin or None,
+                }
+                for one in statements[:MAX_STATEMENTS]
+            ],
             "method": method,
             "host": host,
             "path": path,

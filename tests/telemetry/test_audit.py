@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,15 @@ import pytest
 from clocks import FakeClock
 
 from proxy.telemetry.access_log import LogStyle
-from proxy.telemetry.audit import AuditLog
+from proxy.telemetry.audit import MAX_STATEMENTS, AuditedStatement, AuditLog
+
+OUTSIDE = AuditedStatement(
+    "gateway-allow",
+    "Deny",
+    True,
+    ("NotIpAddress aws:SourceIp=198.51.100.9 holds (office)",),
+    "nbgate.yaml:12",
+)
 
 
 class Lines:
@@ -36,6 +45,7 @@ def record(style: LogStyle, *, colour: bool = False, times: int = 1, **changes: 
         "instance": "research",
         "sids": ("gateway-allow",),
         "reason": "explicit deny",
+        "statements": (OUTSIDE,),
         "method": "GET",
         "target": "/research/lab?token=eyJsecret",
         "host": "notebooks.internal",
@@ -59,6 +69,15 @@ def test_a_denial_is_one_json_record_with_exactly_these_fields() -> None:
         "instance": "research",
         "sids": ["gateway-allow"],
         "reason": "explicit deny",
+        "statements": [
+            {
+                "sid": "gateway-allow",
+                "effect": "Deny",
+                "applies": True,
+                "because": ["NotIpAddress aws:SourceIp=198.51.100.9 holds (office)"],
+                "at": "nbgate.yaml:12",
+            }
+        ],
         "method": "GET",
         "host": "notebooks.internal",
         "path": "/research/lab",
@@ -75,11 +94,26 @@ def test_an_address_that_could_not_be_determined_is_null_and_explained() -> None
 def test_a_denial_is_one_console_line() -> None:
     assert record(LogStyle.CONSOLE) == [
         "05:06:07.250 DENIED 198.51.100.9 (from x-forwarded-for, peer 10.0.0.1) research GET "
-        "notebooks.internal/research/lab by gateway-allow: explicit deny 0123456789abcdef\n"
+        "notebooks.internal/research/lab by gateway-allow: explicit deny [nbgate.yaml:12] 0123456789abcdef\n"
     ]
-    (line,) = record(LogStyle.CONSOLE, client=None, problem="no such hop", sids=(), colour=True)
+    (line,) = record(
+        LogStyle.CONSOLE, client=None, problem="no such hop", sids=(), statements=(), colour=True
+    )
     assert "\x1b[31mDENIED\x1b[0m unknown address " in line
     assert " by default: explicit deny; no such hop " in line
+
+
+def test_statements_of_one_line_are_told_once_on_a_console_and_one_without_a_line_not() -> None:
+    bare = replace(OUTSIDE, origin="")
+    (line,) = record(LogStyle.CONSOLE, statements=(OUTSIDE, bare, OUTSIDE))
+    assert "explicit deny [nbgate.yaml:12] 0123" in line
+    (line,) = record(LogStyle.JSON, statements=(bare,))
+    assert json.loads(line)["statements"][0]["at"] is None
+
+
+def test_a_policy_of_any_length_makes_a_record_of_bounded_length() -> None:
+    (line,) = record(LogStyle.JSON, statements=(OUTSIDE,) * 1000)
+    assert len(json.loads(line)["statements"]) == MAX_STATEMENTS
 
 
 def test_no_denial_is_sampled_or_merged() -> None:
@@ -95,6 +129,7 @@ def test_no_denial_is_sampled_or_merged() -> None:
         {"target": "/lab%3FauthToken%3DeyJsecret"},
         {"host": "u:eyJsecret@h"},
         {"reason": "because authToken=eyJsecret"},
+        {"statements": (AuditedStatement("s", "Deny", True, ("aws:username=token=eyJsecret",), "f:1"),)},
         {"problem": "hop 'token=eyJsecret' is not an address"},
     ],
 )

@@ -1,0 +1,236 @@
+"""`nbgate explain`: who is let in and why, as the running gateway would decide it.
+
+Its rule: it asks a `Gateway` made of the configuration as `serve` makes one, and the same `resolve`; it decides
+nothing by itself. It opens no socket and calls nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import Any
+
+from multidict import CIMultiDict
+
+from proxy.client_address.networks import Address
+from proxy.client_address.resolve import ClientAddress, SingleHeader, resolve
+from proxy.config.settings import Settings
+from proxy.gateway import Gateway
+from proxy.policy.dates import format_instant
+from proxy.policy.evaluate import Decision, evaluate
+from proxy.policy.explain import Verdict, decisive, explain
+from proxy.policy.lists import NamedList
+from proxy.server import compose
+from proxy.telemetry.audit import AuditedStatement
+
+_SHOWN_NETWORKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked. `peer` and `via` are a connection's other end and the value of its forwarding header."""
+
+    at: datetime
+    address: Address | None = None
+    peer: Address | None = None
+    via: str | None = None
+    instance: str | None = None
+    """None: all of them."""
+    user: str | None = None
+    scheme: str = "https"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The decision about one instance, and everything that it hung on."""
+
+    instance: str
+    decision: Decision
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def decisive(self) -> tuple[Verdict, ...]:
+        """The statements that made it."""
+        return decisive(self.verdicts)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list that an address is on, or not (`entries` is empty then): its networks that hold the address."""
+
+    name: str
+    entries: tuple[str, ...]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The whole answer to a question about one caller."""
+
+    question: Question
+    client: ClientAddress
+    found: str
+    """How the address was found, in words."""
+    lists: tuple[Listing, ...]
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Of one list's networks, how many an instance lets in, judged by their first and last addresses."""
+
+    instance: str
+    list: str
+    networks: int
+    let_in: int
+
+
+def audited(verdicts: Sequence[Verdict]) -> tuple[AuditedStatement, ...]:
+    """Verdicts as the audit log takes them: without the values that the policy holds."""
+    return tuple(
+        AuditedStatement(
+            each.statement.sid,
+            each.statement.effect.value,
+            each.applies,
+            each.reasons(values=False),
+            each.statement.origin,
+        )
+        for each in verdicts
+    )
+
+
+def answer(settings: Settings, question: Question) -> Explanation:
+    """Decide as the gateway would, about one instance or about all of them."""
+    gateway = _gateway(settings, question.at)
+    client, found = _client(settings, question)
+    names = [question.instance] if question.instance is not None else list(settings.instances)
+    answers = []
+    for name in names:
+        context = gateway.context(client.address, name, secure_transport=question.scheme == "https")
+        # The gateway does not know users yet; what a policy says of them can be tried here all the same.
+        context = context._replace(username=question.user)
+        policy = gateway.policy(name)
+        answers.append(Answer(name, evaluate(policy, context), explain(policy, context)))
+    lists = tuple(_listing(one, client.address) for one in settings.allowlists.values())
+    return Explanation(question, client, found, lists, tuple(answers))
+
+
+def table(settings: Settings, question: Question) -> list[Cell]:
+    """Every instance by every list."""
+    gateway = _gateway(settings, question.at)
+    cells = []
+    for name in settings.instances:
+        for one in settings.allowlists.values():
+            let_in = sum(
+                all(
+                    gateway.decide(address, name, secure_transport=question.scheme == "https").allowed
+                    for address in (network[0], network[-1])
+                )
+                for network in one.networks
+            )
+            cells.append(Cell(name, one.name, len(one.networks), let_in))
+    return cells
+
+
+def as_json(explanation: Explanation) -> dict[str, Any]:
+    """The explanation as plain data, complete."""
+    client, question = explanation.client, explanation.question
+    return {
+        "at": format_instant(question.at),
+        "scheme": question.scheme,
+        "user": question.user,
+        "client": _text(client.address),
+        "peer": _text(client.peer),
+        "source": client.source,
+        "found": explanation.found,
+        "problem": client.problem or None,
+        "lists": [
+            {"name": one.name, "entries": list(one.entries), "at": one.origin} for one in explanation.lists
+        ],
+        "decisions": [
+            {
+                "instance": each.instance,
+                "allowed": each.decision.allowed,
+                "sids": list(each.decision.sids),
+                "reason": each.decision.reason,
+                "statements": [
+                    {
+                        "sid": verdict.statement.sid,
+                        "effect": verdict.statement.effect.value,
+                        "applies": verdict.applies,
+                        "decisive": verdict in each.decisive,
+                        "because": list(verdict.reasons()),
+                        "at": verdict.statement.origin,
+                    }
+                    for verdict in each.verdicts
+                ],
+            }
+            for each in explanation.answers
+        ],
+    }
+
+
+def _gateway(settings: Settings, at: datetime) -> Gateway:
+    return compose.gateway(settings, audit=lambda inbound, refusal: None, at=at)
+
+
+def _client(settings: Settings, question: Question) -> tuple[ClientAddress, str]:
+    if question.address is not None:
+        return ClientAddress(question.address, question.address), "as given"
+    strategy = settings.trusted_proxies
+    name = strategy.name if isinstance(strategy, SingleHeader) else strategy.header.value
+    headers = CIMultiDict[str]() if question.via is None else CIMultiDict([(name, question.via)])
+    client = resolve(question.peer, headers, strategy)
+    if question.peer is not None and question.peer not in strategy.networks:
+        ignored = f"; it is no trusted proxy, so {name} is ignored" if question.via is not None else ""
+        return client, f"the peer's{ignored}"
+    if client.problem:
+        return client, "not found"
+    if client.source == "peer":
+        return client, f"the peer's: a trusted proxy that sent no {name}"
+    return client, f"from {name}, which the trusted proxy {question.peer} sent"
+
+
+def _listing(one: NamedList, address: Address | None) -> Listing:
+    if address is None or address not in one.networks:
+        return Listing(one.name, (), one.origin)
+    remarked = {remark.network for remark in one.remarks}
+    entries = [
+        str(network) for network in one.networks if network not in remarked and _holds(network, address)
+    ]
+    for remark in one.remarks:
+        if _holds(remark.network, address):
+            note = f", {remark.note}" if remark.note else ""
+            until = f", until {format_instant(remark.until)}" if remark.until else ""
+            entries.append(f"{remark.network}{note}{until}")
+    return Listing(one.name, tuple(entries), one.origin)
+
+
+def _holds(network: Any, address: Address) -> bool:
+    return network.version == address.version and address in network
+
+
+def _text(address: Address | None) -> str | None:
+    return None if address is None else str(address)
+
+
+def lines_of(explanation: Explanation) -> list[str]:
+    """What goes above the tables."""
+    client, question = explanation.client, explanation.question
+    address = str(client.address) if client.address is not None else "unknown"
+    lines = [f"client address {address}: {explanation.found}"]
+    if client.problem:
+        lines.append(f"               {client.problem}")
+    lines.append(f"time           {format_instant(question.at)}, over {question.scheme}")
+    if question.user is not None:
+        lines.append(f"user           {question.user}; this version's gateway does not know users")
+    on = [one for one in explanation.lists if one.entries]
+    if not on:
+        lines.append("lists          none")
+    for index, one in enumerate(on):
+        more = len(one.entries) - _SHOWN_NETWORKS
+        shown = "; ".join(chain(one.entries[:_SHOWN_NETWORKS], [f"{more} more"] if more > 0 else []))
+        lines.append(f"{'' if index else 'lists':14} {one.name} ({shown}), {one.origin}")
+    return lines
