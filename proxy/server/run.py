@@ -29,6 +29,7 @@ from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
+from proxy.server.explaining import audited
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.reload import Reloader
 from proxy.server.watch import Watcher
@@ -229,6 +230,7 @@ def _audit(logs: Logs) -> Any:
             instance=refusal.instance,
             sids=decision.sids if decision is not None else (),
             reason=decision.reason if decision is not None else "",
+            statements=audited(refusal.verdicts),
             method=inbound.method,
             target=inbound.target,
             host=inbound.host,

@@ -1,0 +1,51 @@
+"""Explanations agree with the gateway that serves, and denials carry theirs in the audit log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateways import open_rig, status_of
+
+from proxy.server.explaining import audited
+
+
+async def test_a_denials_record_holds_the_statements_that_made_it_and_their_lines(tmp_path: Path) -> None:
+    policy = {
+        "allow": ["here"],
+        "statements": [
+            {
+                "Sid": "TlsOnly",
+                "Effect": "Deny",
+                "Action": "*",
+                "Resource": "*",
+                "Condition": {
+                    "Bool": {"aws:SecureTransport": "false"},
+                    "StringNotEquals": {"aws:username": "secret"},
+                },
+            }
+        ],
+    }
+    async with open_rig(tmp_path, policy=policy) as rig:
+        assert status_of(await rig.get("/lab")) == 403
+        [record] = [line for line in rig.log_lines() if line["kind"] == "audit"]
+    lines = (tmp_path / "nbgate.yaml").read_text().splitlines()
+    written = next(
+        number for number, line in enumerate(lines, start=1) if line.startswith("  - ") and "Action" in line
+    )
+    assert record["statements"] == [
+        {
+            "sid": "TlsOnly",
+            "effect": "Deny",
+            "applies": True,
+            # The policy's own values are left out: they may hold what is nobody's business.
+            "because": [
+                "Bool aws:SecureTransport=false holds",
+                "StringNotEquals aws:username, which is absent, holds",
+            ],
+            "at": f"{tmp_path}/nbgate.yaml:{written}",
+        }
+    ]
+
+
+def test_nothing_is_audited_where_no_statement_was_asked() -> None:
+    assert audited(()) == ()
