@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import ssl
+import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ from proxy.telemetry.logs import Logs, open_logs
 FLUSH_SECONDS = 0.2
 GC_THRESHOLDS = (20_000, 20, 50)
 """A proxy makes much short-lived garbage and few cycles: look for those less often than Python would."""
+SWITCH_SECONDS = 0.0005
+"""How long traffic may wait for another thread to let go of the interpreter. A large configuration is read in one:
+with Python's 5 ms, each answer meanwhile would come up to 14 ms later, with this 2 ms."""
 
 
 @dataclass(slots=True)
@@ -182,6 +186,7 @@ async def _serve(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     await stop.wait()
     # A second signal ends the waiting.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -324,24 +323,56 @@ async def test_the_log_level_moves(reloading: Reloading) -> None:
 # -- dates --------------------------------------------------------------------------------------------
 
 
-async def test_a_date_that_passes_is_judged_by_at_once(reloading: Reloading) -> None:
-    """Whatever depends on the time: here, the gateway of the next day lets nobody in."""
-    opened, reloader = reloading.opened, reloading.reloader
-    clock, plane = opened.clock, opened.plane
-    due = clock.now() + timedelta(days=1)
-    nobody = settings_of(reloading.file.parent, hostname=["127.0.0.1"], allowlists={"here": ["203.0.113.1"]})
-    made = reloader._make_gateway
-    reloader._make_gateway = lambda settings, at: made(nobody if at >= due else settings, at)
-    reloader._changes_at = due
-    following = asyncio.ensure_future(reloader.follow_dates())
-    await settle()
-    await clock.jump(86_399.75)
+async def test_a_date_that_passes_counts_from_its_first_moment(tmp_path: Path) -> None:
+    """An entry that ends: its callers' connections end with it, and no request of theirs is let in any more."""
+    ending = [{"cidr": "127.0.0.0/8", "note": "contractor", "until": "2026-01-02"}]
+    async with open_reloading(tmp_path, allowlists={"here": ending}) as reloading:
+        opened, reloader = reloading.opened, reloading.reloader
+        following = asyncio.ensure_future(reloader.follow_dates())
+        await settle()
+        caller = await opened.connect()
+        caller.send(opened.upgrade())
+        assert b" 101 " in await caller.head()
+        await opened.clock.jump(86_399.75)
+        assert (await opened.get()).status == 200
+        await opened.clock.advance(0.25)
+        assert (await caller.exactly(4))[2:] == b"\x03\xf0"
+        assert (await opened.get()).status == 403
+        event = reloading.events()[-1]
+        assert event["event"] == "a date in the policy has passed"
+        assert event["websockets_ended"] == 1
+        following.cancel()
+
+
+async def test_a_reload_brings_its_own_dates(reloading: Reloading) -> None:
+    opened = reloading.opened
+    following = asyncio.ensure_future(reloading.reloader.follow_dates())
+    await opened.clock.jump(86_400)
+    reloading.write(
+        allowlists={"here": [{"cidr": "127.0.0.1", "until": "2026-01-03"}], "elsewhere": ["203.0.113.1"]}
+    )
+    assert await reloading.reloader.reload_now()
+    await opened.clock.jump(86_399)
     assert (await opened.get()).status == 200
-    await clock.advance(0.25)
-    assert plane.gateway.at == due
+    await opened.clock.advance(1)
     assert (await opened.get()).status == 403
     following.cancel()
-    assert reloading.events()[-1]["event"] == "a date in the policy has passed"
+
+
+async def test_a_list_in_a_file_of_its_own_is_a_file_to_watch(reloading: Reloading) -> None:
+    listed = reloading.file.with_name("here.txt")
+    listed.write_text("127.0.0.0/8\n")
+    reloading.write(allowlists={"here": {"file": "here.txt"}, "elsewhere": ["203.0.113.1"]})
+    assert await reloading.reloader.reload_now()
+    assert reloading.reloader.files() == (reloading.file, listed)
+    assert (await reloading.opened.get()).status == 200
+    listed.write_text("127.0.0.0/33\n")
+    assert not await reloading.reloader.reload_now()
+    [problem] = reloading.reloader.status.problems
+    assert str(problem).startswith(f"{listed}:1:")
+    listed.write_text("198.51.100.7\n")
+    assert await reloading.reloader.reload_now()
+    assert (await reloading.opened.get()).status == 403
 
 
 # -- a thousand WebSockets ----------------------------------------------------------------------------
