@@ -1,8 +1,8 @@
 """The file's shape: which keys there are, what each holds, what it means when absent.
 
 Its rule: the only module that knows pydantic; strict throughout, unknown keys refused, every scalar read by a
-function of `proxy.config.values`. The docstrings of fields are the descriptions that editors show.
-It must not know lines, the environment, or what two keys say about each other (`proxy.config.load` does).
+function of `proxy.config.values`. The docstrings of fields are what editors show (`proxy.config.json_schema`). It must
+not know lines, the environment, or what two keys say about each other (`proxy.config.load` does).
 """
 
 from __future__ import annotations
@@ -234,9 +234,7 @@ _LIST_HINT = "it would let nobody in; write networks such as 203.0.113.0/24, or 
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
 
 
 class TlsSection(_Section):
@@ -576,23 +574,6 @@ def keys_at(path: Path) -> list[str]:
         annotation = _inside(annotation, step)
     model = _model(annotation)
     return list(model.model_fields) if model else []
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the file, for editors."""
-    schema = File.model_json_schema()
-    for key, setting in schema["properties"].items():
-        if key in REQUIRED:
-            # A `File` can do without them, a file cannot.
-            setting["anyOf"].remove({"type": "null"})
-            del setting["default"]
-            if len(setting["anyOf"]) == 1:
-                setting |= setting.pop("anyOf")[0]
-        for one in (setting, *setting.get("anyOf", ())):
-            # pydantic's own schema lets names pass that do not match the pattern.
-            if "patternProperties" in one:
-                one["additionalProperties"] = False
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _culprit(kind: str, location: Path) -> Path:

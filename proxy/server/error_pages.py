@@ -14,10 +14,7 @@ from base64 import b64encode
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Final
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
+from typing import TYPE_CHECKING, Final
 
 from proxy.errors import (
     AccessDenied,
@@ -37,6 +34,9 @@ from proxy.errors import (
     UpgradeRequired,
     UpstreamError,
 )
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -183,7 +183,6 @@ def render(error: NbgateError, *, wants_html: bool, request_id: str, client_addr
         body = _envelope(error, message=text.message, request_id=request_id, client_address=client_address)
         return ErrorBody("application/json", body, headers)
     page = _template().render(
-        style=Markup(_STYLE),  # noqa: S704 - our own file
         kicker=_kicker(error),
         title=text.title,
         message=text.message,
@@ -264,7 +263,12 @@ def _weight(parameters: list[str]) -> float:
 
 @cache
 def _template() -> Template:
+    # Not before a page is shown: most answers of a gateway that is well are not pages of its own.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
     environment = Environment(
         loader=PackageLoader("proxy.server"), autoescape=True, undefined=StrictUndefined, auto_reload=False
     )
+    environment.globals["style"] = Markup(_STYLE)  # noqa: S704 - our own file
     return environment.get_template("error.html")

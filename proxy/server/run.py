@@ -182,10 +182,11 @@ async def _serve(settings: Settings) -> None:
         admin=str(running.admin_address) if running.admin_address else None,
         instances=list(settings.instances),
     )
-    # What was made until now stays: the collector need not look at it again.
-    gc.collect()
+    # What was made until now stays: the collector need not look at it, and was off while it was made (proxy.cli).
+    # A last look would stop the loop for 50 ms, just when the first callers come, and find half a megabyte.
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
     await stop.wait()
     # A second signal ends the waiting.

@@ -11,7 +11,8 @@ import yaml
 from config_files import EXAMPLES, text_of
 from jsonschema import Draft202012Validator
 
-from proxy.config.schema import File, json_schema, keys_at, validate
+from proxy.config.json_schema import json_schema
+from proxy.config.schema import File, keys_at, validate
 
 SCHEMA = json_schema()
 
@@ -24,6 +25,14 @@ def test_the_schema_is_valid_json_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["title"] == "nbgate configuration"
     assert SCHEMA["required"] == ["hostname", "policy", "instances"]
+
+
+def test_every_setting_is_described() -> None:
+    sections = [SCHEMA, *SCHEMA["$defs"].values()]
+    bare = [
+        name for one in sections for name, field in one["properties"].items() if not field.get("description")
+    ]
+    assert set(bare) <= {"policy", "client_address", "aws", "admin", "limits", "timeouts", "log", "tls"}
 
 
 @pytest.mark.parametrize("name", ["minimal.yaml", "nbgate.yaml"])
