@@ -88,20 +88,20 @@ async def test_every_shape_of_signing_in_is_understood(tmp_path: Path, shape: Si
         assert (mints(rig), sign_ins(rig)) == (1, 1)
 
 
-async def test_a_caller_that_goes_while_others_wait_does_not_take_their_session_along(
-    timed: Rig, clock: FakeClock
-) -> None:
-    timed.sandbox.faults.slow_api(seconds=5)
-    leaving = await dial(timed.port)
-    leaving.send(f"GET / HTTP/1.1\r\nHost: {timed.authority}\r\n\r\n".encode())
-    staying = asyncio.ensure_future(timed.get("/stays"))
-    await eventually(lambda: len(forwarding(timed)) == 2)
-    leaving.close()
-    await eventually(lambda: len(timed.gateway.plane.connections) == 1)
-    while not staying.done():
-        await clock.advance(1)
-    assert status_of(await staying) == 200
-    assert mints(timed) == 1
+async def test_a_caller_that_goes_while_others_wait_does_not_take_their_session_along(tmp_path: Path) -> None:
+    of_sagemaker = FakeClock(datetime.now(UTC))
+    async with open_rig(tmp_path, sandbox_clock=of_sagemaker) as rig:
+        rig.sandbox.faults.slow_api(seconds=5)
+        leaving = await dial(rig.port)
+        leaving.send(f"GET / HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode())
+        staying = asyncio.ensure_future(rig.get("/stays"))
+        await eventually(lambda: len(forwarding(rig)) == 2)
+        leaving.close()
+        await eventually(lambda: len(rig.gateway.plane.connections) == 1)
+        await eventually(lambda: of_sagemaker.sleeping == 1)
+        await of_sagemaker.advance(5)
+        assert status_of(await staying) == 200
+        assert mints(rig) == 1
 
 
 # -- renewal --------------------------------------------------------------------------------------------------
