@@ -189,6 +189,21 @@ def test_time_alone_changes_nothing_from_one_announced_change_to_the_next(operat
     assert all(condition.holds(at(each)) is not condition.holds(at(each - TICK)) for each in announced)
 
 
+@pytest.mark.parametrize(
+    ("operator", "instants"),
+    [
+        ("DateEquals", (NOON, NOON + TICK)),
+        ("DateNotEquals", (NOON, NOON + TICK)),
+        ("DateLessThan", (NOON,)),
+        ("DateLessThanEquals", (NOON + TICK,)),
+        ("DateGreaterThan", (NOON + TICK,)),
+        ("DateGreaterThanEquals", (NOON,)),
+    ],
+)
+def test_changes_are_announced_to_the_tick(operator: str, instants: tuple[datetime, ...]) -> None:
+    assert compile_condition(operator, "aws:CurrentTime", [NOON.isoformat()]).changes_at == instants
+
+
 def test_only_conditions_on_the_time_change_with_it() -> None:
     for operator, key in (("IpAddress", "aws:SourceIp"), ("StringLike", "aws:username")):
         assert compile_condition(operator, key, VALUES[find_key(key).kind]).changes_at == ()

@@ -135,3 +135,10 @@ def test_what_is_left_without_others(some: list[Network], others: list[Network])
     for network in (*some, *others):
         for address in network:
             assert (address in left) == (address in NetworkSet(some) and address not in NetworkSet(others))
+
+
+def test_what_is_left_of_a_network_begins_and_ends_where_the_others_do() -> None:
+    left = without([IPv4Network("203.0.113.0/28")], NetworkSet([IPv4Network("203.0.113.4/30")]))
+    assert list(left) == [IPv4Network("203.0.113.0/30"), IPv4Network("203.0.113.8/29")]
+    whole = [IPv6Network("2001:db8::/32")]
+    assert list(without(whole, NetworkSet(whole))) == []
