@@ -73,7 +73,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("operator", "key", "values", "among", "other", "outcomes"), TABLE)
 def test_hold_as_iam_says(operator, key, values, among, other, outcomes: str) -> None:
-    """UPSTREAM-FACTS section 3: a missing key fails an operator, satisfies a negated one and every `…IfExists`."""
+    """IAM: a missing key fails an operator, satisfies a negated one and every `…IfExists`."""
     if_among, if_other, absent = (outcome == "+" for outcome in outcomes)
     for name, when_absent in (
         (operator, absent),

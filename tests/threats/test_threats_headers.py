@@ -1,4 +1,4 @@
-"""THREATS.md, table "Headers/identity" (what is built of it: no identity yet) and the rows on cookies and caches."""
+"""Threats, "Headers/identity" (what is built of it: no identity yet) and the rows on cookies and caches."""
 
 from __future__ import annotations
 

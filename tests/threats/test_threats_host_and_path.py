@@ -1,4 +1,4 @@
-"""THREATS.md, table "Path/host/SSRF", and the gaps of aiohttp listed at its top that concern targets and hosts."""
+"""Threats, "Path/host/SSRF", and the gaps of aiohttp that concern targets and hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""THREATS.md, table "IP decision", and its two choices on forwarded addresses: each row as a GET and as an upgrade.
+"""Threats, "IP decision", and its two choices on forwarded addresses: each row as a GET and as an upgrade.
 
 "Deny" is 403, no connection to SageMaker or to a notebook, one audit record: `callers.denying` checks the latter two.
 """

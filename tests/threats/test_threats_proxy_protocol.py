@@ -1,4 +1,4 @@
-"""THREATS.md, "PROXY" (spoofed header): only who is listed may say where a connection comes from, and has to.
+"""Threats, "PROXY" (spoofed header): only who is listed may say where a connection comes from, and has to.
 
 "Closed" means: without a byte, nothing asked of any notebook, and one line in the access log that says why.
 """

@@ -1,4 +1,4 @@
-"""THREATS.md, "Slow clients" (slowhttptest: half-sent headers stayed connected): deadlines, a cap per address."""
+"""Threats, "Slow clients" (slowhttptest: half-sent headers stayed connected): deadlines, a cap per address."""
 
 from __future__ import annotations
 

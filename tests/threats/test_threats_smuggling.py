@@ -1,4 +1,4 @@
-"""THREATS.md, "Smuggling / aiohttp": framing that two readers read in two ways, and floods that cost one of them."""
+"""Threats, "Smuggling / aiohttp": framing that two readers read in two ways, and floods that cost one of them."""
 
 from __future__ import annotations
 

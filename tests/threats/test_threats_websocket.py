@@ -1,4 +1,4 @@
-"""THREATS.md, "WebSocket", and what its smuggling rows say of upgrades. (Denied addresses: test_threats_ip.py.)"""
+"""Threats, "WebSocket", and what its smuggling rows say of upgrades. (Denied addresses: test_threats_ip.py.)"""
 
 from __future__ import annotations
 
