@@ -1,4 +1,4 @@
-"""Done when, 4: no presigned URL's token and no upstream session cookie in anything sent downstream or logged.
+"""No presigned URL's token and no upstream session cookie in anything sent downstream or logged.
 
 One long mixed scenario, with everything that the gateway sent, everything that it logged (at its most talkative), and
 then a search for what the sandbox gave out.
@@ -180,7 +180,7 @@ async def parrot(request: web.BaseRequest) -> web.Response:
 async def test_no_token_and_no_session_cookie_goes_downstream_or_into_a_log(
     tmp_path: Path, reissue: bool
 ) -> None:
-    """Done when, 4, over the whole scenario."""
+    """Over the whole scenario."""
     specs = (InstanceSpec(name="research-gpu-1", reissue_cookies=reissue),)
     log = {"format": "json", "level": "debug"}
     clock = FakeClock()

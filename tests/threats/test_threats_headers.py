@@ -121,14 +121,13 @@ async def test_fields_that_connection_names_end_here(opened: OpenPlane) -> None:
 
 
 async def test_field_values_are_not_touched(opened: OpenPlane) -> None:
-    """Bytes that are not ASCII, quotes, and repeated fields in their order. (Done when, 7, the other way round.)"""
+    """Bytes that are not ASCII, quotes, and repeated fields in their order."""
     seen = await upstream_head(opened, 'X-A: \xe9"\\;,  b\r\nx-a: 2\r\nX-B: \r\nAuthorization: token abc\r\n')
     assert b'\r\nX-A: \xe9"\\;,  b\r\nx-a: 2\r\n' in seen.head
     assert seen.values("authorization") == ["token abc"]
 
 
 async def test_repeated_response_fields_arrive_repeated_and_in_order(opened: OpenPlane) -> None:
-    """Done when, 7."""
     opened.upstream.answer = lambda _head, _body: (
         b"HTTP/1.1 200 OK\r\nServer: T\r\nX-Repeated: one\r\nSet-Cookie: _xsrf=a; Path=/\r\nx-repeated: two\r\n"
         b"Set-Cookie: username-x=b; HttpOnly\r\nX-Repeated: three\r\nContent-Length: 0\r\n\r\n"

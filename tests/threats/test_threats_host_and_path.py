@@ -119,7 +119,7 @@ TRAVERSALS = [
 
 @pytest.mark.parametrize("target", TRAVERSALS)
 async def test_policy_and_notebook_see_the_same_bytes(opened: OpenPlane, target: str) -> None:
-    """Traversal (decode/normalise mismatch): nothing is decoded, normalised or merged. (Done when, 7.)"""
+    """Traversal (decode/normalise mismatch): nothing is decoded, normalised or merged."""
     assert await one(opened, target) == 200
     assert opened.upstream.heads[-1].split(b"\r\n")[0] == f"GET {target} HTTP/1.1".encode()
     assert await one(opened, target, upgrade=True) == 101

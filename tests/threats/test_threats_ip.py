@@ -40,10 +40,7 @@ SPOOFS = [
 
 
 async def test_an_untrusted_peers_headers_do_not_count(tmp_path: Path) -> None:
-    """oauth2-proxy #1778: untrusted peer with any `X-Forwarded-For`/`Forwarded`/`X-Real-IP` -> peer IP, deny.
-
-    (Done when, 5.)
-    """
+    """oauth2-proxy #1778: untrusted peer with any `X-Forwarded-For`/`Forwarded`/`X-Real-IP` -> peer IP, deny."""
     async with denying(tmp_path) as rig:
         assert await ask(rig) == [403, 403]
         for spoof in SPOOFS:
@@ -80,7 +77,7 @@ async def test_behind_a_trusted_proxy_the_rightmost_untrusted_hop_is_denied(
     tmp_path: Path, headers: str, client: str
 ) -> None:
     """oauth2-proxy #1778: `X-Forwarded-For: ALLOWED, EVIL` -> EVIL, deny; two lines are one list; if all hops are
-    trusted, the leftmost is the client. (Done when, 5.)"""
+    trusted, the leftmost is the client."""
     async with denying(tmp_path, **BEHIND_A_PROXY) as rig:
         assert await ask(rig, extra=headers) == [403, 403]
         assert {record["client"] for record in audited(rig)} == {client}

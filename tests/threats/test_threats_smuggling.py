@@ -207,7 +207,7 @@ async def test_a_response_with_ambiguous_framing_is_a_502(opened: OpenPlane, fra
 
 
 async def test_a_body_cut_short_is_seen_as_an_error(opened: OpenPlane) -> None:
-    """Done when, 7: a truncated body never looks complete, in any framing."""
+    """A truncated body never looks complete, in any framing."""
     for framing, begun in (
         (b"Content-Length: 100", b"half"),
         (b"Transfer-Encoding: chunked", b"64\r\nhalf"),
