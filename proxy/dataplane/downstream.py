@@ -357,19 +357,24 @@ class Downstream(Connection):
         return self._answered
 
     def judge(self) -> None:
-        """Another gateway decides now: end what it does not admit, be it under way or only kept open."""
+        """Another gateway decides now: end what it does not admit, be it under way or only kept open.
+
+        A connection that is only kept for a caller who is still let in stays, wherever its last request went: to
+        close it could break the next one, which is decided anew as it is.
+        """
         if self.transport is None or not (reason := self.objection()):
             return
         withdrawn = self._plane.withdrawn
-        if self._answered:
+        if not self._answered:
+            withdrawn["requests"] += 1
+            self._abandon(
+                UpstreamUnreachable(f"{reason}. Try again.", retry_after_seconds=1)
+                if self._refusal is None
+                else self._refusal.error
+            )
+        elif self._refusal is not None:
             withdrawn["connections"] += 1
             self.drain()
-            return
-        withdrawn["requests"] += 1
-        if self._refusal is not None:
-            self._abandon(self._refusal.error)
-        else:
-            self._abandon(UpstreamUnreachable(f"{reason}. Try again.", retry_after_seconds=1))
 
     def objection(self) -> str:
         """What the gateway of now has against the request under way, or the last one; "" for nothing."""

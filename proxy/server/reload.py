@@ -135,19 +135,19 @@ class Reloader:
         async with self._one_at_a_time:
             try:
                 version = await asyncio.to_thread(self._read)
+                if version.is_news:
+                    await self._serve(version)
+                else:
+                    self._confirm(version, asked=asked)
             except ConfigError as error:
                 self._refuse(error.problems, asked=asked)
                 return False
             except Exception as error:
                 # A fault of our own must not end the watching.
-                problem = Problem(str(self.settings.source), 0, "", f"cannot be read: {type(error).__name__}")
                 self._events.error("reload failed", exc_info=error)
-                self._refuse((problem,), asked=asked)
+                message = f"could not be put into effect: {type(error).__name__}"
+                self._refuse([Problem(str(self.settings.source), 0, "", message)], asked=asked)
                 return False
-            if version.is_news:
-                await self._serve(version)
-            else:
-                self._confirm(version, asked=asked)
             return True
 
     async def follow_dates(self) -> None:

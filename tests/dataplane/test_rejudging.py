@@ -51,6 +51,13 @@ def change(directory: Path, opened: OpenPlane, keeper: HeldSession | None = None
     )
 
 
+async def rest_of(judging: Any) -> None:
+    """What is left of a judging that was begun by hand."""
+    for turn in judging.__await__():
+        assert turn is None
+        await asyncio.sleep(0)
+
+
 async def websocket(opened: OpenPlane) -> tuple[Peer, Peer]:
     """A WebSocket that is open from end to end."""
     caller = await opened.connect()
@@ -324,6 +331,23 @@ async def test_an_instance_that_is_another_notebook_now_ends_what_went_to_the_ol
     assert answer.value("retry-after") == "1"
 
 
+async def test_a_connection_kept_open_stays_where_its_address_leads_to_another_notebook(
+    tmp_path: Path, opened: OpenPlane
+) -> None:
+    """Its next request goes there; to close it might break that request, which nobody objects to."""
+    caller, notebook = await exchange(opened)
+    notebook.send(OK)
+    assert (await caller.response()).status == 200
+    another = HeldSession(replace(opened.keeper.session, generation=2))
+    await change(tmp_path, opened, another)
+    caller.send(opened.head("/next"))
+    assert (await notebook.head()).startswith(b"GET /next ")
+    notebook.send(OK)
+    assert (await caller.response()).status == 200
+    assert opened.connection._keeper is another
+    assert not opened.plane.withdrawn
+
+
 async def test_a_host_name_that_is_ours_no_longer_ends_its_websockets(
     tmp_path: Path, opened: OpenPlane
 ) -> None:
@@ -384,3 +408,19 @@ async def test_everything_open_is_judged_however_many_they_are(
                 await closed_with_1008(caller)
             else:
                 assert await caller.rest() == b"ok"
+
+
+async def test_what_was_not_judged_yet_is_judged_by_the_latest(
+    tmp_path: Path, opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One change overtakes another: nobody is closed for a version that is no longer in effect."""
+    monkeypatch.setattr(planes_module, "JUDGED_AT_ONCE", 1)
+    pairs = [await websocket(opened) for _ in range(3)]
+    overtaken = change(tmp_path, opened, **DENY)
+    overtaken.send(None)
+    await change(tmp_path, opened, policy={"allow": ["here"]})
+    await asyncio.ensure_future(rest_of(overtaken))
+    first, *rest = sorted(opened.plane.relays, key=lambda relay: relay.closing is None)
+    assert first.closing is not None
+    assert all(relay.closing is None and not relay.halted for relay in rest)
+    assert len(pairs) == 1 + len(rest)
