@@ -45,13 +45,25 @@ QUICK = Effort(seconds=1.0, transfer_bytes=100_000_000, idle_websockets=200, sta
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Seconds from the start of a process to its first answer to anything, and to the origin's first through it.
+
+    `cpu_seconds`: what the first answer took of them on the processor.
+    """
+
+    answered_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    proxied_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
-    """A system that runs: its port and processes, none for the direct way; how long it took to answer."""
+    """A system that runs: its port and processes, none for the direct way; how it started."""
 
     port: int
     pids: tuple[int, ...]
     directory: Path
-    startup_seconds: float = 0.0
+    start: Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +171,15 @@ def stall(target: Target, effort: Effort) -> Figures:
 
 
 def startup(target: Target, effort: Effort) -> Figures:
-    """From the start of the process to its first answer from the origin; memory when that is over."""
+    """How it started; memory when all of that is over, nbgate's signing in included."""
     time.sleep(SETTLE_SECONDS)
-    return {"startup_s": target.startup_seconds, "idle_rss_mb": rss_mb(target.pids)}
+    start = target.start
+    return {
+        "startup_s": start.answered_seconds,
+        "startup_cpu": start.cpu_seconds,
+        "first_proxied_s": start.proxied_seconds,
+        "idle_rss_mb": rss_mb(target.pids),
+    }
 
 
 def decide(target: Target, effort: Effort) -> Figures:

@@ -119,9 +119,11 @@ def free_port() -> int:
         return port
 
 
-def wait_until_answered(process: Process, port: int, *, path: str, seconds: float) -> float:
-    """Ask every millisecond until a GET is answered with 200; the monotonic time of that answer."""
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode()
+def wait_until_answered(
+    process: Process, port: int, *, path: str, seconds: float, host: str, status: str = ""
+) -> float:
+    """Ask every millisecond until a GET is answered, with `status` if there is one; when that was (monotonic)."""
+    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     deadline = time.monotonic() + seconds
     answer = b""
     while time.monotonic() < deadline and process.poll() is None:
@@ -131,7 +133,7 @@ def wait_until_answered(process: Process, port: int, *, path: str, seconds: floa
                 answer = connection.recv(4096)
         except OSError:
             answer = b""
-        if answer.startswith(b"HTTP/1.1 200"):
+        if answer.startswith(f"HTTP/1.1 {status}".encode()):
             return time.monotonic()
         time.sleep(0.001)
     raise LoadError(f"port {port} did not answer: {answer[:120]!r}")

@@ -13,11 +13,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.install import BUILD, program
-from tests.benchmarks.machine import LOAD_CORE, PROXY_CORE, CoreUse, process_tree
-from tests.benchmarks.metrics import METRICS, SMALL_PATH, Effort, Figures, Metric, Target
+from tests.benchmarks.machine import LOAD_CORE, PROXY_CORE, CoreUse, cpu_seconds, process_tree
+from tests.benchmarks.metrics import METRICS, SMALL_PATH, Effort, Figures, Metric, Start, Target
 from tests.benchmarks.processes import (
     LoadError,
     Process,
@@ -29,6 +30,7 @@ from tests.benchmarks.processes import (
 from tests.benchmarks.systems import DIRECT, SYSTEMS, Site
 
 STARTUP_SECONDS = 20.0
+STRANGE_HOST = "elsewhere.invalid"
 SPOILED_AT = 0.08
 """What others may use of a core during a measurement."""
 QUIET_SECONDS = 10.0
@@ -178,18 +180,27 @@ def started(system: str, *, name: str, origin_port: int) -> Iterator[Target]:
     directory = BUILD / name
     directory.mkdir(parents=True, exist_ok=True)
     if configure is None:
-        yield Target(origin_port, (), directory)
+        yield Target(origin_port, (), directory, Start())
         return
     port = free_port()
     launch = configure(Site(directory, port, origin_port))
     log = directory / "stderr.log"
     start = time.monotonic()
     with running(launch.argv, core=PROXY_CORE, log=log, env=launch.env) as process:
+        ask = partial(wait_until_answered, process, port, path=SMALL_PATH, seconds=STARTUP_SECONDS)
         try:
-            answered = wait_until_answered(process, port, path=SMALL_PATH, seconds=STARTUP_SECONDS)
+            # nbgate answers for a name that is not its own by itself; the others pass all names on.
+            answered = ask(host=STRANGE_HOST)
+            cpu = cpu_seconds(process_tree(process.pid))
+            proxied = ask(host=f"127.0.0.1:{port}", status="200")
         except LoadError as error:
             raise LoadError(f"{system}: {error}\n{_tail(log)}") from error
-        yield Target(port, process_tree(process.pid), directory, answered - start)
+        yield Target(
+            port,
+            process_tree(process.pid),
+            directory,
+            Start(answered_seconds=answered - start, cpu_seconds=cpu, proxied_seconds=proxied - start),
+        )
 
 
 def _has(system: str, metric: Metric) -> bool:

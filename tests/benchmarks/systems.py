@@ -8,12 +8,11 @@ log on. Knows no metric.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.install import BUILD
+from tests.benchmarks.install import BUILD, PYTHON
 
 DIRECT = "direct"
 KEPT_CONNECTIONS = 128
@@ -162,7 +161,7 @@ def chp(site: Site) -> Launch:
 
 
 def aiohttp_plain(site: Site) -> Launch:
-    argv = (sys.executable, "-m", "tests.benchmarks.aiohttp_plain", str(site.port), str(site.origin_port))
+    argv = (str(PYTHON), "-m", "tests.benchmarks.aiohttp_plain", str(site.port), str(site.origin_port))
     return Launch(argv)
 
 
@@ -185,7 +184,7 @@ limits:
 log: {{format: json}}
 """
     return Launch(
-        (sys.executable, "-m", "proxy", "serve", "--config", site.write("nbgate.yaml", config)),
+        (str(PYTHON), "-m", "proxy", "serve", "--config", site.write("nbgate.yaml", config)),
         {
             "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
             "AWS_SECRET_ACCESS_KEY": "not-a-secret",
