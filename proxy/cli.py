@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -19,6 +19,7 @@ from proxy import __version__
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
+    from proxy.errors import ConfigError
 
 CONFIG_ERROR_STATUS = 2
 
@@ -100,6 +101,78 @@ def check(file: Path | None, schema: bool) -> None:
     from proxy.config.summary import print_summary
 
     print_summary(settings)
+
+
+@main.group()
+def policy() -> None:
+    """Carry policy documents in and out of AWS: one list, enforced at both ends."""
+
+
+@policy.command("import")
+@click.argument("document", type=_FILE)
+@click.option("--list", "list_name", default="imported", show_default=True, help="The allowlist's name.")
+def import_policy(document: Path, list_name: str) -> None:
+    """Turn the policy DOCUMENT (JSON, as AWS prints it) into lines for the configuration.
+
+    What cannot be honoured is refused with its line. The lines go to standard output; no file is changed.
+    """
+    from proxy.config.documents import import_file
+    from proxy.config.values import ValueProblem, parse_list_name
+    from proxy.errors import ConfigError
+
+    try:
+        text = import_file(document, list_name=parse_list_name(list_name))
+    except ValueProblem as problem:
+        raise click.UsageError(f"{problem} ({problem.hint})") from problem
+    except ConfigError as error:
+        _give_up(error, "nothing was imported")
+    click.echo(text, nl=False)
+
+
+@policy.command("export")
+@_config_option
+@click.option("--gateway", is_flag=True, help="The gateway's own role instead of its callers.")
+@click.option(
+    "--egress", multiple=True, metavar="NETWORK", help="The gateway's public address; may be repeated."
+)
+@click.option(
+    "--vpc-endpoint", multiple=True, metavar="ID", help="Its VPC endpoint instead; may be repeated."
+)
+@click.option("--role", metavar="ARN", help="With --gateway: of a role that instances name.")
+def export_policy(
+    file: Path, gateway: bool, egress: tuple[str, ...], vpc_endpoint: tuple[str, ...], role: str | None
+) -> None:
+    """Print a policy document to attach in AWS.
+
+    Without options: the restriction of people who call AWS directly, the same that the gateway enforces. With
+    --gateway and --egress or --vpc-endpoint: all that the gateway's own role needs.
+    """
+    from proxy.client_address.networks import AddressError, parse_network
+    from proxy.config.documents import document_text, export_callers, export_gateway
+    from proxy.policy.errors import PolicyError
+
+    if gateway and bool(egress) == bool(vpc_endpoint):
+        raise click.UsageError("With --gateway, give --egress or --vpc-endpoint.")
+    if not gateway and (egress or vpc_endpoint or role):
+        raise click.UsageError("--egress, --vpc-endpoint and --role are about --gateway.")
+    settings = _load(file)
+    if role is not None and role not in {one.assume_role for one in settings.instances.values()}:
+        raise click.UsageError(f"No instance of {file} names the role {role}.")
+    try:
+        if gateway:
+            exported = export_gateway(
+                settings,
+                role=role,
+                egress=[parse_network(network) for network in egress],
+                endpoints=vpc_endpoint,
+            )
+        else:
+            exported = export_callers(settings)
+    except (AddressError, PolicyError) as error:
+        raise click.UsageError(f"{error} ({error.hint})") from error
+    for remark in exported.remarks:
+        click.echo(remark, err=True)
+    click.echo(document_text(exported.document))
 
 
 @main.command()
@@ -210,10 +283,14 @@ def _load(file: Path) -> Settings:
     try:
         return load(file, environ=os.environ)
     except ConfigError as error:
-        for problem in error.problems:
-            place = f"{problem.file}:{problem.line}" if problem.line else problem.file
-            rest = str(problem).removeprefix(place)
-            click.echo(click.style(place, bold=True) + rest, err=True)
-        count = len(error.problems)
-        click.echo(f"{count} problem{'s' if count > 1 else ''}; nothing was started.", err=True)
-        sys.exit(CONFIG_ERROR_STATUS)
+        _give_up(error, "nothing was started")
+
+
+def _give_up(error: ConfigError, outcome: str) -> NoReturn:
+    for problem in error.problems:
+        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        rest = str(problem).removeprefix(place)
+        click.echo(click.style(place, bold=True) + rest, err=True)
+    count = len(error.problems)
+    click.echo(f"{count} problem{'s' if count > 1 else ''}; {outcome}.", err=True)
+    sys.exit(CONFIG_ERROR_STATUS)

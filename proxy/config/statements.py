@@ -79,7 +79,8 @@ def _resources(path: Path, element: Mapping[str, Any], arns: Sequence[str]) -> I
     for index, pattern in enumerate(listed(element[name])):
         place = (*path, name, index) if isinstance(element[name], list) else (*path, name)
         patterns = ArnPatterns((str(pattern),))
-        if patterns.name_accounts and any(arn.split(":")[4] == "" for arn in arns):
+        meant = [arn for arn in arns if arn.split(":")[4] == "" and arn in patterns.of_any_account]
+        if patterns.name_accounts and meant:
             yield Finding(
                 place,
                 "names an account, and the instances' account is not known",

@@ -76,6 +76,16 @@ class ArnPatterns:
         """Whether some pattern asks for an account, so that it has to be known."""
         return any(patterns[4] != _ANY_PART for patterns in self._arns)
 
+    @property
+    def of_any_account(self) -> ArnPatterns:
+        """The same patterns, whatever the account."""
+        return ArnPatterns(_of_any_account(pattern) for pattern in self.patterns)
+
+
+def _of_any_account(pattern: str) -> str:
+    parts = pattern.split(":", _PARTS - 1)
+    return ":".join([*parts[:4], "*", *parts[5:]]) if len(parts) == _PARTS else pattern
+
 
 _ANY_PART = Wildcards(("*",))
 

@@ -367,6 +367,15 @@ def test_other_mistakes(tmp_path: Path, sections: dict[str, str], where: str, me
     assert any(problem[:3] == (1, where, message) for problem in problems), problems
 
 
+def test_an_account_need_not_be_known_where_its_instances_are_others(tmp_path: Path) -> None:
+    deny = DENY.replace("Resource: '*'", f"Resource: {ARN[:-14]}other")
+    role = "arn:aws:iam::123456789012:role/x"
+    instances = f"instances: {{a: {{notebook: n}}, b: {{notebook: other, assume_role: '{role}'}}}}"
+    load_text(
+        tmp_path, text_of(instances=instances, policy=f"policy: {{allow: [office], statements: [{deny}]}}")
+    )
+
+
 def test_nothing_is_said_of_arns_where_something_they_are_made_of_is_wrong(tmp_path: Path) -> None:
     deny = DENY.replace("Resource: '*'", "Resource: 'arn:aws:sagemaker:*:*:notebook-instance/m'")
     problems = problem_lines(

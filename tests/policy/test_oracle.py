@@ -6,21 +6,12 @@ installed into build/ from a committed lock file; it is another program, and not
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import random
-import shutil
-import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
-
-import pytest
-from installed import installed
 
 from proxy.client_address.networks import parse_address
 from proxy.policy.conditions import OPERATORS, Kind
@@ -29,8 +20,6 @@ from proxy.policy.elements import read_statement
 from proxy.policy.evaluate import evaluate
 from proxy.policy.statements import Policy
 
-HERE = Path(__file__).parent / "oracle"
-BUILD = Path(__file__).parents[2] / "build" / "oracle"
 POLICIES = 4_000
 CONTEXTS = 4
 """Of each policy."""
@@ -39,37 +28,7 @@ ARN = "arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/"
 Case = tuple[list[dict[str, Any]], Context]
 
 
-@pytest.fixture(scope="module")
-def simulate() -> Callable[[Iterable[Case]], list[str]]:
-    """What the simulator says of each case: Allowed, ExplicitlyDenied or ImplicitlyDenied."""
-    node, npm = installed("node"), installed("npm")
-    lock = (HERE / "package-lock.json").read_bytes()
-    directory = BUILD / hashlib.sha256(lock).hexdigest()[:16]
-    if not (directory / "done").exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, directory)
-        install = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
-        done = subprocess.run(install, cwd=directory, capture_output=True, text=True, check=False)
-        if done.returncode and not os.environ.get("CI"):
-            pytest.skip(f"npm cannot install the simulator: {done.stderr[-200:]}")
-        assert done.returncode == 0, done.stderr
-        (directory / "done").touch()
-
-    def run(cases: Iterable[Case]) -> list[str]:
-        lines = "\n".join(json.dumps(_request(statements, context)) for statements, context in cases)
-        done = subprocess.run(
-            [node, str(HERE / "simulate.mjs")],
-            input=lines,
-            cwd=directory,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.splitlines()
-
-    return run
+Simulate = Callable[[Iterable[Mapping[str, Any]]], list[str]]
 
 
 def _request(statements: list[dict[str, Any]], context: Context) -> dict[str, Any]:
@@ -90,6 +49,10 @@ def _request(statements: list[dict[str, Any]], context: Context) -> dict[str, An
         "action": context.action,
         "resource": context.resource,
     }
+
+
+def simulated(simulate: Simulate, cases: Iterable[Case]) -> list[str]:
+    return simulate(_request(statements, context) for statements, context in cases)
 
 
 def compiled(statements: list[dict[str, Any]]) -> Policy:
@@ -203,7 +166,7 @@ class Cases:
 
 def test_an_independent_simulator_decides_the_same(simulate) -> None:
     cases = Cases(random.Random(20270131)).draw(POLICIES)
-    theirs = simulate(cases)
+    theirs = simulated(simulate, cases)
     assert len(theirs) == len(cases)
     different = []
     for at in range(0, len(cases), CONTEXTS):
@@ -223,7 +186,7 @@ def test_an_independent_simulator_decides_the_same(simulate) -> None:
 
 def differ(simulate, condition: dict[str, Any], context: Context, *, theirs: str, expected: str) -> None:
     statements = [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition}]
-    assert simulate([(statements, context)]) == [theirs]
+    assert simulated(simulate, [(statements, context)]) == [theirs]
     assert ours(compiled(statements), context) == expected
 
 
@@ -300,7 +263,9 @@ def test_the_disputed_operators_agree_on_keys_that_are_there(simulate) -> None:
             cases.append(
                 ([{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition}], context)
             )
-    assert simulate(cases) == [ours(compiled(statements), context) for statements, context in cases]
+    assert simulated(simulate, cases) == [
+        ours(compiled(statements), context) for statements, context in cases
+    ]
 
 
 def test_epoch_time_is_in_seconds(simulate) -> None:

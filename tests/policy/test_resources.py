@@ -83,6 +83,16 @@ def test_an_account_is_needed_where_it_is_named() -> None:
     assert not ArnPatterns(["*", "arn:aws:sagemaker:eu-west-1:*:notebook-instance/x"]).name_accounts
 
 
+def test_the_account_can_be_left_open() -> None:
+    unknown = notebook_arn("gpu-1", region="eu-west-1", account="")
+    assert unknown not in ArnPatterns([ARN])
+    assert unknown in ArnPatterns([ARN]).of_any_account
+    assert ArnPatterns(["*", ARN]).of_any_account.patterns == (
+        "*",
+        "arn:aws:sagemaker:eu-west-1:*:notebook-instance/gpu-1",
+    )
+
+
 def test_are_compared_by_what_they_say() -> None:
     assert ArnPatterns([ARN]) == ArnPatterns((ARN,))
     assert hash(ArnPatterns([ARN])) == hash(ArnPatterns([ARN]))
