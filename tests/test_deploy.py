@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 from aiohttp.test_utils import TestServer
@@ -66,6 +67,8 @@ CONFIGS = {
 
 
 def settings_of(text: str, directory: Path) -> Settings:
+    for name in re.findall(r"file: ([\w-]+\.txt)", text):
+        (directory / name).write_text("192.0.2.0/24\n", "utf-8")
     file = directory / "nbgate.yaml"
     file.write_text(text, "utf-8")
     return load(file, environ={})
@@ -306,10 +309,12 @@ def test_the_readme_lists_exactly_the_commands_that_there_are() -> None:
 
 def test_the_options_that_the_readme_shows_exist() -> None:
     for line in re.findall(r"nbgate ([a-z]+ .*?)(?:`|  |\n)", README):
-        name, *words = shlex.split(line)
+        name, *words = shlex.split(line, comments=True)
         command = main.commands.get(name)
         if command is None:
             continue
+        if isinstance(command, click.Group):
+            command = command.commands[words[0]]
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options | {"--help"}
 
