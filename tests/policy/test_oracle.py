@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from simulator import simulate
 
 from proxy.client_address.networks import parse_address
 from proxy.policy.conditions import OPERATORS, Kind
@@ -26,9 +28,6 @@ CONTEXTS = 4
 
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/"
 Case = tuple[list[dict[str, Any]], Context]
-
-
-Simulate = Callable[[Iterable[Mapping[str, Any]]], list[str]]
 
 
 def _request(statements: list[dict[str, Any]], context: Context) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def _request(statements: list[dict[str, Any]], context: Context) -> dict[str, An
     }
 
 
-def simulated(simulate: Simulate, cases: Iterable[Case]) -> list[str]:
+def simulated(cases: Iterable[Case]) -> list[str]:
     return simulate(_request(statements, context) for statements, context in cases)
 
 
@@ -164,9 +163,9 @@ class Cases:
         ]
 
 
-def test_an_independent_simulator_decides_the_same(simulate) -> None:
+def test_an_independent_simulator_decides_the_same() -> None:
     cases = Cases(random.Random(20270131)).draw(POLICIES)
-    theirs = simulated(simulate, cases)
+    theirs = simulated(cases)
     assert len(theirs) == len(cases)
     different = []
     for at in range(0, len(cases), CONTEXTS):
@@ -184,18 +183,17 @@ def test_an_independent_simulator_decides_the_same(simulate) -> None:
 # What AWS's documentation decides. Each: a condition, a context, what the simulator makes of an Allow with it, and we.
 
 
-def differ(simulate, condition: dict[str, Any], context: Context, *, theirs: str, expected: str) -> None:
+def differ(condition: dict[str, Any], context: Context, *, theirs: str, expected: str) -> None:
     statements = [{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition}]
-    assert simulated(simulate, [(statements, context)]) == [theirs]
+    assert simulated([(statements, context)]) == [theirs]
     assert ours(compiled(statements), context) == expected
 
 
-def test_a_prefix_of_no_bits_holds_every_address(simulate) -> None:
+def test_a_prefix_of_no_bits_holds_every_address() -> None:
     """IAM User Guide, "IP address condition operators": "the value must be in the standard CIDR format". RFC 4632: a
     prefix of length 0 covers all. The simulator shifts a 32-bit number by 32, which leaves it as it is.
     """
     differ(
-        simulate,
         {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}},
         Context(parse_address("203.0.113.5")),
         theirs="ImplicitlyDenied",
@@ -203,13 +201,12 @@ def test_a_prefix_of_no_bits_holds_every_address(simulate) -> None:
     )
 
 
-def test_an_address_alone_is_a_network_of_one_for_both_families(simulate) -> None:
+def test_an_address_alone_is_a_network_of_one_for_both_families() -> None:
     """IAM User Guide, "IP address condition operators": `NotIpAddress` is "all IP addresses except the specified IP
     address or range", and "if you specify an IP address without the associated routing prefix, IAM uses the default
     prefix". The simulator lets an address of the other family fail both `IpAddress` and `NotIpAddress`.
     """
     differ(
-        simulate,
         {"NotIpAddress": {"aws:SourceIp": "203.0.113.5"}},
         Context(parse_address("2001:db8::1")),
         theirs="ImplicitlyDenied",
@@ -217,10 +214,9 @@ def test_an_address_alone_is_a_network_of_one_for_both_families(simulate) -> Non
     )
 
 
-def test_an_ipv6_address_is_the_same_however_it_is_spelled(simulate) -> None:
+def test_an_ipv6_address_is_the_same_however_it_is_spelled() -> None:
     """RFC 4291 section 2.2: the spellings are of one address. The simulator compares them as text."""
     differ(
-        simulate,
         {"IpAddress": {"aws:SourceIp": "2001:DB8:0::1"}},
         Context(parse_address("2001:db8::1")),
         theirs="ImplicitlyDenied",
@@ -228,14 +224,13 @@ def test_an_ipv6_address_is_the_same_however_it_is_spelled(simulate) -> None:
     )
 
 
-def test_if_exists_is_true_of_an_absent_key_under_a_set_operator_too(simulate) -> None:
+def test_if_exists_is_true_of_an_absent_key_under_a_set_operator_too() -> None:
     """IAM User Guide, "…IfExists condition operators": "You can add IfExists to the end of any condition operator name
     except the Null condition"; "if the key is not present, evaluate the condition element as true"; other elements
     "can still result in a nonmatch, but not a missing key when checked with …IfExists". The simulator says false, as of
     `ForAnyValue` without it.
     """
     differ(
-        simulate,
         {"ForAnyValue:StringEqualsIfExists": {"aws:username": "alice"}},
         Context(None),
         theirs="ImplicitlyDenied",
@@ -243,7 +238,7 @@ def test_if_exists_is_true_of_an_absent_key_under_a_set_operator_too(simulate) -
     )
 
 
-def test_the_disputed_operators_agree_on_keys_that_are_there(simulate) -> None:
+def test_the_disputed_operators_agree_on_keys_that_are_there() -> None:
     cases: list[Case] = []
     chance = random.Random(7)
     for name in sorted(DISPUTED):
@@ -263,17 +258,14 @@ def test_the_disputed_operators_agree_on_keys_that_are_there(simulate) -> None:
             cases.append(
                 ([{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition}], context)
             )
-    assert simulated(simulate, cases) == [
-        ours(compiled(statements), context) for statements, context in cases
-    ]
+    assert simulated(cases) == [ours(compiled(statements), context) for statements, context in cases]
 
 
-def test_epoch_time_is_in_seconds(simulate) -> None:
+def test_epoch_time_is_in_seconds() -> None:
     """IAM User Guide, "Date condition operators": "or in epoch (UNIX) time", which counts seconds. The simulator takes
     the number for milliseconds.
     """
     differ(
-        simulate,
         {"DateGreaterThan": {"aws:CurrentTime": "1900000000"}},
         Context(None, now=NOON),
         theirs="Allowed",

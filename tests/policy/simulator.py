@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,22 @@ HERE = Path(__file__).parent / "oracle"
 BUILD = Path(__file__).parents[2] / "build" / "oracle"
 
 
-@pytest.fixture(scope="session")
-def simulate() -> Callable[[Iterable[Mapping[str, Any]]], list[str]]:
-    """What it says of each `{policy, context, action, resource}`: Allowed, ExplicitlyDenied or ImplicitlyDenied."""
-    node, npm = installed("node"), installed("npm")
+def simulate(requests: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What it says of each `{policy, context, action, resource}`: Allowed, ExplicitlyDenied or ImplicitlyDenied.
+
+    Skips the test where it cannot be installed, but in CI.
+    """
+    node, directory = installed("node"), _installation()
+    script = str(HERE / "simulate.mjs")
+    lines = "\n".join(map(json.dumps, requests))
+    done = subprocess.run(
+        [node, script], input=lines, cwd=directory, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
+
+
+def _installation() -> Path:
+    npm = installed("npm")
     lock = (HERE / "package-lock.json").read_bytes()
     directory = BUILD / hashlib.sha256(lock).hexdigest()[:16]
     if not (directory / "done").exists():
@@ -38,13 +50,4 @@ def simulate() -> Callable[[Iterable[Mapping[str, Any]]], list[str]]:
             pytest.skip(f"npm cannot install the simulator: {done.stderr[-200:]}")
         assert done.returncode == 0, done.stderr
         (directory / "done").touch()
-
-    def run(requests: Iterable[Mapping[str, Any]]) -> list[str]:
-        script = str(HERE / "simulate.mjs")
-        lines = "\n".join(map(json.dumps, requests))
-        done = subprocess.run(
-            [node, script], input=lines, cwd=directory, capture_output=True, text=True, check=True
-        )
-        return done.stdout.splitlines()
-
-    return run
+    return directory
