@@ -1,7 +1,7 @@
 """The pure packages are covered to the last branch by their own test modules.
 
-Only tests with fixed examples count: a branch that is met only when hypothesis happens to draw the right input is
-not tested. Each package is measured in a process of its own, without what other packages' tests do to it.
+Only tests with fixed examples count: a branch that is met only when hypothesis, or a comparison of random cases
+(slow), happens to draw the right input is not tested. Each package is measured in a process of its own, without what other packages' tests do to it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def covered(unit: str, directory: Path, *more: str) -> subprocess.CompletedProce
     return subprocess.run(
         [
             *(sys.executable, "-m", "pytest", str(own_tests(unit)), "--quiet", "--no-header", "--noconftest"),
-            *("-p", "no:cacheprovider", "-m", "not hypothesis"),
+            *("-p", "no:cacheprovider", "-m", "not hypothesis and not slow"),
             *(f"--cov=proxy.{unit}", "--cov-branch", "--cov-report=term-missing", "--cov-fail-under=100"),
             *more,
         ],

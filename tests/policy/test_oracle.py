@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from simulator import simulate
 
 from proxy.client_address.networks import parse_address
@@ -22,7 +23,7 @@ from proxy.policy.elements import read_statement
 from proxy.policy.evaluate import evaluate
 from proxy.policy.statements import Policy
 
-POLICIES = 4_000
+POLICIES = 2_500
 CONTEXTS = 4
 """Of each policy."""
 
@@ -163,6 +164,7 @@ class Cases:
         ]
 
 
+@pytest.mark.slow
 def test_an_independent_simulator_decides_the_same() -> None:
     cases = Cases(random.Random(20270131)).draw(POLICIES)
     theirs = simulated(cases)
