@@ -1,8 +1,8 @@
 """The pure packages are covered to the last branch by their own test modules.
 
 Only tests with fixed examples count: a branch that is met only when hypothesis, or a comparison of random cases
-(slow), happens to draw the right input is not tested. Each package is measured in a process of its own, without
-what other packages' tests do to it.
+(slow), happens to draw the right input is not tested. Each package is measured in a process of its own, without what
+other packages' tests do to it.
 """
 
 from __future__ import annotations
