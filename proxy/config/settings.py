@@ -231,6 +231,13 @@ class Settings:
         """Each instance's mount, by instance name."""
         return {name: instance.mount for name, instance in self.instances.items()}
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where everything that explanations point at was written. Equal settings may differ in it."""
+        policies = (self.policy, *(instance.policy for instance in self.instances.values()))
+        statements = (statement.origin for policy in policies for statement in policy.statements)
+        return (*statements, *(one.origin for one in self.allowlists.values()))
+
     def urls(self, instance_name: str) -> tuple[str, ...]:
         """Where people find an instance: an address for each listener that leads to it, in their order."""
         mount = self.instances[instance_name].mount

@@ -167,9 +167,9 @@ class Reloader:
         """In a thread of its own."""
         new = self._load(self.settings.source)
         served, restart_for = servable(self.settings, new)
-        return _Version(
-            served, self._make_gateway(served, self._clock.now()), restart_for, served != self.settings
-        )
+        # Where lines have moved, explanations have to point at the new ones.
+        is_news = served != self.settings or served.origins != self.settings.origins
+        return _Version(served, self._make_gateway(served, self._clock.now()), restart_for, is_news)
 
     async def _serve(self, version: _Version) -> None:
         old = self._keepers

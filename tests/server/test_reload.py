@@ -188,10 +188,20 @@ async def test_what_was_refused_is_refused_again_quietly_unless_somebody_asked(r
 
 async def test_a_look_at_a_file_that_says_nothing_new_is_quiet(reloading: Reloading) -> None:
     gateway = reloading.opened.plane.gateway
-    reloading.file.write_text(f"# a comment\n{reloading.file.read_text()}")
+    reloading.file.write_text(f"{reloading.file.read_text()}\n# a comment\n")
     assert await reloading.reloader.reload_now(asked=False)
     assert reloading.opened.plane.gateway is gateway
     assert reloading.events() == []
+
+
+async def test_lines_that_have_moved_are_followed(reloading: Reloading) -> None:
+    """Explanations and audit records point at lines; the ones of another version would mislead."""
+    before = reloading.reloader.settings.origins
+    reloading.file.write_text(f"# a comment\n{reloading.file.read_text()}")
+    assert await reloading.reloader.reload_now(asked=False)
+    after = reloading.opened.plane.gateway.policy("research").statements
+    assert {statement.origin for statement in after}.isdisjoint(before)
+    assert {statement.origin for statement in after} <= set(reloading.reloader.settings.origins)
 
 
 async def test_a_file_that_is_missing_for_a_moment_is_refused_like_any_other(reloading: Reloading) -> None:
