@@ -282,14 +282,14 @@ class Downstream(Connection):
         if len(head) > plane.limits.request_head_bytes:
             self._fault(HeadTooLarge())
             return
-        end = head.find(b"\r\n")
-        known = self._known.get(head[end:])
+        line, _, rest = head.partition(b"\r\n")
+        known = self._known.get(rest)
         if (
             known is not None
-            and end <= FIELD_BYTES
-            and (line := _PLAIN_REQUEST_LINE.fullmatch(head, 0, end)) is not None
+            and len(line) <= FIELD_BYTES
+            and (plain := _PLAIN_REQUEST_LINE.fullmatch(line)) is not None
         ):
-            method, target = line.groups()
+            method, target = plain.groups()
             self._deadline = _NEVER
             self._keep_alive = not plane.draining
             self._is_http_10 = self._is_upgrade = False
@@ -338,17 +338,16 @@ class Downstream(Connection):
                 and hdrs.CONTENT_LENGTH not in headers
                 and hdrs.UPGRADE not in headers
             ):
-                self._remember(head, _KnownFields(headers, inbound.host, fields))
+                self._remember(head.partition(b"\r\n")[2], _KnownFields(headers, inbound.host, fields))
             self._start_forward(inbound, route, fields, _request_framing(message))
         elif self._state is _NATIVE:
             self._serve(message, payload)
 
-    def _remember(self, head: bytes, known: _KnownFields) -> None:
-        block = head[head.find(b"\r\n") :]
-        if len(block) <= KNOWN_HEAD_BYTES:
+    def _remember(self, lines: bytes, known: _KnownFields) -> None:
+        if len(lines) <= KNOWN_HEAD_BYTES:
             if len(self._known) >= KNOWN_HEADS:
                 self._known.clear()
-            self._known[block] = known
+            self._known[lines] = known
 
     def _framed(self, message: RawRequestMessage) -> LengthBody | ChunkedBody | None:
         """The body that a head announces. Raises FramingError."""

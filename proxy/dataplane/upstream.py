@@ -132,7 +132,7 @@ class UpstreamConnection(asyncio.Protocol):
         A notebook that answered before it read what is queued for it may never read: nothing would hold the
         next body back.
         """
-        return self._response_done and self._is_keep_alive and not self._is_full and self.is_open
+        return self._response_done and self._is_keep_alive and not self._is_full and not self._failed
 
     def begin(self, exchange: Exchange, head: bytes) -> None:
         """Send a request's head; its body follows through `transport.write`."""
