@@ -34,6 +34,7 @@ from proxy.dataplane.aiohttp_internals import FIELD_BYTES, Connection, new_parse
 from proxy.dataplane.answers import Page
 from proxy.dataplane.forward import Forward
 from proxy.dataplane.handshake import handshake_fault
+from proxy.dataplane.landing import LARGE_BYTES, LargeReads
 from proxy.dataplane.link import Link, link
 from proxy.dataplane.rewriting import wants_plain
 from proxy.dataplane.transports import peer_of, reset
@@ -48,7 +49,7 @@ from proxy.errors import (
 from proxy.gateway import Admission, Caller, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
-from proxy.wire.body import ChunkedBody, FramingError, LengthBody, request_body
+from proxy.wire.body import ChunkedBody, Data, FramingError, LengthBody, request_body
 from proxy.wire.heads import RequestFields, RequestHead, ResponseFacts, response_head
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Downstream(Connection):
         "_keep_alive",
         "_keeper",
         "_known",
+        "_large_reads",
         "_last_turn",
         "_lingers",
         "_link",
@@ -166,6 +168,7 @@ class Downstream(Connection):
         self._link: Link | None = None
         self._linked: tuple[object, ...] = ()
         self._resumes: State | None = None
+        self._large_reads: LargeReads | None = None
         self._read_held = False
         self._last_turn = -1
         """The outbox's, when the last answer was put there."""
@@ -216,6 +219,8 @@ class Downstream(Connection):
         state = self._state
         if state is _RAW:
             self._carry(data)
+            if len(data) >= LARGE_BYTES and self._state is _RAW:
+                self._read_large()
         elif state is _HEAD:
             inbox = self._inbox
             if not inbox and data.endswith(_HEAD_END) and data.find(_HEAD_END) == len(data) - 4:
@@ -231,6 +236,13 @@ class Downstream(Connection):
             self._feed_page(data)
         elif state is _DROP:
             self._drop(data)
+
+    def large_received(self, data: memoryview) -> bool:
+        if self._state is not _RAW:
+            self.data_received(bytes(data))
+            return False
+        self._carry(data)
+        return True
 
     def resume_writing(self) -> None:
         if self._paused:
@@ -504,7 +516,7 @@ class Downstream(Connection):
             self._link = link(session, admission.caller, prefix=admission.route.prefix, shelf=shelf)
         return self._link
 
-    def _hold(self, data: bytes) -> None:
+    def _hold(self, data: Data) -> None:
         self._inbox += data
         if len(self._inbox) >= HELD_BYTES:
             self._pause_reading()
@@ -545,7 +557,13 @@ class Downstream(Connection):
         self._upstream_full = False
         self._resume_reading()
 
-    def _carry(self, data: bytes) -> None:
+    def _read_large(self) -> None:
+        if self._large_reads is None:
+            assert self.transport is not None
+            self._large_reads = LargeReads(self, self.transport, self._plane.landing)
+        self._large_reads.begin()
+
+    def _carry(self, data: Data) -> None:
         body, forward = self._body, self._forward
         assert body is not None
         assert forward is not None
@@ -562,7 +580,7 @@ class Downstream(Connection):
         elif rest:
             self._yield_then_take(rest)
 
-    def _body_ended(self, rest: bytes) -> None:
+    def _body_ended(self, rest: Data) -> None:
         """Behind a body stands a new message: a fresh parser, and what came with the body's end waits."""
         self._body = None
         self._parser = new_parser(self, self._loop)
@@ -570,7 +588,7 @@ class Downstream(Connection):
             self._state = _HELD
             self._hold(rest)
 
-    def _yield_then_take(self, rest: bytes) -> None:
+    def _yield_then_take(self, rest: Data) -> None:
         """Tiny chunks: give the loop a turn between two bounds of work."""
         self._inbox[:0] = rest
         self._resumes, self._state = self._state, _HELD
@@ -603,7 +621,7 @@ class Downstream(Connection):
             self._abandon(BadRequest("The request's body is malformed."))
             return
         self._received += len(part)
-        self.feed_native(part)
+        self.feed_native(bytes(part))
         if body.done:
             self._body = None
             self._state = _HELD

@@ -16,7 +16,7 @@ from proxy.dataplane.rewriting import PageRewrite, page_rewrite
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import NbgateError, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
 from proxy.routing.pages import rewrite_location
-from proxy.wire.body import Body, ChunkedBody, LengthBody
+from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
 from proxy.wire.heads import RequestHead, ResponseFacts, request_head, response_head
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ CORKED_BYTES: Final = 16 * 1024
 class Caller(Protocol):
     """The downstream connection, as a forward sees it."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Data) -> None:
         """Send to the caller."""
 
     def write_last(self, data: bytes) -> None:
@@ -198,7 +198,7 @@ class Forward:
                 connection.transport.write(b"".join(self._replay))
             self._caller.take_body()
 
-    def on_request_body(self, data: bytes) -> None:
+    def on_request_body(self, data: Data) -> None:
         """Bytes of the request's body, framing included."""
         self.bytes_in += len(data)
         self._body_seen = True
@@ -207,7 +207,7 @@ class Forward:
             if self._replay_room < 0:
                 self._replay = None
             else:
-                self._replay.append(data)
+                self._replay.append(bytes(data))
         connection = self._connection
         if connection is not None and not self._response_done:
             connection.transport.write(data)
@@ -258,17 +258,17 @@ class Forward:
             return ChunkedBody(decode=True)
         return body
 
-    def on_body(self, data: bytes) -> None:
+    def on_body(self, data: Data) -> None:
         page = self._page
         if page is not None:
-            if page.add(data):
+            if page.add(bytes(data)):
                 return
             # Larger than what is rewritten: it passes as it is.
             self._page = None
             self._send_page_head(page.facts, self._unknown_length())
             data = page.collected()
         if self._chunks:
-            data = b"%x\r\n%b\r\n" % (len(data), data)
+            data = b"".join((b"%x\r\n" % len(data), data, b"\r\n"))
         self.bytes_out += len(data)
         if self._unsent:
             if len(data) <= CORKED_BYTES:
@@ -283,7 +283,7 @@ class Forward:
             self._head_sent = True
             self._write(unsent)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: Data) -> None:
         self._caller.write(data)
         if self._caller.is_full and self._connection is not None:
             self._connection.pause_reading()

@@ -75,6 +75,7 @@ class DataPlane:
         self.log = log
         self.draining = False
         self.outbox = Outbox()
+        self.landing = pool.landing
         self.relays: set[Relay] = set()
         self.connections: set[Downstream] = set()
         self.arrivals: set[Arrival] = set()
@@ -170,6 +171,7 @@ class DataPlane:
             max_frame_bytes=self.limits.websocket_frame_bytes,
             extensions=extensions,
             timeouts=self._relay_timeouts,
+            landing=self.landing,
             judge=judge,
             on_end=ended,
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from proxy.aws.sessions import Origin
 from proxy.clock import Clock
+from proxy.dataplane.landing import Landing
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 
@@ -36,6 +37,7 @@ class UpstreamPool:
     def __init__(self, limits: PoolLimits, *, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
         self.limits = limits
         """May be exchanged; what is open stays as it is."""
+        self.landing = Landing()
         self._clock = clock
         self._tls = tls
         self._idle: defaultdict[Origin, list[UpstreamConnection]] = defaultdict(list)
@@ -65,7 +67,9 @@ class UpstreamPool:
                 detail="limits.upstream_connections",
                 retry_after_seconds=5,
             )
-        connection = UpstreamConnection(origin, head_limit_bytes=limits.head_bytes, on_closed=self.forget)
+        connection = UpstreamConnection(
+            origin, head_limit_bytes=limits.head_bytes, landing=self.landing, on_closed=self.forget
+        )
         connection.shelf = self._idle[origin]
         self._open[origin].add(connection)
         try:

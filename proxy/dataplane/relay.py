@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.chance import mask_key
+from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
 from proxy.wire.frames import ABNORMAL_CLOSURE, FrameError, FrameTracker, close_frame, ping_frame
 
 PING_PAYLOAD: Final = b"nbgate"
@@ -35,6 +36,7 @@ class End(asyncio.Protocol):
     __slots__ = (
         "_follow",
         "_is_upstream",
+        "_large_reads",
         "_pass_on",
         "bytes_received",
         "close_sent",
@@ -52,7 +54,7 @@ class End(asyncio.Protocol):
     )
 
     other: End
-    _pass_on: Callable[[bytes], None]
+    _pass_on: Callable[[bytes | memoryview], None]
     """The other side's `transport.write`, looked up once for all frames, as is `_follow`."""
 
     def __init__(
@@ -72,6 +74,7 @@ class End(asyncio.Protocol):
             masked=not is_upstream, max_frame_bytes=max_frame_bytes, extensions=extensions
         )
         self._follow = self.tracker.feed
+        self._large_reads: LargeReads | None = None
         self.bytes_received = 0
         self.seen_bytes = 0
         self.quiet_since = 0.0
@@ -84,7 +87,7 @@ class End(asyncio.Protocol):
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         self.bytes_received += len(data)
         relay = self.relay
         if relay.halted and not relay.settle():
@@ -98,6 +101,17 @@ class End(asyncio.Protocol):
             relay.broken(self, error)
             return
         self._pass_on(data)
+        if len(data) >= LARGE_BYTES:
+            self._read_large()
+
+    def large_received(self, data: memoryview) -> bool:
+        self.data_received(data)
+        return True
+
+    def _read_large(self) -> None:
+        if self._large_reads is None:
+            self._large_reads = LargeReads(self, self.transport, self.relay.landing)
+        self._large_reads.begin()
 
     def eof_received(self) -> None:
         return None  # the transport closes itself, and `connection_lost` follows
@@ -153,7 +167,7 @@ class End(asyncio.Protocol):
         if self.tracker.close_seen and self.close_sent:
             self.transport.close()
 
-    def _receive_while_closing(self, data: bytes) -> None:
+    def _receive_while_closing(self, data: bytes | memoryview) -> None:
         """Let the frame under way end, then put our close behind it; what follows is not passed on."""
         closing = self.relay.closing
         assert closing is not None
@@ -186,6 +200,7 @@ class Relay:
         "close_code",
         "closing",
         "halted",
+        "landing",
         "notebook",
         "timeouts",
     )
@@ -198,6 +213,7 @@ class Relay:
         max_frame_bytes: int,
         extensions: bool,
         timeouts: RelayTimeouts,
+        landing: Landing,
         judge: Callable[[Relay], None],
         on_end: Callable[[Relay], None],
     ) -> None:
@@ -218,6 +234,7 @@ class Relay:
         self.close_code = ABNORMAL_CLOSURE
         """How it ended, for the log: what was sent or seen first."""
         self.timeouts = timeouts
+        self.landing = landing
         self._judge = judge
         self._on_end = on_end
         self._deadline = 0.0

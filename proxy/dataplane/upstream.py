@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from proxy.aws.sessions import Origin
+from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
 from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
-from proxy.wire.body import Body, FramingError, LengthBody, UntilClose, response_body
+from proxy.wire.body import Body, Data, FramingError, LengthBody, UntilClose, response_body
 from proxy.wire.heads import ResponseFacts, read_response
 
 
@@ -34,7 +35,7 @@ class Exchange(Protocol):
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
         """101: what comes from now on, `tail` first, is not HTTP. Reading is paused."""
 
-    def on_body(self, data: bytes) -> None:
+    def on_body(self, data: Data) -> None:
         """Bytes of the body, framing included, valid as they stand."""
 
     def flush(self) -> None:
@@ -77,6 +78,8 @@ class UpstreamConnection(asyncio.Protocol):
         "_interim_left",
         "_is_full",
         "_is_keep_alive",
+        "_landing",
+        "_large_reads",
         "_on_closed",
         "_read_paused",
         "_response_done",
@@ -95,6 +98,7 @@ class UpstreamConnection(asyncio.Protocol):
         origin: Origin,
         *,
         head_limit_bytes: int,
+        landing: Landing,
         on_closed: Callable[[UpstreamConnection], None],
     ) -> None:
         self.origin = origin
@@ -107,6 +111,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether any byte came for the exchange under way."""
         self.idle_since = 0.0
         self._head_limit = head_limit_bytes
+        self._landing = landing
+        self._large_reads: LargeReads | None = None
         self._on_closed = on_closed
         self._head = b""
         self._body: Body | None = None
@@ -164,6 +170,8 @@ class UpstreamConnection(asyncio.Protocol):
         body = self._body
         if body is not None and not self._response_done:
             self._feed_body(body, data)
+            if len(data) >= LARGE_BYTES and self._body is body:
+                self._read_large()
         elif self._response_done:
             # Bytes that no request asked for would be taken for the next one's answer (response splitting).
             self._failed = True
@@ -171,6 +179,14 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self.has_answered = True
             self._feed_head(data)
+
+    def large_received(self, data: memoryview) -> bool:
+        body = self._body
+        if body is None or self._response_done:
+            self.data_received(bytes(data))
+            return False
+        self._feed_body(body, data)
+        return True
 
     def eof_received(self) -> None:
         """The notebook sends nothing more: FIN, and under TLS only together with close_notify.
@@ -270,7 +286,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self.exchange is exchange:
             exchange.flush()
 
-    def _feed_body(self, body: Body, data: bytes) -> None:
+    def _read_large(self) -> None:
+        if self._large_reads is None:
+            self._large_reads = LargeReads(self, self.transport, self._landing)
+        self._large_reads.begin()
+
+    def _feed_body(self, body: Body, data: Data) -> None:
         exchange = self.exchange
         if exchange is None:
             return
@@ -287,7 +308,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._end(exchange)
         elif rest:
             # Many tiny chunks: the rest, and what comes behind it, waits for the next turn of the loop.
-            self._rest = rest
+            self._rest = bytes(rest)
             self._read_or_not()
             asyncio.get_running_loop().call_soon(self._feed_rest, body)
 

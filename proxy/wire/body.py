@@ -32,6 +32,9 @@ _SIZE_LINE: Final = re.compile(rb"[0-9a-fA-F]{1,16}\r\n")
 # No obs-fold, no space before the colon, no control byte: RFC 9112 section 5.
 _FIELD_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n")
 
+Data = bytes | memoryview
+"""What trackers are fed, and what they pass on: of what was a view, views."""
+
 _CR: Final = 0x0D
 _LF: Final = 0x0A
 _SEMICOLON: Final = 0x3B
@@ -53,7 +56,7 @@ class LengthBody:
         self.remaining = length
         self.done = length == 0
 
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+    def feed(self, data: Data) -> tuple[Data, Data]:
         """Return (what belongs to this body, what follows it)."""
         remaining = self.remaining
         size = len(data)
@@ -76,7 +79,7 @@ class UntilClose:
     def __init__(self) -> None:
         self.done = False
 
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+    def feed(self, data: Data) -> tuple[Data, Data]:
         """Return (data, nothing): every byte belongs to this body."""
         return data, b""
 
@@ -139,7 +142,7 @@ class ChunkedBody:
         self._trailers = 0
         self._line = b""
 
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+    def feed(self, data: Data) -> tuple[Data, Data]:
         """Return (what may pass on, what was not looked at).
 
         Raises FramingError; what this feed had accepted before the fault is then lost on purpose.
@@ -153,10 +156,10 @@ class ChunkedBody:
             return data, b""
         return self._feed(data, state, length)
 
-    def _feed(self, data: bytes, state: int, length: int) -> tuple[bytes, bytes]:
+    def _feed(self, data: Data, state: int, length: int) -> tuple[Data, Data]:
         decode = self._decode
         dropped = self._dropped
-        kept: list[bytes] = []
+        kept: list[Data] = []
         # data[keep_from:position] passes on unless something of it is dropped.
         keep_from = length if state in dropped else 0
         position = 0
@@ -170,7 +173,7 @@ class ChunkedBody:
                     # The whole line lies in this feed nearly always; the steps below take it byte by byte.
                     if line := _SIZE_LINE.match(data, position):
                         start = line.end()
-                        size = int(data[position : start - 2], 16)
+                        size = int(bytes(data[position : start - 2]), 16)
                         end = start + size
                         if size and data[end : end + 2] == b"\r\n":
                             self.payload_bytes += size
@@ -227,6 +230,7 @@ class ChunkedBody:
                 position += 1
                 self._overhead(1)
             elif state == _EXTENSION:
+                data = bytes(data)
                 end = data.find(b"\r", position)
                 stop = length if end < 0 else end
                 self._overhead(stop - position)
@@ -255,6 +259,7 @@ class ChunkedBody:
                     keep_from = length
                     state = _TRAILER_LINE
             elif state == _TRAILER_LINE:
+                data = bytes(data)
                 end = data.find(b"\n", position) + 1
                 stop = end or length
                 self._trailer(data, position, stop)
@@ -300,7 +305,7 @@ class ChunkedBody:
     def _earn(self, size: int) -> None:
         self._excess = max(0, self._excess - _EXTENSION_BYTES_EARNED - 2 * size)
 
-    def _trailer(self, data: bytes, start: int, stop: int) -> None:
+    def _trailer(self, data: Data, start: int, stop: int) -> None:
         self._trailers += stop - start
         if self._trailers > MAX_TRAILER_BYTES:
             raise FramingError("the trailer section is too long")

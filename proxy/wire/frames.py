@@ -114,7 +114,7 @@ class FrameTracker:
         """A fragmented message is under way; control frames may still be put in at a boundary."""
         return self._fragmented
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Follow `data`, which may end anywhere.
 
         Raises FrameError as soon as a header cannot become a legal one; feed nothing more then.
@@ -153,17 +153,17 @@ class FrameTracker:
                 self._enter_state(fragmented=not self._fragmented)
                 simple = self._simple
                 continue
-            step = self._enter(data[position : position + _LONGEST_LOOK], good=position)
+            step = self._enter(bytes(data[position : position + _LONGEST_LOOK]), good=position)
             if not step:
                 return
             position += step
             simple = self._simple
         if position == last:
-            self._enter(data[position:], good=position)
+            self._enter(bytes(data[position:]), good=position)
         else:
             self._left = position - size
 
-    def _skip_run(self, data: bytes, position: int) -> int:
+    def _skip_run(self, data: bytes | memoryview, position: int) -> int:
         """Return where the first of the frames from `position` on begins that does not look like the one before.
 
         In a flood of small messages the headers stand at equal distances: strides compare them all at once.
@@ -172,13 +172,14 @@ class FrameTracker:
         skip = self._skips[second]
         if not self._simple[first] or not 0 < skip <= _LONG_RUN // 8:
             return position
+        data = bytes(data)
         seconds = data[position + 1 :: skip]
         run = len(seconds) - len(seconds.lstrip(data[position + 1 : position + 2]))
         firsts = data[position : position + run * skip : skip]
         run -= len(firsts.lstrip(data[position : position + 1]))
         return position + run * skip
 
-    def boundary_in(self, data: bytes) -> int:
+    def boundary_in(self, data: bytes | memoryview) -> int:
         """Return how many leading bytes of `data` belong to the frame under way: 0 at a boundary.
 
         Changes nothing. `len(data)` may mean that the frame ends there or beyond: feed them, and ask
@@ -187,16 +188,16 @@ class FrameTracker:
         needed = self._left
         if self._head:
             known = len(self._head)
-            total = self._measure(self._head + data[: _LONGEST_LOOK - known], good=0)
+            total = self._measure(self._head + bytes(data[: _LONGEST_LOOK - known]), good=0)
             needed = total - known if total else len(data)
         return min(needed, len(data))
 
-    def _resume(self, data: bytes) -> int:
+    def _resume(self, data: bytes | memoryview) -> int:
         """Complete the header under way; return where its frame ends in `data`, or 0 and keep it partial."""
         head = self._head
         self._head = b""
         try:
-            total = self._enter(head + data[: _LONGEST_LOOK - len(head)], good=0)
+            total = self._enter(head + bytes(data[: _LONGEST_LOOK - len(head)]), good=0)
         except FrameError:
             self._head = head
             raise

@@ -8,6 +8,7 @@ import pytest
 from clocks import settle
 
 from proxy.aws.sessions import Origin
+from proxy.dataplane.landing import Landing
 from proxy.dataplane.upstream import INTERIM_RESPONSES, UpstreamConnection, parse_response_head
 from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
 from proxy.wire.body import CHUNKS_A_FEED, Body
@@ -83,7 +84,7 @@ class Transcript:
 def connect() -> tuple[UpstreamConnection, FakeTransport, list[UpstreamConnection]]:
     closed: list[UpstreamConnection] = []
     connection = UpstreamConnection(
-        Origin("http", "notebook", 80), head_limit_bytes=1000, on_closed=closed.append
+        Origin("http", "notebook", 80), head_limit_bytes=1000, landing=Landing(), on_closed=closed.append
     )
     transport = FakeTransport()
     connection.connection_made(transport)

@@ -312,3 +312,25 @@ def test_a_response_without_framing_ends_with_the_connection() -> None:
     assert isinstance(response_body(method="GET", status=200, content_length=b"5", chunked=False), LengthBody)
     assert response_body(method="GET", status=200, content_length=b"0", chunked=False) is None
     assert isinstance(response_body(method="PUT", status=404, content_length=None, chunked=True), ChunkedBody)
+
+
+@pytest.mark.parametrize("decode", [False, True])
+def test_views_are_read_as_bytes_are(decode: bool) -> None:
+    """What came as a view of shared memory passes on as one, wherever it is cut."""
+    expected = PAYLOAD if decode else WITHOUT
+    for cut in range(len(MESSAGE) + 1):
+        passed, after = b"", b""
+        body = ChunkedBody(decode=decode)
+        for part in (memoryview(MESSAGE)[:cut], memoryview(MESSAGE + b"GET /")[cut:]):
+            pass_on, rest = body.feed(part)
+            passed += bytes(pass_on)
+            after += bytes(rest)
+        assert (passed, after, body.done) == (expected, b"GET /", True)
+
+
+def test_a_view_that_passes_whole_is_not_copied() -> None:
+    data = bytearray(b"5\r\nhello\r\n5\r\nworld\r\n")
+    for body in (ChunkedBody(), LengthBody(100), UntilClose()):
+        pass_on, _ = body.feed(memoryview(data))
+        assert isinstance(pass_on, memoryview)
+        assert pass_on.obj is data

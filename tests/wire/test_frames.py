@@ -380,3 +380,17 @@ def test_a_run_of_frames_that_change_state_is_no_run() -> None:
     tracker = FrameTracker(masked=False, max_frame_bytes=1000)
     with pytest.raises(FrameError):
         tracker.feed((b"\x02\x40" + b"x" * 64) * 100)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=6), st.lists(st.integers(0, 2000), max_size=4))
+def test_views_are_followed_as_bytes_are(payloads: list[bytes], cuts: list[int]) -> None:
+    """What came as a view of shared memory has its frames where the bytes have them."""
+    data = b"".join(frame(0x82, payload) for payload in (*payloads, b"x" * 70_000, *[b"y" * 40] * 200))
+    watched, other = tracker(), tracker()
+    bounds = sorted({0, *(min(cut, len(data)) for cut in cuts), len(data)})
+    for start, stop in pairwise(bounds):
+        assert watched.boundary_in(memoryview(data)[start:stop]) == other.boundary_in(data[start:stop])
+        watched.feed(memoryview(data)[start:stop])
+        other.feed(data[start:stop])
+        assert watched.at_boundary == other.at_boundary
+    assert watched.at_boundary

@@ -418,3 +418,9 @@ def test_fields_are_translated_anew_for_another_way() -> None:
         assert b"Cookie: auth=other\r\n" in request_head(head, other)
         assert b"gzip" not in request_head(replace(head, plain_encoding=True), other)
         assert b"Upgrade: websocket" in request_head(replace(head, is_upgrade=True), other)
+
+
+def test_fields_are_translated_once_for_one_way() -> None:
+    fields = RequestFields([(b"X-A", b"1")])
+    first = fields.towards(ROOT, is_upgrade=False, plain_encoding=False)
+    assert fields.towards(ROOT, is_upgrade=False, plain_encoding=False) is first
