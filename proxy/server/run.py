@@ -31,6 +31,7 @@ from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
+from proxy.server.fleet import Fleet
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.reload import Reloader
 from proxy.server.watch import Watcher
@@ -51,6 +52,7 @@ class RunningGateway:
     """A gateway that serves. `addresses` are the bound ones, in the order of the configuration's listeners."""
 
     plane: DataPlane
+    fleet: Fleet
     reloader: Reloader
     logs: Logs
     tasks: Tasks
@@ -109,6 +111,14 @@ async def start(
             settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
         )
         keepers = compose.keepers(settings, make_keeper)
+        fleet = Fleet(
+            settings,
+            sessions=keepers,
+            control_plane=sagemaker.control_plane,
+            clock=clock,
+            tasks=tasks,
+            events=logs.events,
+        )
         plane = compose.data_plane(
             settings,
             door=door,
@@ -130,6 +140,7 @@ async def start(
             events=logs.events,
             threshold=logs.threshold,
             clock=clock,
+            on_adopt=fleet.adopt,
         )
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
@@ -153,7 +164,7 @@ async def start(
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
-            plane, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+            plane, fleet, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
         )
 
 
