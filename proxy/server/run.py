@@ -33,6 +33,7 @@ from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
 from proxy.server.listening import OpenListener, address_of, bind, listen
+from proxy.server.own_pages import OwnPages
 from proxy.server.reload import Reloader
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
@@ -53,6 +54,7 @@ class RunningGateway:
 
     plane: DataPlane
     fleet: Fleet
+    pages: OwnPages
     reloader: Reloader
     logs: Logs
     tasks: Tasks
@@ -119,6 +121,12 @@ async def start(
             tasks=tasks,
             events=logs.events,
         )
+        # Its handlers are added below, by the parts that they belong to.
+        pages = OwnPages(
+            on_fault=lambda request_id, error: logs.events.error(
+                "page failed", request_id=request_id, exc_info=error
+            )
+        )
         plane = compose.data_plane(
             settings,
             door=door,
@@ -128,6 +136,7 @@ async def start(
             tasks=tasks,
             log=logs.access.write if logs.access is not None else _unlogged,
             tls=upstream_tls,
+            pages=pages,
         )
         reloader = Reloader(
             settings,
@@ -164,7 +173,7 @@ async def start(
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
-            plane, fleet, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+            plane, fleet, pages, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
         )
 
 
@@ -242,6 +251,7 @@ def _audit(logs: Logs) -> Any:
             request_id=inbound.request_id,
             client=str(client.address) if client.address is not None else None,
             peer=str(client.peer) if client.peer is not None else None,
+            action=refusal.action,
             source=client.source,
             problem=client.problem,
             instance=refusal.instance,
