@@ -25,6 +25,7 @@
     │   ├── ControlPlaneFailed     502  anything else that AWS answered
     │   ├── InstanceNotFound       404
     │   ├── InstanceNotInService   503  stopped, starting, failed …
+    │   ├── LimitReached           503  the account may not run more instances of this type
     │   ├── Throttled              503
     │   └── ControlPlaneTimeout    504
     └── Draining                   503  this gateway is shutting down
@@ -306,6 +307,16 @@ class InstanceNotInService(ControlPlaneError):
     ) -> None:
         super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
         self.instance_status = instance_status
+
+
+class LimitReached(ControlPlaneError):
+    """ResourceLimitExceeded: a service quota of the account and Region."""
+
+    status = 503
+    code = "LIMIT_REACHED"
+    title = "No more instances of this type"
+    default_message = "The AWS account's limit for instances of this type is reached."
+    advice = "Stop another instance of this type, or have the quota raised."
 
 
 class Throttled(ControlPlaneError):

@@ -31,6 +31,7 @@ from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
+from proxy.server.fleet import Fleet
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
 from proxy.server.reload import Reloader
@@ -52,6 +53,7 @@ class RunningGateway:
     """A gateway that serves. `addresses` are the bound ones, in the order of the configuration's listeners."""
 
     plane: DataPlane
+    fleet: Fleet
     pages: OwnPages
     reloader: Reloader
     logs: Logs
@@ -111,6 +113,14 @@ async def start(
             settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
         )
         keepers = compose.keepers(settings, make_keeper)
+        fleet = Fleet(
+            settings,
+            sessions=keepers,
+            control_plane=sagemaker.control_plane,
+            clock=clock,
+            tasks=tasks,
+            events=logs.events,
+        )
         # Its handlers are added below, by the parts that they belong to.
         pages = OwnPages(
             on_fault=lambda request_id, error: logs.events.error(
@@ -139,6 +149,7 @@ async def start(
             events=logs.events,
             threshold=logs.threshold,
             clock=clock,
+            on_adopt=fleet.adopt,
         )
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
@@ -162,7 +173,7 @@ async def start(
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
-            plane, pages, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+            plane, fleet, pages, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
         )
 
 
