@@ -616,13 +616,24 @@ class Downstream(Connection):
         self._send(error.status, page)
         self._done(error.status, len(page.body), error.code)
 
-    def error_page(self, error: NbgateError) -> Page:
-        """How the request under way is told of an error."""
-        if self._admission is not None:
-            client = self._admission.caller.address
+    def error_page(self, error: NbgateError, *, instance: str = "", json_only: bool = False) -> Page:
+        """How the request under way is told of an error, perhaps one about an instance that it did not lead to."""
+        admission = self._admission
+        if admission is not None:
+            client = admission.caller.address
+            if instance:
+                admission = admission._replace(instance=instance)
         else:
             client = _text(self._peer if self._refusal is None else self._refusal.client.address)
-        return self._plane.render(error, self._message, request_id=self._request_id, client=client)
+        return self._plane.render(
+            error,
+            self._message,
+            request_id=self._request_id,
+            client=client,
+            admission=admission,
+            port=self._listener.public_port,
+            json_only=json_only,
+        )
 
     def _redirect(self, location: str) -> None:
         self._send(308, Page((("Location", location), ("Cache-Control", "no-store")), b""))

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.aws.sagemaker import SageMaker
-from proxy.chance import new_id
+from proxy.chance import form_key, new_id
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
@@ -32,9 +32,13 @@ from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
+from proxy.server.forms import FormTokens
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
+from proxy.server.portal import Portal
 from proxy.server.reload import Reloader
+from proxy.server.sight import Sight
+from proxy.server.streams import Streams
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -55,6 +59,8 @@ class RunningGateway:
     plane: DataPlane
     fleet: Fleet
     pages: OwnPages
+    streams: Streams
+    forms: FormTokens
     reloader: Reloader
     logs: Logs
     tasks: Tasks
@@ -71,6 +77,7 @@ class RunningGateway:
     async def drain(self, seconds: float) -> None:
         """Stop listening, then let what is under way end, for so long at most."""
         self.stop_listening()
+        self.streams.close()
         await self.plane.drain(seconds)
 
     async def close(self) -> None:
@@ -127,6 +134,15 @@ async def start(
                 "page failed", request_id=request_id, exc_info=error
             )
         )
+        forms = FormTokens(form_key(), clock)
+        sight = Sight(
+            lambda: reloader.settings,
+            fleet=fleet,
+            forms=forms,
+            websockets=lambda name: plane.websockets[name],
+            clock=clock,
+            tasks=tasks,
+        )
         plane = compose.data_plane(
             settings,
             door=door,
@@ -137,6 +153,7 @@ async def start(
             log=logs.access.write if logs.access is not None else _unlogged,
             tls=upstream_tls,
             pages=pages,
+            standing=sight.standing,
         )
         reloader = Reloader(
             settings,
@@ -151,6 +168,15 @@ async def start(
             clock=clock,
             on_adopt=fleet.adopt,
         )
+        streams = Streams(
+            sight=sight,
+            fleet=fleet,
+            limit=lambda: reloader.settings.limits.event_streams_per_address,
+            clock=clock,
+            tasks=tasks,
+        )
+        streams.register(pages)
+        Portal(sight=sight, fleet=fleet, forms=forms, clock=clock, tasks=tasks).register(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
             opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
@@ -173,7 +199,18 @@ async def start(
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
-            plane, fleet, pages, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+            plane,
+            fleet,
+            pages,
+            streams,
+            forms,
+            reloader,
+            logs,
+            tasks,
+            addresses,
+            admin_address,
+            listeners,
+            stack.pop_all(),
         )
 
 
