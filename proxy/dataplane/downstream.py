@@ -320,7 +320,9 @@ class Downstream(Connection):
         self._caller = admission.caller
         self._admission = admission
         route = admission.route
-        if message.method in _NOT_FORWARDED:
+        if message.method in _NOT_FORWARDED and not (
+            message.method == "TRACE" and isinstance(route, OwnPage)  # there it is a 405, as any other
+        ):
             self._fault(BadRequest("This method is not supported."))
         elif isinstance(route, Redirect):
             self._redirect(route.location)

@@ -8,7 +8,6 @@ request. It must not know how states are learnt.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,23 +16,14 @@ from urllib.parse import parse_qs
 
 from aiohttp import hdrs, web
 
-from proxy.clock import Clock
-from proxy.errors import (
-    AccessDenied,
-    InstanceNotInService,
-    MediaTypeRefused,
-    RouteNotFound,
-)
+from proxy.errors import InstanceNotInService, MediaTypeRefused
 from proxy.server import pages
 from proxy.server.error_pages import FAILED, PENDING, Form, Progress
 from proxy.server.fleet import Fleet
 from proxy.server.forms import FormTokens, require_same_origin
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.server.sight import START, START_PATH, STOP, STOP_PATH, Beholder, Sight, View
-from proxy.tasks import Tasks
 
-PATIENCE_SECONDS: Final = 2.5
-"""How long the portal waits for SageMaker before it shows what is known. The rest follows by itself."""
 FORM_BYTES: Final = 4096
 
 _IN_SERVICE: Final = "InService"
@@ -90,12 +80,10 @@ class Card:
 class Portal:
     """Handlers of the portal's pages."""
 
-    def __init__(self, *, sight: Sight, fleet: Fleet, forms: FormTokens, clock: Clock, tasks: Tasks) -> None:
+    def __init__(self, *, sight: Sight, fleet: Fleet, forms: FormTokens) -> None:
         self._sight = sight
         self._fleet = fleet
         self._forms = forms
-        self._clock = clock
-        self._tasks = tasks
 
     def register(self, table: OwnPages) -> None:
         """Answer at the portal's paths."""
@@ -108,7 +96,7 @@ class Portal:
     async def page(self, visit: OwnVisit) -> web.StreamResponse:
         """All that there is for this caller."""
         beholder = visit.beholder
-        views = await self._views(beholder, self._sight.names(beholder))
+        views = await self._sight.views(beholder)
         body = pages.PORTAL.render(
             live=True,
             cards=[self._card(beholder, view) for view in views],
@@ -172,40 +160,13 @@ class Portal:
     def _named(self, visit: OwnVisit) -> str:
         """The instance in the path, which this caller may reach. Raises RouteNotFound; a denial is audited."""
         [name] = visit.names
-        if not self._sight.exists(visit.beholder, name):
-            raise RouteNotFound
-        try:
-            visit.decide(name)
-        except AccessDenied:
-            raise RouteNotFound from None
+        self._sight.reach(visit, name)
         return name
 
     def _home(self, visit: OwnVisit) -> str:
         return visit.gateway.home(visit.caller, visit.inbound.port)
 
     # -- showing ------------------------------------------------------------------------------------------
-
-    async def _views(self, beholder: Beholder, names: Iterable[str]) -> list[View]:
-        """All at once, for a while; whatever has not come by then is shown as it was last seen."""
-        asked = {
-            name: self._tasks.start(self._sight.view(beholder, name), name=f"show {name}") for name in names
-        }
-        if not asked:
-            return []
-        patience = self._tasks.start(self._clock.sleep(PATIENCE_SECONDS), name="patience of the portal")
-        pending = set(asked.values())
-        try:
-            while pending and not patience.done():
-                done, _ = await asyncio.wait({*pending, patience}, return_when=asyncio.FIRST_COMPLETED)
-                pending -= done
-        finally:
-            patience.cancel()
-            for task in pending:
-                task.cancel()
-        return [
-            task.result() if task.done() and not task.cancelled() else self._sight.glance(beholder, name)
-            for name, task in asked.items()
-        ]
 
     def _card(self, beholder: Beholder, view: View) -> Card:
         word, mood = _WORDS.get(view.status, (view.status, "fault"))

@@ -33,6 +33,7 @@ from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
 from proxy.server.forms import FormTokens
+from proxy.server.json_api import JsonApi
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
 from proxy.server.portal import Portal
@@ -176,7 +177,8 @@ async def start(
             tasks=tasks,
         )
         streams.register(pages)
-        Portal(sight=sight, fleet=fleet, forms=forms, clock=clock, tasks=tasks).register(pages)
+        Portal(sight=sight, fleet=fleet, forms=forms).register(pages)
+        JsonApi(sight=sight, fleet=fleet).register(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
             opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)

@@ -7,17 +7,19 @@ only one: script in its notebooks can read the gateway's pages there. It must no
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.aws.control_plane import InstanceDescription
 from proxy.clock import Clock
 from proxy.config.settings import DEFAULT_PORTS, Settings
-from proxy.errors import ControlPlaneError, NbgateError
+from proxy.errors import AccessDenied, ControlPlaneError, NbgateError, RouteNotFound
 from proxy.gateway import Admission, Caller, Gateway
 from proxy.policy.context import CONNECT
+from proxy.policy.evaluate import Decision
 from proxy.routing.mounts import MountKind
 from proxy.server.error_pages import FAILED, PENDING, STARTABLE, Form, Progress, Standing, public_reason
 from proxy.server.fleet import Fleet
@@ -28,6 +30,8 @@ DESCRIBE: Final = "sagemaker:DescribeNotebookInstance"
 START: Final = "sagemaker:StartNotebookInstance"
 STOP: Final = "sagemaker:StopNotebookInstance"
 
+PATIENCE_SECONDS: Final = 2.5
+"""How long a page waits for SageMaker before it shows what is known. The rest follows by itself."""
 START_PATH: Final = "/.nbgate/start/"
 STOP_PATH: Final = "/.nbgate/stop/"
 _PATHS: Final = {START: START_PATH, STOP: STOP_PATH}
@@ -46,6 +50,14 @@ class Beholder:
         return self.gateway.decide(
             caller.client.address, instance, secure_transport=caller.scheme == "https", action=action
         ).allowed
+
+
+class Visit(Protocol):
+    """What of an `OwnVisit` is used here."""
+
+    @property
+    def beholder(self) -> Beholder: ...
+    def decide(self, instance: str) -> Decision: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +119,16 @@ class Sight:
             if (not tenant or name == tenant) and beholder.may(name)
         )
 
-    def exists(self, beholder: Beholder, name: str) -> bool:
-        """Whether an instance is there to be asked about at this origin, whoever asks."""
+    def reach(self, visit: Visit, name: str) -> None:
+        """Raise RouteNotFound unless an instance exists for this caller; a denial is audited."""
+        beholder = visit.beholder
         tenant = beholder.gateway.tenant(beholder.caller, beholder.port)
-        return name in self._settings().instances and (not tenant or name == tenant)
+        if name not in self._settings().instances or (tenant and name != tenant):
+            raise RouteNotFound
+        try:
+            visit.decide(name)
+        except AccessDenied:
+            raise RouteNotFound from None
 
     def url(self, beholder: Beholder, name: str) -> str:
         """Where this caller finds an instance: at the host that it called us by, where the mount leaves that open."""
@@ -137,6 +155,25 @@ class Sight:
             except NbgateError as error:
                 problem = error.message
         return self._view(beholder, name, description, problem)
+
+    async def views(self, beholder: Beholder) -> list[View]:
+        """All that exist for this caller. What SageMaker has not said for a while is shown as it was last seen."""
+        asked = {
+            name: self._tasks.start(self.view(beholder, name), name=f"show {name}")
+            for name in self.names(beholder)
+        }
+        patience = self._tasks.start(self._clock.sleep(PATIENCE_SECONDS), name="patience")
+        pending = set(asked.values())
+        try:
+            while pending and not patience.done():
+                done, _ = await asyncio.wait({*pending, patience}, return_when=asyncio.FIRST_COMPLETED)
+                pending -= done
+        finally:
+            for task in (patience, *pending):
+                task.cancel()
+        return [
+            self.glance(beholder, name) if task in pending else task.result() for name, task in asked.items()
+        ]
 
     def glance(self, beholder: Beholder, name: str) -> View:
         """An instance as it was last seen, at once."""

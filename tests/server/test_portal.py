@@ -219,7 +219,7 @@ async def test_a_slow_sagemaker_does_not_hold_the_page_up(tmp_path) -> None:
 
         asked = asyncio.ensure_future(shown(rig))
         while rig.gateway.tasks._tasks and not any(
-            task.get_name() == "patience of the portal" for task in rig.gateway.tasks._tasks
+            task.get_name() == "patience" for task in rig.gateway.tasks._tasks
         ):
             await asyncio.sleep(0.001)
         await clock.advance(3)
