@@ -25,6 +25,7 @@ from proxy.config.schema import (
 )
 from proxy.config.settings import (
     DEFAULT_PORTS,
+    Access,
     Admin,
     Aws,
     Instance,
@@ -36,6 +37,7 @@ from proxy.config.settings import (
     StrategyName,
     Timeouts,
     Tls,
+    Tokens,
     UnixSocket,
 )
 from proxy.config.statements import default_sid
@@ -169,11 +171,13 @@ def settings(
                     allowlists=allowlists,
                     aws=file.aws,
                     region=aws.region,
+                    access=section.access or file.access,
                     origin=origin,
                 )
                 for name, section in file.instances.items()
             }
         ),
+        tokens=Tokens(keys=tuple(file.tokens.key), bind_address=file.tokens.bind_address),
         limits=Limits(
             request_head_bytes=file.limits.request_head,
             response_head_bytes=file.limits.response_head,
@@ -201,6 +205,7 @@ def _instance(
     allowlists: Mapping[str, NamedList],
     aws: AwsSection,
     region: str,
+    access: Access,
     origin: Origin,
 ) -> Instance:
     place = ("instances", name)
@@ -217,6 +222,7 @@ def _instance(
         assume_role=section.assume_role or aws.assume_role,
         statements=statements,
         arn=instance_arn(section, aws, region=region),
+        access=access,
     )
 
 
