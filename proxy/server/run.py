@@ -22,12 +22,13 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.aws.sagemaker import SageMaker
-from proxy.chance import new_id
+from proxy.chance import new_id, nonce, secret_key
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.gateway import Inbound, Refusal
+from proxy.identity.tokens import Tokens
 from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
@@ -35,6 +36,8 @@ from proxy.server.fleet import Fleet
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
 from proxy.server.reload import Reloader
+from proxy.server.sagemaker_api import SageMakerApi
+from proxy.server.sagemaker_signed import unsigned
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -55,6 +58,7 @@ class RunningGateway:
     plane: DataPlane
     fleet: Fleet
     pages: OwnPages
+    tokens: Tokens
     reloader: Reloader
     logs: Logs
     tasks: Tasks
@@ -151,6 +155,10 @@ async def start(
             clock=clock,
             on_adopt=fleet.adopt,
         )
+        tokens = Tokens(settings.tokens.keys or (secret_key(),), clock=clock, nonce=nonce)
+        SageMakerApi(
+            fleet=fleet, tokens=tokens, settings=lambda: reloader.settings, identify=unsigned
+        ).add_to(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
             opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
@@ -173,7 +181,17 @@ async def start(
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
-            plane, fleet, pages, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+            plane,
+            fleet,
+            pages,
+            tokens,
+            reloader,
+            logs,
+            tasks,
+            addresses,
+            admin_address,
+            listeners,
+            stack.pop_all(),
         )
 
 
