@@ -11,7 +11,7 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
+from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sagemaker import SageMaker
 from proxy.chance import new_id
 from proxy.clock import Clock, SystemClock
@@ -28,7 +29,9 @@ from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.gateway import Inbound, Refusal
-from proxy.server import compose
+from proxy.identity.entrance import Entrance
+from proxy.identity.tokens import Tokens
+from proxy.server import compose, sign_in
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
@@ -54,6 +57,7 @@ class RunningGateway:
 
     plane: DataPlane
     fleet: Fleet
+    tokens: Tokens
     pages: OwnPages
     reloader: Reloader
     logs: Logs
@@ -107,7 +111,9 @@ async def start(
         sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
-        make_gateway = partial(compose.gateway, audit=_audit(logs))
+        tokens = compose.tokens(settings, clock=clock)
+        entrance = Entrance(tokens, clock=clock)
+        make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
             settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
@@ -127,6 +133,7 @@ async def start(
                 "page failed", request_id=request_id, exc_info=error
             )
         )
+        sign_in.register(pages)
         plane = compose.data_plane(
             settings,
             door=door,
@@ -138,6 +145,11 @@ async def start(
             tls=upstream_tls,
             pages=pages,
         )
+
+        def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
+            fleet.adopt(settings, keepers)
+            tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
+
         reloader = Reloader(
             settings,
             gateway=door,
@@ -149,7 +161,7 @@ async def start(
             events=logs.events,
             threshold=logs.threshold,
             clock=clock,
-            on_adopt=fleet.adopt,
+            on_adopt=follow,
         )
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
@@ -173,7 +185,17 @@ async def start(
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
-            plane, fleet, pages, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+            plane,
+            fleet,
+            tokens,
+            pages,
+            reloader,
+            logs,
+            tasks,
+            addresses,
+            admin_address,
+            listeners,
+            stack.pop_all(),
         )
 
 
