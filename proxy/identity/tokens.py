@@ -14,7 +14,7 @@ import hmac
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import sha256
@@ -24,8 +24,8 @@ from proxy.chance import Nonce
 from proxy.client_address.networks import Address, read_address
 from proxy.clock import Clock
 from proxy.errors import TokenRefused
+from proxy.wire.credentials import LINK_PARAMETER, is_ours
 
-TOKEN_PARAMETER: Final = "authToken"  # noqa: S105 - its name, as SageMaker's URLs have it
 URL_SECONDS: Final = 300
 """What a link is valid for where nobody says otherwise; at AWS it is fixed."""
 MAX_SESSION_SECONDS: Final = 43_200
@@ -37,7 +37,6 @@ MAX_PRINCIPAL_BYTES: Final = 1024
 SKEW_SECONDS: Final = 60
 """How far the clock of the gateway that issued a token may be ahead of this one's."""
 
-_OURS: Final = re.compile(r"nbgate[0-9]+_")
 _SHAPE: Final = re.compile(
     r"nbgate1_(?P<kind>[a-z])\.(?P<key>[0-9a-f]{8})\.(?P<payload>[A-Za-z0-9_-]+)\.(?P<mac>[A-Za-z0-9_-]{43})",
     re.ASCII,
@@ -82,26 +81,37 @@ class _Key:
 class Tokens:
     """Issues and verifies. One for each process; `adopt` exchanges its keys.
 
-    `keys` are secrets of at least 32 characters: the first signs, all verify. `bind_address`: whether what is issued
-    is good for the client address alone that it is issued to.
+    `keys` are secrets of at least 32 characters: the first signs, all verify. Where there are none, it is `own_key`,
+    which is drawn for this process. `bind_address`: whether what is issued is good for the client address alone that
+    it is issued to.
     """
 
     def __init__(
-        self, keys: Sequence[str], *, clock: Clock, nonce: Nonce, bind_address: bool = False
+        self,
+        keys: Sequence[str],
+        *,
+        own_key: str,
+        clock: Clock,
+        nonce: Nonce,
+        bind_address: bool = False,
     ) -> None:
+        self._own_key = own_key
         self._clock = clock
         self._nonce = nonce
-        self.have_been_issued = False
-        """Whether any token of this process's own making can be about."""
+        self._are_about = False
+        self._told: list[Callable[[], None]] = []
         self.adopt(keys, bind_address=bind_address)
 
     def adopt(self, keys: Sequence[str], *, bind_address: bool) -> None:
-        """Sign and verify with these from now on. Raises ValueError if there is none."""
-        derived = tuple(_derive(secret) for secret in keys)
-        if not derived:
-            raise ValueError("tokens need a key")
-        self._keys = derived
+        """Sign and verify with these from now on."""
+        self._keys = tuple(_derive(secret) for secret in keys or (self._own_key,))
         self.bind_address = bind_address
+
+    def when_about(self, tell: Callable[[], None]) -> None:
+        """Call `tell` once there can be tokens: at the first that is issued, or now."""
+        self._told.append(tell)
+        if self._are_about:
+            tell()
 
     def __repr__(self) -> str:
         return f"Tokens({len(self._keys)} keys)"
@@ -143,7 +153,10 @@ class Tokens:
         payload = _encode(json.dumps(claims, ensure_ascii=False, separators=(",", ":")).encode())
         key = self._keys[0]
         signed = f"nbgate1_{kind.value}.{key.name}.{payload}"
-        self.have_been_issued = True
+        if not self._are_about:
+            self._are_about = True
+            for tell in self._told:
+                tell()
         return f"{signed}.{_mac(key, kind, signed)}"
 
     def verify(self, kind: TokenKind, text: str, *, instance: str, address: Address | None) -> Claims:
@@ -173,15 +186,10 @@ class Tokens:
         return claims
 
 
-def is_ours(text: str) -> bool:
-    """Whether this is, or means to be, a token of this gateway's, of whatever version."""
-    return _OURS.match(text) is not None
-
-
 def authorized_url(mount_url: str, token: str) -> str:
     """A link that lets a browser in: `mount_url` with `authToken`, its own query kept (`view=lab`)."""
     mark = "&" if "?" in mount_url else "?"
-    return f"{mount_url}{mark}{TOKEN_PARAMETER}={token}"
+    return f"{mount_url}{mark}{LINK_PARAMETER}={token}"
 
 
 def _shape(text: str) -> re.Match[str]:

@@ -11,7 +11,7 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,15 +21,17 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
+from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sagemaker import SageMaker
-from proxy.chance import new_id, nonce, secret_key
+from proxy.chance import new_id
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.gateway import Inbound, Refusal
+from proxy.identity.entrance import Entrance
 from proxy.identity.tokens import Tokens
-from proxy.server import compose
+from proxy.server import compose, sign_in
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
@@ -57,8 +59,8 @@ class RunningGateway:
 
     plane: DataPlane
     fleet: Fleet
-    pages: OwnPages
     tokens: Tokens
+    pages: OwnPages
     reloader: Reloader
     logs: Logs
     tasks: Tasks
@@ -111,7 +113,9 @@ async def start(
         sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
-        make_gateway = partial(compose.gateway, audit=_audit(logs))
+        tokens = compose.tokens(settings, clock=clock)
+        entrance = Entrance(tokens, clock=clock)
+        make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
             settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
@@ -131,6 +135,7 @@ async def start(
                 "page failed", request_id=request_id, exc_info=error
             )
         )
+        sign_in.register(pages)
         plane = compose.data_plane(
             settings,
             door=door,
@@ -142,6 +147,11 @@ async def start(
             tls=upstream_tls,
             pages=pages,
         )
+
+        def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
+            fleet.adopt(settings, keepers)
+            tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
+
         reloader = Reloader(
             settings,
             gateway=door,
@@ -153,9 +163,8 @@ async def start(
             events=logs.events,
             threshold=logs.threshold,
             clock=clock,
-            on_adopt=fleet.adopt,
+            on_adopt=follow,
         )
-        tokens = Tokens(settings.tokens.keys or (secret_key(),), clock=clock, nonce=nonce)
         SageMakerApi(
             fleet=fleet, tokens=tokens, settings=lambda: reloader.settings, identify=unsigned
         ).add_to(pages)
@@ -183,8 +192,8 @@ async def start(
         return RunningGateway(
             plane,
             fleet,
-            pages,
             tokens,
+            pages,
             reloader,
             logs,
             tasks,
