@@ -106,9 +106,10 @@ class Admission(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Stay out, and why; `decision` is None where the request was refused before the policy was asked.
+    """Stay out, and why; `decision` is None where the request was refused for another reason than the policy.
 
-    `verdicts` are those of the statements that made the decision.
+    `verdicts` are those of the statements that made the decision; `reason`, for the audit log alone, is why there
+    was none, and `user` who the caller proved to be, "" for nobody.
     """
 
     error: NbgateError
@@ -117,6 +118,8 @@ class Refusal(NamedTuple):
     decision: Decision | None = None
     verdicts: tuple[Verdict, ...] = ()
     action: str = CONNECT
+    reason: str = ""
+    user: str = ""
 
 
 Audit = Callable[[Inbound, Refusal], None]
@@ -196,7 +199,7 @@ class Gateway:
         self._guarded = guarded
         if guarded:
             self._entrance.watch()
-        self._decisions: dict[tuple[Address | None, str, bool | None, str], Decision] = {}
+        self._decisions: dict[tuple[Address | None, str, bool | None, str, str | None], Decision] = {}
 
     def admit(self, inbound: Inbound) -> Admission | Refusal:
         """Decide about one request. Never raises for anything that a caller sends."""
@@ -253,24 +256,67 @@ class Gateway:
             return Admission(caller, route, instance, decision, found)
         return Admission(caller, found or route, instance, decision)
 
-    def permit(self, inbound: Inbound, caller: Caller, instance: str, action: str) -> Decision | Refusal:
+    def permit(
+        self, inbound: Inbound, caller: Caller, instance: str, action: str, *, username: str | None = None
+    ) -> Decision | Refusal:
         """Decide about one more action of a request that was admitted to a page of the gateway's own.
 
-        `action` is SageMaker's name, such as `sagemaker:StartNotebookInstance`.
+        `action` is SageMaker's name, such as `sagemaker:StartNotebookInstance`; `username` who signed the request.
         """
         decision = self.decide(
-            caller.client.address, instance, secure_transport=caller.scheme == "https", action=action
+            caller.client.address,
+            instance,
+            secure_transport=caller.scheme == "https",
+            action=action,
+            username=username,
         )
-        return decision if decision.allowed else self._deny(inbound, caller, instance, decision, action)
+        if decision.allowed:
+            return decision
+        return self._deny(inbound, caller, instance, decision, action, username=username)
+
+    def refuse(
+        self,
+        inbound: Inbound,
+        caller: Caller,
+        error: NbgateError,
+        *,
+        reason: str,
+        instance: str = "",
+        action: str = CONNECT,
+        user: str = "",
+    ) -> Refusal:
+        """Say no for another reason than the policy, and have it written down. `reason` holds no secret."""
+        refusal = Refusal(error, caller.client, instance, None, (), action, reason, user)
+        self._audit(inbound, refusal)
+        return refusal
 
     def _deny(
-        self, inbound: Inbound, caller: Caller, instance: str, decision: Decision, action: str
+        self,
+        inbound: Inbound,
+        caller: Caller,
+        instance: str,
+        decision: Decision,
+        action: str,
+        *,
+        username: str | None = None,
     ) -> Refusal:
         """Say no, and have it written down."""
         verdicts = self.explain(
-            caller.client.address, instance, secure_transport=caller.scheme == "https", action=action
+            caller.client.address,
+            instance,
+            secure_transport=caller.scheme == "https",
+            action=action,
+            username=username,
         )
-        refusal = Refusal(AccessDenied(), caller.client, instance, decision, decisive(verdicts), action)
+        refusal = Refusal(
+            AccessDenied(),
+            caller.client,
+            instance,
+            decision,
+            decisive(verdicts),
+            action,
+            user=username or "",
+        )
         self._audit(inbound, refusal)
         return refusal
 
@@ -295,12 +341,18 @@ class Gateway:
         *,
         secure_transport: bool | None = None,
         action: str = CONNECT,
+        username: str | None = None,
     ) -> Decision:
-        """What the policy says of a client address and an instance ("" for the gateway's own pages)."""
-        key = (address, instance, secure_transport, action)
+        """What the policy says of a client address and an instance ("" for the gateway's own pages).
+
+        `username` is aws:username, None where nobody proved to be one.
+        """
+        key = (address, instance, secure_transport, action, username)
         decision = self._decisions.get(key)
         if decision is None:
-            context = self.context(address, instance, secure_transport=secure_transport, action=action)
+            context = self.context(
+                address, instance, secure_transport=secure_transport, action=action, username=username
+            )
             decision = evaluate(self.policy(instance), context)
             if len(self._decisions) >= DECISIONS_REMEMBERED:
                 self._decisions.clear()
@@ -314,6 +366,7 @@ class Gateway:
         *,
         secure_transport: bool | None = None,
         action: str = CONNECT,
+        username: str | None = None,
     ) -> Context:
         """What the policy is asked about, for a decision and for its explanation."""
         return Context(
@@ -323,6 +376,7 @@ class Gateway:
             self.at,
             secure_transport,
             self._region,
+            username,
         )
 
     def explain(
@@ -332,9 +386,12 @@ class Gateway:
         *,
         secure_transport: bool | None = None,
         action: str = CONNECT,
+        username: str | None = None,
     ) -> tuple[Verdict, ...]:
         """Every statement's verdict in what `decide` says. Worked out anew each time: for denials and operators."""
-        context = self.context(address, instance, secure_transport=secure_transport, action=action)
+        context = self.context(
+            address, instance, secure_transport=secure_transport, action=action, username=username
+        )
         return explain(self.policy(instance), context)
 
     def policy(self, instance: str) -> Policy:

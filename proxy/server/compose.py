@@ -28,6 +28,7 @@ from proxy.errors import NbgateError
 from proxy.gateway import Audit, Entrance, Gateway
 from proxy.identity.tokens import Tokens
 from proxy.server import error_pages, sign_in
+from proxy.server.aws_faults import fault_page
 from proxy.server.own_pages import OwnPages
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -173,6 +174,8 @@ def render(
 ) -> Page:
     """An error as this caller wants to see it."""
     asked = message.headers if message is not None else {}
+    if "X-Amz-Target" in asked:
+        return fault_page(error, request_id=request_id, client_address=client)
     rendered = error_pages.render(
         error,
         wants_html=error_pages.wants_html(asked.get("Accept", ""), asked.get("Sec-Fetch-Mode", "")),

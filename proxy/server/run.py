@@ -38,6 +38,8 @@ from proxy.server.fleet import Fleet
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
 from proxy.server.reload import Reloader
+from proxy.server.sagemaker_api import SageMakerApi
+from proxy.server.sagemaker_signed import unsigned
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -163,6 +165,9 @@ async def start(
             clock=clock,
             on_adopt=follow,
         )
+        SageMakerApi(
+            fleet=fleet, tokens=tokens, settings=lambda: reloader.settings, identify=unsigned
+        ).add_to(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
             opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
@@ -278,7 +283,8 @@ def _audit(logs: Logs) -> Any:
             problem=client.problem,
             instance=refusal.instance,
             sids=decision.sids if decision is not None else (),
-            reason=decision.reason if decision is not None else "",
+            reason=decision.reason if decision is not None else refusal.reason,
+            user=refusal.user,
             statements=audited(refusal.verdicts),
             method=inbound.method,
             target=inbound.target,
