@@ -67,7 +67,7 @@ async def test_without_a_session_nobody_comes_in_and_nothing_is_dialled(guarded:
     records = audited(guarded)
     assert len(records) == 6
     assert {record["instance"] for record in records} == {"research"}
-    assert "no session and no token" in records[0]["reason"]
+    assert {record["reason"] for record in records} == {"no session and no token", "malformed"}
 
 
 async def test_programs_get_json_and_browsers_the_sign_in_page(guarded: Rig) -> None:
@@ -144,7 +144,7 @@ async def test_each_refusal_is_logged_with_its_reason_and_told_without(
     assert (status_of(answer), fields_of(answer)["location"]) == (302, "/.nbgate/sign-in")
     assert untouched(guarded)
     for record in audited(guarded):
-        assert record["reason"] == f"denied: what it brings is refused: {reason}"
+        assert record["reason"] == reason
         assert token not in json.dumps(record)
 
 
@@ -216,7 +216,7 @@ async def test_a_session_that_ends_closes_its_websockets_and_no_others(guarded: 
     assert status_of(await guarded.get("/lab", extra=long)) == 200
     for _, writer in sockets:
         writer.close()
-    assert {record["reason"].rpartition(": ")[2] for record in audited(guarded)} == {"expired"}
+    assert {record["reason"] for record in audited(guarded)} == {"expired"}
     assert len(audited(guarded)) == 3
 
 
