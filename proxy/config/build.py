@@ -25,7 +25,10 @@ from proxy.config.schema import (
 )
 from proxy.config.settings import (
     DEFAULT_PORTS,
+    Access,
     Admin,
+    Api,
+    ApiKey,
     Aws,
     Instance,
     Limits,
@@ -36,6 +39,7 @@ from proxy.config.settings import (
     StrategyName,
     Timeouts,
     Tls,
+    Tokens,
     UnixSocket,
 )
 from proxy.config.statements import default_sid
@@ -169,11 +173,14 @@ def settings(
                     allowlists=allowlists,
                     aws=file.aws,
                     region=aws.region,
+                    access=section.access or file.access,
                     origin=origin,
                 )
                 for name, section in file.instances.items()
             }
         ),
+        api=_api(file),
+        tokens=Tokens(keys=tuple(file.tokens.key), bind_address=file.tokens.bind_address),
         limits=Limits(
             request_head_bytes=file.limits.request_head,
             response_head_bytes=file.limits.response_head,
@@ -202,6 +209,7 @@ def _instance(
     allowlists: Mapping[str, NamedList],
     aws: AwsSection,
     region: str,
+    access: Access,
     origin: Origin,
 ) -> Instance:
     place = ("instances", name)
@@ -218,7 +226,21 @@ def _instance(
         assume_role=section.assume_role or aws.assume_role,
         statements=statements,
         arn=instance_arn(section, aws, region=region),
+        access=access,
     )
+
+
+def _api(file: File) -> Api:
+    keys = {
+        key_id: ApiKey(key_id, section.secret, section.user or key_id, tuple(section.instances) or None)
+        for key_id, section in file.api_keys.items()
+    }
+    return Api(MappingProxyType(keys), is_signed=is_signed(file))
+
+
+def is_signed(file: File) -> bool:
+    """Whether SageMaker's API at the gateway is for who signs alone."""
+    return (file.api.signed or ("required" if file.api_keys else "optional")) == "required"
 
 
 def _list(name: str, entries: list[EntrySection], origin: Origin) -> NamedList:

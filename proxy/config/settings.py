@@ -1,16 +1,17 @@
 """What the configuration means: one frozen snapshot, which everything else is built from.
 
 Its rule: plain values in base units (seconds, bytes), compiled once (networks, mounts, policies), valid as a
-whole, and never changed: a reload builds another snapshot. It holds no secret, so its repr may be logged; a
-setting that ever does hold one must print as `***`.
+whole, and never changed: a reload builds another snapshot. The secrets that it holds do not show in its repr,
+which may be logged.
 It must not know the file: spelling, defaults and line numbers end in `proxy.config.schema` and `.load`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from proxy.client_address.networks import NetworkSet
@@ -22,6 +23,8 @@ from proxy.routing.mounts import Mount, MountKind
 
 Scheme = Literal["http", "https"]
 TrustUnix = Literal["header", "proxy_protocol"]
+Access = Literal["open", "presigned"]
+Signed = Literal["required", "optional"]
 StrategyName = Literal["peer", "trusted_proxies", "hop_count", "single_header"]
 
 DEFAULT_PORTS: Mapping[Scheme, int] = {"http": 80, "https": 443}
@@ -134,6 +137,39 @@ class Instance:
     """The instance's own long form."""
     arn: str = ""
     """The notebook instance's ARN, which policies name it by; its account is empty where it is not known."""
+    access: Access = "open"
+    """`open`: whom the policy lets in comes in. `presigned`: only with a session or a token besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How links, sessions and programs' tokens are signed.
+
+    Of the secret `keys` the first signs and all verify; none: one that is drawn at the start. `bind_address`: a
+    token is good for the client address alone that it is issued to.
+    """
+
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    bind_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An access key for SageMaker's API at the gateway. `user` is its holder, aws:username in policies; `instances`
+    are the only ones that it is for, None: all."""
+
+    id: str
+    secret: str = field(repr=False)
+    user: str
+    instances: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """SageMaker's API at the gateway. `keys` by id; `is_signed`: only who signs with one of them may call."""
+
+    keys: Mapping[str, ApiKey] = field(default_factory=lambda: MappingProxyType({}))
+    is_signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +256,8 @@ class Settings:
     instances: Mapping[str, Instance]
     statements: tuple[Statement, ...] = ()
     """The gateway-wide long form."""
+    tokens: Tokens = Tokens()
+    api: Api = Api()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     log: Log = Log()

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from proxy.client_address.resolve import HopCount, SingleHeader
-from proxy.config.settings import Instance, Listener, Settings
+from proxy.config.settings import Instance, Listener, Settings, Tokens
 from proxy.config.values import format_duration
 from proxy.policy.dates import format_instant
 from proxy.policy.lists import NamedList, by_end
@@ -69,6 +69,11 @@ def _instances(settings: Settings) -> Table:
 
 
 def _let_in(settings: Settings, instance: Instance) -> str:
+    who = _admitted(settings, instance)
+    return f"{who}; with a link or a token" if instance.access == "presigned" else who
+
+
+def _admitted(settings: Settings, instance: Instance) -> str:
     own = instance.restriction
     text = _names(settings.restriction.allow or ()) or "whom statements allow"
     denied = settings.restriction.deny
@@ -125,8 +130,28 @@ def _other(settings: Settings) -> Table:
     table.add_row("AWS identity", escape(_identity(settings)))
     if aws.endpoint_url:
         table.add_row("SageMaker's API", escape(aws.endpoint_url))
+    if settings.tokens != Tokens() or any(one.access == "presigned" for one in settings.instances.values()):
+        table.add_row("tokens", _tokens(settings))
+    if settings.api.keys:
+        table.add_row("API here", _api(settings))
     table.add_row("sign-in lasts", f"{format_duration(aws.session_seconds)}, renewed by the gateway")
     return table
+
+
+def _tokens(settings: Settings) -> str:
+    count = len(settings.tokens.keys)
+    keys = (
+        f"{count} key{'s' if count > 1 else ''}"
+        if count
+        else "a key drawn at each start, known to that process alone"
+    )
+    return f"{keys}; for one client address" if settings.tokens.bind_address else keys
+
+
+def _api(settings: Settings) -> str:
+    count = len(settings.api.keys)
+    keys = f"{count} access key{'s' if count > 1 else ''}"
+    return f"only signed with one of {keys}" if settings.api.is_signed else f"{keys}; unsigned calls, too"
 
 
 def _client_address(settings: Settings) -> str:

@@ -65,16 +65,16 @@ class OwnVisit:
         """Who looks, as of now. Raises as `caller`."""
         return Beholder(self.gateway, self.caller, self.inbound.port)
 
-    def may(self, instance: str, action: str = CONNECT) -> bool:
+    def may(self, instance: str, action: str = CONNECT, *, username: str | None = None) -> bool:
         """What the policy says, for what is only shown or not: nothing is written down."""
-        return self.beholder.may(instance, action)
+        return self.beholder.may(instance, action, username=username)
 
-    def decide(self, instance: str, action: str = CONNECT) -> Decision:
+    def decide(self, instance: str, action: str = CONNECT, *, username: str | None = None) -> Decision:
         """What the policy says of something that the caller asks for; a denial is audited.
 
-        Raises AccessDenied.
+        `username` is who signed the request. Raises AccessDenied.
         """
-        verdict = self.gateway.permit(self.inbound, self.caller, instance, action)
+        verdict = self.gateway.permit(self.inbound, self.caller, instance, action, username=username)
         if isinstance(verdict, Refusal):
             raise verdict.error
         return verdict

@@ -11,7 +11,7 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,23 +21,30 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
+from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sagemaker import SageMaker
-from proxy.chance import form_key, new_id
+from proxy.chance import new_id, secret_key
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.gateway import Inbound, Refusal
-from proxy.server import compose
+from proxy.identity.entrance import Entrance
+from proxy.identity.sigv4 import Signatures
+from proxy.identity.tokens import Tokens
+from proxy.server import compose, sign_in
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
-from proxy.server.forms import FormTokens
+from proxy.server.forms import FormTokens, form_key
 from proxy.server.json_api import JsonApi
+from proxy.server.links import Links
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
 from proxy.server.portal import Portal
 from proxy.server.reload import Reloader
+from proxy.server.sagemaker_api import SageMakerApi
+from proxy.server.sagemaker_signed import Signers, access_keys
 from proxy.server.sight import Sight
 from proxy.server.streams import Streams
 from proxy.server.watch import Watcher
@@ -59,6 +66,7 @@ class RunningGateway:
 
     plane: DataPlane
     fleet: Fleet
+    tokens: Tokens
     pages: OwnPages
     streams: Streams
     forms: FormTokens
@@ -115,7 +123,10 @@ async def start(
         sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
-        make_gateway = partial(compose.gateway, audit=_audit(logs))
+        tokens = compose.tokens(settings, clock=clock)
+        signatures = Signatures(access_keys(settings.api), region=settings.aws.region, clock=clock)
+        entrance = Entrance(tokens, clock=clock)
+        make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
             settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
@@ -135,7 +146,8 @@ async def start(
                 "page failed", request_id=request_id, exc_info=error
             )
         )
-        forms = FormTokens(form_key(), clock)
+        sign_in.register(pages)
+        forms = FormTokens(form_key(settings.tokens.keys[0] if settings.tokens.keys else secret_key()), clock)
         sight = Sight(
             lambda: reloader.settings,
             fleet=fleet,
@@ -156,6 +168,12 @@ async def start(
             pages=pages,
             standing=sight.standing,
         )
+
+        def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
+            fleet.adopt(settings, keepers)
+            signatures.adopt(access_keys(settings.api))
+            tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
+
         reloader = Reloader(
             settings,
             gateway=door,
@@ -167,7 +185,7 @@ async def start(
             events=logs.events,
             threshold=logs.threshold,
             clock=clock,
-            on_adopt=fleet.adopt,
+            on_adopt=follow,
         )
         streams = Streams(
             sight=sight,
@@ -178,7 +196,14 @@ async def start(
         )
         streams.register(pages)
         Portal(sight=sight, fleet=fleet, forms=forms).register(pages)
-        JsonApi(sight=sight, fleet=fleet).register(pages)
+        link = Links(sight=sight, tokens=tokens, settings=lambda: reloader.settings, clock=clock)
+        JsonApi(sight=sight, fleet=fleet, link=link).register(pages)
+        SageMakerApi(
+            fleet=fleet,
+            tokens=tokens,
+            settings=lambda: reloader.settings,
+            identify=Signers(signatures, api=lambda: reloader.settings.api),
+        ).add_to(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
             opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
@@ -203,6 +228,7 @@ async def start(
         return RunningGateway(
             plane,
             fleet,
+            tokens,
             pages,
             streams,
             forms,
@@ -295,7 +321,8 @@ def _audit(logs: Logs) -> Any:
             problem=client.problem,
             instance=refusal.instance,
             sids=decision.sids if decision is not None else (),
-            reason=decision.reason if decision is not None else "",
+            reason=decision.reason if decision is not None else refusal.reason,
+            user=refusal.user,
             statements=audited(refusal.verdicts),
             method=inbound.method,
             target=inbound.target,
