@@ -39,7 +39,7 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
                 1,
                 "xyz",
                 "there is no setting called 'xyz'",
-                "known are: admin, allowlists, aws, client_address, hostname, instances, limits, listeners, "
+                "known are: admin, allowlists, aws, client_address, hostname, instances, lifecycle, limits, listeners, "
                 "log, policy, timeouts",
             )
         ],
