@@ -7,7 +7,10 @@
     │   ├── AccessDenied           403  the policy says no
     │   ├── OriginRefused          403  a cross-site WebSocket
     │   ├── RouteNotFound          404  no instance is mounted there
+    │   ├── MethodNotAllowed       405  a page of the gateway's own, asked in another way than it answers
     │   ├── RequestTimeout         408  the head or the body did not come in time
+    │   ├── BodyTooLarge           413  more than a page of the gateway's own reads
+    │   ├── MediaTypeRefused       415  a body of another kind than the page reads
     │   ├── Misdirected            421  not a host name of this gateway
     │   ├── UpgradeRequired        426  a WebSocket version that is not 13
     │   └── HeadTooLarge           431
@@ -22,6 +25,7 @@
     │   ├── ControlPlaneFailed     502  anything else that AWS answered
     │   ├── InstanceNotFound       404
     │   ├── InstanceNotInService   503  stopped, starting, failed …
+    │   ├── LimitReached           503  the account may not run more instances of this type
     │   ├── Throttled              503
     │   └── ControlPlaneTimeout    504
     └── Draining                   503  this gateway is shutting down
@@ -134,6 +138,21 @@ class RouteNotFound(ClientError):
     default_message = "No notebook is mounted at this address."
 
 
+class MethodNotAllowed(ClientError):
+    """RFC 9110 section 15.5.6; `allow` are the methods that the page answers."""
+
+    status = 405
+    code = "METHOD_NOT_ALLOWED"
+    title = "Not in this way"
+    default_message = "This page is not answered for that method."
+
+    def __init__(
+        self, message: str | None = None, *, allow: Sequence[str] = ("GET", "HEAD"), detail: str = ""
+    ) -> None:
+        super().__init__(message, detail=detail)
+        self.allow = tuple(allow)
+
+
 class RequestTimeout(ClientError):
     """RFC 9110 section 15.5.9."""
 
@@ -141,6 +160,24 @@ class RequestTimeout(ClientError):
     code = "REQUEST_TIMEOUT"
     title = "Request timed out"
     default_message = "The request did not arrive in time."
+
+
+class BodyTooLarge(ClientError):
+    """RFC 9110 section 15.5.14."""
+
+    status = 413
+    code = "BODY_TOO_LARGE"
+    title = "Request too large"
+    default_message = "The request's body is too large."
+
+
+class MediaTypeRefused(ClientError):
+    """RFC 9110 section 15.5.16."""
+
+    status = 415
+    code = "MEDIA_TYPE_REFUSED"
+    title = "Wrong kind of request"
+    default_message = "The request's body is of a kind that is not read here."
 
 
 class Misdirected(ClientError):
@@ -270,6 +307,16 @@ class InstanceNotInService(ControlPlaneError):
     ) -> None:
         super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
         self.instance_status = instance_status
+
+
+class LimitReached(ControlPlaneError):
+    """ResourceLimitExceeded: a service quota of the account and Region."""
+
+    status = 503
+    code = "LIMIT_REACHED"
+    title = "No more instances of this type"
+    default_message = "The AWS account's limit for instances of this type is reached."
+    advice = "Stop another instance of this type, or have the quota raised."
 
 
 class Throttled(ControlPlaneError):

@@ -112,6 +112,7 @@ class Refusal(NamedTuple):
     instance: str = ""
     decision: Decision | None = None
     verdicts: tuple[Verdict, ...] = ()
+    action: str = CONNECT
 
 
 Audit = Callable[[Inbound, Refusal], None]
@@ -170,8 +171,26 @@ class Gateway:
             )
         if decision.allowed:
             return Admission(caller, route, instance, decision)
-        verdicts = self.explain(caller.client.address, instance, secure_transport=caller.scheme == "https")
-        refusal = Refusal(AccessDenied(), caller.client, instance, decision, decisive(verdicts))
+        return self._deny(inbound, caller, instance, decision, CONNECT)
+
+    def permit(self, inbound: Inbound, caller: Caller, instance: str, action: str) -> Decision | Refusal:
+        """Decide about one more action of a request that was admitted to a page of the gateway's own.
+
+        `action` is SageMaker's name, such as `sagemaker:StartNotebookInstance`.
+        """
+        decision = self.decide(
+            caller.client.address, instance, secure_transport=caller.scheme == "https", action=action
+        )
+        return decision if decision.allowed else self._deny(inbound, caller, instance, decision, action)
+
+    def _deny(
+        self, inbound: Inbound, caller: Caller, instance: str, decision: Decision, action: str
+    ) -> Refusal:
+        """Say no, and have it written down."""
+        verdicts = self.explain(
+            caller.client.address, instance, secure_transport=caller.scheme == "https", action=action
+        )
+        refusal = Refusal(AccessDenied(), caller.client, instance, decision, decisive(verdicts), action)
         self._audit(inbound, refusal)
         return refusal
 

@@ -351,6 +351,29 @@ class Downstream(Connection):
             listener.trust_unix,
         )
 
+    # -- for pages of the gateway's own -----------------------------------------------------------------
+
+    @property
+    def plane(self) -> DataPlane:
+        return self._plane
+
+    @property
+    def request_id(self) -> str:
+        return self._request_id
+
+    @property
+    def admission(self) -> Admission | None:
+        """That of the request under way, by the gateway that counts; None once it is withdrawn."""
+        return self._admission
+
+    @property
+    def inbound(self) -> Inbound:
+        """The request under way, as it stood at the door."""
+        assert self._message is not None
+        return self._inbound(self._message)
+
+    # -- judged again -----------------------------------------------------------------------------------
+
     @property
     def is_idle(self) -> bool:
         """No request is under way."""

@@ -27,7 +27,7 @@ from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
 from proxy.gateway import Audit, Gateway
 from proxy.server import error_pages
-from proxy.server.own_pages import own_pages
+from proxy.server.own_pages import OwnPages
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 
@@ -126,8 +126,9 @@ def data_plane(
     tasks: Tasks,
     log: Callable[[RequestRecord], None],
     tls: ssl.SSLContext | None = None,
+    pages: OwnPages | None = None,
 ) -> DataPlane:
-    """Everything that carries bytes."""
+    """Everything that carries bytes. Without `pages` the gateway has none of its own."""
     limits, timeouts = settings.limits, settings.timeouts
     pool = UpstreamPool(pool_limits(limits, timeouts), clock=clock, tls=tls)
     return DataPlane(
@@ -141,7 +142,7 @@ def data_plane(
         tasks=tasks,
         render=render,
         log=log,
-        own_pages=own_pages,
+        own_pages=pages or OwnPages(),
         sign_in_hosts=notebook_hosts(settings).sign_in_hosts,
     )
 

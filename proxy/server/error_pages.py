@@ -24,6 +24,8 @@ from proxy.errors import (
     Draining,
     HeadTooLarge,
     InstanceNotInService,
+    MediaTypeRefused,
+    MethodNotAllowed,
     Misdirected,
     NbgateError,
     OriginRefused,
@@ -71,6 +73,8 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
     BadRequest: f"Reload the page, or clear this site's cookies and try again. {_TELL}",
     OriginRefused: "Open the notebook at this gateway's own address, not from another site's page.",
     RouteNotFound: "Check the address for a typing error, or use the one that your team bookmarked.",
+    MethodNotAllowed: "Go back to the page that you came from, reload it, and try again.",
+    MediaTypeRefused: "Update the program that you use.",
     RequestTimeout: "Check your connection, then try again.",
     UpgradeRequired: "Update the browser or the program that you use.",
     HeadTooLarge: "Clear this site's cookies, then try again.",
@@ -79,7 +83,15 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
 }
 """For errors whose own `advice` is empty, or says less to a person at a page."""
 
-_FINAL: Final = (AccessDenied, Misdirected, OriginRefused, RouteNotFound, UpgradeRequired)
+_FINAL: Final = (
+    AccessDenied,
+    MediaTypeRefused,
+    MethodNotAllowed,
+    Misdirected,
+    OriginRefused,
+    RouteNotFound,
+    UpgradeRequired,
+)
 """Errors that the same request meets again: their pages do not offer to repeat it."""
 
 _REFRESH_SECONDS: Final[dict[type[NbgateError], int]] = {Draining: 5, SessionRejected: 5, Throttled: 15}
@@ -137,11 +149,12 @@ _INSTANCE_STATES: Final[dict[str, _Text]] = {
 _STYLE: Final = files("proxy.server").joinpath("templates/error.css").read_text("utf-8")
 _STYLE_HASH: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
-_HEADERS: Final[Headers] = (
+HEADERS: Final[Headers] = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
 )
+"""On every answer of the gateway's own."""
 # frame-ancestors 'self': JupyterLab shows documents of the same origin in frames, and their errors belong
 # there.
 _CONTENT_SECURITY_POLICY: Final = (
@@ -172,13 +185,16 @@ def render(error: NbgateError, *, wants_html: bool, request_id: str, client_addr
     only.
     """
     text = _text(error)
-    headers = _HEADERS
+    headers = HEADERS
     retry_after_seconds = error.retry_after_seconds or text.refresh_seconds
     if retry_after_seconds:
         headers += (("Retry-After", str(retry_after_seconds)),)
     if isinstance(error, UpgradeRequired):
         # RFC 9110 section 15.5.22 and RFC 6455 section 4.4
         headers += (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+    if isinstance(error, MethodNotAllowed):
+        # RFC 9110 section 10.2.1
+        headers += (("Allow", ", ".join(error.allow)),)
     if not wants_html:
         body = _envelope(error, message=text.message, request_id=request_id, client_address=client_address)
         return ErrorBody("application/json", body, headers)

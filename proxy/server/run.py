@@ -31,7 +31,9 @@ from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
+from proxy.server.fleet import Fleet
 from proxy.server.listening import OpenListener, address_of, bind, listen
+from proxy.server.own_pages import OwnPages
 from proxy.server.reload import Reloader
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
@@ -51,6 +53,8 @@ class RunningGateway:
     """A gateway that serves. `addresses` are the bound ones, in the order of the configuration's listeners."""
 
     plane: DataPlane
+    fleet: Fleet
+    pages: OwnPages
     reloader: Reloader
     logs: Logs
     tasks: Tasks
@@ -109,6 +113,20 @@ async def start(
             settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
         )
         keepers = compose.keepers(settings, make_keeper)
+        fleet = Fleet(
+            settings,
+            sessions=keepers,
+            control_plane=sagemaker.control_plane,
+            clock=clock,
+            tasks=tasks,
+            events=logs.events,
+        )
+        # Its handlers are added below, by the parts that they belong to.
+        pages = OwnPages(
+            on_fault=lambda request_id, error: logs.events.error(
+                "page failed", request_id=request_id, exc_info=error
+            )
+        )
         plane = compose.data_plane(
             settings,
             door=door,
@@ -118,6 +136,7 @@ async def start(
             tasks=tasks,
             log=logs.access.write if logs.access is not None else _unlogged,
             tls=upstream_tls,
+            pages=pages,
         )
         reloader = Reloader(
             settings,
@@ -130,6 +149,7 @@ async def start(
             events=logs.events,
             threshold=logs.threshold,
             clock=clock,
+            on_adopt=fleet.adopt,
         )
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
@@ -153,7 +173,7 @@ async def start(
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
-            plane, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+            plane, fleet, pages, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
         )
 
 
@@ -231,6 +251,7 @@ def _audit(logs: Logs) -> Any:
             request_id=inbound.request_id,
             client=str(client.address) if client.address is not None else None,
             peer=str(client.peer) if client.peer is not None else None,
+            action=refusal.action,
             source=client.source,
             problem=client.problem,
             instance=refusal.instance,

@@ -47,6 +47,7 @@ class AuditLog:
         request_id: str,
         client: str | None,
         peer: str | None,
+        action: str,
         source: str,
         problem: str,
         instance: str,
@@ -60,9 +61,9 @@ class AuditLog:
         """Record one denial.
 
         `client` and `peer` are addresses as text, None where they could not be determined, which `problem`
-        explains; `source` says where the client address comes from (the peer, a forwarding field); `sids`
-        and `reason` are the decision's own; `target` is the raw request target. `statements` made the decision;
-        `MAX_STATEMENTS` of them are written.
+        explains; `action` is SageMaker's name for what was denied; `source` says where the client address comes
+        from (the peer, a forwarding field); `sids` and `reason` are the decision's own; `target` is the raw
+        request target. `statements` made the decision; `MAX_STATEMENTS` of them are written.
         """
         now = self._clock.now()
         path = loggable_path(target)
@@ -88,6 +89,7 @@ class AuditLog:
             "request_id": request_id,
             "client": client,
             "peer": peer,
+            "action": action,
             "source": source,
             "problem": scrub(problem) or None,
             "instance": instance or None,
