@@ -73,7 +73,8 @@ class DataPlane:
         self.render = render
         self.log = log
         self.draining = False
-        self.relays: set[Relay] = set()
+        self.relays: dict[Relay, RequestRecord] = {}
+        """What is open, each with the record of its handshake."""
         self.connections: set[Downstream] = set()
         self.arrivals: set[Arrival] = set()
         self.withdrawn: Counter[str] = Counter()
@@ -152,7 +153,7 @@ class DataPlane:
                 relay.close(POLICY_VIOLATION, reason, now=self.clock.monotonic())
 
         def ended(relay: Relay) -> None:
-            self.relays.discard(relay)
+            self.relays.pop(relay, None)
             self.pool.forget(connection)
             self.closed(visit.inbound.peer)
             record.bytes_in = relay.caller.bytes_received
@@ -171,7 +172,7 @@ class DataPlane:
             judge=judge,
             on_end=ended,
         )
-        self.relays.add(relay)
+        self.relays[relay] = record
         # The gateway may have changed since the handshake was admitted.
         relay.doubt()
         relay.start(is_full=is_full, tail=tail, inbox=inbox)

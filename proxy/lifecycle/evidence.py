@@ -65,10 +65,10 @@ class Reading:
 class Evidence:
     """All that a judgement rests on. Instants are monotonic seconds; None: not known, or not so far.
 
-    `status` is SageMaker's word. `reading` is the latest one (None: Jupyter's state could not be read) and `previous`
-    the one before it. `used_at` is the last use that earlier judgements found, `traffic_at` the last that passed the
-    gateway, `in_service_since` the moment since when the instance is known to run. `warned_at` is when the warning
-    was given that still stands; `judged_at` the last judgement's own.
+    `status` is SageMaker's word, "" where it could not be read. `reading` is the latest one (None: Jupyter's state
+    could not be read) and `previous` the one before it. `used_at` is the last use that earlier judgements found,
+    `traffic_at` the last that passed the gateway, `in_service_since` when the instance was seen to come into service.
+    `warned_at` is when the warning was given that still stands; `judged_at` the last judgement's own.
     """
 
     status: str

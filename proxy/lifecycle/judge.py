@@ -60,7 +60,7 @@ class Verdict:
     """A finding, why, and the instants that belong to it, in monotonic seconds.
 
     `used_at` is the last use known, which the next judgement is told; `idle_since` is the same where nothing uses the
-    instance now; `stops_at` where it is to be stopped.
+    instance now; `stops_at` where it is to be stopped, and `warned_at` since when that is announced.
     """
 
     finding: Finding
@@ -68,6 +68,7 @@ class Verdict:
     used_at: float | None = None
     idle_since: float | None = None
     stops_at: float | None = None
+    warned_at: float | None = None
 
 
 def judge(evidence: Evidence, rules: IdleRules, now: float) -> Verdict:
@@ -75,13 +76,15 @@ def judge(evidence: Evidence, rules: IdleRules, now: float) -> Verdict:
     used_at = _latest(now, evidence.used_at, evidence.traffic_at, evidence.in_service_since)
     if rules.after_seconds is None:
         return Verdict(Finding.OFF, "no stop_after_idle", used_at)
-    if evidence.status != IN_SERVICE:
-        return Verdict(Finding.NOT_RUNNING, evidence.status or "the status is not known")
+    if evidence.status and evidence.status != IN_SERVICE:
+        return Verdict(Finding.NOT_RUNNING, evidence.status)
     reading = evidence.reading
+    if not evidence.status:
+        reading = None
     if reading is None or not 0 <= now - reading.read_at <= FRESH_SECONDS:
         if _is_kept_awake(evidence, now):
             return Verdict(Finding.KEPT_AWAKE, "somebody asked for it", used_at)
-        return Verdict(Finding.UNREADABLE, "Jupyter's state could not be read", used_at)
+        return Verdict(Finding.UNREADABLE, "its state could not be read", used_at)
     used_at = _latest(now, used_at, _told(reading, evidence.previous))
     if why := _in_use(reading, rules):
         return Verdict(Finding.IN_USE, why, now)
@@ -102,12 +105,10 @@ def _idle(
     warned_at = evidence.warned_at
     watched = evidence.judged_at is not None and 0 <= now - evidence.judged_at <= WATCHED_SECONDS
     if warned_at is None or not watched or not used_at <= warned_at <= now:
-        stops_at = max(due_at, now + rules.warning_seconds)
-        return Verdict(Finding.WARN, "nothing uses it", used_at, used_at, stops_at)
+        warned_at = now
     stops_at = max(due_at, warned_at + rules.warning_seconds)
-    if now < stops_at:
-        return Verdict(Finding.WARN, "nothing uses it", used_at, used_at, stops_at)
-    return Verdict(Finding.STOP, "nothing uses it", used_at, used_at, stops_at)
+    finding = Finding.WARN if now < stops_at or warned_at == now else Finding.STOP
+    return Verdict(finding, "nothing uses it", used_at, used_at, stops_at, warned_at)
 
 
 def _is_kept_awake(evidence: Evidence, now: float) -> bool:

@@ -123,7 +123,7 @@ SITUATIONS = [
     ("a stopped instance", warned(LONG_IDLE, 700, status="Stopped"), Finding.NOT_RUNNING),
     ("a starting instance", evidence(None, status="Pending"), Finding.NOT_RUNNING),
     ("a status of which nobody has heard", warned(LONG_IDLE, 700, status="Hibernating"), Finding.NOT_RUNNING),
-    ("a status that could not be read", warned(LONG_IDLE, 700, status=""), Finding.NOT_RUNNING),
+    ("a status that could not be read", warned(LONG_IDLE, 700, status=""), Finding.UNREADABLE),
     # -- kept awake ------------------------------------------------------------------------------------
     ("kept awake", warned(LONG_IDLE, 700, awake_until=NOW + 1), Finding.KEPT_AWAKE),
     ("kept awake, and unreadable", evidence(None, awake_until=NOW + 1), Finding.KEPT_AWAKE),
