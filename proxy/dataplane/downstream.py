@@ -620,6 +620,8 @@ class Downstream(Connection):
             self._fault(error)
 
     def answer(self, error: NbgateError) -> None:
+        if self._admission is not None:
+            error = self._plane.on_error(error, self._admission, self.inbound)
         page = self.error_page(error)
         self._send(error.status, page)
         self._done(error.status, len(page.body), error.code)

@@ -219,6 +219,10 @@ def _text(error: NbgateError) -> _Text:
     retry = "" if isinstance(error, _FINAL) else _TRY_AGAIN
     if isinstance(error, InstanceNotInService) and (state := _INSTANCE_STATES.get(error.instance_status)):
         own_words = error.message != error.default_message
+        if error.retry_after_seconds and not state.refresh_seconds:
+            # It is on its way somewhere after all.
+            advice, refresh_seconds = _INSTANCE_STATES["Pending"].advice, error.retry_after_seconds
+            state = replace(state, advice=advice, refresh_seconds=refresh_seconds)
         return replace(
             state,
             message=error.message if own_words else state.message,

@@ -11,7 +11,7 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,15 +21,19 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
+from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sagemaker import SageMaker
 from proxy.chance import new_id
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
+from proxy.dataplane.traffic import Traffic
 from proxy.gateway import Inbound, Refusal
+from proxy.lifecycle.lifecycle import Lifecycle
 from proxy.server import compose
 from proxy.server.admin import Readiness, admin_application
+from proxy.server.by_itself import ByItself
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
 from proxy.server.listening import OpenListener, address_of, bind, listen
@@ -54,6 +58,7 @@ class RunningGateway:
 
     plane: DataPlane
     fleet: Fleet
+    lifecycle: Lifecycle
     pages: OwnPages
     reloader: Reloader
     logs: Logs
@@ -127,6 +132,7 @@ async def start(
                 "page failed", request_id=request_id, exc_info=error
             )
         )
+        log = logs.access.write if logs.access is not None else _unlogged
         plane = compose.data_plane(
             settings,
             door=door,
@@ -134,10 +140,26 @@ async def start(
             clock=clock,
             new_id=new_id,
             tasks=tasks,
-            log=logs.access.write if logs.access is not None else _unlogged,
+            log=log,
             tls=upstream_tls,
             pages=pages,
         )
+        by_itself = ByItself(
+            fleet=fleet,
+            plane=plane,
+            traffic=Traffic(clock, log),
+            clock=clock,
+            tasks=tasks,
+            events=logs.events,
+            sign_in_hosts=compose.notebook_hosts(settings).sign_in_hosts,
+            tls=upstream_tls,
+        )
+        by_itself.adopt(settings, keepers)
+
+        def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
+            fleet.adopt(settings, keepers)
+            by_itself.adopt(settings, keepers)
+
         reloader = Reloader(
             settings,
             gateway=door,
@@ -149,7 +171,7 @@ async def start(
             events=logs.events,
             threshold=logs.threshold,
             clock=clock,
-            on_adopt=fleet.adopt,
+            on_adopt=follow,
         )
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
@@ -159,7 +181,7 @@ async def start(
         addresses = [opened.address for opened in listeners]
         admin_address = None
         if settings.admin is not None:
-            application = admin_application(lambda: _readiness(reloader, plane))
+            application = admin_application(lambda: _readiness(reloader, plane, by_itself))
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -169,11 +191,22 @@ async def start(
         tasks.start(_every(SWEEP_SECONDS, plane.sweep, clock), name="sweep")
         tasks.start(_every(FLUSH_SECONDS, logs.flush, clock), name="flush")
         tasks.start(reloader.follow_dates(), name="dates")
+        tasks.start(by_itself.lifecycle.run(), name="idleness")
         if settings.files:
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
-            plane, fleet, pages, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+            plane,
+            fleet,
+            by_itself.lifecycle,
+            pages,
+            reloader,
+            logs,
+            tasks,
+            addresses,
+            admin_address,
+            listeners,
+            stack.pop_all(),
         )
 
 
@@ -218,7 +251,7 @@ async def _serve(settings: Settings) -> None:
     await running.close()
 
 
-def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
+def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Readiness:
     # A configuration that was refused is no reason to send callers elsewhere: what counted before still does.
     return Readiness(
         ready=not plane.draining,
@@ -227,6 +260,7 @@ def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
             "instances": len(reloader.settings.instances),
             "connections": len(plane.connections),
             "websockets": len(plane.relays),
+            **by_itself.details(),
             **reloader.status.details(),
         },
     )
