@@ -4,6 +4,8 @@
     ├── ConfigError                the configuration cannot be used (all problems at once, with lines)
     ├── ClientError                the caller is at fault
     │   ├── BadRequest             400  malformed or ambiguous
+    │   ├── SignInRequired         401  only with a session, and there is none
+    │   ├── TokenRefused           401  a link, session or token that is not good, or not any more
     │   ├── AccessDenied           403  the policy says no
     │   ├── OriginRefused          403  a cross-site WebSocket
     │   ├── RouteNotFound          404  no instance is mounted there
@@ -108,6 +110,40 @@ class ClientError(NbgateError):
 
 class BadRequest(ClientError):
     """RFC 9112 section 3 and 5: malformed or ambiguous. The connection is closed after the answer."""
+
+
+class SignInRequired(ClientError):
+    """The instance is for sessions only (`access: presigned`), and the request brought nothing of the kind."""
+
+    status = 401
+    code = "SIGN_IN_REQUIRED"
+    title = "A link is needed"
+    default_message = "This notebook opens with a link that is made for you, or a token."
+    advice = "Ask for a new link where you got the last one, and open it within five minutes."
+
+
+class TokenRefused(ClientError):
+    """RFC 6750 section 3.1: a link, session or token that is not good. `reason` is for the audit log alone.
+
+    The caller is told that it is not good and nothing more: a forger must not learn how far it came.
+    """
+
+    status = 401
+    code = "TOKEN_REFUSED"
+    title = "This link is not valid"
+    default_message = "The link, session or token is not valid, or not any more."
+    advice = "Ask for a new link where you got the last one, and open it within five minutes."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        reason: str = "",
+        detail: str = "",
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
+        self.reason = reason
 
 
 class AccessDenied(ClientError):

@@ -117,7 +117,7 @@ research research-gpu-1 https://notebooks.internal:8443/research/ office or vpn,
                         https://notebooks.internal/research/
 nlp      nlp-team       https://nlp.notebooks.internal:8443/      vpn, except build_machines (+ 1 statement)
                         https://nlp.notebooks.internal/
-vision   vision-team    https://notebooks.internal:8444/          office or vpn, except build_machines or vpn (+ 1 statement)
+vision   vision-team    https://notebooks.internal:8444/          office or vpn, except build_machines or vpn (+ 1 statement); with a link or a token
 shared   shared         https://notebooks.internal:8443/          office or vpn, except build_machines (+ 1 statement)
                         https://notebooks.internal/
 

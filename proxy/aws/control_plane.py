@@ -48,6 +48,9 @@ class InstanceDescription:
     direct_internet_access: str = ""
     root_access: str = ""
     platform: str = ""
+    default_code_repository: str = ""
+    code_repositories: tuple[str, ...] = ()
+    """The additional ones."""
 
     @property
     def in_service(self) -> bool:

@@ -253,6 +253,8 @@ def _description(notebook: str, answer: DescribeNotebookInstanceOutputTypeDef) -
         direct_internet_access=_text(answer, "DirectInternetAccess"),
         root_access=_text(answer, "RootAccess"),
         platform=_text(answer, "PlatformIdentifier"),
+        default_code_repository=_text(answer, "DefaultCodeRepository"),
+        code_repositories=tuple(answer.get("AdditionalCodeRepositories", ())),
     )
 
 

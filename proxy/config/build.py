@@ -27,6 +27,7 @@ from proxy.config.schema import (
 )
 from proxy.config.settings import (
     DEFAULT_PORTS,
+    Access,
     Admin,
     Aws,
     Instance,
@@ -39,6 +40,7 @@ from proxy.config.settings import (
     StrategyName,
     Timeouts,
     Tls,
+    Tokens,
     UnixSocket,
 )
 from proxy.config.statements import default_sid
@@ -189,11 +191,13 @@ def settings(
                     allowlists=allowlists,
                     file=file,
                     region=aws.region,
+                    access=section.access or file.access,
                     origin=origin,
                 )
                 for name, section in file.instances.items()
             }
         ),
+        tokens=Tokens(keys=tuple(file.tokens.key), bind_address=file.tokens.bind_address),
         limits=Limits(
             request_head_bytes=file.limits.request_head,
             response_head_bytes=file.limits.response_head,
@@ -221,6 +225,7 @@ def _instance(
     allowlists: Mapping[str, NamedList],
     file: File,
     region: str,
+    access: Access,
     origin: Origin,
 ) -> Instance:
     aws = file.aws
@@ -239,6 +244,7 @@ def _instance(
         statements=statements,
         arn=instance_arn(section, aws, region=region),
         lifecycle=lifecycle(section, file),
+        access=access,
     )
 
 

@@ -22,6 +22,7 @@ from proxy.client_address.networks import AddressError, Network
 from proxy.config import places, values
 from proxy.config.findings import Finding, did_you_mean, finding
 from proxy.config.settings import (
+    Access,
     Aws,
     Bind,
     Lifecycle,
@@ -33,6 +34,7 @@ from proxy.config.settings import (
     SocketAddress,
     StrategyName,
     Timeouts,
+    Tokens,
     TrustUnix,
 )
 from proxy.config.values import ValueProblem
@@ -42,6 +44,7 @@ from proxy.policy.statements import Effect
 from proxy.routing.mounts import Mount
 
 _AWS = Aws(region="")
+_TOKENS = Tokens()
 _LIMITS = Limits()
 _TIMEOUTS = Timeouts()
 _LOG = Log()
@@ -204,6 +207,9 @@ Endpoint = Annotated[str, _Read(places.parse_endpoint, {"type": "string", "patte
 NotebookOrigin = Annotated[
     str, _Read(places.parse_notebook_origin, {"type": "string", "pattern": "^https?://"})
 ]
+TokenKey = Annotated[
+    str, _Read(values.parse_token_key, {"type": "string", "minLength": values.TOKEN_KEY_CHARACTERS})
+]
 MountAt = Annotated[
     Mount,
     _Read(
@@ -237,6 +243,7 @@ _ALLOW_HINT = "it would let nobody in; name at least one of the allowlists: allo
 _NARROW_HINT = (
     "it would let nobody in; name allowlists, or remove the key to let the gateway-wide policy decide"
 )
+_KEY_HINT = f"write ${{NBGATE_TOKEN_KEY}}, or remove the key; {values.TOKEN_KEY_HINT}"
 _PRELUDE_HINT = "list the networks that the load balancers connect from, or remove the key"
 _LIST_HINT = "it would let nobody in; write networks such as 203.0.113.0/24, or remove the list"
 
@@ -473,6 +480,20 @@ class InstanceSection(_Section):
     """Only write into the log that it would be stopped. Default: the one under `lifecycle`."""
     stop_ignore_unknown_terminals: Flag | None = None
     """Whether terminals of an old Jupyter do not keep it running. Default: the one under `lifecycle`."""
+    access: Annotated[Access, _one_of(Access)] | None = None
+    """open or presigned. Default: the gateway-wide one."""
+
+
+class TokensSection(_Section):
+    """Links, sessions and programs' tokens."""
+
+    key: Annotated[list[TokenKey], _Filled("key", _KEY_HINT, alone=True)] = Field(
+        default_factory=list, validate_default=False
+    )
+    """The secret that they are signed with, best as ${NBGATE_TOKEN_KEY}; or a list, to exchange it: the first signs,
+    all are accepted. Default: one that is drawn at each start, which no other process knows."""
+    bind_address: Flag = _TOKENS.bind_address
+    """Whether they are good only from the client address that they were made for."""
 
 
 class LimitsSection(_Section):
@@ -572,6 +593,9 @@ class File(_Section):
     lifecycle: LifecycleSection = Field(default_factory=LifecycleSection)
     instances: dict[InstanceName, InstanceSection] | None = None
     """The notebook instances, each under the name that it has in this gateway's addresses and logs."""
+    access: Annotated[Access, _one_of(Access)] = "open"
+    """open: whom the policy lets in comes in. presigned: only with a link or a token besides, as at AWS."""
+    tokens: TokensSection = Field(default_factory=TokensSection)
     limits: LimitsSection = Field(default_factory=LimitsSection)
     timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection)
     log: LogSection = Field(default_factory=LogSection)
@@ -628,7 +652,8 @@ def _without(data: Any, paths: set[Path]) -> Any:
     """A copy of `data` without the values at `paths`. A path that ends inside what has no such part takes it."""
     if () in paths or (paths and not isinstance(data, dict | list)):
         return _GONE
-    if isinstance(data, list) and any(isinstance(path[0], str) for path in paths):
+    wrong = str if isinstance(data, list) else int
+    if any(isinstance(path[0], wrong) for path in paths):
         return _GONE
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     kept = [(key, _without(value, {path[1:] for path in paths if path[0] == key})) for key, value in items]

@@ -1,15 +1,15 @@
 """What the configuration means: one frozen snapshot, which everything else is built from.
 
 Its rule: plain values in base units (seconds, bytes), compiled once (networks, mounts, policies), valid as a
-whole, and never changed: a reload builds another snapshot. It holds no secret, so its repr may be logged; a
-setting that ever does hold one must print as `***`.
+whole, and never changed: a reload builds another snapshot. The secrets that it holds do not show in its repr,
+which may be logged.
 It must not know the file: spelling, defaults and line numbers end in `proxy.config.schema` and `.load`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from proxy.routing.mounts import Mount, MountKind
 
 Scheme = Literal["http", "https"]
 TrustUnix = Literal["header", "proxy_protocol"]
+Access = Literal["open", "presigned"]
 StrategyName = Literal["peer", "trusted_proxies", "hop_count", "single_header"]
 
 DEFAULT_PORTS: Mapping[Scheme, int] = {"http": 80, "https": 443}
@@ -151,6 +152,20 @@ class Instance:
     """The notebook instance's ARN, which policies name it by; its account is empty where it is not known."""
     lifecycle: Lifecycle = Lifecycle()
     """What counts for it: its own settings, or else the gateway's."""
+    access: Access = "open"
+    """`open`: whom the policy lets in comes in. `presigned`: only with a session or a token besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How links, sessions and programs' tokens are signed.
+
+    Of the secret `keys` the first signs and all verify; none: one that is drawn at the start. `bind_address`: a
+    token is good for the client address alone that it is issued to.
+    """
+
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    bind_address: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +250,7 @@ class Settings:
     instances: Mapping[str, Instance]
     statements: tuple[Statement, ...] = ()
     """The gateway-wide long form."""
+    tokens: Tokens = Tokens()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     log: Log = Log()

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from proxy.client_address.resolve import HopCount, SingleHeader
-from proxy.config.settings import Instance, Lifecycle, Listener, Settings
+from proxy.config.settings import Instance, Lifecycle, Listener, Settings, Tokens
 from proxy.config.values import format_duration
 from proxy.policy.dates import format_instant
 from proxy.policy.lists import NamedList, by_end
@@ -83,6 +83,11 @@ def _by_itself(lifecycle: Lifecycle) -> str:
 
 
 def _let_in(settings: Settings, instance: Instance) -> str:
+    who = _admitted(settings, instance)
+    return f"{who}; with a link or a token" if instance.access == "presigned" else who
+
+
+def _admitted(settings: Settings, instance: Instance) -> str:
     own = instance.restriction
     text = _names(settings.restriction.allow or ()) or "whom statements allow"
     denied = settings.restriction.deny
@@ -139,8 +144,20 @@ def _other(settings: Settings) -> Table:
     table.add_row("AWS identity", escape(_identity(settings)))
     if aws.endpoint_url:
         table.add_row("SageMaker's API", escape(aws.endpoint_url))
+    if settings.tokens != Tokens() or any(one.access == "presigned" for one in settings.instances.values()):
+        table.add_row("tokens", _tokens(settings))
     table.add_row("sign-in lasts", f"{format_duration(aws.session_seconds)}, renewed by the gateway")
     return table
+
+
+def _tokens(settings: Settings) -> str:
+    count = len(settings.tokens.keys)
+    keys = (
+        f"{count} key{'s' if count > 1 else ''}"
+        if count
+        else "a key drawn at each start, known to that process alone"
+    )
+    return f"{keys}; for one client address" if settings.tokens.bind_address else keys
 
 
 def _client_address(settings: Settings) -> str:

@@ -25,6 +25,9 @@ REGION_PATTERN = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$"
 ACCOUNT_PATTERN = r"^[0-9]{12}$"
 ROLE_PATTERN = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}$"
 
+TOKEN_KEY_CHARACTERS = 32
+TOKEN_KEY_HINT = "make one with: openssl rand -hex 32"  # noqa: S105 - how to make one
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NO = ("no", "n", "off", "false", "0")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -243,6 +246,17 @@ def parse_account(value: object) -> str:
     if isinstance(written, str) and re.fullmatch(ACCOUNT_PATTERN, digits := re.sub(r"[ -]", "", written)):
         hint = f"write '{digits}'"
     raise ValueProblem(f"{shown(value)} is not the number of an AWS account", hint)
+
+
+def parse_token_key(value: object) -> str:
+    """A secret that signs. What is wrong with it is said without showing it."""
+    if not isinstance(value, str):
+        raise ValueProblem("must be text", f"in quotes; {TOKEN_KEY_HINT}")
+    if len(value) < TOKEN_KEY_CHARACTERS:
+        raise ValueProblem(f"is shorter than {TOKEN_KEY_CHARACTERS} characters", TOKEN_KEY_HINT)
+    if len(set(value)) < 8 or not value.isprintable():
+        raise ValueProblem("can be guessed, or holds characters that do not print", TOKEN_KEY_HINT)
+    return value
 
 
 def parse_note(value: object) -> str:

@@ -16,6 +16,8 @@ class Page:
 
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    status: int = 0
+    """0: that of the error."""
 
 
 class Render(Protocol):

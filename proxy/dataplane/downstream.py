@@ -48,6 +48,7 @@ from proxy.gateway import Admission, Caller, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
 from proxy.wire.body import ChunkedBody, FramingError, LengthBody, request_body
+from proxy.wire.credentials import programs_fields
 from proxy.wire.heads import RequestHead, ResponseFacts, response_head
 
 if TYPE_CHECKING:
@@ -323,7 +324,7 @@ class Downstream(Connection):
         if message.method in _NOT_FORWARDED:
             self._fault(BadRequest("This method is not supported."))
         elif isinstance(route, Redirect):
-            self._redirect(route.location)
+            self._redirect(route)
         elif isinstance(route, OwnPage):
             self._state = _NATIVE
             self.serve_native(message, payload)
@@ -428,6 +429,9 @@ class Downstream(Connection):
         else:
             framing = b""
         fields = message.raw_headers
+        assert self._admission is not None
+        if (permit := self._admission.permit) is not None and permit.xsrf:
+            fields = programs_fields(fields, xsrf=permit.xsrf)
         head = RequestHead(
             message.method,
             route.upstream_target.encode("ascii"),
@@ -623,8 +627,9 @@ class Downstream(Connection):
         if self._admission is not None:
             error = self._plane.on_error(error, self._admission, self.inbound)
         page = self.error_page(error)
-        self._send(error.status, page)
-        self._done(error.status, len(page.body), error.code)
+        status = page.status or error.status
+        self._send(status, page)
+        self._done(status, len(page.body), error.code)
 
     def error_page(self, error: NbgateError) -> Page:
         """How the request under way is told of an error."""
@@ -634,9 +639,9 @@ class Downstream(Connection):
             client = _text(self._peer if self._refusal is None else self._refusal.client.address)
         return self._plane.render(error, self._message, request_id=self._request_id, client=client)
 
-    def _redirect(self, location: str) -> None:
-        self._send(308, Page((("Location", location), ("Cache-Control", "no-store")), b""))
-        self._done(308, 0, "")
+    def _redirect(self, route: Redirect) -> None:
+        self._send(route.status, Page(route.fields, b""))
+        self._done(route.status, 0, "")
 
     def _send(self, status: int, page: Page) -> None:
         if self._body is not None or self._plane.draining:

@@ -92,6 +92,8 @@ class DataPlane:
         self._keepers = keepers
         self._own_pages = own_pages
         self._sign_in_hosts = sign_in_hosts
+        self._ending: dict[Relay, Visit] = {}
+        """WebSockets that a session or a token let in: those end."""
         self._open = 0
         self._open_by_address: Counter[Address] = Counter()
         self._servers: list[Server] = []
@@ -164,6 +166,7 @@ class DataPlane:
 
         def ended(relay: Relay) -> None:
             self.relays.pop(relay, None)
+            self._ending.pop(relay, None)
             self.pool.forget(connection)
             self.closed(visit.inbound.peer)
             record.bytes_in = relay.caller.bytes_received
@@ -183,6 +186,8 @@ class DataPlane:
             on_end=ended,
         )
         self.relays[relay] = record
+        if visit.admission.permit is not None:
+            self._ending[relay] = visit
         # The gateway may have changed since the handshake was admitted.
         relay.doubt()
         relay.start(is_full=is_full, tail=tail, inbox=inbox)
@@ -243,9 +248,21 @@ class DataPlane:
             connection.sweep(now)
         for arrival in tuple(self.arrivals):
             arrival.sweep(now)
+        if self._ending:
+            self._end_sessions()
         for relay in tuple(self.relays):
             relay.sweep(now)
         self.pool.sweep()
+
+    def _end_sessions(self) -> None:
+        """Have those WebSockets judged whose session, or whose token, is over."""
+        now = self.clock.now().timestamp()
+        for relay, visit in tuple(self._ending.items()):
+            permit = visit.admission.permit
+            if permit is not None and permit.ends_at <= now:
+                visit.has_ended = True
+                relay.doubt()
+                relay.settle()
 
     async def drain(self, seconds: float) -> None:
         """Let requests under way end, for so long at most, and tell WebSockets that the gateway goes away."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from proxy.errors import Misdirected
 from proxy.routing.authority import parse_authority
@@ -33,7 +33,13 @@ class Route(NamedTuple):
 class Redirect:
     """The mount's address without its last slash; `location` has it, and the query."""
 
+    status: ClassVar[int] = 308
     location: str
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The answer's, but for its framing."""
+        return (("Location", self.location), ("Cache-Control", "no-store"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,22 +18,29 @@ from proxy.aws.hosts import NotebookHosts
 from proxy.aws.keeper import KeeperOptions, SessionKeeper
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import AwsOptions, SageMaker
-from proxy.chance import NewId, jitter
+from proxy.chance import NewId, jitter, nonce, secret_key
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.dataplane.answers import Page
 from proxy.dataplane.plane import DataPlane, pool_limits
 from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
-from proxy.gateway import Audit, Gateway
-from proxy.server import error_pages
+from proxy.gateway import Audit, Entrance, Gateway
+from proxy.identity.tokens import Tokens
+from proxy.server import error_pages, sign_in
+from proxy.server.aws_faults import fault_page
 from proxy.server.own_pages import OwnPages
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 
 
-def gateway(settings: Settings, *, audit: Audit, at: datetime | None = None) -> Gateway:
-    """The door for a snapshot, at an instant (UTC)."""
+def gateway(
+    settings: Settings, *, audit: Audit, at: datetime | None = None, entrance: Entrance | None = None
+) -> Gateway:
+    """The door for a snapshot, at an instant (UTC). Without an `entrance` nobody is let in by a session or a token."""
+    if entrance is not None and settings.tokens.keys:
+        # Others may issue tokens with them.
+        entrance.watch()
     return Gateway(
         hostnames=settings.hostnames,
         mounts=settings.mounts,
@@ -44,6 +51,21 @@ def gateway(settings: Settings, *, audit: Audit, at: datetime | None = None) -> 
         resources={name: instance.arn for name, instance in settings.instances.items()},
         region=settings.aws.region,
         at=at,
+        entrance=entrance,
+        guarded=frozenset(
+            name for name, instance in settings.instances.items() if instance.access == "presigned"
+        ),
+    )
+
+
+def tokens(settings: Settings, *, clock: Clock) -> Tokens:
+    """Signs and verifies what lets callers in."""
+    return Tokens(
+        settings.tokens.keys,
+        own_key=secret_key(),
+        clock=clock,
+        nonce=nonce,
+        bind_address=settings.tokens.bind_address,
     )
 
 
@@ -152,11 +174,17 @@ def render(
 ) -> Page:
     """An error as this caller wants to see it."""
     asked = message.headers if message is not None else {}
+    if "X-Amz-Target" in asked:
+        return fault_page(error, request_id=request_id, client_address=client)
     rendered = error_pages.render(
         error,
         wants_html=error_pages.wants_html(asked.get("Accept", ""), asked.get("Sec-Fetch-Mode", "")),
         request_id=request_id,
         client_address=client,
     )
+    if message is not None and sign_in.is_for(error, method=message.method, headers=message.headers):
+        # A relative address: the one that the caller asked has this page, too.
+        headers = (("Location", sign_in.PATH), *error_pages.HEADERS, ("X-Request-Id", request_id))
+        return Page(headers, b"", status=302)
     headers = (("Content-Type", rendered.content_type), ("X-Request-Id", request_id), *rendered.headers)
     return Page(headers, rendered.body)

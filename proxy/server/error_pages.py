@@ -32,7 +32,9 @@ from proxy.errors import (
     RequestTimeout,
     RouteNotFound,
     SessionRejected,
+    SignInRequired,
     Throttled,
+    TokenRefused,
     UpgradeRequired,
     UpstreamError,
 )
@@ -90,6 +92,8 @@ _FINAL: Final = (
     Misdirected,
     OriginRefused,
     RouteNotFound,
+    SignInRequired,
+    TokenRefused,
     UpgradeRequired,
 )
 """Errors that the same request meets again: their pages do not offer to repeat it."""
@@ -192,6 +196,9 @@ def render(error: NbgateError, *, wants_html: bool, request_id: str, client_addr
     if isinstance(error, UpgradeRequired):
         # RFC 9110 section 15.5.22 and RFC 6455 section 4.4
         headers += (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+    if isinstance(error, SignInRequired | TokenRefused):
+        # RFC 9110 section 11.6.1
+        headers += (("WWW-Authenticate", "Bearer"),)
     if isinstance(error, MethodNotAllowed):
         # RFC 9110 section 10.2.1
         headers += (("Allow", ", ".join(error.allow)),)

@@ -57,19 +57,23 @@ class OwnVisit:
             raise AccessDenied
         return admission.caller
 
-    def may(self, instance: str, action: str = CONNECT) -> bool:
+    def may(self, instance: str, action: str = CONNECT, *, username: str | None = None) -> bool:
         """What the policy says, for what is only shown or not: nothing is written down."""
         caller = self.caller
         return self.gateway.decide(
-            caller.client.address, instance, secure_transport=caller.scheme == "https", action=action
+            caller.client.address,
+            instance,
+            secure_transport=caller.scheme == "https",
+            action=action,
+            username=username,
         ).allowed
 
-    def decide(self, instance: str, action: str = CONNECT) -> Decision:
+    def decide(self, instance: str, action: str = CONNECT, *, username: str | None = None) -> Decision:
         """What the policy says of something that the caller asks for; a denial is audited.
 
-        Raises AccessDenied.
+        `username` is who signed the request. Raises AccessDenied.
         """
-        verdict = self.gateway.permit(self.inbound, self.caller, instance, action)
+        verdict = self.gateway.permit(self.inbound, self.caller, instance, action, username=username)
         if isinstance(verdict, Refusal):
             raise verdict.error
         return verdict

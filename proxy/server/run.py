@@ -30,8 +30,10 @@ from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.dataplane.traffic import Traffic
 from proxy.gateway import Inbound, Refusal
+from proxy.identity.entrance import Entrance
+from proxy.identity.tokens import Tokens
 from proxy.lifecycle.lifecycle import Lifecycle
-from proxy.server import compose
+from proxy.server import compose, sign_in
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.by_itself import ByItself
 from proxy.server.explaining import audited
@@ -39,6 +41,8 @@ from proxy.server.fleet import Fleet
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
 from proxy.server.reload import Reloader
+from proxy.server.sagemaker_api import SageMakerApi
+from proxy.server.sagemaker_signed import unsigned
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -59,6 +63,7 @@ class RunningGateway:
     plane: DataPlane
     fleet: Fleet
     lifecycle: Lifecycle
+    tokens: Tokens
     pages: OwnPages
     reloader: Reloader
     logs: Logs
@@ -112,7 +117,9 @@ async def start(
         sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
-        make_gateway = partial(compose.gateway, audit=_audit(logs))
+        tokens = compose.tokens(settings, clock=clock)
+        entrance = Entrance(tokens, clock=clock)
+        make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
             settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
@@ -133,6 +140,7 @@ async def start(
             )
         )
         log = logs.access.write if logs.access is not None else _unlogged
+        sign_in.register(pages)
         plane = compose.data_plane(
             settings,
             door=door,
@@ -159,6 +167,7 @@ async def start(
         def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
             fleet.adopt(settings, keepers)
             by_itself.adopt(settings, keepers)
+            tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
 
         reloader = Reloader(
             settings,
@@ -173,6 +182,9 @@ async def start(
             clock=clock,
             on_adopt=follow,
         )
+        SageMakerApi(
+            fleet=fleet, tokens=tokens, settings=lambda: reloader.settings, identify=unsigned
+        ).add_to(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
             opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
@@ -199,6 +211,7 @@ async def start(
             plane,
             fleet,
             by_itself.lifecycle,
+            tokens,
             pages,
             reloader,
             logs,
@@ -290,7 +303,8 @@ def _audit(logs: Logs) -> Any:
             problem=client.problem,
             instance=refusal.instance,
             sids=decision.sids if decision is not None else (),
-            reason=decision.reason if decision is not None else "",
+            reason=decision.reason if decision is not None else refusal.reason,
+            user=refusal.user,
             statements=audited(refusal.verdicts),
             method=inbound.method,
             target=inbound.target,

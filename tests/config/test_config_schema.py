@@ -40,6 +40,7 @@ def test_every_setting_is_described() -> None:
         "lifecycle",
         "limits",
         "timeouts",
+        "tokens",
         "log",
         "tls",
     }
@@ -118,6 +119,7 @@ def test_known_keys_are_found_by_path() -> None:
         "stop_warning",
         "stop_dry_run",
         "stop_ignore_unknown_terminals",
+        "access",
     ]
     assert keys_at(("listeners", 3, "tls")) == ["certificate", "key"]
     # Names of the operator's choice, a scalar, and nothing.
