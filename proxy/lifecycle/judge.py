@@ -139,9 +139,8 @@ def _told(reading: Reading, previous: Reading | None) -> float:
     moments += [one.last_activity for one in reading.terminals if one.last_activity is not None]
     if previous is None:
         moments.append(reading.last_activity)
-    # Ahead of its own clock: it was set back meanwhile, and "just now" is the cautious reading.
-    quiet_seconds = max(0.0, min((reading.clock - moment).total_seconds() for moment in moments))
-    told = reading.read_at - quiet_seconds
+    # Ahead of its own clock, which was set back meanwhile, is cut to "just now" by whoever called: cautiously.
+    told = reading.read_at - min((reading.clock - moment).total_seconds() for moment in moments)
     if previous is not None and _signs(reading) - _signs(previous):
         told = max(told, previous.read_at)
     return told

@@ -212,7 +212,6 @@ class Lifecycle:
             verdict = await self._judge(watch, max_age_seconds=LOOK_SECONDS / 2)
             if verdict.finding is Finding.STOP and not watch.rules.dry_run:
                 # Once more, from the beginning: nothing lies between this judgement and the stop.
-                self._traffic.look()
                 verdict = await self._judge(watch, max_age_seconds=0.0)
             self._tell(watch, verdict)
             if verdict.finding is Finding.STOP:
@@ -232,6 +231,8 @@ class Lifecycle:
         except UnreadableState as error:
             self._tell_problem(watch, "UNREADABLE", str(error))
         # From here on nothing waits: what was seen is judged as one.
+        if not max_age_seconds:
+            self._traffic.look()
         now = self._clock.monotonic()
         if status:
             self._note_status(watch, status, now)
@@ -269,7 +270,6 @@ class Lifecycle:
                 watch.in_service_since = now
         else:
             watch.was_out_of_service = True
-            watch.reading = watch.used_at = watch.in_service_since = None
         if watch.stopped_at is not None and status in (IN_SERVICE, "Pending"):
             watch.saved_seconds += now - watch.stopped_at
             watch.stopped_at = None

@@ -108,6 +108,9 @@ async def test_a_websocket_that_is_held_open_is_no_use_but_typing_on_it_is(opene
     # The rest of that message, which began before the last look.
     assert await used(opened, traffic, lambda: pass_time(KEYSTROKE[9:]))
     assert not await used(opened, traffic, lambda: pass_time(PONG))
+    # A payload that looks like a pong.
+    assert await used(opened, traffic, lambda: pass_time(b"\x82\x92" + MASK + bytes(6)))
+    assert await used(opened, traffic, lambda: pass_time(PONG))
 
 
 async def test_after_a_message_no_frame_is_looked_at_until_the_next_look(opened: OpenPlane) -> None:

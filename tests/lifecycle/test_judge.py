@@ -278,6 +278,7 @@ readings = st.none() | st.builds(
 )
 def test_there_is_always_a_verdict_and_stop_is_never_the_careless_one(seen: Evidence) -> None:
     verdict = judge(seen, RULES, NOW)
+    assert verdict.used_at is None or verdict.used_at <= NOW
     if verdict.finding is Finding.STOP:
         assert seen.status == "InService"
         assert seen.reading is not None

@@ -43,6 +43,7 @@ class World:
     logged: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     looks: int = 0
     on_read: Any = None
+    on_look: Any = None
 
     def __post_init__(self) -> None:
         self.started = self.clock.now()
@@ -76,6 +77,8 @@ class World:
 
     def look(self) -> None:
         self.looks += 1
+        if self.on_look is not None:
+            self.on_look()
 
     def last_use(self, name: str) -> float | None:
         return self.used_at.get(name)
@@ -176,6 +179,18 @@ async def test_traffic_right_before_the_stop_is_seen(stage: Stage) -> None:
             stage.world.used_at["research"] = stage.clock.monotonic()
 
     stage.world.on_read = somebody_types
+    await stage.pass_minutes(5)
+    assert stage.world.stopped == []
+
+
+async def test_traffic_that_only_a_look_finds_is_looked_for_after_jupyter_was_read(stage: Stage) -> None:
+    await stage.pass_minutes(59)
+
+    def finds() -> None:
+        if stage.world.describes[-1] == 0.0:
+            stage.world.used_at["research"] = stage.clock.monotonic()
+
+    stage.world.on_look = finds
     await stage.pass_minutes(5)
     assert stage.world.stopped == []
 
