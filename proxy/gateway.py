@@ -242,15 +242,10 @@ class Gateway:
         )
         try:
             found = self._entrance.judge(presented, guarded=instance in self._guarded)
-        except (SignInRequired, TokenRefused) as error:
-            reason = (
-                f"what it brings is refused: {error.reason}"
-                if isinstance(error, TokenRefused)
-                else "it brings no session and no token (access: presigned)"
-            )
-            refusal = Refusal(error, caller.client, instance, Decision(False, (), f"denied: {reason}"))
-            self._audit(inbound, refusal)
-            return refusal
+        except SignInRequired as error:
+            return self.refuse(inbound, caller, error, reason="no session and no token", instance=instance)
+        except TokenRefused as error:
+            return self.refuse(inbound, caller, error, reason=error.reason, instance=instance)
         if isinstance(found, Permit):
             route = route._replace(upstream_target=found.upstream_target)
             return Admission(caller, route, instance, decision, found)

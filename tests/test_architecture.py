@@ -107,7 +107,11 @@ DOORS: Mapping[str, Door] = {
     ),
     "yaml": Door(("proxy.config", "proxy.sandbox"), "one strict reader, with line numbers"),
     "boto3": Door(("proxy.aws",), "the control plane is a port; its clients never meet botocore"),
-    "botocore": Door(("proxy.aws",), "the control plane is a port; its errors are translated at the border"),
+    "botocore": Door(
+        ("proxy.aws", "proxy.identity.sigv4"),
+        "the control plane is a port; its errors are translated at the border. Signatures are made canonical by the "
+        "code that made them",
+    ),
     "cachetools": Door(("proxy.aws",), "what is remembered of AWS is remembered there"),
     "structlog": Door(("proxy.telemetry",), "events pass one chain that takes credentials out"),
     "logging": Door(
@@ -318,7 +322,8 @@ BREAKS = [
     ("proxy.config.settings", "from pydantic import BaseModel", "beyond the schema"),
     ("proxy.config.settings", "import pydantic_core.core_schema", "beyond the schema"),
     ("proxy.server.run", "def f():\n    import pydantic", "beyond the schema"),
-    ("proxy.server.run", "import botocore.exceptions", "only proxy.aws may"),
+    ("proxy.server.run", "import botocore.exceptions", "only proxy.aws, proxy.identity.sigv4 may"),
+    ("proxy.identity.tokens", "import botocore.auth", "only proxy.aws, proxy.identity.sigv4 may"),
     ("proxy.server.run", "import structlog", "only proxy.telemetry may"),
     ("proxy.dataplane.pool", "import logging", "takes credentials out"),
     ("proxy.aws.exchange", "from aiohttp import web", "F3 alone serves HTTP"),

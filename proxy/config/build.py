@@ -29,6 +29,8 @@ from proxy.config.settings import (
     DEFAULT_PORTS,
     Access,
     Admin,
+    Api,
+    ApiKey,
     Aws,
     Instance,
     Lifecycle,
@@ -197,6 +199,7 @@ def settings(
                 for name, section in file.instances.items()
             }
         ),
+        api=_api(file),
         tokens=Tokens(keys=tuple(file.tokens.key), bind_address=file.tokens.bind_address),
         limits=Limits(
             request_head_bytes=file.limits.request_head,
@@ -246,6 +249,19 @@ def _instance(
         lifecycle=lifecycle(section, file),
         access=access,
     )
+
+
+def _api(file: File) -> Api:
+    keys = {
+        key_id: ApiKey(key_id, section.secret, section.user or key_id, tuple(section.instances) or None)
+        for key_id, section in file.api_keys.items()
+    }
+    return Api(MappingProxyType(keys), is_signed=is_signed(file))
+
+
+def is_signed(file: File) -> bool:
+    """Whether SageMaker's API at the gateway is for who signs alone."""
+    return (file.api.signed or ("required" if file.api_keys else "optional")) == "required"
 
 
 def _list(name: str, entries: list[EntrySection], origin: Origin) -> NamedList:

@@ -39,6 +39,7 @@ def inconsistencies(
         *_aws(file, sound, environ),
         *_policy(file, sound),
         *statement_findings(data, _arns(file, sound, environ)),
+        *_api_keys(file, data, sound),
         *_websockets(file, sound),
         *_lifecycles(file, sound),
     ]
@@ -271,6 +272,19 @@ def _arns(file: File, sound: _Sound, environ: Mapping[str, str]) -> Mapping[str,
         name: build.instance_arn(section, file.aws, region=region)
         for name, section in (file.instances or {}).items()
     }
+
+
+def _api_keys(file: File, data: Mapping[str, Any], sound: _Sound) -> Iterator[Finding]:
+    instances = data.get("instances")
+    declared = list(instances) if isinstance(instances, dict) else []
+    for key_id, section in file.api_keys.items():
+        for index, name in enumerate(section.instances):
+            if name not in declared:
+                place = ("api_keys", key_id, "instances", index)
+                yield Finding(place, f"there is no instance called '{name}'", did_you_mean(name, declared))
+    if build.is_signed(file) and not file.api_keys and sound("api_keys") and sound("api", "signed"):
+        hint = "add api_keys, or remove the key"
+        yield Finding(("api", "signed"), "nobody could sign: there are no api_keys", hint)
 
 
 def _websockets(file: File, sound: _Sound) -> Iterator[Finding]:

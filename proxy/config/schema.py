@@ -31,6 +31,7 @@ from proxy.config.settings import (
     LogFormat,
     LogLevel,
     Scheme,
+    Signed,
     SocketAddress,
     StrategyName,
     Timeouts,
@@ -210,6 +211,13 @@ NotebookOrigin = Annotated[
 TokenKey = Annotated[
     str, _Read(values.parse_token_key, {"type": "string", "minLength": values.TOKEN_KEY_CHARACTERS})
 ]
+AccessKeyId = Annotated[
+    str,
+    _Read(
+        values.parse_access_key_id, {"type": "string", "pattern": values.ACCESS_KEY_ID_PATTERN}, is_key=True
+    ),
+]
+User = Annotated[str, _Read(values.parse_user, {"type": "string", "pattern": values.USER_PATTERN})]
 MountAt = Annotated[
     Mount,
     _Read(
@@ -245,6 +253,7 @@ _NARROW_HINT = (
 )
 _KEY_HINT = f"write ${{NBGATE_TOKEN_KEY}}, or remove the key; {values.TOKEN_KEY_HINT}"
 _PRELUDE_HINT = "list the networks that the load balancers connect from, or remove the key"
+_KEY_INSTANCES_HINT = "it would be for nothing; name instances, or remove the key to leave it to the policy"
 _LIST_HINT = "it would let nobody in; write networks such as 203.0.113.0/24, or remove the list"
 
 
@@ -496,6 +505,28 @@ class TokensSection(_Section):
     """Whether they are good only from the client address that they were made for."""
 
 
+class ApiKeySection(_Section):
+    """An access key for SageMaker's API at the gateway."""
+
+    secret: TokenKey
+    """Its secret, best as ${NAME}. It is needed itself: signatures are made with it, so that a hash could verify
+    none."""
+    user: User | None = None
+    """Who holds it: aws:username in policies and the audit log. Default: the key's id."""
+    instances: Annotated[list[Reference], _Filled("instances", _KEY_INSTANCES_HINT)] = Field(
+        default_factory=list, validate_default=False
+    )
+    """The only instances that it is for. Default: all that the policy allows."""
+
+
+class ApiSection(_Section):
+    """SageMaker's API at the gateway."""
+
+    signed: Annotated[Signed, _one_of(Signed)] | None = None
+    """required: only who signs with one of `api_keys`. optional: signatures with other keys are not looked at.
+    Default: required where there are api_keys, else optional."""
+
+
 class LimitsSection(_Section):
     """Bounds on what one caller, or one notebook, can make the gateway hold."""
 
@@ -596,6 +627,10 @@ class File(_Section):
     access: Annotated[Access, _one_of(Access)] = "open"
     """open: whom the policy lets in comes in. presigned: only with a link or a token besides, as at AWS."""
     tokens: TokensSection = Field(default_factory=TokensSection)
+    api: ApiSection = Field(default_factory=ApiSection)
+    """SageMaker's API at the gateway."""
+    api_keys: dict[AccessKeyId, ApiKeySection] = {}
+    """Access keys for SageMaker's API at the gateway, each under its id."""
     limits: LimitsSection = Field(default_factory=LimitsSection)
     timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection)
     log: LogSection = Field(default_factory=LogSection)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from proxy.client_address.networks import NetworkSet
@@ -23,6 +24,7 @@ from proxy.routing.mounts import Mount, MountKind
 Scheme = Literal["http", "https"]
 TrustUnix = Literal["header", "proxy_protocol"]
 Access = Literal["open", "presigned"]
+Signed = Literal["required", "optional"]
 StrategyName = Literal["peer", "trusted_proxies", "hop_count", "single_header"]
 
 DEFAULT_PORTS: Mapping[Scheme, int] = {"http": 80, "https": 443}
@@ -169,6 +171,25 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An access key for SageMaker's API at the gateway. `user` is its holder, aws:username in policies; `instances`
+    are the only ones that it is for, None: all."""
+
+    id: str
+    secret: str = field(repr=False)
+    user: str
+    instances: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """SageMaker's API at the gateway. `keys` by id; `is_signed`: only who signs with one of them may call."""
+
+    keys: Mapping[str, ApiKey] = field(default_factory=lambda: MappingProxyType({}))
+    is_signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds on what one caller, or one notebook, can make the gateway hold. Bytes, or counts."""
 
@@ -251,6 +272,7 @@ class Settings:
     statements: tuple[Statement, ...] = ()
     """The gateway-wide long form."""
     tokens: Tokens = Tokens()
+    api: Api = Api()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     log: Log = Log()

@@ -146,6 +146,8 @@ def _other(settings: Settings) -> Table:
         table.add_row("SageMaker's API", escape(aws.endpoint_url))
     if settings.tokens != Tokens() or any(one.access == "presigned" for one in settings.instances.values()):
         table.add_row("tokens", _tokens(settings))
+    if settings.api.keys:
+        table.add_row("API here", _api(settings))
     table.add_row("sign-in lasts", f"{format_duration(aws.session_seconds)}, renewed by the gateway")
     return table
 
@@ -158,6 +160,12 @@ def _tokens(settings: Settings) -> str:
         else "a key drawn at each start, known to that process alone"
     )
     return f"{keys}; for one client address" if settings.tokens.bind_address else keys
+
+
+def _api(settings: Settings) -> str:
+    count = len(settings.api.keys)
+    keys = f"{count} access key{'s' if count > 1 else ''}"
+    return f"only signed with one of {keys}" if settings.api.is_signed else f"{keys}; unsigned calls, too"
 
 
 def _client_address(settings: Settings) -> str:

@@ -23,6 +23,8 @@ LIST_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 NOTEBOOK_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
 REGION_PATTERN = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$"
 ACCOUNT_PATTERN = r"^[0-9]{12}$"
+ACCESS_KEY_ID_PATTERN = r"^[A-Za-z0-9_]{8,128}$"
+USER_PATTERN = r"^[A-Za-z0-9_+=,.@-]{1,64}$"
 ROLE_PATTERN = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}$"
 
 TOKEN_KEY_CHARACTERS = 32
@@ -257,6 +259,25 @@ def parse_token_key(value: object) -> str:
     if len(set(value)) < 8 or not value.isprintable():
         raise ValueProblem("can be guessed, or holds characters that do not print", TOKEN_KEY_HINT)
     return value
+
+
+def parse_access_key_id(value: object) -> str:
+    """The public half of an access key."""
+    if isinstance(value, str) and re.fullmatch(ACCESS_KEY_ID_PATTERN, value):
+        return value
+    raise ValueProblem(
+        f"{shown(value)} cannot be the id of an access key", "letters, digits and '_', 8 to 128: NBGATEALICE1"
+    )
+
+
+def parse_user(value: object) -> str:
+    """A user's name, as IAM has them."""
+    written = text(value, example="alice")
+    if re.fullmatch(USER_PATTERN, written):
+        return written
+    raise ValueProblem(
+        f"{shown(written)} cannot be a user's name", "letters, digits and _+=,.@-, at most 64: alice"
+    )
 
 
 def parse_note(value: object) -> str:

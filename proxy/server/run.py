@@ -31,6 +31,7 @@ from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.dataplane.traffic import Traffic
 from proxy.gateway import Inbound, Refusal
 from proxy.identity.entrance import Entrance
+from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
 from proxy.lifecycle.lifecycle import Lifecycle
 from proxy.server import compose, sign_in
@@ -42,7 +43,7 @@ from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
 from proxy.server.reload import Reloader
 from proxy.server.sagemaker_api import SageMakerApi
-from proxy.server.sagemaker_signed import unsigned
+from proxy.server.sagemaker_signed import Signers, access_keys
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -118,6 +119,7 @@ async def start(
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
         tokens = compose.tokens(settings, clock=clock)
+        signatures = Signatures(access_keys(settings.api), region=settings.aws.region, clock=clock)
         entrance = Entrance(tokens, clock=clock)
         make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
@@ -167,6 +169,7 @@ async def start(
         def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
             fleet.adopt(settings, keepers)
             by_itself.adopt(settings, keepers)
+            signatures.adopt(access_keys(settings.api))
             tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
 
         reloader = Reloader(
@@ -183,7 +186,10 @@ async def start(
             on_adopt=follow,
         )
         SageMakerApi(
-            fleet=fleet, tokens=tokens, settings=lambda: reloader.settings, identify=unsigned
+            fleet=fleet,
+            tokens=tokens,
+            settings=lambda: reloader.settings,
+            identify=Signers(signatures, api=lambda: reloader.settings.api),
         ).add_to(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
