@@ -375,6 +375,14 @@ class Downstream(Connection):
         assert self._message is not None
         return self._inbound(self._message)
 
+    @property
+    def under_way(self) -> tuple[Admission, str, str, int] | None:
+        """The request that is being forwarded: its admission, method and target, and the bytes of bodies so far."""
+        forward, admission, message = self._forward, self._admission, self._message
+        if forward is None or admission is None or message is None:
+            return None
+        return admission, message.method, message.path, forward.bytes_in + forward.bytes_out
+
     # -- judged again -----------------------------------------------------------------------------------
 
     @property
@@ -618,6 +626,8 @@ class Downstream(Connection):
             self._fault(error)
 
     def answer(self, error: NbgateError) -> None:
+        if self._admission is not None:
+            error = self._plane.on_error(error, self._admission, self.inbound)
         page = self.error_page(error)
         status = page.status or error.status
         self._send(status, page)

@@ -275,7 +275,9 @@ def _page(
 ) -> ErrorBody:
     refresh_seconds = (error.retry_after_seconds or text.refresh_seconds) if text.refresh_seconds else 0
     status = error.instance_status if isinstance(error, InstanceNotInService) else ""
-    start = standing.start if standing is not None and status in STARTABLE else None
+    # It need not be offered where it was done already.
+    can_start = status in STARTABLE and not error.retry_after_seconds
+    start = standing.start if standing is not None and can_start else None
     progress = standing.progress if standing is not None and status == PENDING else None
     watch = standing.instance if standing is not None and status else ""
     live = bool(refresh_seconds or watch)
@@ -330,6 +332,10 @@ def _text(error: NbgateError) -> _Text:
         # The control plane's own sentence for a state says less than the page has to say of it.
         usual = (error.default_message, not_in_service(error.instance_status).message)
         own_words = error.message not in usual
+        if error.retry_after_seconds and not state.refresh_seconds:
+            # It is on its way somewhere after all.
+            advice, refresh_seconds = _INSTANCE_STATES["Pending"].advice, error.retry_after_seconds
+            state = replace(state, advice=advice, refresh_seconds=refresh_seconds)
         return replace(
             state,
             message=error.message if own_words else state.message,

@@ -28,12 +28,15 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
+from proxy.dataplane.traffic import Traffic
 from proxy.gateway import Inbound, Refusal
 from proxy.identity.entrance import Entrance
 from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
+from proxy.lifecycle.lifecycle import Lifecycle
 from proxy.server import compose, sign_in
 from proxy.server.admin import Readiness, admin_application
+from proxy.server.by_itself import ByItself
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
 from proxy.server.forms import FormTokens, form_key
@@ -66,6 +69,7 @@ class RunningGateway:
 
     plane: DataPlane
     fleet: Fleet
+    lifecycle: Lifecycle
     tokens: Tokens
     pages: OwnPages
     streams: Streams
@@ -146,13 +150,14 @@ async def start(
                 "page failed", request_id=request_id, exc_info=error
             )
         )
+        log = logs.access.write if logs.access is not None else _unlogged
         sign_in.register(pages)
         forms = FormTokens(form_key(settings.tokens.keys[0] if settings.tokens.keys else secret_key()), clock)
         sight = Sight(
             lambda: reloader.settings,
             fleet=fleet,
             forms=forms,
-            websockets=lambda name: plane.websockets[name],
+            websockets=lambda name: sum(record.instance == name for record in plane.relays.values()),
             clock=clock,
             tasks=tasks,
         )
@@ -163,14 +168,26 @@ async def start(
             clock=clock,
             new_id=new_id,
             tasks=tasks,
-            log=logs.access.write if logs.access is not None else _unlogged,
+            log=log,
             tls=upstream_tls,
             pages=pages,
             standing=sight.standing,
         )
+        by_itself = ByItself(
+            fleet=fleet,
+            plane=plane,
+            traffic=Traffic(clock, log),
+            clock=clock,
+            tasks=tasks,
+            events=logs.events,
+            sign_in_hosts=compose.notebook_hosts(settings).sign_in_hosts,
+            tls=upstream_tls,
+        )
+        by_itself.adopt(settings, keepers)
 
         def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
             fleet.adopt(settings, keepers)
+            by_itself.adopt(settings, keepers)
             signatures.adopt(access_keys(settings.api))
             tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
 
@@ -212,7 +229,7 @@ async def start(
         addresses = [opened.address for opened in listeners]
         admin_address = None
         if settings.admin is not None:
-            application = admin_application(lambda: _readiness(reloader, plane))
+            application = admin_application(lambda: _readiness(reloader, plane, by_itself))
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -222,12 +239,14 @@ async def start(
         tasks.start(_every(SWEEP_SECONDS, plane.sweep, clock), name="sweep")
         tasks.start(_every(FLUSH_SECONDS, logs.flush, clock), name="flush")
         tasks.start(reloader.follow_dates(), name="dates")
+        tasks.start(by_itself.lifecycle.run(), name="idleness")
         if settings.files:
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
             plane,
             fleet,
+            by_itself.lifecycle,
             tokens,
             pages,
             streams,
@@ -283,7 +302,7 @@ async def _serve(settings: Settings) -> None:
     await running.close()
 
 
-def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
+def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Readiness:
     # A configuration that was refused is no reason to send callers elsewhere: what counted before still does.
     return Readiness(
         ready=not plane.draining,
@@ -292,6 +311,7 @@ def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
             "instances": len(reloader.settings.instances),
             "connections": len(plane.connections),
             "websockets": len(plane.relays),
+            **by_itself.details(),
             **reloader.status.details(),
         },
     )
