@@ -172,6 +172,7 @@ async def start(
             fleet=fleet,
             tokens=tokens,
             settings=lambda: reloader.settings,
+            events=logs.events,
             identify=Signers(signatures, api=lambda: reloader.settings.api),
         ).add_to(pages)
         listeners: list[OpenListener] = []
