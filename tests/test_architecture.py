@@ -55,6 +55,13 @@ FLOORS = (
         why="the gateway decides without I/O and sees the systems of F1 through Protocols of its own",
     ),
     Floor(
+        2,
+        frozenset({"lifecycle"}),
+        siblings=False,
+        sees=F0 | GIVEN,
+        why="whether an instance is used is judged without I/O, and asked through Protocols of its own",
+    ),
+    Floor(
         3,
         frozenset({"dataplane", "server"}),
         siblings=frozenset({("server", "dataplane")}),
@@ -300,6 +307,9 @@ BREAKS = [
     ("proxy.telemetry.audit", "from proxy.gateway import Inbound", "runs upwards (F2 from F1)"),
     ("proxy.gateway", "from proxy.aws.keeper import SessionKeeper", "through Protocols"),
     ("proxy.gateway", "from proxy.dataplane.relay import Relay", "runs upwards"),
+    ("proxy.lifecycle.judge", "from proxy.config.settings import Instance", "asked through Protocols"),
+    ("proxy.lifecycle.judge", "from proxy.gateway import Gateway", "asked through Protocols"),
+    ("proxy.lifecycle.lifecycle", "from proxy.server.fleet import Fleet", "runs upwards"),
     ("proxy.dataplane.relay", "from proxy.server.run import serve", "never the other way round"),
     ("proxy.server.run", "from proxy.sandbox.sandbox import Sandbox", "runs upwards (F4 from F3)"),
     ("proxy.sandbox.demo", "from proxy.server.run import serve", "over sockets alone"),

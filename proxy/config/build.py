@@ -7,10 +7,12 @@ It must not know lines or spellings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 from types import MappingProxyType
+from typing import Any
 
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeader, Strategy, TrustedProxies
@@ -31,6 +33,7 @@ from proxy.config.settings import (
     ApiKey,
     Aws,
     Instance,
+    Lifecycle,
     Limits,
     Listener,
     Log,
@@ -131,6 +134,23 @@ def instance_arn(section: InstanceSection, aws: AwsSection, *, region: str) -> s
     return notebook_arn(section.notebook, region=region, account=account)
 
 
+def lifecycle(section: InstanceSection, file: File) -> Lifecycle:
+    """What counts for an instance: what it says itself, or else what the file says for all."""
+
+    def said(key: str) -> Any:
+        own = getattr(section, key)
+        return getattr(file.lifecycle, key) if own is None else own
+
+    after_seconds = said("stop_after_idle")
+    return Lifecycle(
+        start_on_open=said("start_on_open"),
+        stop_after_idle_seconds=None if after_seconds == math.inf else after_seconds,
+        stop_warning_seconds=said("stop_warning"),
+        stop_dry_run=said("stop_dry_run"),
+        stop_ignore_unknown_terminals=said("stop_ignore_unknown_terminals"),
+    )
+
+
 def settings(
     file: File,
     *,
@@ -171,7 +191,7 @@ def settings(
                     section,
                     gateway=policy,
                     allowlists=allowlists,
-                    aws=file.aws,
+                    file=file,
                     region=aws.region,
                     access=section.access or file.access,
                     origin=origin,
@@ -189,6 +209,7 @@ def settings(
             websocket_frame_bytes=file.limits.websocket_frame,
             connections=file.limits.connections,
             connections_per_address=file.limits.connections_per_address,
+            event_streams_per_address=file.limits.event_streams_per_address,
             upstream_connections=file.limits.upstream_connections,
             upstream_idle_connections=file.limits.upstream_idle_connections,
         ),
@@ -206,11 +227,12 @@ def _instance(
     *,
     gateway: Policy,
     allowlists: Mapping[str, NamedList],
-    aws: AwsSection,
+    file: File,
     region: str,
     access: Access,
     origin: Origin,
 ) -> Instance:
+    aws = file.aws
     place = ("instances", name)
     restriction = None
     if section.allow or section.deny:
@@ -225,6 +247,7 @@ def _instance(
         assume_role=section.assume_role or aws.assume_role,
         statements=statements,
         arn=instance_arn(section, aws, region=region),
+        lifecycle=lifecycle(section, file),
         access=access,
     )
 

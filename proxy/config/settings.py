@@ -120,6 +120,21 @@ class Aws:
 
 
 @dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """When an instance is started and stopped by itself. Durations in seconds; `stop_after_idle_seconds` None: never.
+
+    With `stop_dry_run` a stop is only written into the log. With `stop_ignore_unknown_terminals` terminals of old
+    Jupyter servers, which do not say when they were last used, do not keep an instance running.
+    """
+
+    start_on_open: bool = False
+    stop_after_idle_seconds: float | None = None
+    stop_warning_seconds: float = 600.0
+    stop_dry_run: bool = False
+    stop_ignore_unknown_terminals: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One notebook instance: `name` is the gateway's word for it, `notebook` SageMaker's.
 
@@ -137,6 +152,8 @@ class Instance:
     """The instance's own long form."""
     arn: str = ""
     """The notebook instance's ARN, which policies name it by; its account is empty where it is not known."""
+    lifecycle: Lifecycle = Lifecycle()
+    """What counts for it: its own settings, or else the gateway's."""
     access: Access = "open"
     """`open`: whom the policy lets in comes in. `presigned`: only with a session or a token besides."""
 
@@ -187,6 +204,8 @@ class Limits:
     """Downstream connections of the whole process."""
     connections_per_address: int = 512
     """Downstream connections per peer address; trusted proxies are exempt."""
+    event_streams_per_address: int = 64
+    """Open pages per client address that follow the instances' states."""
     upstream_connections: int = 1024
     """Connections to one instance, WebSockets included."""
     upstream_idle_connections: int = 32

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from proxy.client_address.resolve import HopCount, SingleHeader
-from proxy.config.settings import Instance, Listener, Settings, Tokens
+from proxy.config.settings import Instance, Lifecycle, Listener, Settings, Tokens
 from proxy.config.values import format_duration
 from proxy.policy.dates import format_instant
 from proxy.policy.lists import NamedList, by_end
@@ -61,11 +61,25 @@ def _where(listener: Listener) -> str:
 
 
 def _instances(settings: Settings) -> Table:
-    table = _table("INSTANCE", "NOTEBOOK", "ADDRESS", "LETS IN")
+    by_itself = any(one.lifecycle != Lifecycle() for one in settings.instances.values())
+    table = _table("INSTANCE", "NOTEBOOK", "ADDRESS", "LETS IN", *(["BY ITSELF"] if by_itself else []))
     for name, instance in settings.instances.items():
         addresses = "\n".join(settings.urls(name))
-        table.add_row(name, instance.notebook, escape(addresses), escape(_let_in(settings, instance)))
+        lets_in = escape(_let_in(settings, instance))
+        lifecycle = [_by_itself(instance.lifecycle)] if by_itself else []
+        table.add_row(name, instance.notebook, escape(addresses), lets_in, *lifecycle)
     return table
+
+
+def _by_itself(lifecycle: Lifecycle) -> str:
+    """What happens to an instance without anybody's asking."""
+    parts = ["starts when opened"] if lifecycle.start_on_open else []
+    if lifecycle.stop_after_idle_seconds is not None:
+        parts.append(
+            f"{'would stop' if lifecycle.stop_dry_run else 'stops'} after "
+            f"{format_duration(lifecycle.stop_after_idle_seconds)} idle"
+        )
+    return ", ".join(parts) or "nothing"
 
 
 def _let_in(settings: Settings, instance: Instance) -> str:

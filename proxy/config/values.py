@@ -7,6 +7,7 @@ It must not know where a value stands in the file, nor any other value.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -103,6 +104,17 @@ def parse_duration(value: object, *, at_least: float, at_most: float) -> float:
     return seconds
 
 
+def parse_idle_duration(value: object, *, at_least: float, at_most: float) -> float:
+    """A duration, in seconds; or `never`, which is infinite. Nothing and `off` are not taken for it: to guess wrong
+    would stop somebody's instance.
+    """
+    if value == "never":
+        return math.inf
+    if value is None or isinstance(value, bool) or str(value).lower() in (*_NO, "none", "disabled", "null"):
+        raise ValueProblem(f"must be a duration or never, not {shown(value)}", "write never, or such as 60m")
+    return parse_duration(value, at_least=at_least, at_most=at_most)
+
+
 def parse_session_duration(value: object) -> int:
     """SessionExpirationDurationInSeconds, which SageMaker takes from 1800 to 43200."""
     seconds = parse_duration(value, at_least=1800, at_most=43200)
@@ -112,7 +124,9 @@ def parse_session_duration(value: object) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest spelling that `parse_duration` reads back."""
+    """The shortest spelling that `parse_duration` reads back; `never` for what is infinite."""
+    if seconds == math.inf:
+        return "never"
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{int(seconds / _SECONDS[unit])}{unit}"

@@ -321,7 +321,9 @@ class Downstream(Connection):
         self._caller = admission.caller
         self._admission = admission
         route = admission.route
-        if message.method in _NOT_FORWARDED:
+        if message.method in _NOT_FORWARDED and not (
+            message.method == "TRACE" and isinstance(route, OwnPage)  # there it is a 405, as any other
+        ):
             self._fault(BadRequest("This method is not supported."))
         elif isinstance(route, Redirect):
             self._redirect(route)
@@ -372,6 +374,14 @@ class Downstream(Connection):
         """The request under way, as it stood at the door."""
         assert self._message is not None
         return self._inbound(self._message)
+
+    @property
+    def under_way(self) -> tuple[Admission, str, str, int] | None:
+        """The request that is being forwarded: its admission, method and target, and the bytes of bodies so far."""
+        forward, admission, message = self._forward, self._admission, self._message
+        if forward is None or admission is None or message is None:
+            return None
+        return admission, message.method, message.path, forward.bytes_in + forward.bytes_out
 
     # -- judged again -----------------------------------------------------------------------------------
 
@@ -616,18 +626,31 @@ class Downstream(Connection):
             self._fault(error)
 
     def answer(self, error: NbgateError) -> None:
+        if self._admission is not None:
+            error = self._plane.on_error(error, self._admission, self.inbound)
         page = self.error_page(error)
         status = page.status or error.status
         self._send(status, page)
         self._done(status, len(page.body), error.code)
 
-    def error_page(self, error: NbgateError) -> Page:
-        """How the request under way is told of an error."""
-        if self._admission is not None:
-            client = self._admission.caller.address
+    def error_page(self, error: NbgateError, *, instance: str = "", json_only: bool = False) -> Page:
+        """How the request under way is told of an error, perhaps one about an instance that it did not lead to."""
+        admission = self._admission
+        if admission is not None:
+            client = admission.caller.address
+            if instance:
+                admission = admission._replace(instance=instance)
         else:
             client = _text(self._peer if self._refusal is None else self._refusal.client.address)
-        return self._plane.render(error, self._message, request_id=self._request_id, client=client)
+        return self._plane.render(
+            error,
+            self._message,
+            request_id=self._request_id,
+            client=client,
+            admission=admission,
+            port=self._listener.public_port,
+            json_only=json_only,
+        )
 
     def _redirect(self, route: Redirect) -> None:
         self._send(route.status, Page(route.fields, b""))

@@ -40,7 +40,7 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
                 "xyz",
                 "there is no setting called 'xyz'",
                 "known are: access, admin, allowlists, api, api_keys, aws, client_address, hostname, instances, "
-                "limits, listeners, log, policy, timeouts, tokens",
+                "lifecycle, limits, listeners, log, policy, timeouts, tokens",
             )
         ],
     ),
