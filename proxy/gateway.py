@@ -409,6 +409,15 @@ class Gateway:
         )
         return min(later, default=None)
 
+    def tenant(self, caller: Caller, port: int) -> str:
+        """The instance that has the browser origin that `caller` called for itself; "" for none. `port` is the
+        listener's."""
+        return self._router.tenant(host=caller.authority.host, listener_port=port)
+
+    def home(self, caller: Caller, port: int) -> str:
+        """The path of the gateway's own first page, at the origin that `caller` called."""
+        return self._router.home(host=caller.authority.host, listener_port=port)
+
     def trusts(self, peer: Address | None) -> bool:
         """Whether `peer` is a proxy of ours, whose connections belong to many callers."""
         return peer is not None and peer in self._trusted_proxies.networks

@@ -472,6 +472,8 @@ class LimitsSection(_Section):
     """Callers' connections, all together."""
     connections_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.connections_per_address
     """Callers' connections from one address; trusted proxies are exempt."""
+    event_streams_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.event_streams_per_address
+    """Open pages per client address that follow the instances' states."""
     upstream_connections: Annotated[int, _count(1_000_000)] = _LIMITS.upstream_connections
     """Connections to one instance, WebSockets included."""
     upstream_idle_connections: Annotated[int, _count(10_000)] = _LIMITS.upstream_idle_connections

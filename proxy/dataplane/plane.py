@@ -76,6 +76,8 @@ class DataPlane:
         self.relays: set[Relay] = set()
         self.connections: set[Downstream] = set()
         self.arrivals: set[Arrival] = set()
+        self.websockets: Counter[str] = Counter()
+        """Open ones, by instance."""
         self.withdrawn: Counter[str] = Counter()
         """What ended because a later `gateway` did not admit it: "websockets", "requests", "connections"."""
         self._keepers = keepers
@@ -156,6 +158,7 @@ class DataPlane:
         def ended(relay: Relay) -> None:
             self.relays.discard(relay)
             self._ending.pop(relay, None)
+            self.websockets[visit.admission.instance] -= 1
             self.pool.forget(connection)
             self.closed(visit.inbound.peer)
             record.bytes_in = relay.caller.bytes_received
@@ -177,6 +180,7 @@ class DataPlane:
         self.relays.add(relay)
         if visit.admission.permit is not None:
             self._ending[relay] = visit
+        self.websockets[visit.admission.instance] += 1
         # The gateway may have changed since the handshake was admitted.
         relay.doubt()
         relay.start(is_full=is_full, tail=tail, inbox=inbox)

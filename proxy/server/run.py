@@ -23,7 +23,7 @@ from aiohttp import web
 from proxy import __version__
 from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sagemaker import SageMaker
-from proxy.chance import new_id
+from proxy.chance import form_key, new_id
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
@@ -35,11 +35,16 @@ from proxy.server import compose, sign_in
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
+from proxy.server.forms import FormTokens
+from proxy.server.json_api import JsonApi
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
+from proxy.server.portal import Portal
 from proxy.server.reload import Reloader
 from proxy.server.sagemaker_api import SageMakerApi
 from proxy.server.sagemaker_signed import unsigned
+from proxy.server.sight import Sight
+from proxy.server.streams import Streams
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -61,6 +66,8 @@ class RunningGateway:
     fleet: Fleet
     tokens: Tokens
     pages: OwnPages
+    streams: Streams
+    forms: FormTokens
     reloader: Reloader
     logs: Logs
     tasks: Tasks
@@ -77,6 +84,7 @@ class RunningGateway:
     async def drain(self, seconds: float) -> None:
         """Stop listening, then let what is under way end, for so long at most."""
         self.stop_listening()
+        self.streams.close()
         await self.plane.drain(seconds)
 
     async def close(self) -> None:
@@ -136,6 +144,15 @@ async def start(
             )
         )
         sign_in.register(pages)
+        forms = FormTokens(form_key(), clock)
+        sight = Sight(
+            lambda: reloader.settings,
+            fleet=fleet,
+            forms=forms,
+            websockets=lambda name: plane.websockets[name],
+            clock=clock,
+            tasks=tasks,
+        )
         plane = compose.data_plane(
             settings,
             door=door,
@@ -146,6 +163,7 @@ async def start(
             log=logs.access.write if logs.access is not None else _unlogged,
             tls=upstream_tls,
             pages=pages,
+            standing=sight.standing,
         )
 
         def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
@@ -168,6 +186,16 @@ async def start(
         SageMakerApi(
             fleet=fleet, tokens=tokens, settings=lambda: reloader.settings, identify=unsigned
         ).add_to(pages)
+        streams = Streams(
+            sight=sight,
+            fleet=fleet,
+            limit=lambda: reloader.settings.limits.event_streams_per_address,
+            clock=clock,
+            tasks=tasks,
+        )
+        streams.register(pages)
+        Portal(sight=sight, fleet=fleet, forms=forms).register(pages)
+        JsonApi(sight=sight, fleet=fleet).register(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
             opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
@@ -194,6 +222,8 @@ async def start(
             fleet,
             tokens,
             pages,
+            streams,
+            forms,
             reloader,
             logs,
             tasks,
