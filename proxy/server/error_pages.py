@@ -351,6 +351,9 @@ def _is_ours(error: NbgateError) -> bool:
 def _kicker(error: NbgateError) -> str:
     if isinstance(error, InstanceNotInService) and error.instance_status:
         return f"Notebook instance: {error.instance_status}"
+    if isinstance(error, SignInRequired):
+        # Nothing went wrong: this is how one gets in here.
+        return "Opens with a link"
     return f"Error {error.status}"
 
 
