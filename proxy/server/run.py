@@ -21,7 +21,10 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
+from proxy.aws.keeper import OnEvent
+from proxy.aws.presigned import SessionKey
 from proxy.aws.sagemaker import SageMaker
+from proxy.aws.session_states import Event, State
 from proxy.chance import new_id
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
@@ -35,7 +38,7 @@ from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.reload import Reloader
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
-from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.counts import Counts
 from proxy.telemetry.logs import Logs, open_logs
 
 FLUSH_SECONDS = 0.2
@@ -106,7 +109,12 @@ async def start(
         make_gateway = partial(compose.gateway, audit=_audit(logs))
         door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
-            settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
+            settings,
+            sagemaker=sagemaker,
+            clock=clock,
+            tasks=tasks,
+            on_event=_counting(logs.counts),
+            tls=upstream_tls,
         )
         keepers = compose.keepers(settings, make_keeper)
         plane = compose.data_plane(
@@ -116,7 +124,7 @@ async def start(
             clock=clock,
             new_id=new_id,
             tasks=tasks,
-            log=logs.access.write if logs.access is not None else _unlogged,
+            log=logs.access.write if logs.access is not None else logs.counts.count,
             tls=upstream_tls,
         )
         reloader = Reloader(
@@ -139,7 +147,9 @@ async def start(
         addresses = [opened.address for opened in listeners]
         admin_address = None
         if settings.admin is not None:
-            application = admin_application(lambda: _readiness(reloader, plane))
+            application = admin_application(
+                lambda: _readiness(reloader, plane), partial(_metrics, plane, reloader, logs)
+            )
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -212,6 +222,13 @@ def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
     )
 
 
+def _metrics(plane: DataPlane, reloader: Reloader, logs: Logs, accept: str) -> tuple[bytes, str]:
+    # Its library is loaded when somebody first asks, in some 10 ms: most gateways start, and many run, without.
+    from proxy.server.metrics import exposition
+
+    return exposition(plane=plane, reloader=reloader, logs=logs, accept=accept)
+
+
 async def _follow(watcher: Watcher, reloader: Reloader) -> None:
     while True:
         await watcher.changed()
@@ -227,6 +244,7 @@ async def _every(seconds: float, do: Any, clock: Clock) -> None:
 def _audit(logs: Logs) -> Any:
     def denied(inbound: Inbound, refusal: Refusal) -> None:
         client, decision = refusal.client, refusal.decision
+        logs.counts.denied[refusal.instance] += 1
         logs.audit.denied(
             request_id=inbound.request_id,
             client=str(client.address) if client.address is not None else None,
@@ -245,5 +263,8 @@ def _audit(logs: Logs) -> Any:
     return denied
 
 
-def _unlogged(record: RequestRecord) -> None:
-    """`log.access: false`."""
+def _counting(counts: Counts) -> OnEvent:
+    def happened(key: SessionKey, event: Event, _state: State) -> None:
+        counts.sessions[key.notebook, event.value] += 1
+
+    return happened
