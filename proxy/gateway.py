@@ -21,16 +21,14 @@ from multidict import MultiMapping
 from proxy.client_address.networks import Address
 from proxy.client_address.resolve import ClientAddress, Strategy, forwarded_scheme, resolve
 from proxy.errors import AccessDenied, ClientError, NbgateError
+from proxy.policy.by_address import ByAddress
 from proxy.policy.context import CONNECT, Context
-from proxy.policy.evaluate import Decision, evaluate
+from proxy.policy.evaluate import Decision
 from proxy.policy.explain import Verdict, decisive, explain
 from proxy.policy.statements import Policy
 from proxy.routing.authority import Authority, origin_form, parse_authority
 from proxy.routing.mounts import Mount
 from proxy.routing.router import OwnPage, Redirect, Route, Router
-
-DECISIONS_REMEMBERED = 65_536
-"""Decisions by (client address, instance, TLS or not, action); dropped all at once when there are more."""
 
 NO_RESOURCES: Mapping[str, str] = MappingProxyType({})
 
@@ -147,7 +145,7 @@ class Gateway:
         self._resources = dict(resources)
         self._region = region
         self.at = at
-        self._decisions: dict[tuple[Address | None, str, bool | None, str], Decision] = {}
+        self._by_address: dict[tuple[str, bool | None, str], ByAddress] = {}
 
     def admit(self, inbound: Inbound) -> Admission | Refusal:
         """Decide about one request. Never raises for anything that a caller sends."""
@@ -198,15 +196,12 @@ class Gateway:
         action: str = CONNECT,
     ) -> Decision:
         """What the policy says of a client address and an instance ("" for the gateway's own pages)."""
-        key = (address, instance, secure_transport, action)
-        decision = self._decisions.get(key)
-        if decision is None:
-            context = self.context(address, instance, secure_transport=secure_transport, action=action)
-            decision = evaluate(self.policy(instance), context)
-            if len(self._decisions) >= DECISIONS_REMEMBERED:
-                self._decisions.clear()
-            self._decisions[key] = decision
-        return decision
+        key = (instance, secure_transport, action)
+        by_address = self._by_address.get(key)
+        if by_address is None:
+            context = self.context(None, instance, secure_transport=secure_transport, action=action)
+            by_address = self._by_address[key] = ByAddress(self.policy(instance), context)
+        return by_address.decide(address)
 
     def context(
         self,
