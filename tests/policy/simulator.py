@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-from installed import installed
+from installed import installed, missing
 
 HERE = Path(__file__).parent / "oracle"
 BUILD = Path(__file__).parents[2] / "build" / "oracle"
@@ -46,8 +44,7 @@ def _installation() -> Path:
             shutil.copy(HERE / name, directory)
         install = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
         done = subprocess.run(install, cwd=directory, capture_output=True, text=True, check=False)
-        if done.returncode and not os.environ.get("CI"):
-            pytest.skip(f"npm cannot install the simulator: {done.stderr[-200:]}")
-        assert done.returncode == 0, done.stderr
+        if done.returncode:
+            raise missing(f"npm cannot install the simulator: {done.stderr[-200:]}")
         (directory / "done").touch()
     return directory
