@@ -24,6 +24,7 @@ from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Effect, Policy, Statement
 
 INSIDE, OUTSIDE, IPV6 = (parse_address(text) for text in ("203.0.113.5", "198.51.100.1", "2001:db8::1"))
+ARN = "arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/gpu-1"
 OFFICE = NamedList("office", NetworkSet([parse_network("203.0.113.0/24"), parse_network("2001:db8::/32")]))
 VPN = NamedList("vpn", NetworkSet([parse_network("203.0.113.0/30"), parse_network("198.51.100.7")]))
 
@@ -85,7 +86,7 @@ def test_statements_about_something_else_tell_no_addresses_apart(asked: list[Add
     condition = {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}
     others = [
         {"Effect": "Deny", "Action": "sagemaker:Start*", "Resource": "*", "Condition": condition},
-        {"Effect": "Deny", "Action": "*", "NotResource": "*", "Condition": condition},
+        {"Effect": "Deny", "Action": "*", "Resource": ARN, "Condition": condition},
         {"Effect": "Allow", "Action": "*", "Resource": "*"},
     ]
     policy = Policy(tuple(read_statement(one, sid=f"s{index}") for index, one in enumerate(others)))
@@ -93,8 +94,9 @@ def test_statements_about_something_else_tell_no_addresses_apart(asked: list[Add
     assert connecting.decide(INSIDE).allowed
     assert connecting.decide(OUTSIDE).allowed
     assert asked == [INSIDE]
-    starting = ByAddress(policy, Context(None, "sagemaker:StartNotebookInstance"))
-    assert [starting.decide(each).allowed for each in (INSIDE, OUTSIDE)] == [False, True]
+    for context in (Context(None, "sagemaker:StartNotebookInstance"), Context(None, CONNECT, ARN)):
+        concerned = ByAddress(policy, context)
+        assert [concerned.decide(each).allowed for each in (INSIDE, OUTSIDE)] == [False, True]
 
 
 def test_a_set_that_several_statements_share_is_searched_once() -> None:
