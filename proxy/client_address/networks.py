@@ -93,19 +93,16 @@ def parse_network(text: object) -> Network:
     address = parse_address(host)
     bits = 128 if ":" in host else 32
     prefix = _prefix_length(text, length, bits=bits) if slash else bits
-    network: Network
-    if isinstance(address, IPv6Address):
-        network = IPv6Network((int(address), prefix), strict=False)
-    else:
-        if bits == 128:
-            prefix = _unmapped_prefix_length(text, prefix, address=address)
-        network = IPv4Network((int(address), prefix), strict=False)
-    if network.network_address != address:
+    if bits == 128 and isinstance(address, IPv4Address):
+        prefix, bits = _unmapped_prefix_length(text, prefix, address=address), 32
+    kind = IPv4Network if bits == 32 else IPv6Network
+    number = int(address)
+    if number & ((1 << bits - prefix) - 1):
         raise AddressError(
             f"{text!r} has host bits set",
-            f"write {network} for the network, or {address} for the one address",
+            f"write {kind((number, prefix), strict=False)} for the network, or {address} for the one address",
         )
-    return network
+    return kind((number, prefix))
 
 
 def _prefix_length(text: str, length: str, *, bits: int) -> int:
