@@ -111,7 +111,7 @@ class _Gateway(Collector):
                 requests[instance, f"{code // 100}xx" if code else "none"] += number
         yield _counter(
             "nbgate_requests",
-            "HTTP requests that have ended, by the class of their status; none: the caller left before an answer.",
+            "HTTP requests that have ended, by the class of their status; none: no answer went out.",
             ("instance", "code"),
             requests.items(),
         )
