@@ -36,7 +36,7 @@ class Described(Protocol):
 
 
 class Instances(Protocol):
-    """The fleet, by the gateway's names. Each raises NbgateError's branch."""
+    """The fleet, by the gateway's names. Each raises NbgateError's branch, also for a name that is gone."""
 
     async def describe(self, name: str, *, max_age_seconds: float) -> Described: ...
     async def stop(self, name: str) -> None: ...
@@ -231,6 +231,9 @@ class Lifecycle:
         except UnreadableState as error:
             self._tell_problem(watch, "UNREADABLE", str(error))
         # From here on nothing waits: what was seen is judged as one.
+        if self._watches.get(watch.name) is not watch:
+            # The name may lead to another notebook by now, which must not be stopped for what this one did.
+            return Verdict(Finding.OFF, "not configured any more")
         if not max_age_seconds:
             self._traffic.look()
         now = self._clock.monotonic()

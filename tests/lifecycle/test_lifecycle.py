@@ -411,6 +411,29 @@ async def test_a_name_that_leads_to_another_notebook_begins_anew(stage: Stage) -
     assert stage.state().kept_awake_until is None
 
 
+@pytest.mark.parametrize("rules", [{"research": RULES}, {}], ids=["another notebook", "nothing"])
+async def test_a_name_that_is_exchanged_in_the_middle_of_the_last_look_stops_nothing(
+    stage: Stage, rules: dict[str, IdleRules]
+) -> None:
+    await stage.pass_minutes(59)
+
+    def reload() -> None:
+        if stage.world.describes[-1] == 0.0:
+            stage.lifecycle.adopt(rules, {"research": "n2"})
+
+    stage.world.on_read = reload
+    await stage.pass_minutes(5)
+    assert 0.0 in stage.world.describes
+    assert stage.world.stopped == []
+
+
+async def test_a_rule_that_is_withdrawn_in_the_middle_of_the_last_look_counts(stage: Stage) -> None:
+    await stage.pass_minutes(59)
+    stage.world.on_read = lambda: stage.lifecycle.adopt({"research": IdleRules()}, {"research": "n1"})
+    await stage.pass_minutes(20)
+    assert stage.world.stopped == []
+
+
 async def test_without_rules_nothing_is_asked_of_anybody(stage: Stage) -> None:
     stage.lifecycle.adopt({"research": IdleRules()}, {"research": "n1"})
     asked, looks = len(stage.world.describes), stage.world.looks
