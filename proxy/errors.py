@@ -4,6 +4,7 @@
     ├── ConfigError                the configuration cannot be used (all problems at once, with lines)
     ├── ClientError                the caller is at fault
     │   ├── BadRequest             400  malformed or ambiguous
+    │   ├── ValidationFailed       400  well-formed, but not what is asked for there
     │   ├── SignInRequired         401  only with a session, and there is none
     │   ├── TokenRefused           401  a link, session or token that is not good, or not any more
     │   ├── AccessDenied           403  the policy says no
@@ -11,10 +12,12 @@
     │   ├── RouteNotFound          404  no instance is mounted there
     │   ├── MethodNotAllowed       405  a page of the gateway's own, asked in another way than it answers
     │   ├── RequestTimeout         408  the head or the body did not come in time
+    │   ├── WrongState             409  an instance is not in a state in which that can be done
     │   ├── BodyTooLarge           413  more than a page of the gateway's own reads
     │   ├── MediaTypeRefused       415  a body of another kind than the page reads
     │   ├── Misdirected            421  not a host name of this gateway
     │   ├── UpgradeRequired        426  a WebSocket version that is not 13
+    │   ├── TooManyStreams         429  more status streams from one address than are kept open
     │   └── HeadTooLarge           431
     ├── UpstreamError              the notebook's side is at fault
     │   ├── UpstreamUnreachable    502  no connection, or it broke before an answer
@@ -112,6 +115,14 @@ class BadRequest(ClientError):
     """RFC 9112 section 3 and 5: malformed or ambiguous. The connection is closed after the answer."""
 
 
+class ValidationFailed(ClientError):
+    """A parameter or body that is well-formed and wrong; the message says which, in words of our own."""
+
+    code = "VALIDATION_ERROR"
+    title = "Not understood"
+    default_message = "The request's parameters are not valid."
+
+
 class SignInRequired(ClientError):
     """The instance is for sessions only (`access: presigned`), and the request brought nothing of the kind."""
 
@@ -198,6 +209,15 @@ class RequestTimeout(ClientError):
     default_message = "The request did not arrive in time."
 
 
+class WrongState(ClientError):
+    """RFC 9110 section 15.5.10: the instance's state does not allow what was asked for."""
+
+    status = 409
+    code = "WRONG_STATE"
+    title = "Not in this state"
+    default_message = "The notebook instance is not in a state in which that can be done."
+
+
 class BodyTooLarge(ClientError):
     """RFC 9110 section 15.5.14."""
 
@@ -233,6 +253,15 @@ class UpgradeRequired(ClientError):
     code = "UPGRADE_REQUIRED"
     title = "Upgrade required"
     default_message = "Only version 13 of the WebSocket protocol is supported."
+
+
+class TooManyStreams(ClientError):
+    """RFC 6585 section 4."""
+
+    status = 429
+    code = "TOO_MANY_STREAMS"
+    title = "Too many pages are open"
+    default_message = "Too many pages from your address follow the notebooks' states."
 
 
 class HeadTooLarge(ClientError):

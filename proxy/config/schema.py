@@ -346,7 +346,7 @@ class _OrFile:
 
 
 class AdminSection(_Section):
-    """Health checks (/healthz, /readyz), apart from what callers reach."""
+    """Health checks (/healthz, /readyz) and /metrics, apart from what callers reach."""
 
     bind: AdminBind = _spelled("127.0.0.1:9901")
     """IP address and port."""
@@ -544,6 +544,8 @@ class LimitsSection(_Section):
     """Callers' connections, all together."""
     connections_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.connections_per_address
     """Callers' connections from one address; trusted proxies are exempt."""
+    event_streams_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.event_streams_per_address
+    """Open pages per client address that follow the instances' states."""
     upstream_connections: Annotated[int, _count(1_000_000)] = _LIMITS.upstream_connections
     """Connections to one instance, WebSockets included."""
     upstream_idle_connections: Annotated[int, _count(10_000)] = _LIMITS.upstream_idle_connections

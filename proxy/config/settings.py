@@ -204,6 +204,8 @@ class Limits:
     """Downstream connections of the whole process."""
     connections_per_address: int = 512
     """Downstream connections per peer address; trusted proxies are exempt."""
+    event_streams_per_address: int = 64
+    """Open pages per client address that follow the instances' states."""
     upstream_connections: int = 1024
     """Connections to one instance, WebSockets included."""
     upstream_idle_connections: int = 32

@@ -8,6 +8,7 @@ from typing import Protocol
 from aiohttp.http_parser import RawRequestMessage
 
 from proxy.errors import NbgateError
+from proxy.gateway import Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,9 @@ class Page:
 
 
 class Render(Protocol):
-    """How errors look to a caller. `message` is None where the request could not be read."""
+    """How errors look to a caller. `message` is None where the request could not be read, `admission` where it was
+    not admitted; `port` is the listener's; `json_only` is for who never wants a page.
+    """
 
     def __call__(
         self,
@@ -30,4 +33,7 @@ class Render(Protocol):
         *,
         request_id: str,
         client: str | None,
+        admission: Admission | None,
+        port: int,
+        json_only: bool = False,
     ) -> Page: ...

@@ -321,7 +321,9 @@ class Downstream(Connection):
         self._caller = admission.caller
         self._admission = admission
         route = admission.route
-        if message.method in _NOT_FORWARDED:
+        if message.method in _NOT_FORWARDED and not (
+            message.method == "TRACE" and isinstance(route, OwnPage)  # there it is a 405, as any other
+        ):
             self._fault(BadRequest("This method is not supported."))
         elif isinstance(route, Redirect):
             self._redirect(route)
@@ -631,13 +633,24 @@ class Downstream(Connection):
         self._send(status, page)
         self._done(status, len(page.body), error.code)
 
-    def error_page(self, error: NbgateError) -> Page:
-        """How the request under way is told of an error."""
-        if self._admission is not None:
-            client = self._admission.caller.address
+    def error_page(self, error: NbgateError, *, instance: str = "", json_only: bool = False) -> Page:
+        """How the request under way is told of an error, perhaps one about an instance that it did not lead to."""
+        admission = self._admission
+        if admission is not None:
+            client = admission.caller.address
+            if instance:
+                admission = admission._replace(instance=instance)
         else:
             client = _text(self._peer if self._refusal is None else self._refusal.client.address)
-        return self._plane.render(error, self._message, request_id=self._request_id, client=client)
+        return self._plane.render(
+            error,
+            self._message,
+            request_id=self._request_id,
+            client=client,
+            admission=admission,
+            port=self._listener.public_port,
+            json_only=json_only,
+        )
 
     def _redirect(self, route: Redirect) -> None:
         self._send(route.status, Page(route.fields, b""))

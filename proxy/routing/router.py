@@ -97,6 +97,16 @@ class Router:
         instance, mount = mounted
         return Route(instance, mount, target, "")
 
+    def tenant(self, *, host: str, listener_port: int) -> str:
+        """The instance that has that host or port, and with it the browser origin, for itself; "" for none."""
+        mounted = self._by_port.get(listener_port) or self._by_host.get(host)
+        return mounted[0] if mounted is not None else ""
+
+    def home(self, *, host: str, listener_port: int) -> str:
+        """Where the gateway's own first page is, there: `/` where nothing is mounted at the root."""
+        taken = self._root is not None or self.tenant(host=host, listener_port=listener_port)
+        return OWN_PATHS[0] if taken else "/"
+
     def _at_path(self, target: str) -> Route | Redirect | None:
         path = _path(target)
         found: Route | None = None

@@ -20,10 +20,13 @@ from proxy.gateway import Caller, Gateway, Inbound, Refusal
 from proxy.policy.context import CONNECT
 from proxy.policy.evaluate import Decision
 from proxy.server.error_pages import HEADERS
+from proxy.server.sight import Beholder
 
 BODY_BYTES: Final = 64 * 1024
 """The longest body that a page of the gateway's own reads, unless it says otherwise."""
 
+API: Final = "/api/"
+"""Below it programs are served alone: errors are JSON, whatever `Accept` says."""
 NOTHING_ALLOWED: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
@@ -57,16 +60,14 @@ class OwnVisit:
             raise AccessDenied
         return admission.caller
 
+    @property
+    def beholder(self) -> Beholder:
+        """Who looks, as of now. Raises as `caller`."""
+        return Beholder(self.gateway, self.caller, self.inbound.port)
+
     def may(self, instance: str, action: str = CONNECT, *, username: str | None = None) -> bool:
         """What the policy says, for what is only shown or not: nothing is written down."""
-        caller = self.caller
-        return self.gateway.decide(
-            caller.client.address,
-            instance,
-            secure_transport=caller.scheme == "https",
-            action=action,
-            username=username,
-        ).allowed
+        return self.beholder.may(instance, action, username=username)
 
     def decide(self, instance: str, action: str = CONNECT, *, username: str | None = None) -> Decision:
         """What the policy says of something that the caller asks for; a denial is audited.
@@ -99,9 +100,9 @@ class OwnVisit:
             "Server": "nbgate",
         }
 
-    def error(self, error: NbgateError) -> web.Response:
-        """An error as this caller wants to see it."""
-        page = self._connection.error_page(error)
+    def error(self, error: NbgateError, *, instance: str = "") -> web.Response:
+        """An error as this caller wants to see it; `instance` is the one that it is about, which it may reach."""
+        page = self._connection.error_page(error, instance=instance, json_only=self.path.startswith(API))
         return web.Response(status=error.status, body=page.body, headers=dict(page.headers))
 
 

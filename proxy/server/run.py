@@ -21,9 +21,11 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
-from proxy.aws.keeper import SessionKeeper
+from proxy.aws.keeper import OnEvent, SessionKeeper
+from proxy.aws.presigned import SessionKey
 from proxy.aws.sagemaker import SageMaker
-from proxy.chance import new_id
+from proxy.aws.session_states import Event, State
+from proxy.chance import new_id, secret_key
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
@@ -39,14 +41,20 @@ from proxy.server.admin import Readiness, admin_application
 from proxy.server.by_itself import ByItself
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
+from proxy.server.forms import FormTokens, form_key
+from proxy.server.json_api import JsonApi
+from proxy.server.links import Links
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
+from proxy.server.portal import Portal
 from proxy.server.reload import Reloader
 from proxy.server.sagemaker_api import SageMakerApi
 from proxy.server.sagemaker_signed import Signers, access_keys
+from proxy.server.sight import Sight
+from proxy.server.streams import Streams
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
-from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.counts import Counts
 from proxy.telemetry.logs import Logs, open_logs
 
 FLUSH_SECONDS = 0.2
@@ -66,6 +74,8 @@ class RunningGateway:
     lifecycle: Lifecycle
     tokens: Tokens
     pages: OwnPages
+    streams: Streams
+    forms: FormTokens
     reloader: Reloader
     logs: Logs
     tasks: Tasks
@@ -82,6 +92,7 @@ class RunningGateway:
     async def drain(self, seconds: float) -> None:
         """Stop listening, then let what is under way end, for so long at most."""
         self.stop_listening()
+        self.streams.close()
         await self.plane.drain(seconds)
 
     async def close(self) -> None:
@@ -124,7 +135,12 @@ async def start(
         make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
-            settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
+            settings,
+            sagemaker=sagemaker,
+            clock=clock,
+            tasks=tasks,
+            on_event=_counting(logs.counts),
+            tls=upstream_tls,
         )
         keepers = compose.keepers(settings, make_keeper)
         fleet = Fleet(
@@ -141,8 +157,17 @@ async def start(
                 "page failed", request_id=request_id, exc_info=error
             )
         )
-        log = logs.access.write if logs.access is not None else _unlogged
+        log = logs.access.write if logs.access is not None else logs.counts.count
         sign_in.register(pages)
+        forms = FormTokens(form_key(settings.tokens.keys[0] if settings.tokens.keys else secret_key()), clock)
+        sight = Sight(
+            lambda: reloader.settings,
+            fleet=fleet,
+            forms=forms,
+            websockets=lambda name: sum(record.instance == name for record in plane.relays.values()),
+            clock=clock,
+            tasks=tasks,
+        )
         plane = compose.data_plane(
             settings,
             door=door,
@@ -153,6 +178,7 @@ async def start(
             log=log,
             tls=upstream_tls,
             pages=pages,
+            standing=sight.standing,
         )
         by_itself = ByItself(
             fleet=fleet,
@@ -185,10 +211,22 @@ async def start(
             clock=clock,
             on_adopt=follow,
         )
+        streams = Streams(
+            sight=sight,
+            fleet=fleet,
+            limit=lambda: reloader.settings.limits.event_streams_per_address,
+            clock=clock,
+            tasks=tasks,
+        )
+        streams.register(pages)
+        Portal(sight=sight, fleet=fleet, forms=forms).register(pages)
+        link = Links(sight=sight, tokens=tokens, settings=lambda: reloader.settings, clock=clock)
+        JsonApi(sight=sight, fleet=fleet, link=link).register(pages)
         SageMakerApi(
             fleet=fleet,
             tokens=tokens,
             settings=lambda: reloader.settings,
+            events=logs.events,
             identify=Signers(signatures, api=lambda: reloader.settings.api),
         ).add_to(pages)
         listeners: list[OpenListener] = []
@@ -199,7 +237,9 @@ async def start(
         addresses = [opened.address for opened in listeners]
         admin_address = None
         if settings.admin is not None:
-            application = admin_application(lambda: _readiness(reloader, plane, by_itself))
+            application = admin_application(
+                lambda: _readiness(reloader, plane, by_itself), partial(_metrics, plane, reloader, logs)
+            )
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -219,6 +259,8 @@ async def start(
             by_itself.lifecycle,
             tokens,
             pages,
+            streams,
+            forms,
             reloader,
             logs,
             tasks,
@@ -285,6 +327,13 @@ def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Rea
     )
 
 
+def _metrics(plane: DataPlane, reloader: Reloader, logs: Logs, accept: str) -> tuple[bytes, str]:
+    # Its library is loaded when somebody first asks, in some 10 ms: most gateways start, and many run, without.
+    from proxy.server.metrics import exposition
+
+    return exposition(plane=plane, reloader=reloader, logs=logs, accept=accept)
+
+
 async def _follow(watcher: Watcher, reloader: Reloader) -> None:
     while True:
         await watcher.changed()
@@ -300,6 +349,7 @@ async def _every(seconds: float, do: Any, clock: Clock) -> None:
 def _audit(logs: Logs) -> Any:
     def denied(inbound: Inbound, refusal: Refusal) -> None:
         client, decision = refusal.client, refusal.decision
+        logs.counts.denied[refusal.instance] += 1
         logs.audit.denied(
             request_id=inbound.request_id,
             client=str(client.address) if client.address is not None else None,
@@ -320,5 +370,8 @@ def _audit(logs: Logs) -> Any:
     return denied
 
 
-def _unlogged(record: RequestRecord) -> None:
-    """`log.access: false`."""
+def _counting(counts: Counts) -> OnEvent:
+    def happened(key: SessionKey, event: Event, _state: State) -> None:
+        counts.sessions[key.notebook, event.value] += 1
+
+    return happened

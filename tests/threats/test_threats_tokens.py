@@ -237,6 +237,28 @@ async def test_turning_access_to_presigned_ends_what_came_in_without(tmp_path: P
         assert await ask(rig, extra=await enter(rig)) == [200, 101]
 
 
+async def test_a_session_that_was_not_needed_at_first_ends_what_needs_it_later(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with open_rig(tmp_path, clock=clock) as rig:
+        cookie = await enter(rig)
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(f"GET /ws HTTP/1.1\r\nHost: {rig.authority}\r\n{HANDSHAKE}{cookie}\r\n".encode())
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        file = tmp_path / "nbgate.yaml"
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **PRESIGNED}))
+        assert await rig.gateway.reloader.reload_now()
+        writer.write(b"\x81\x82\0\0\0\0hi")
+        assert await asyncio.wait_for(reader.readexactly(4), 10) == b"\x81\x02hi"
+        plane = rig.gateway.plane
+        for relay in plane.relays:
+            relay.timeouts = type(relay.timeouts)(1e9, 1e9)
+        await clock.jump(1800)
+        plane.sweep()
+        frame = await asyncio.wait_for(reader.readexactly(4), 10)
+        assert (frame[0], int.from_bytes(frame[2:4], "big")) == (0x88, 1008)
+        writer.close()
+
+
 async def test_exchanged_keys_end_sessions_when_the_old_one_goes(tmp_path: Path) -> None:
     old, new = "old-key-0123456789-abcdefghijklmnop", "new-key-0123456789-abcdefghijklmnop"
     async with open_rig(tmp_path, clock=FakeClock(), **PRESIGNED, tokens={"key": old}) as rig:
