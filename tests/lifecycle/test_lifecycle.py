@@ -444,6 +444,21 @@ async def test_without_rules_nothing_is_asked_of_anybody(stage: Stage) -> None:
     assert stage.state().after_seconds is None
 
 
+@pytest.mark.parametrize(("count", "at_once"), [(40, 10), (3000, 200)])
+async def test_many_instances_are_looked_at_in_turn_and_none_is_forgotten(
+    stage: Stage, count: int, at_once: int
+) -> None:
+    names = [f"n{number}" for number in range(count)]
+    stage.lifecycle.adopt(dict.fromkeys(names, RULES), dict(zip(names, names, strict=True)))
+    before = 0
+    stage.world.reads.clear()
+    for _ in range(count // at_once):
+        await stage.clock.jump(TICK_SECONDS)
+        assert 0 < len(stage.world.reads) - before <= at_once
+        before = len(stage.world.reads)
+    assert set(stage.world.reads) == set(names)
+
+
 async def test_a_look_that_takes_long_is_not_doubled(stage: Stage) -> None:
     gate = asyncio.Event()
     reading = stage.world.read
