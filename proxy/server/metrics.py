@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from proxy import __version__
 from proxy.aws.session_states import Event, State
 from proxy.dataplane.plane import DataPlane
+from proxy.server.by_itself import ByItself
 from proxy.server.reload import Reloader
 from proxy.telemetry.logs import Logs
 
@@ -30,10 +31,12 @@ _SERVING = frozenset({State.LIVE, State.REFRESHING, State.REPLACING})
 _SWITCHING_PROTOCOLS = 101
 
 
-def exposition(*, plane: DataPlane, reloader: Reloader, logs: Logs, accept: str) -> tuple[bytes, str]:
+def exposition(
+    *, plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs, accept: str
+) -> tuple[bytes, str]:
     """All metrics of now, and their content type, in the format that the scraper's `Accept` asks for."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Gateway(plane, reloader, logs))
+    registry.register(_Gateway(plane, reloader, by_itself, logs))
     ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
@@ -42,9 +45,10 @@ def exposition(*, plane: DataPlane, reloader: Reloader, logs: Logs, accept: str)
 class _Gateway(Collector):
     """The gateway's own families."""
 
-    def __init__(self, plane: DataPlane, reloader: Reloader, logs: Logs) -> None:
+    def __init__(self, plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs) -> None:
         self._plane = plane
         self._reloader = reloader
+        self._by_itself = by_itself
         self._logs = logs
 
     def collect(self) -> Iterator[Metric]:
@@ -53,6 +57,7 @@ class _Gateway(Collector):
         yield from self._configuration()
         yield from self._traffic()
         yield from self._sessions()
+        yield from self._stops_and_starts()
         yield CounterMetricFamily(
             "nbgate_log_lines_lost", "Log lines that were dropped.", value=self._logs.lost
         )
@@ -151,6 +156,22 @@ class _Gateway(Collector):
                 for (notebook, event), number in counted.items()
                 if event == Event.LOST.value
             ],
+        )
+
+    def _stops_and_starts(self) -> Iterator[Metric]:
+        lifecycle = self._by_itself.lifecycle
+        yield CounterMetricFamily(
+            "nbgate_idle_stops", "Instances stopped because nobody used them.", value=lifecycle.stops
+        )
+        yield CounterMetricFamily(
+            "nbgate_idle_saved_seconds",
+            "How long instances have not run because they were stopped for that, in all.",
+            value=lifecycle.saved_hours * 3600,
+        )
+        yield CounterMetricFamily(
+            "nbgate_starts_on_open",
+            "Instances started for a visitor.",
+            value=self._by_itself.opening.starts,
         )
 
 

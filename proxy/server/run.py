@@ -238,7 +238,8 @@ async def start(
         admin_address = None
         if settings.admin is not None:
             application = admin_application(
-                lambda: _readiness(reloader, plane, by_itself), partial(_metrics, plane, reloader, logs)
+                lambda: _readiness(reloader, plane, by_itself),
+                partial(_metrics, plane, reloader, by_itself, logs),
             )
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
@@ -327,11 +328,13 @@ def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Rea
     )
 
 
-def _metrics(plane: DataPlane, reloader: Reloader, logs: Logs, accept: str) -> tuple[bytes, str]:
+def _metrics(
+    plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs, accept: str
+) -> tuple[bytes, str]:
     # Its library is loaded when somebody first asks, in some 10 ms: most gateways start, and many run, without.
     from proxy.server.metrics import exposition
 
-    return exposition(plane=plane, reloader=reloader, logs=logs, accept=accept)
+    return exposition(plane=plane, reloader=reloader, by_itself=by_itself, logs=logs, accept=accept)
 
 
 async def _follow(watcher: Watcher, reloader: Reloader) -> None:
