@@ -108,7 +108,9 @@ DOORS: Mapping[str, Door] = {
         "events pass one chain that takes credentials out",
     ),
     "jinja2": Door(("proxy.server", "proxy.sandbox"), "pages are the server's"),
-    "httptools": Door(("proxy.dataplane",), "upstream heads are parsed in one place"),
+    "httptools": Door(
+        (), "heads of responses are read strictly by proxy.wire.heads; llhttp is what tests compare it with"
+    ),
     "click": Door(("proxy.cli", "proxy.sandbox.__main__"), "the command line is the outermost layer"),
     "aiohttp.web": Door(
         ("proxy.dataplane", "proxy.server", "proxy.sandbox"),
