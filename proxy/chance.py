@@ -30,11 +30,6 @@ def jitter(seconds: float) -> float:
     return seconds * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, guards nothing
 
 
-def form_key() -> bytes:
-    """A key for the tokens of forms, where nobody configured one: good for as long as the process runs."""
-    return secrets.token_bytes(32)
-
-
 def mask_key() -> bytes:
     """A WebSocket masking key (RFC 6455 section 5.3): four bytes that nobody can foresee."""
     return secrets.token_bytes(4)

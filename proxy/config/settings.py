@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from proxy.client_address.networks import NetworkSet
@@ -23,6 +24,7 @@ from proxy.routing.mounts import Mount, MountKind
 Scheme = Literal["http", "https"]
 TrustUnix = Literal["header", "proxy_protocol"]
 Access = Literal["open", "presigned"]
+Signed = Literal["required", "optional"]
 StrategyName = Literal["peer", "trusted_proxies", "hop_count", "single_header"]
 
 DEFAULT_PORTS: Mapping[Scheme, int] = {"http": 80, "https": 443}
@@ -118,6 +120,21 @@ class Aws:
 
 
 @dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """When an instance is started and stopped by itself. Durations in seconds; `stop_after_idle_seconds` None: never.
+
+    With `stop_dry_run` a stop is only written into the log. With `stop_ignore_unknown_terminals` terminals of old
+    Jupyter servers, which do not say when they were last used, do not keep an instance running.
+    """
+
+    start_on_open: bool = False
+    stop_after_idle_seconds: float | None = None
+    stop_warning_seconds: float = 600.0
+    stop_dry_run: bool = False
+    stop_ignore_unknown_terminals: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One notebook instance: `name` is the gateway's word for it, `notebook` SageMaker's.
 
@@ -135,6 +152,8 @@ class Instance:
     """The instance's own long form."""
     arn: str = ""
     """The notebook instance's ARN, which policies name it by; its account is empty where it is not known."""
+    lifecycle: Lifecycle = Lifecycle()
+    """What counts for it: its own settings, or else the gateway's."""
     access: Access = "open"
     """`open`: whom the policy lets in comes in. `presigned`: only with a session or a token besides."""
 
@@ -149,6 +168,25 @@ class Tokens:
 
     keys: tuple[str, ...] = field(default=(), repr=False)
     bind_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An access key for SageMaker's API at the gateway. `user` is its holder, aws:username in policies; `instances`
+    are the only ones that it is for, None: all."""
+
+    id: str
+    secret: str = field(repr=False)
+    user: str
+    instances: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """SageMaker's API at the gateway. `keys` by id; `is_signed`: only who signs with one of them may call."""
+
+    keys: Mapping[str, ApiKey] = field(default_factory=lambda: MappingProxyType({}))
+    is_signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +274,7 @@ class Settings:
     statements: tuple[Statement, ...] = ()
     """The gateway-wide long form."""
     tokens: Tokens = Tokens()
+    api: Api = Api()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     log: Log = Log()

@@ -451,6 +451,14 @@ class Downstream(Connection):
         assert self._inbound is not None
         return self._inbound
 
+    @property
+    def under_way(self) -> tuple[Admission, str, str, int] | None:
+        """The request that is being forwarded: its admission, method and target, and the bytes of bodies so far."""
+        forward, admission, inbound = self._forward, self._admission, self._inbound
+        if forward is None or admission is None or inbound is None:
+            return None
+        return admission, inbound.method, inbound.target, forward.bytes_in + forward.bytes_out
+
     # -- judged again -----------------------------------------------------------------------------------
 
     @property
@@ -686,6 +694,8 @@ class Downstream(Connection):
             self._fault(error)
 
     def answer(self, error: NbgateError) -> None:
+        if self._admission is not None:
+            error = self._plane.on_error(error, self._admission, self.inbound)
         page = self.error_page(error)
         status = page.status or error.status
         self._send(status, page)

@@ -32,7 +32,8 @@ from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.visit import Visit
-from proxy.gateway import Gateway
+from proxy.errors import NbgateError
+from proxy.gateway import Admission, Gateway, Inbound
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -42,6 +43,14 @@ from proxy.wire.heads import ResponseFacts
 SWEEP_SECONDS: Final = 1.0
 JUDGED_AT_ONCE: Final = 512
 """Open connections that are judged again within one turn of the loop: some 8 ms, or 15 ms if none may stay."""
+
+
+OnError = Callable[[NbgateError, Admission, Inbound], NbgateError]
+"""What is answered in an error's place to a caller who was admitted; the error itself, mostly."""
+
+
+def _as_it_is(error: NbgateError, _admission: Admission, _inbound: Inbound) -> NbgateError:
+    return error
 
 
 class DataPlane:
@@ -72,12 +81,12 @@ class DataPlane:
         self.tasks = tasks
         self.render = render
         self.log = log
+        self.on_error: OnError = _as_it_is
         self.draining = False
-        self.relays: set[Relay] = set()
+        self.relays: dict[Relay, RequestRecord] = {}
+        """What is open, each with the record of its handshake."""
         self.connections: set[Downstream] = set()
         self.arrivals: set[Arrival] = set()
-        self.websockets: Counter[str] = Counter()
-        """Open ones, by instance."""
         self.withdrawn: Counter[str] = Counter()
         """What ended because a later `gateway` did not admit it: "websockets", "requests", "connections"."""
         self._keepers = keepers
@@ -159,9 +168,8 @@ class DataPlane:
                 self._ending[relay] = visit
 
         def ended(relay: Relay) -> None:
-            self.relays.discard(relay)
+            self.relays.pop(relay, None)
             self._ending.pop(relay, None)
-            self.websockets[visit.admission.instance] -= 1
             self.pool.forget(connection)
             self.closed(visit.inbound.peer)
             record.bytes_in = relay.caller.bytes_received
@@ -180,8 +188,7 @@ class DataPlane:
             judge=judge,
             on_end=ended,
         )
-        self.relays.add(relay)
-        self.websockets[visit.admission.instance] += 1
+        self.relays[relay] = record
         # The gateway may have changed since the handshake was admitted.
         relay.doubt()
         relay.start(is_full=is_full, tail=tail, inbox=inbox)

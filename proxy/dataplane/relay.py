@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.chance import mask_key
-from proxy.wire.frames import ABNORMAL_CLOSURE, FrameError, FrameTracker, close_frame, ping_frame
+from proxy.wire.frames import (
+    ABNORMAL_CLOSURE,
+    FrameError,
+    FrameTracker,
+    close_frame,
+    is_only_control,
+    ping_frame,
+)
 
 PING_PAYLOAD: Final = b"nbgate"
 LINGER_SECONDS: Final = 3.0
@@ -41,6 +48,7 @@ class End(asyncio.Protocol):
         "is_broken",
         "is_full",
         "is_lost",
+        "is_used",
         "other",
         "pinged",
         "quiet_since",
@@ -72,6 +80,8 @@ class End(asyncio.Protocol):
             masked=not is_upstream, max_frame_bytes=max_frame_bytes, extensions=extensions
         )
         self._follow = self.tracker.feed
+        self.is_used = False
+        """A message began since `watch`."""
         self.bytes_received = 0
         self.seen_bytes = 0
         self.quiet_since = 0.0
@@ -98,6 +108,18 @@ class End(asyncio.Protocol):
             relay.broken(self, error)
             return
         self._pass_on(data)
+
+    def watch(self) -> None:
+        """Note in `is_used` whether a message comes. The first one ends the looking: the others cost nothing."""
+        self.is_used = False
+        self._follow = self._look
+
+    def _look(self, data: bytes) -> None:
+        tracker = self.tracker
+        if not tracker.at_boundary or not is_only_control(data):
+            self.is_used = True
+            self._follow = tracker.feed
+        tracker.feed(data)
 
     def eof_received(self) -> None:
         return None  # the transport closes itself, and `connection_lost` follows

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from proxy.aws.control_plane import not_in_service
 from proxy.errors import (
     AccessDenied,
     BadRequest,
@@ -116,6 +117,7 @@ _INSIDES: Final = re.compile(
 )
 
 _TRY_AGAIN: Final = "Try again"
+_STARTING: Final = "SageMaker is starting it."
 _START_HERE: Final = (
     "You can start it here. That usually takes a few minutes; the notebook then opens by itself."
 )
@@ -273,14 +275,17 @@ def _page(
 ) -> ErrorBody:
     refresh_seconds = (error.retry_after_seconds or text.refresh_seconds) if text.refresh_seconds else 0
     status = error.instance_status if isinstance(error, InstanceNotInService) else ""
-    start = standing.start if standing is not None and status in STARTABLE else None
+    # It need not be offered where it was done already.
+    can_start = status in STARTABLE and not error.retry_after_seconds
+    start = standing.start if standing is not None and can_start else None
     progress = standing.progress if standing is not None and status == PENDING else None
     watch = standing.instance if standing is not None and status else ""
     live = bool(refresh_seconds or watch)
     values: dict[str, Any] = {
         "kicker": _kicker(error),
         "title": text.title,
-        "message": text.message,
+        # With its progress below, this need not be said twice.
+        "message": _STARTING if progress is not None else text.message,
         "advice": _START_HERE if start is not None else text.advice,
         "mood": text.mood,
         "retry": "" if start is not None or progress is not None else text.retry,
@@ -324,7 +329,13 @@ def public_reason(text: str) -> str:
 def _text(error: NbgateError) -> _Text:
     retry = "" if isinstance(error, _FINAL) else _TRY_AGAIN
     if isinstance(error, InstanceNotInService) and (state := _INSTANCE_STATES.get(error.instance_status)):
-        own_words = error.message != error.default_message
+        # The control plane's own sentence for a state says less than the page has to say of it.
+        usual = (error.default_message, not_in_service(error.instance_status).message)
+        own_words = error.message not in usual
+        if error.retry_after_seconds and not state.refresh_seconds:
+            # It is on its way somewhere after all.
+            advice, refresh_seconds = _INSTANCE_STATES["Pending"].advice, error.retry_after_seconds
+            state = replace(state, advice=advice, refresh_seconds=refresh_seconds)
         return replace(
             state,
             message=error.message if own_words else state.message,

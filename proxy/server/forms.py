@@ -45,6 +45,11 @@ def require_same_origin(headers: MultiMapping[str], caller: Caller, *, browsers_
         raise OriginRefused(_FOREIGN)
 
 
+def form_key(secret: str) -> bytes:
+    """The key of forms' tokens out of a secret that signs other things, too: neither tells anything of the other."""
+    return hmac.digest(secret.encode("utf-8", "surrogatepass"), b"nbgate forms 1", "sha256")
+
+
 class FormTokens:
     """Issues and verifies the tokens of forms: HMAC-SHA256 over what they are bound to and when they end."""
 

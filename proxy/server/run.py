@@ -23,26 +23,31 @@ from aiohttp import web
 from proxy import __version__
 from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sagemaker import SageMaker
-from proxy.chance import form_key, new_id
+from proxy.chance import new_id, secret_key
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
+from proxy.dataplane.traffic import Traffic
 from proxy.gateway import Inbound, Refusal
 from proxy.identity.entrance import Entrance
+from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
+from proxy.lifecycle.lifecycle import Lifecycle
 from proxy.server import compose, sign_in
 from proxy.server.admin import Readiness, admin_application
+from proxy.server.by_itself import ByItself
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
-from proxy.server.forms import FormTokens
+from proxy.server.forms import FormTokens, form_key
 from proxy.server.json_api import JsonApi
+from proxy.server.links import Links
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
 from proxy.server.portal import Portal
 from proxy.server.reload import Reloader
 from proxy.server.sagemaker_api import SageMakerApi
-from proxy.server.sagemaker_signed import unsigned
+from proxy.server.sagemaker_signed import Signers, access_keys
 from proxy.server.sight import Sight
 from proxy.server.streams import Streams
 from proxy.server.watch import Watcher
@@ -64,6 +69,7 @@ class RunningGateway:
 
     plane: DataPlane
     fleet: Fleet
+    lifecycle: Lifecycle
     tokens: Tokens
     pages: OwnPages
     streams: Streams
@@ -122,6 +128,7 @@ async def start(
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
         tokens = compose.tokens(settings, clock=clock)
+        signatures = Signatures(access_keys(settings.api), region=settings.aws.region, clock=clock)
         entrance = Entrance(tokens, clock=clock)
         make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
@@ -143,13 +150,14 @@ async def start(
                 "page failed", request_id=request_id, exc_info=error
             )
         )
+        log = logs.access.write if logs.access is not None else _unlogged
         sign_in.register(pages)
-        forms = FormTokens(form_key(), clock)
+        forms = FormTokens(form_key(settings.tokens.keys[0] if settings.tokens.keys else secret_key()), clock)
         sight = Sight(
             lambda: reloader.settings,
             fleet=fleet,
             forms=forms,
-            websockets=lambda name: plane.websockets[name],
+            websockets=lambda name: sum(record.instance == name for record in plane.relays.values()),
             clock=clock,
             tasks=tasks,
         )
@@ -160,14 +168,27 @@ async def start(
             clock=clock,
             new_id=new_id,
             tasks=tasks,
-            log=logs.access.write if logs.access is not None else _unlogged,
+            log=log,
             tls=upstream_tls,
             pages=pages,
             standing=sight.standing,
         )
+        by_itself = ByItself(
+            fleet=fleet,
+            plane=plane,
+            traffic=Traffic(clock, log),
+            clock=clock,
+            tasks=tasks,
+            events=logs.events,
+            sign_in_hosts=compose.notebook_hosts(settings).sign_in_hosts,
+            tls=upstream_tls,
+        )
+        by_itself.adopt(settings, keepers)
 
         def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
             fleet.adopt(settings, keepers)
+            by_itself.adopt(settings, keepers)
+            signatures.adopt(access_keys(settings.api))
             tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
 
         reloader = Reloader(
@@ -183,9 +204,6 @@ async def start(
             clock=clock,
             on_adopt=follow,
         )
-        SageMakerApi(
-            fleet=fleet, tokens=tokens, settings=lambda: reloader.settings, identify=unsigned
-        ).add_to(pages)
         streams = Streams(
             sight=sight,
             fleet=fleet,
@@ -195,7 +213,15 @@ async def start(
         )
         streams.register(pages)
         Portal(sight=sight, fleet=fleet, forms=forms).register(pages)
-        JsonApi(sight=sight, fleet=fleet).register(pages)
+        link = Links(sight=sight, tokens=tokens, settings=lambda: reloader.settings, clock=clock)
+        JsonApi(sight=sight, fleet=fleet, link=link).register(pages)
+        SageMakerApi(
+            fleet=fleet,
+            tokens=tokens,
+            settings=lambda: reloader.settings,
+            events=logs.events,
+            identify=Signers(signatures, api=lambda: reloader.settings.api),
+        ).add_to(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
             opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
@@ -204,7 +230,7 @@ async def start(
         addresses = [opened.address for opened in listeners]
         admin_address = None
         if settings.admin is not None:
-            application = admin_application(lambda: _readiness(reloader, plane))
+            application = admin_application(lambda: _readiness(reloader, plane, by_itself))
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -214,12 +240,14 @@ async def start(
         tasks.start(_every(SWEEP_SECONDS, plane.sweep, clock), name="sweep")
         tasks.start(_every(FLUSH_SECONDS, logs.flush, clock), name="flush")
         tasks.start(reloader.follow_dates(), name="dates")
+        tasks.start(by_itself.lifecycle.run(), name="idleness")
         if settings.files:
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
             plane,
             fleet,
+            by_itself.lifecycle,
             tokens,
             pages,
             streams,
@@ -275,7 +303,7 @@ async def _serve(settings: Settings) -> None:
     await running.close()
 
 
-def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
+def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Readiness:
     # A configuration that was refused is no reason to send callers elsewhere: what counted before still does.
     return Readiness(
         ready=not plane.draining,
@@ -284,6 +312,7 @@ def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
             "instances": len(reloader.settings.instances),
             "connections": len(plane.connections),
             "websockets": len(plane.relays),
+            **by_itself.details(),
             **reloader.status.details(),
         },
     )

@@ -15,12 +15,12 @@ from typing import Final, Protocol
 
 from proxy.aws.control_plane import InstanceDescription
 from proxy.clock import Clock
-from proxy.config.settings import DEFAULT_PORTS, Settings
+from proxy.config.settings import Settings
 from proxy.errors import AccessDenied, ControlPlaneError, NbgateError, RouteNotFound
 from proxy.gateway import Admission, Caller, Gateway
 from proxy.policy.context import CONNECT
 from proxy.policy.evaluate import Decision
-from proxy.routing.mounts import MountKind
+from proxy.server.addresses import mount_url
 from proxy.server.error_pages import FAILED, PENDING, STARTABLE, Form, Progress, Standing, public_reason
 from proxy.server.fleet import Fleet
 from proxy.server.forms import FormTokens
@@ -136,19 +136,7 @@ class Sight:
 
     def url(self, beholder: Beholder, name: str) -> str:
         """Where this caller finds an instance: at the host that it called us by, where the mount leaves that open."""
-        settings, caller = self._settings(), beholder.caller
-        mount = settings.instances[name].mount
-        scheme: str = caller.scheme
-        host, port = caller.authority.host, caller.authority.port
-        if beholder.gateway.tenant(caller, beholder.port) == name:
-            return f"{scheme}://{caller.authority}/"
-        if mount.kind is MountKind.PORT:
-            scheme = next(one.scheme for one in settings.listeners if one.public_port == mount.port)
-            port = None if mount.port == DEFAULT_PORTS[scheme] else mount.port
-        elif mount.kind is MountKind.HOST:
-            host = mount.host
-        origin = f"{scheme}://{host}" if port is None else f"{scheme}://{host}:{port}"
-        return origin + (mount.path if mount.kind is MountKind.PATH else "/")
+        return mount_url(self._settings(), name, caller=beholder.caller, port=beholder.port)
 
     async def view(self, beholder: Beholder, name: str) -> View:
         """An instance as it is now, asked of SageMaker if need be. Never raises for what goes wrong there."""

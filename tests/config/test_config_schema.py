@@ -37,6 +37,7 @@ def test_every_setting_is_described() -> None:
         "client_address",
         "aws",
         "admin",
+        "lifecycle",
         "limits",
         "timeouts",
         "tokens",
@@ -113,6 +114,11 @@ def test_known_keys_are_found_by_path() -> None:
         "deny",
         "statements",
         "assume_role",
+        "start_on_open",
+        "stop_after_idle",
+        "stop_warning",
+        "stop_dry_run",
+        "stop_ignore_unknown_terminals",
         "access",
     ]
     assert keys_at(("listeners", 3, "tls")) == ["certificate", "key"]

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from proxy.errors import OriginRefused
 from proxy.routing.authority import parse_authority
-from proxy.server.forms import TOKEN_SECONDS, FormTokens, require_same_origin
+from proxy.server.forms import TOKEN_SECONDS, FormTokens, form_key, require_same_origin
 
 OWN = "https://notebooks.internal:8443"
 CALLER: Any = SimpleNamespace(scheme="https", authority=parse_authority("notebooks.internal:8443"))
@@ -124,3 +124,9 @@ def test_a_token_that_was_changed_is_refused(data: st.DataObject) -> None:
 def test_whatever_is_sent_as_a_token_is_refused(text: str) -> None:
     with pytest.raises(OriginRefused):
         tokens().verify(text, **BOUND)
+
+
+def test_the_key_of_forms_is_another_for_each_secret_and_is_not_the_secret() -> None:
+    assert form_key("a" * 32) != form_key("b" * 32)
+    assert form_key("a" * 32) == form_key("a" * 32)
+    assert form_key("a" * 32) != b"a" * 32

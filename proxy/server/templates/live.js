@@ -39,11 +39,11 @@
       const focus = before.contains(document.activeElement) ? document.activeElement.dataset.key : "";
       const open = [...before.querySelectorAll("details[open]")].map((one) => one.dataset.key);
       before.replaceWith(card);
+      ready(card);
       for (const one of card.querySelectorAll("details")) one.open = open.includes(one.dataset.key);
       if (focus) (card.querySelector(`[data-key="${focus}"]`) || card.querySelector("a, button")).focus();
       if (before.dataset.status !== card.dataset.status) say(`${card.dataset.name}: ${card.dataset.status}`);
     });
-    ready(document);
   };
   let asking = false;
   let missed = false;
@@ -121,10 +121,24 @@
           button.focus();
         }
         say(`Link copied: ${link}`);
-        button.textContent = "Copied";
-        setTimeout(() => { button.textContent = "Copy link"; }, 2000);
+        button.firstChild.textContent = "Copied";
+        setTimeout(() => { button.firstChild.textContent = "Copy link"; }, 2000);
       });
     }
   };
   ready(document);
+
+  const shut = (menu, { back }) => {
+    menu.open = false;
+    if (back) menu.querySelector("summary").focus();
+  };
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && document.activeElement?.closest("details[open]");
+    if (menu) shut(menu, { back: true });
+  });
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details[open]")) {
+      if (!menu.contains(event.target)) shut(menu, { back: false });
+    }
+  });
 })();
