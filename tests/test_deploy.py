@@ -75,7 +75,8 @@ def settings_of(text: str, directory: Path) -> Settings:
         (directory / name).write_text("192.0.2.0/24\n", "utf-8")
     file = directory / "nbgate.yaml"
     file.write_text(text, "utf-8")
-    return load(file, environ={})
+    # What examples refer to, for readers to set.
+    return load(file, environ={"NBGATE_TOKEN_KEY": "0123456789abcdef" * 4})
 
 
 @pytest.mark.parametrize("name", CONFIGS)

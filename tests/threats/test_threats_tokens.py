@@ -494,6 +494,29 @@ async def test_a_body_goes_on_with_a_programs_token(guarded: Rig) -> None:
     assert json.loads(body_of(answer))["body_bytes"] == 1000
 
 
+async def test_each_request_of_a_kept_connection_is_judged_by_itself(tmp_path: Path) -> None:
+    """Fields that a connection repeats are read once; what they prove may end between two requests."""
+    clock = FakeClock()
+    async with open_rig(tmp_path, clock=clock, **PRESIGNED, timeouts={"idle": "1d"}) as rig:
+        cookie = await enter(rig)
+        token = made(rig, TokenKind.API, seconds=1700)
+        for fields, seconds in ((f"Authorization: token {token}\r\n", 1700), (cookie, 100)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+            head = f"GET /api HTTP/1.1\r\nHost: {rig.authority}\r\n{fields}\r\n".encode()
+            for expected in (200, 200, 200, 401, 401):
+                if expected == 401 and seconds:
+                    await clock.jump(seconds)
+                    seconds = 0
+                writer.write(head)
+                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+                await reader.readexactly(int(fields_of(answer)["content-length"]))
+                assert status_of(answer) == expected
+            writer.close()
+        for seen in asked(rig):
+            assert "nbgate" not in json.dumps(seen.headers)
+        assert len(asked(rig)) == 6
+
+
 # -- logs ---------------------------------------------------------------------------------------------
 
 
