@@ -231,7 +231,7 @@ def url(
     from proxy.clock import SystemClock
     from proxy.config.values import ValueProblem, parse_duration
     from proxy.identity.tokens import MAX_SECONDS, MAX_SESSION_SECONDS, URL_SECONDS, Tokens
-    from proxy.server.linking import PROGRAM_SECONDS, browsers_url, programs_url
+    from proxy.server.url_printing import PROGRAM_SECONDS, browsers_url, programs_url
 
     if token and lab is not None:
         raise click.UsageError("Give --lab, for a browser, or --token, for a program.")

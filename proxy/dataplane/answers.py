@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from aiohttp.http_parser import RawRequestMessage
-
 from proxy.errors import NbgateError
-from proxy.gateway import Admission
+from proxy.gateway import Admission, Inbound
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +20,14 @@ class Page:
 
 
 class Render(Protocol):
-    """How errors look to a caller. `message` is None where the request could not be read, `admission` where it was
+    """How errors look to a caller. `inbound` is None where the request could not be read, `admission` where it was
     not admitted; `port` is the listener's; `json_only` is for who never wants a page.
     """
 
     def __call__(
         self,
         error: NbgateError,
-        message: RawRequestMessage | None,
+        inbound: Inbound | None,
         *,
         request_id: str,
         client: str | None,

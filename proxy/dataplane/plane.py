@@ -163,6 +163,9 @@ class DataPlane:
             if reason := visit.objection(self.gateway, self.keeper):
                 self.withdrawn["websockets"] += 1
                 relay.close(POLICY_VIOLATION, reason, now=self.clock.monotonic())
+            elif visit.admission.permit is not None:
+                # Here and not once at the start: a reload may have made a session needed that was not.
+                self._ending[relay] = visit
 
         def ended(relay: Relay) -> None:
             self.relays.pop(relay, None)
@@ -186,8 +189,6 @@ class DataPlane:
             on_end=ended,
         )
         self.relays[relay] = record
-        if visit.admission.permit is not None:
-            self._ending[relay] = visit
         # The gateway may have changed since the handshake was admitted.
         relay.doubt()
         relay.start(is_full=is_full, tail=tail, inbox=inbox)

@@ -34,6 +34,8 @@ MAX_SECONDS: Final = 366 * 86_400
 MAX_CHARACTERS: Final = 3072
 """Of a whole token: browsers keep cookies of up to 4096 bytes, their names and attributes included."""
 MAX_PRINCIPAL_BYTES: Final = 1024
+VERIFIED_REMEMBERED: Final = 4096
+"""Tokens whose signature need not be computed again; forgotten all at once when there are more, or other keys."""
 SKEW_SECONDS: Final = 60
 """How far the clock of the gateway that issued a token may be ahead of this one's."""
 
@@ -104,6 +106,7 @@ class Tokens:
 
     def adopt(self, keys: Sequence[str], *, bind_address: bool) -> None:
         """Sign and verify with these from now on."""
+        self._verified: dict[tuple[TokenKind, str], Claims] = {}
         self._keys = tuple(_derive(secret) for secret in keys or (self._own_key,))
         self.bind_address = bind_address
 
@@ -164,6 +167,21 @@ class Tokens:
 
         Raises TokenRefused, whose `reason` is for the audit log.
         """
+        # A session's is verified for each request. To find it here one has to have all of it: no time tells more.
+        claims = self._verified.get((kind, text)) or self._authenticate(kind, text)
+        now = self._clock.now().timestamp()
+        if claims.instance != instance:
+            raise TokenRefused(reason="for another instance")
+        if now >= claims.ends_at:
+            raise TokenRefused(reason="expired")
+        if claims.issued_at - now > SKEW_SECONDS:
+            raise TokenRefused(reason="issued in the future")
+        if claims.address is not None and claims.address != address:
+            raise TokenRefused(reason="from another address than it was issued to")
+        return claims
+
+    def _authenticate(self, kind: TokenKind, text: str) -> Claims:
+        """The claims of a token that one of the keys has signed, whatever they say."""
         shape = _shape(text)
         if shape["kind"] != kind.value:
             raise TokenRefused(reason="a token of another kind")
@@ -174,15 +192,9 @@ class Tokens:
         if not hmac.compare_digest(_mac(key, kind, signed), mac):
             raise TokenRefused(reason="the signature is wrong")
         claims = _read(kind, shape["payload"])
-        now = self._clock.now().timestamp()
-        if claims.instance != instance:
-            raise TokenRefused(reason="for another instance")
-        if now >= claims.ends_at:
-            raise TokenRefused(reason="expired")
-        if claims.issued_at - now > SKEW_SECONDS:
-            raise TokenRefused(reason="issued in the future")
-        if claims.address is not None and claims.address != address:
-            raise TokenRefused(reason="from another address than it was issued to")
+        if len(self._verified) >= VERIFIED_REMEMBERED:
+            self._verified.clear()
+        self._verified[kind, text] = claims
         return claims
 
 

@@ -13,6 +13,7 @@ from proxy.errors import (
     AccessDenied,
     BodyTooLarge,
     ClientError,
+    ConfigError,
     ControlPlaneError,
     ControlPlaneTimeout,
     CredentialsMissing,
@@ -58,6 +59,9 @@ def fault_of(error: NbgateError) -> AwsFault:
         return AwsFault("ValidationException", "RecordNotFound")
     if isinstance(error, Throttled):
         return AwsFault("ThrottlingException", "Rate exceeded")
+    if isinstance(error, ConfigError):
+        # Its problems name files and lines.
+        return AwsFault("InternalFailure", NbgateError.default_message, status=500)
     code, status = next((code, status) for kind, code, status in _FAULTS if isinstance(error, kind))
     return AwsFault(code, error.message, status=status)
 

@@ -11,11 +11,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from aiohttp.http_parser import RawRequestMessage
-
 from proxy.aws.exchange import ExchangeOptions, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
-from proxy.aws.keeper import KeeperOptions, SessionKeeper
+from proxy.aws.keeper import KeeperOptions, OnEvent, SessionKeeper
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import AwsOptions, SageMaker
 from proxy.chance import NewId, jitter, nonce, secret_key
@@ -25,7 +23,7 @@ from proxy.dataplane.answers import Page, Render
 from proxy.dataplane.plane import DataPlane, pool_limits
 from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
-from proxy.gateway import Admission, Audit, Entrance, Gateway
+from proxy.gateway import Admission, Audit, Entrance, Gateway, Inbound
 from proxy.identity.tokens import Tokens
 from proxy.server import error_pages, sign_in
 from proxy.server.aws_faults import fault_page
@@ -90,9 +88,15 @@ def notebook_hosts(settings: Settings) -> NotebookHosts:
 
 
 def keeper_maker(
-    settings: Settings, *, sagemaker: SageMaker, clock: Clock, tasks: Tasks, tls: ssl.SSLContext | None = None
+    settings: Settings,
+    *,
+    sagemaker: SageMaker,
+    clock: Clock,
+    tasks: Tasks,
+    on_event: OnEvent,
+    tls: ssl.SSLContext | None = None,
 ) -> Callable[[SessionKey], SessionKeeper]:
-    """Makes keepers that share one cache of presigned URLs."""
+    """Makes keepers that share one cache of presigned URLs, and tell `on_event` what happens."""
     aws = settings.aws
     urls = PresignedUrlCache(clock, margin_seconds=aws.presigned_url_margin_seconds)
     exchange = NotebookExchange(
@@ -114,6 +118,7 @@ def keeper_maker(
             jitter=jitter,
             tasks=tasks,
             options=options,
+            on_event=on_event,
         )
 
     return make
@@ -176,7 +181,7 @@ def renderer(standing: Callable[[Admission, int], Standing] | None = None) -> Re
 
     def render(
         error: NbgateError,
-        message: RawRequestMessage | None,
+        inbound: Inbound | None,
         *,
         request_id: str,
         client: str | None,
@@ -184,9 +189,13 @@ def renderer(standing: Callable[[Admission, int], Standing] | None = None) -> Re
         port: int,
         json_only: bool = False,
     ) -> Page:
-        asked = message.headers if message is not None else {}
+        asked = inbound.headers if inbound is not None else {}
         if "X-Amz-Target" in asked:
             return fault_page(error, request_id=request_id, client_address=client)
+        if inbound is not None and sign_in.is_for(error, method=inbound.method, headers=inbound.headers):
+            # A relative address: the one that the caller asked has this page, too.
+            redirect = (("Location", sign_in.PATH), *error_pages.HEADERS, ("X-Request-Id", request_id))
+            return Page(redirect, b"", status=302)
         wants_html = not json_only and error_pages.wants_html(
             asked.get("Accept", ""), asked.get("Sec-Fetch-Mode", "")
         )
@@ -196,10 +205,6 @@ def renderer(standing: Callable[[Admission, int], Standing] | None = None) -> Re
         rendered = error_pages.render(
             error, wants_html=wants_html, request_id=request_id, client_address=client, standing=known
         )
-        if message is not None and sign_in.is_for(error, method=message.method, headers=message.headers):
-            # A relative address: the one that the caller asked has this page, too.
-            headers = (("Location", sign_in.PATH), *error_pages.HEADERS, ("X-Request-Id", request_id))
-            return Page(headers, b"", status=302)
         headers = (("Content-Type", rendered.content_type), ("X-Request-Id", request_id), *rendered.headers)
         return Page(headers, rendered.body)
 

@@ -350,10 +350,16 @@ def _text(error: NbgateError) -> _Text:
         # Problems of a configuration name files and lines: never for a caller.
         message=NbgateError.default_message if isinstance(error, ConfigError) else error.message,
         advice=_ADVICE.get(kind) or error.advice or _ADVICE[NbgateError],
-        mood="wait" if refresh_seconds else "fault" if _is_ours(error) else "stop",
+        mood=_mood(error, waits=bool(refresh_seconds)),
         retry=retry,
         refresh_seconds=refresh_seconds,
     )
+
+
+def _mood(error: NbgateError, *, waits: bool) -> str:
+    if isinstance(error, SignInRequired):
+        return "idle"
+    return "wait" if waits else "fault" if _is_ours(error) else "stop"
 
 
 def _is_ours(error: NbgateError) -> bool:
@@ -363,6 +369,9 @@ def _is_ours(error: NbgateError) -> bool:
 def _kicker(error: NbgateError) -> str:
     if isinstance(error, InstanceNotInService) and error.instance_status:
         return f"Notebook instance: {error.instance_status}"
+    if isinstance(error, SignInRequired):
+        # Nothing went wrong: this is how one gets in here.
+        return "Opens with a link"
     return f"Error {error.status}"
 
 

@@ -109,7 +109,7 @@ def answer(settings: Settings, question: Question) -> Explanation:
     answers = []
     for name in names:
         context = gateway.context(client.address, name, secure_transport=question.scheme == "https")
-        # The gateway does not know users yet; what a policy says of them can be tried here all the same.
+        # Connecting, nobody is a user yet; what a policy says of them can be tried here all the same.
         context = context._replace(username=question.user)
         policy = gateway.policy(name)
         answers.append(Answer(name, evaluate(policy, context), explain(policy, context)))
@@ -225,7 +225,9 @@ def lines_of(explanation: Explanation) -> list[str]:
         lines.append(f"               {client.problem}")
     lines.append(f"time           {format_instant(question.at)}, over {question.scheme}")
     if question.user is not None:
-        lines.append(f"user           {question.user}; this version's gateway does not know users")
+        lines.append(
+            f"user           {question.user}; known only where a call to the SageMaker API here is signed"
+        )
     on = [one for one in explanation.lists if one.entries]
     if not on:
         lines.append("lists          none")

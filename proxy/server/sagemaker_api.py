@@ -27,6 +27,7 @@ from proxy.server.fleet import Fleet
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.server.sagemaker_list import needs_states, page, page_of_names, summary
 from proxy.server.sagemaker_signed import Identify, Principal
+from proxy.telemetry.events import EventLog
 from proxy.wire import aws_json
 from proxy.wire.aws_json import (
     CONTENT_TYPE,
@@ -80,12 +81,19 @@ class SageMakerApi:
     """Answers operations. `settings` gives those of now; `identify` tells who signed a request."""
 
     def __init__(
-        self, *, fleet: Fleet, tokens: Tokens, settings: Callable[[], Settings], identify: Identify
+        self,
+        *,
+        fleet: Fleet,
+        tokens: Tokens,
+        settings: Callable[[], Settings],
+        identify: Identify,
+        events: EventLog,
     ) -> None:
         self._fleet = fleet
         self._tokens = tokens
         self._settings = settings
         self._identify = identify
+        self._events = events
         self._operations: dict[str, Callable[[_Call], Awaitable[Members]]] = {
             CREATE_URL: self._create_url,
             DESCRIBE: self._describe,
@@ -139,6 +147,7 @@ class SageMakerApi:
                 "SessionExpirationDurationInSeconds", SESSION_SECONDS.most
             ),
         )
+        self._note(call, name)
         return {"AuthorizedUrl": authorized_url(url, token)}
 
     async def _describe(self, call: _Call) -> Members:
@@ -187,7 +196,19 @@ class SageMakerApi:
             known = self._fleet.known(name)
             arn = known.description.arn if known is not None else self._settings().instances[name].arn
             raise _wrong_state(call.operation, error.instance_status, arn) from error
+        self._note(call, name)
         return None
+
+    def _note(self, call: _Call, name: str) -> None:
+        """Who did what, of that which changes something: AWS's own trail shows the gateway's role alone."""
+        self._events.info(
+            "SageMaker API called",
+            operation=call.operation,
+            instance=name,
+            user=call.principal.user,
+            client=call.visit.caller.address,
+            request_id=call.visit.request_id,
+        )
 
     # -- instances ------------------------------------------------------------------------------------------
 

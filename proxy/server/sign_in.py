@@ -1,7 +1,7 @@
 """Where a browser is sent whose link, or whose session, is not good (any more): a page that says what to do.
 
-The rule: it says the same to everybody, takes no parameter and leads nowhere by itself, so that no link to it can be
-made into a link to somewhere else. Programs are not sent here: they get the error itself.
+The rule: it says the same to everybody, takes no parameter and leads to the gateway's first page alone, so that no
+link to it can be made into a link to somewhere else. Programs are not sent here: they get the error itself.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ async def _page(visit: OwnVisit) -> web.StreamResponse:
         wants_html=error_pages.wants_html(headers.get(hdrs.ACCEPT, ""), headers.get("Sec-Fetch-Mode", "")),
         request_id=visit.request_id,
         client_address=None,
+        standing=error_pages.Standing("", home=visit.gateway.home(visit.caller, visit.inbound.port)),
     )
     return web.Response(
         body=rendered.body, headers={hdrs.CONTENT_TYPE: rendered.content_type, **dict(rendered.headers)}

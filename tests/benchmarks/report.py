@@ -143,7 +143,7 @@ def _versions() -> dict[str, str]:
     chp = BUILD / "chp/node_modules/configurable-http-proxy/package.json"
     return {
         "python": _first_line((str(PYTHON), "-VV")),
-        **{package: version(package) for package in ("nbgate", "aiohttp", "uvloop", "httptools")},
+        **{package: version(package) for package in ("nbgate", "aiohttp", "uvloop")},
         "commit": _first_line(("git", "-C", str(ROOT), "describe", "--always", "--dirty")),
         **{name: _first_line(command) for name, command in VERSION_COMMANDS.items()},
         "configurable-http-proxy": json.loads(chp.read_text())["version"] if chp.exists() else "",

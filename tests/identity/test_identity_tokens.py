@@ -236,6 +236,27 @@ def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
     assert compared == [text[-43:]] * 2
 
 
+def test_a_token_that_was_verified_before_is_judged_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    tokens = made(clock=clock)
+    text = issued(tokens, TokenKind.SESSION)
+    for _ in range(2):
+        tokens.verify(TokenKind.SESSION, text, instance="research", address=HERE)
+    assert refused(tokens, text, TokenKind.SESSION, instance="nlp") == "for another instance"
+    assert refused(tokens, text, TokenKind.SESSION, address=ELSEWHERE)
+    assert refused(tokens, text, TokenKind.URL) == "a token of another kind"
+    assert refused(tokens, text[:-1], TokenKind.SESSION) == "malformed"
+    clock._elapsed = 300.0
+    assert refused(tokens, text, TokenKind.SESSION) == "expired"
+    # Other keys: what the old ones signed is unknown again.
+    tokens.adopt([OTHER_KEY], bind_address=True)
+    assert refused(tokens, text, TokenKind.SESSION) == "signed with a key that is not configured"
+    monkeypatch.setattr(module, "VERIFIED_REMEMBERED", 3)
+    for _ in range(10):
+        tokens.verify(TokenKind.API, issued(tokens, TokenKind.API), instance="research", address=HERE)
+        assert len(tokens._verified) <= 3
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -88,6 +88,20 @@ async def test_boto3_signs_and_is_let_in(rig: Rig, path: str) -> None:
     await call(client, "start_notebook_instance", NotebookInstanceName="nlp-team")
 
 
+async def test_who_did_what_is_on_record(rig: Rig) -> None:
+    """CloudTrail shows the gateway's role."""
+    client = sagemaker(rig.origin, key=ALICE[0], secret=ALICE[1])
+    await call(client, "describe_notebook_instance", NotebookInstanceName="nlp")
+    await call(client, "create_presigned_notebook_instance_url", NotebookInstanceName="research-gpu-1")
+    answer = await call(client, "start_notebook_instance", NotebookInstanceName="nlp")
+    noted = [line for line in rig.log_lines() if line.get("event") == "SageMaker API called"]
+    assert [(line["operation"], line["instance"], line["user"], line["client"]) for line in noted] == [
+        ("CreatePresignedNotebookInstanceUrl", "research", "alice", "127.0.0.1"),
+        ("StartNotebookInstance", "nlp", "alice", "127.0.0.1"),
+    ]
+    assert noted[1]["request_id"] == answer["ResponseMetadata"]["RequestId"]
+
+
 @pytest.mark.parametrize(
     ("key", "secret", "region", "code", "reason"),
     [

@@ -237,6 +237,28 @@ async def test_turning_access_to_presigned_ends_what_came_in_without(tmp_path: P
         assert await ask(rig, extra=await enter(rig)) == [200, 101]
 
 
+async def test_a_session_that_was_not_needed_at_first_ends_what_needs_it_later(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with open_rig(tmp_path, clock=clock) as rig:
+        cookie = await enter(rig)
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(f"GET /ws HTTP/1.1\r\nHost: {rig.authority}\r\n{HANDSHAKE}{cookie}\r\n".encode())
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        file = tmp_path / "nbgate.yaml"
+        file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **PRESIGNED}))
+        assert await rig.gateway.reloader.reload_now()
+        writer.write(b"\x81\x82\0\0\0\0hi")
+        assert await asyncio.wait_for(reader.readexactly(4), 10) == b"\x81\x02hi"
+        plane = rig.gateway.plane
+        for relay in plane.relays:
+            relay.timeouts = type(relay.timeouts)(1e9, 1e9)
+        await clock.jump(1800)
+        plane.sweep()
+        frame = await asyncio.wait_for(reader.readexactly(4), 10)
+        assert (frame[0], int.from_bytes(frame[2:4], "big")) == (0x88, 1008)
+        writer.close()
+
+
 async def test_exchanged_keys_end_sessions_when_the_old_one_goes(tmp_path: Path) -> None:
     old, new = "old-key-0123456789-abcdefghijklmnop", "new-key-0123456789-abcdefghijklmnop"
     async with open_rig(tmp_path, clock=FakeClock(), **PRESIGNED, tokens={"key": old}) as rig:
@@ -470,6 +492,29 @@ async def test_a_body_goes_on_with_a_programs_token(guarded: Rig) -> None:
     )
     answer = await guarded.raw(head.encode())
     assert json.loads(body_of(answer))["body_bytes"] == 1000
+
+
+async def test_each_request_of_a_kept_connection_is_judged_by_itself(tmp_path: Path) -> None:
+    """Fields that a connection repeats are read once; what they prove may end between two requests."""
+    clock = FakeClock()
+    async with open_rig(tmp_path, clock=clock, **PRESIGNED, timeouts={"idle": "1d"}) as rig:
+        cookie = await enter(rig)
+        token = made(rig, TokenKind.API, seconds=1700)
+        for fields, seconds in ((f"Authorization: token {token}\r\n", 1700), (cookie, 100)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+            head = f"GET /api HTTP/1.1\r\nHost: {rig.authority}\r\n{fields}\r\n".encode()
+            for expected in (200, 200, 200, 401, 401):
+                if expected == 401 and seconds:
+                    await clock.jump(seconds)
+                    seconds = 0
+                writer.write(head)
+                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+                await reader.readexactly(int(fields_of(answer)["content-length"]))
+                assert status_of(answer) == expected
+            writer.close()
+        for seen in asked(rig):
+            assert "nbgate" not in json.dumps(seen.headers)
+        assert len(asked(rig)) == 6
 
 
 # -- logs ---------------------------------------------------------------------------------------------
