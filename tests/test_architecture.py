@@ -111,7 +111,9 @@ DOORS: Mapping[str, Door] = {
     "prometheus_client": Door(
         ("proxy.server.metrics",), "who never asks for metrics pays neither its start-up time nor its memory"
     ),
-    "httptools": Door(("proxy.dataplane",), "upstream heads are parsed in one place"),
+    "httptools": Door(
+        (), "heads of responses are read strictly by proxy.wire.heads; llhttp is what tests compare it with"
+    ),
     "click": Door(("proxy.cli", "proxy.sandbox.__main__"), "the command line is the outermost layer"),
     "aiohttp.web": Door(
         ("proxy.dataplane", "proxy.server", "proxy.sandbox"),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from aiohttp.http_parser import RawRequestMessage
-
 from proxy.errors import NbgateError
+from proxy.gateway import Inbound
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +18,12 @@ class Page:
 
 
 class Render(Protocol):
-    """How errors look to a caller. `message` is None where the request could not be read."""
+    """How errors look to a caller. `inbound` is None where the request could not be read."""
 
     def __call__(
         self,
         error: NbgateError,
-        message: RawRequestMessage | None,
+        inbound: Inbound | None,
         *,
         request_id: str,
         client: str | None,

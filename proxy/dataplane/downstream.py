@@ -20,16 +20,17 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
 from proxy.client_address.networks import Address
-from proxy.dataplane.aiohttp_internals import Connection, new_parser
+from proxy.dataplane.aiohttp_internals import FIELD_BYTES, Connection, new_parser
 from proxy.dataplane.answers import Page
 from proxy.dataplane.forward import Forward
 from proxy.dataplane.handshake import handshake_fault
@@ -48,10 +49,11 @@ from proxy.gateway import Admission, Caller, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
 from proxy.wire.body import ChunkedBody, FramingError, LengthBody, request_body
-from proxy.wire.heads import RequestHead, ResponseFacts, response_head
+from proxy.wire.heads import RequestFields, RequestHead, ResponseFacts, response_head
 
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
+    from multidict import CIMultiDictProxy
 
     from proxy.aws.keeper import SessionKeeper
     from proxy.aws.sessions import UpstreamSession
@@ -70,6 +72,24 @@ _NEVER: Final = math.inf
 _HEAD_END: Final = b"\r\n\r\n"
 _NOT_FORWARDED: Final = frozenset({"CONNECT", "TRACE"})
 """CONNECT would make a tunnel of the gateway, TRACE would show the caller the session's cookies."""
+
+
+_PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
+"""Request lines that leave nothing to a parser: none of them says anything of a body."""
+KNOWN_HEADS: Final = 4
+KNOWN_HEAD_BYTES: Final = 4096
+
+
+class _KnownFields(NamedTuple):
+    """The fields of a request that this connection made before, as aiohttp's parser read them.
+
+    Only those that announce neither a body nor an upgrade, and that keep the connection, so that a request which
+    repeats them to the letter is one like it, whatever its target.
+    """
+
+    headers: CIMultiDictProxy[str]
+    host: str
+    fields: RequestFields
 
 
 class State(Enum):
@@ -97,16 +117,17 @@ class Downstream(Connection):
         "_deadline",
         "_dropped",
         "_forward",
+        "_inbound",
         "_inbox",
         "_is_http_10",
         "_is_upgrade",
         "_keep_alive",
         "_keeper",
+        "_known",
         "_lingers",
         "_link",
         "_linked",
         "_listener",
-        "_message",
         "_peer",
         "_plane",
         "_quiet_since",
@@ -136,7 +157,9 @@ class Downstream(Connection):
         self._forward: Forward | None = None
         self._admission: Admission | None = None
         self._refusal: Refusal | None = None
-        self._message: RawRequestMessage | None = None
+        self._inbound: Inbound | None = None
+        self._known: dict[bytes, _KnownFields] = {}
+        """By all of a head that follows its first line."""
         self._caller: Caller | None = None
         self._keeper: SessionKeeper | None = None
         self._link: Link | None = None
@@ -251,7 +274,7 @@ class Downstream(Connection):
         self._answered = False
         self._request_id = self._plane.new_id()
         self._started_at = self._plane.clock.monotonic()
-        self._admission = self._refusal = self._message = None
+        self._admission = self._refusal = self._inbound = None
 
     def _read_head(self, head: bytes) -> None:
         plane = self._plane
@@ -259,6 +282,28 @@ class Downstream(Connection):
         if len(head) > plane.limits.request_head_bytes:
             self._fault(HeadTooLarge())
             return
+        line, _, rest = head.partition(b"\r\n")
+        known = self._known.get(rest)
+        if (
+            known is not None
+            and len(line) <= FIELD_BYTES
+            and (plain := _PLAIN_REQUEST_LINE.fullmatch(line)) is not None
+        ):
+            method, target = plain.groups()
+            self._deadline = _NEVER
+            self._keep_alive = not plane.draining
+            self._is_http_10 = self._is_upgrade = False
+            inbound = self._new_inbound(
+                known.headers, known.host, target.decode("ascii"), method.decode("ascii")
+            )
+            if (route := self._admit(inbound)) is not None:
+                self._start_forward(inbound, route, known.fields, b"")
+            elif self._state is _NATIVE:
+                self._serve_native(head)
+            return
+        self._read_new_head(head)
+
+    def _read_new_head(self, head: bytes) -> None:
         try:
             parsed = self.parse(head)
         except HttpProcessingError as error:
@@ -272,8 +317,9 @@ class Downstream(Connection):
             return
         self._deadline = _NEVER
         message, payload = parsed
-        self._message = message
-        self._keep_alive = not message.should_close and not plane.draining
+        headers = message.headers
+        inbound = self._new_inbound(headers, headers.get(hdrs.HOST, ""), message.path, message.method)
+        self._keep_alive = not message.should_close and not self._plane.draining
         try:
             self._body = self._framed(message)
         except FramingError:
@@ -282,7 +328,26 @@ class Downstream(Connection):
         if self._body is not None:
             self._swept_bytes = -1
             self._received = 0
-        self._admit(message, payload)
+        route = self._admit(inbound)
+        if route is not None:
+            fields = RequestFields(message.raw_headers)
+            if (
+                self._body is None
+                and self._keep_alive
+                and not self._is_upgrade
+                and hdrs.CONTENT_LENGTH not in headers
+                and hdrs.UPGRADE not in headers
+            ):
+                self._remember(head.partition(b"\r\n")[2], _KnownFields(headers, inbound.host, fields))
+            self._start_forward(inbound, route, fields, _request_framing(message))
+        elif self._state is _NATIVE:
+            self._serve(message, payload)
+
+    def _remember(self, lines: bytes, known: _KnownFields) -> None:
+        if len(lines) <= KNOWN_HEAD_BYTES:
+            if len(self._known) >= KNOWN_HEADS:
+                self._known.clear()
+            self._known[lines] = known
 
     def _framed(self, message: RawRequestMessage) -> LengthBody | ChunkedBody | None:
         """The body that a head announces. Raises FramingError."""
@@ -311,45 +376,56 @@ class Downstream(Connection):
 
     # -- the door ---------------------------------------------------------------------------------------
 
-    def _admit(self, message: RawRequestMessage, payload: StreamReader) -> None:
-        admission = self._plane.gateway.admit(self._inbound(message))
+    def _admit(self, inbound: Inbound) -> Route | None:
+        """Ask the gateway. The notebook to go to, or None: it was answered, or is a page of our own (`_NATIVE`)."""
+        self._inbound = inbound
+        admission = self._plane.gateway.admit(inbound)
         if isinstance(admission, Refusal):
             self._refusal = admission
             self._refuse(admission.error)
-            return
+            return None
         self._caller = admission.caller
         self._admission = admission
         route = admission.route
-        if message.method in _NOT_FORWARDED:
+        if inbound.method in _NOT_FORWARDED:
             self._fault(BadRequest("This method is not supported."))
         elif isinstance(route, Redirect):
             self._redirect(route.location)
         elif isinstance(route, OwnPage):
             self._state = _NATIVE
-            self.serve_native(message, payload)
-            if self._body is None:
-                self._state = _HELD
-            else:
-                self._take_inbox()
-        elif self._is_upgrade and (error := handshake_fault(message, admission.caller)):
+        elif self._is_upgrade and (error := handshake_fault(inbound, admission.caller)):
             self._refuse(error)
         else:
-            self._start_forward(message, route)
+            return route
+        return None
 
-    def _inbound(self, message: RawRequestMessage) -> Inbound:
+    def _new_inbound(self, headers: CIMultiDictProxy[str], host: str, target: str, method: str) -> Inbound:
         listener = self._listener
         return Inbound(
             self._peer,
-            message.headers,
-            message.headers.get(hdrs.HOST, ""),
-            message.path,
-            message.method,
+            headers,
+            host,
+            target,
+            method,
             listener.public_port,
             listener.scheme,
             self._request_id,
             self._caller,
             listener.trust_unix,
         )
+
+    def _serve_native(self, head: bytes) -> None:
+        """A page of our own, asked for with fields that are known: aiohttp wants a message of its own making."""
+        parsed = self.parse(head)
+        assert parsed is not None
+        self._serve(*parsed)
+
+    def _serve(self, message: RawRequestMessage, payload: StreamReader) -> None:
+        self.serve_native(message, payload)
+        if self._body is None:
+            self._state = _HELD
+        else:
+            self._take_inbox()
 
     @property
     def is_idle(self) -> bool:
@@ -378,9 +454,9 @@ class Downstream(Connection):
 
     def objection(self) -> str:
         """What the gateway of now has against the request under way, or the last one; "" for nothing."""
-        if self._admission is None or self._message is None:
+        if self._admission is None or self._inbound is None:
             return ""
-        visit = Visit(self._inbound(self._message), self._admission, self._keeper)
+        visit = Visit(self._inbound, self._admission, self._keeper)
         objection = visit.objection(self._plane.gateway, self._plane.keeper)
         if visit.refusal is not None:
             self._admission, self._refusal = None, visit.refusal
@@ -388,22 +464,14 @@ class Downstream(Connection):
             self._admission, self._caller = visit.admission, visit.admission.caller
         return objection
 
-    def _start_forward(self, message: RawRequestMessage, route: Route) -> None:
-        if message.chunked:
-            framing = b"Transfer-Encoding: chunked\r\n"
-        elif (length := message.headers.get(hdrs.CONTENT_LENGTH)) is not None:
-            # Said again even where it is 0: some servers insist on it for POST.
-            framing = b"Content-Length: %d\r\n" % int(length)
-        else:
-            framing = b""
-        fields = message.raw_headers
+    def _start_forward(self, inbound: Inbound, route: Route, fields: RequestFields, framing: bytes) -> None:
         head = RequestHead(
-            message.method,
+            inbound.method,
             route.upstream_target.encode("ascii"),
             fields,
             framing,
             self._is_upgrade,
-            bool(route.prefix) and wants_plain(message.method, route, fields),
+            bool(route.prefix) and wants_plain(inbound.method, route, inbound.headers),
         )
         self._keeper = keeper = self._plane.keeper(route.instance)
         self._forward = forward = Forward(
@@ -599,7 +667,7 @@ class Downstream(Connection):
             client = self._admission.caller.address
         else:
             client = _text(self._peer if self._refusal is None else self._refusal.client.address)
-        return self._plane.render(error, self._message, request_id=self._request_id, client=client)
+        return self._plane.render(error, self._inbound, request_id=self._request_id, client=client)
 
     def _redirect(self, location: str) -> None:
         self._send(308, Page((("Location", location), ("Cache-Control", "no-store")), b""))
@@ -613,7 +681,7 @@ class Downstream(Connection):
         lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in page.headers]
         lines.append(b"Content-Length: %d\r\n" % len(page.body))
         lines.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
-        if self._message is None or self._message.method != "HEAD":
+        if self._inbound is None or self._inbound.method != "HEAD":
             lines.append(page.body)
         if self.transport is not None:
             self.write(b"".join(lines))
@@ -645,7 +713,7 @@ class Downstream(Connection):
         self._forward = None
         assert self._link is not None
         assert self._admission is not None
-        assert self._message is not None
+        assert self._inbound is not None
         self.write(
             response_head(
                 facts,
@@ -658,7 +726,7 @@ class Downstream(Connection):
         self._answered = True
         self._state = _DEAD
         record = self._record(101, 0, 0, "")
-        visit = Visit(self._inbound(self._message), self._admission, self._keeper)
+        visit = Visit(self._inbound, self._admission, self._keeper)
         is_full = self._paused
         # From here on this object is done with, and nothing may hold it: a WebSocket may last for days.
         self._plane.connections.discard(self)
@@ -788,7 +856,7 @@ class Downstream(Connection):
         self._plane.log(self._record(status, bytes_in, bytes_out, code))
 
     def _record(self, status: int, bytes_in: int, bytes_out: int, code: str) -> RequestRecord:
-        message, admission, refusal = self._message, self._admission, self._refusal
+        inbound, admission, refusal = self._inbound, self._admission, self._refusal
         instance = ""
         allowed: bool | None = None
         if admission is not None:
@@ -799,10 +867,10 @@ class Downstream(Connection):
             if refusal is not None:
                 client, instance = _text(refusal.client.address), refusal.instance
                 allowed = None if refusal.decision is None else refusal.decision.allowed
-        if message is None:
+        if inbound is None:
             method, target, host = "-", "-", ""
         else:
-            method, target, host = message.method, message.path, message.headers.get(hdrs.HOST, "")
+            method, target, host = inbound.method, inbound.target, inbound.host
         return RequestRecord(
             self._request_id,
             client,
@@ -818,6 +886,16 @@ class Downstream(Connection):
             allowed,
             code,
         )
+
+
+def _request_framing(message: RawRequestMessage) -> bytes:
+    """How the request's body ends, said anew towards the notebook."""
+    if message.chunked:
+        return b"Transfer-Encoding: chunked\r\n"
+    if (length := message.headers.get(hdrs.CONTENT_LENGTH)) is not None:
+        # Said again even where it is 0: some servers insist on it for POST.
+        return b"Content-Length: %d\r\n" % int(length)
+    return b""
 
 
 def _text(address: Address | None) -> str | None:

@@ -240,9 +240,11 @@ class Forward:
                 self._page = page
                 return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
             facts = page.facts_as_rewritten
-        framing = self._framing(facts, body)
         self._unsent = response_head(
-            facts, self._link.translation, framing=framing, location=self._location(facts)
+            facts,
+            self._link.translation,
+            framing=self._framing(facts, body),
+            location=self._location(facts) if facts.location else b"",
         )
         if self._is_http_10 and isinstance(body, ChunkedBody):
             return ChunkedBody(decode=True)
@@ -430,13 +432,16 @@ class Forward:
         assert self._link is not None
         self._head_sent = True
         self._caller.write(
-            response_head(facts, self._link.translation, framing=framing, location=self._location(facts))
+            response_head(
+                facts,
+                self._link.translation,
+                framing=framing,
+                location=self._location(facts) if facts.location else b"",
+            )
         )
 
     def _location(self, facts: ResponseFacts) -> bytes:
         """`Location` as the caller is to see it."""
-        if not facts.location:
-            return b""
         assert self._link is not None
         translation = self._link.translation
         return rewrite_location(

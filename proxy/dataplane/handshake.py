@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiohttp.http_parser import RawRequestMessage
-
 from proxy.errors import BadRequest, NbgateError, OriginRefused, UpgradeRequired
-from proxy.gateway import Caller
+from proxy.gateway import Caller, Inbound
 from proxy.routing.authority import same_origin
 
 _SENT_BY_BROWSERS: Final = ("Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest")
 """Fetch Metadata (W3C), of which no value makes up for a missing `Origin`."""
 
 
-def handshake_fault(message: RawRequestMessage, caller: Caller) -> NbgateError | None:
+def handshake_fault(inbound: Inbound, caller: Caller) -> NbgateError | None:
     """What is wrong with a handshake, if anything is."""
-    headers = message.headers
-    if message.method != "GET" or not headers.get("Sec-WebSocket-Key"):
+    headers = inbound.headers
+    if inbound.method != "GET" or not headers.get("Sec-WebSocket-Key"):
         return BadRequest("The WebSocket handshake is malformed.")
     if headers.get("Sec-WebSocket-Version") != "13":
         return UpgradeRequired()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from multidict import MultiMapping
+
 from proxy.routing.mounts import MountKind
 from proxy.routing.pages import (
     Rewriting,
@@ -23,13 +25,13 @@ from proxy.wire.heads import ResponseFacts
 _KERNELSPECS: Final = "/api/kernelspecs"
 
 
-def wants_plain(method: str, route: Route, fields: tuple[tuple[bytes, bytes], ...]) -> bool:
+def wants_plain(method: str, route: Route, headers: MultiMapping[str]) -> bool:
     """Whether the answer may be a page to rewrite, so that it must not be compressed."""
     if route.mount.kind is not MountKind.PATH or method != "GET":
         return False
     if route.upstream_target.startswith(_KERNELSPECS):
         return True
-    return any(name.lower() == b"accept" and b"text/html" in value.lower() for name, value in fields)
+    return any("text/html" in value.lower() for value in headers.getall("Accept", ()))
 
 
 class PageRewrite:

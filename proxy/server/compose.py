@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from aiohttp.http_parser import RawRequestMessage
-
 from proxy.aws.exchange import ExchangeOptions, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.keeper import KeeperOptions, OnEvent, SessionKeeper
@@ -25,7 +23,7 @@ from proxy.dataplane.answers import Page
 from proxy.dataplane.plane import DataPlane, pool_limits
 from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
-from proxy.gateway import Audit, Gateway
+from proxy.gateway import Audit, Gateway, Inbound
 from proxy.server import error_pages
 from proxy.server.own_pages import own_pages
 from proxy.tasks import Tasks
@@ -153,11 +151,9 @@ def data_plane(
     )
 
 
-def render(
-    error: NbgateError, message: RawRequestMessage | None, *, request_id: str, client: str | None
-) -> Page:
+def render(error: NbgateError, inbound: Inbound | None, *, request_id: str, client: str | None) -> Page:
     """An error as this caller wants to see it."""
-    asked = message.headers if message is not None else {}
+    asked = inbound.headers if inbound is not None else {}
     rendered = error_pages.render(
         error,
         wants_html=error_pages.wants_html(asked.get("Accept", ""), asked.get("Sec-Fetch-Mode", "")),

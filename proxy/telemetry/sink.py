@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-FLUSH_BYTES: Final = 64 * 1024
+FLUSH_BYTES: Final = 256 * 1024
 WRITE_BYTES: Final = 1024 * 1024
 MAX_BACKLOG_BYTES: Final = 8 * 1024 * 1024
 
@@ -61,7 +61,7 @@ class LineSink:
         return self._lost
 
     def add(self, line: str) -> None:
-        """Buffer one line (its newline included) until `flush()` or 64 KiB. Event loop's thread only."""
+        """Buffer one line (its newline included) until `flush()` or 256 KiB. Event loop's thread only."""
         self._buffer.append(line)
         self._buffered += len(line)
         if self._buffered >= FLUSH_BYTES:

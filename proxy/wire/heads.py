@@ -40,11 +40,46 @@ class Translation:
     """What every request line ends in, and `Host`."""
     own_cookies: bytes = field(init=False, repr=False)
     """The `Cookie` line of a caller that sends none."""
+    ending: bytes = field(init=False)
+    """What every request's head ends in."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "after_target", b" HTTP/1.1\r\nHost: %b\r\n" % self.upstream_authority)
         own_cookies = b"Cookie: %b\r\n" % self.cookies if self.cookies else b""
         object.__setattr__(self, "own_cookies", own_cookies)
+        object.__setattr__(self, "ending", self.forwarding + b"\r\n")
+
+
+class RequestFields:
+    """A request's fields as they were received, and what became of them on the way that they took last.
+
+    Requests of one connection mostly repeat each other's fields to the letter: whoever keeps this between them has
+    them translated once.
+    """
+
+    __slots__ = ("_is_upgrade", "_lines", "_plain_encoding", "_translation", "received")
+
+    def __init__(self, received: Sequence[tuple[bytes, bytes]]) -> None:
+        self.received = received
+        self._translation: Translation | None = None
+        self._is_upgrade = False
+        self._plain_encoding = False
+        self._lines = b""
+
+    def towards(self, translation: Translation, *, is_upgrade: bool, plain_encoding: bool) -> bytes:
+        """The fields' lines on that way; `Host`, framing and forwarding fields stand elsewhere."""
+        if (
+            self._translation is not translation
+            or self._plain_encoding is not plain_encoding
+            or self._is_upgrade is not is_upgrade
+        ):
+            self._translation = translation
+            self._is_upgrade = is_upgrade
+            self._plain_encoding = plain_encoding
+            self._lines = _translated(
+                self.received, translation, is_upgrade=is_upgrade, plain_encoding=plain_encoding
+            )
+        return self._lines
 
 
 @dataclass(slots=True)
@@ -53,7 +88,7 @@ class RequestHead:
 
     method: str
     target: bytes
-    fields: Sequence[tuple[bytes, bytes]]
+    fields: RequestFields
     framing: bytes = b""
     """`Content-Length: 5\\r\\n`, `Transfer-Encoding: chunked\\r\\n`, or nothing where there is no body."""
     is_upgrade: bool = False
@@ -68,12 +103,25 @@ _COOKIE: Final = Rule.COOKIE
 
 def request_head(head: RequestHead, translation: Translation) -> bytes:
     """The request's head towards the notebook."""
-    lines = [b"%b %b%b" % (head.method.encode("ascii"), head.target, translation.after_target)]
+    return b"%b %b%b%b%b%b" % (
+        head.method.encode("ascii"),
+        head.target,
+        translation.after_target,
+        head.fields.towards(translation, is_upgrade=head.is_upgrade, plain_encoding=head.plain_encoding),
+        head.framing,
+        translation.ending,
+    )
+
+
+def _translated(
+    fields: Sequence[tuple[bytes, bytes]], translation: Translation, *, is_upgrade: bool, plain_encoding: bool
+) -> bytes:
+    lines: list[bytes] = []
     append = lines.append
     rules = REQUEST_RULES
     cookies: list[bytes] | None = None
     connection: list[bytes] | None = None
-    for entry in head.fields:
+    for entry in fields:
         rule = rules[entry[0]]
         if not rule:
             append(b"%b: %b\r\n" % entry)
@@ -93,27 +141,21 @@ def request_head(head: RequestHead, translation: Translation) -> bytes:
             append(b"%b: %b\r\n" % (name, value))
         elif rule is Rule.REFERER:
             append(b"%b: %b\r\n" % (name, upstream_referer(value, translation)))
-        elif rule is Rule.ACCEPT_ENCODING and not head.plain_encoding:
+        elif rule is Rule.ACCEPT_ENCODING and not plain_encoding:
             append(b"%b: %b\r\n" % (name, value))
     if connection is not None and (hop_by_hop := nominated(connection)):
         # Rare enough to pay for a second pass. `cookies` is the caller's too, so naming it removes it.
-        kept = [(name, value) for name, value in head.fields if name.lower() not in hop_by_hop]
-        fields = [(name, value) for name, value in kept if REQUEST_RULES[name] is not Rule.CONNECTION]
-        return request_head(
-            RequestHead(head.method, head.target, fields, head.framing, head.is_upgrade, head.plain_encoding),
-            translation,
-        )
+        kept = [(name, value) for name, value in fields if name.lower() not in hop_by_hop]
+        others = [(name, value) for name, value in kept if REQUEST_RULES[name] is not Rule.CONNECTION]
+        return _translated(others, translation, is_upgrade=is_upgrade, plain_encoding=plain_encoding)
     if cookies is None:
         append(translation.own_cookies)
     elif cookie := strip_and_overlay(cookies, drop=translation.withheld_cookies, overlay=translation.cookies):
         append(b"Cookie: %b\r\n" % cookie)
-    if head.plain_encoding:
+    if plain_encoding:
         append(b"Accept-Encoding: identity\r\n")
-    if head.is_upgrade:
+    if is_upgrade:
         append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
-    append(head.framing)
-    append(translation.forwarding)
-    append(b"\r\n")
     return b"".join(lines)
 
 
@@ -140,7 +182,7 @@ class ResponseFacts:
     """
 
     content_length: bytes | None = None
-    conflicting_lengths = False
+    repeats_length = False
     transfer_encoding: bytes | None = None
     is_chunked = False
     says_close = False
@@ -180,34 +222,71 @@ _SERVER: Final = Rule.SERVER
 _CONNECTION: Final = Rule.CONNECTION
 
 
-def read_response(head: bytes) -> ResponseFacts | None:
-    """Collect what the gateway must know of a response's head, in one pass; None if it is not HTTP/1's.
+# RFC 9112 section 5 and RFC 9110 sections 5.1 and 5.5, and nothing of what they let a recipient tolerate: no bare CR or
+# LF, no folded line, no control byte, no white space before the colon.
+_FIELD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
+_LINES_REMEMBERED: Final = 2048
+_LINE_BYTES_REMEMBERED: Final = 256
 
-    `head` is whole, its blank line included, and one that llhttp has accepted: its lines end in CRLF, none is folded,
-    and each field has a name and a colon.
+_ReadLine = tuple[Rule, bytes, bytes]
+
+
+class _MalformedField(Exception):
+    """A line of a head that is no field."""
+
+
+class _LineBook(dict[bytes, _ReadLine]):
+    """Field lines of responses: each one's rule, name and value.
+
+    A notebook's answers mostly repeat each other's lines to the letter; one not met before is checked, split, and
+    remembered. Notebooks choose the lines, so the memory of them is bounded: when full it starts again from nothing.
+    Cookies and addresses are not kept.
+    """
+
+    def __missing__(self, line: bytes) -> _ReadLine:
+        match = _FIELD_LINE.fullmatch(line)
+        if match is None:
+            raise _MalformedField
+        name, value = match.groups()
+        read = (RESPONSE_RULES[name], name, value.strip(b" \t"))
+        if len(line) <= _LINE_BYTES_REMEMBERED and read[0] not in {Rule.SET_COOKIE, Rule.LOCATION}:
+            if len(self) >= _LINES_REMEMBERED:
+                self.clear()
+            self[line] = read
+        return read
+
+
+_LINES: Final = _LineBook()
+
+
+def read_response(head: bytes) -> ResponseFacts | None:
+    """Collect what the gateway must know of a response's head; None if it is not one of HTTP/1's, strictly read.
+
+    `head` is whole, its blank line included.
     """
     received = head[:-4].split(b"\r\n")
     status_line = received.pop(0)
     status = _STATUS_LINES.get(status_line) or _read_status_line(status_line)
     if status is None:
         return None
-    return ResponseFacts(status[0], status[1], is_http_11=status[2], received=received)
+    try:
+        return ResponseFacts(status[0], status[1], is_http_11=status[2], received=received)
+    except _MalformedField:
+        return None
 
 
 def _read_fields(facts: ResponseFacts, received: list[bytes]) -> None:
     keep = facts.lines.append
     connection: list[bytes] | None = None
-    rules = RESPONSE_RULES
+    book = _LINES
     for line in received:
-        name, _, value = line.partition(b":")
-        rule = rules[name]
+        rule, name, value = book[line]
         if not rule:
             keep(line)
-            continue
-        value = value.strip(b" \t")
-        if rule is _CONTENT_LENGTH:
-            if facts.content_length is not None and facts.content_length != value:
-                facts.conflicting_lengths = True
+        elif rule is _CONTENT_LENGTH:
+            # Said twice it is one too many, be it the same (RFC 9112 section 6.3 leaves that to the recipient).
+            if facts.content_length is not None:
+                facts.repeats_length = True
             facts.content_length = value
         elif rule is _CONTENT_TYPE:
             keep(line)
@@ -258,7 +337,7 @@ def _read_rare_field(facts: ResponseFacts, rule: Rule, line: bytes, name: bytes,
         facts.upgrade = value
 
 
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (.*))?")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _STATUS_LINES: Final[dict[bytes, tuple[int, bytes, bool]]] = {}
 """Status lines met before: the status, the line as it passes, and whether it was HTTP/1.1's."""
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.bars import Verdict, judge
-from tests.benchmarks.install import BUILD, ROOT
+from tests.benchmarks.install import BUILD, PYTHON, ROOT
 from tests.benchmarks.machine import LOAD_CORE, PROXY_CORE, cpu_model
 from tests.benchmarks.metrics import Figures
 from tests.benchmarks.rounds import SPOILED_AT, Outcome, Plan
@@ -142,8 +142,8 @@ def _meta(outcome: Outcome, plan: Plan) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     chp = BUILD / "chp/node_modules/configurable-http-proxy/package.json"
     return {
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("nbgate", "aiohttp", "uvloop", "httptools")},
+        "python": _first_line((str(PYTHON), "-VV")),
+        **{package: version(package) for package in ("nbgate", "aiohttp", "uvloop")},
         "commit": _first_line(("git", "-C", str(ROOT), "describe", "--always", "--dirty")),
         **{name: _first_line(command) for name, command in VERSION_COMMANDS.items()},
         "configurable-http-proxy": json.loads(chp.read_text())["version"] if chp.exists() else "",

@@ -81,7 +81,7 @@ def test_a_full_buffer_flushes_itself(pipe: Pipe, make_sink: Callable[..., LineS
     data = b""
     while len(data) < FLUSH_BYTES:
         data += os.read(reader, FLUSH_BYTES)
-    assert data == line.encode() * 64
+    assert data == line.encode() * (FLUSH_BYTES // 1024)
 
 
 def test_close_writes_what_is_left(pipe: Pipe, make_sink: Callable[..., LineSink]) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from httptools import HttpResponseParser
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.wire import heads
 from proxy.wire.heads import (
+    RequestFields,
     RequestHead,
     ResponseFacts,
     Translation,
@@ -31,7 +35,7 @@ PATH = replace(ROOT, prefix=b"/research")
 
 def sent(fields: list[tuple[bytes, bytes]], *, translation: Translation = ROOT, **changes) -> list[bytes]:
     """The field lines of a GET with these fields."""
-    head = RequestHead(**{"method": "GET", "target": b"/lab", "fields": fields, **changes})
+    head = RequestHead(**{"method": "GET", "target": b"/lab", "fields": RequestFields(fields), **changes})
     lines = request_head(head, translation).split(b"\r\n")
     assert lines[-2:] == [b"", b""]
     return lines[:-2]
@@ -228,7 +232,7 @@ def test_what_the_gateway_must_know_of_a_response_is_read_once() -> None:
             (b"Set-Cookie", b"b=2"),
         ],
     )
-    assert facts.conflicting_lengths
+    assert facts.repeats_length
     assert facts.transfer_encoding == b"gzip,chunked"
     assert not facts.is_chunked
     assert facts.says_close
@@ -264,7 +268,7 @@ def test_a_chunked_response_is_known() -> None:
         200, b"OK", [(b"Transfer-Encoding", b" Chunked "), (b"Content-Length", b"1"), (b"X", b"y")]
     )
     assert facts.is_chunked
-    assert not facts.conflicting_lengths
+    assert not facts.repeats_length
     assert not facts.says_close
 
 
@@ -320,3 +324,97 @@ def test_other_fields_can_be_put_in_place_of_the_received() -> None:
     facts = facts_of(404, b"No", [(b"ETag", b"a"), (b"Content-Length", b"5")])
     other = facts.with_fields([b"ETag: b"])
     assert (other.status, other.lines, other.content_length) == (404, [b"HTTP/1.1 404 No", b"ETag: b"], None)
+
+
+FIELD = st.tuples(
+    st.sampled_from(
+        [b"X-A", b"Content-Length", b"Transfer-Encoding", b"Connection", b"Set-Cookie", b"", b"a b", b"\xe9"]
+    )
+    | st.binary(max_size=4),
+    st.sampled_from([b":", b": ", b" :", b"", b":\t"]),
+    st.sampled_from([b"1", b"chunked", b"x\r", b"\x00", b"y\nZ: 1", b" a b ", b"\xff"])
+    | st.binary(max_size=6),
+    st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r\n "]),
+)
+STATUS_LINE = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.0 404\r\n",
+        b"HTTP/1.1 200 O\x01K\r\n",
+        b"HTTP/2 200\r\n",
+        b"HTTP/1.1 20 x\r\n",
+        b"\r\n",
+    ]
+)
+
+
+@given(STATUS_LINE, st.lists(FIELD, max_size=4))
+def test_whatever_is_read_as_a_response_llhttp_reads_too(
+    status_line: bytes, fields: list[tuple[bytes, ...]]
+) -> None:
+    """An independent parser accepts each head that we accept, and finds the same fields in it."""
+    head = status_line + b"".join(b"".join(parts) for parts in fields)
+    head = head.partition(b"\r\n\r\n")[0].removesuffix(b"\r\n") + b"\r\n\r\n"
+    facts = read_response(head)
+    if facts is None or facts.repeats_length or facts.transfer_encoding is not None:
+        return  # what the data plane refuses as ambiguous framing, llhttp may refuse here
+    if facts.content_length is not None and not facts.content_length.isdigit():
+        return
+    found = Noted()
+    parser = HttpResponseParser(found)
+    parser.feed_data(head)
+    assert parser.get_status_code() == facts.status
+    assert [(name, value.strip(b" \t")) for name, value in found.fields] == facts.fields
+
+
+class Noted:
+    """What llhttp saw."""
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X",
+        b": 1",
+        b"X : 1",
+        b" X: 1",
+        b"X: a\rb",
+        b"X: a\nb",
+        b"X: \x00",
+        b"X: \x7f",
+        b"X\xe9: 1",
+        b"X: " + b" " * 60_000 + b"\x01",
+    ],
+)
+def test_a_malformed_field_spoils_the_response_each_time(line: bytes) -> None:
+    for _ in range(2):
+        assert read_response(b"HTTP/1.1 200 OK\r\nA: 1\r\n" + line + b"\r\n\r\n") is None
+
+
+def test_lines_are_remembered_within_bounds_and_cookies_never() -> None:
+    book = heads._LineBook()
+    for number in range(3 * heads._LINES_REMEMBERED):
+        assert book[b"Etag: %d" % number][1:] == (b"Etag", b"%d" % number)
+        assert len(book) <= heads._LINES_REMEMBERED
+    book.clear()
+    for line in (b"Set-Cookie: a=secret", b"Location: /x?token=secret", b"X: " + b"y" * 300):
+        assert book[line][1] == line.partition(b":")[0]
+    assert not book
+
+
+def test_fields_are_translated_anew_for_another_way() -> None:
+    """What is remembered belongs to one way: another session's cookies, or another variant, are never sent."""
+    fields = RequestFields([(b"Accept-Encoding", b"gzip"), (b"X-A", b"1")])
+    head = RequestHead("GET", b"/", fields)
+    other = replace(ROOT, cookies=b"auth=other")
+    for _ in range(2):
+        assert b"Cookie: auth=secret; sid=hidden\r\n" in request_head(head, ROOT)
+        assert b"Cookie: auth=other\r\n" in request_head(head, other)
+        assert b"gzip" not in request_head(replace(head, plain_encoding=True), other)
+        assert b"Upgrade: websocket" in request_head(replace(head, is_upgrade=True), other)

@@ -1,0 +1,164 @@
+"""Requests that repeat an earlier one's fields to the letter are spared the parser, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from raw_upstream import Peer
+from stage import HOST, Stage, get, ok, open_stage
+
+from proxy.dataplane.downstream import KNOWN_HEAD_BYTES, KNOWN_HEADS, Downstream
+
+FIELDS = b"Accept: */*\r\nCookie: _xsrf=a\r\n"
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with open_stage(tmp_path) as stage:
+        yield stage
+
+
+def the_connection(stage: Stage) -> Downstream:
+    [connection] = stage.plane.connections
+    return connection
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The heads that aiohttp's parser was asked to read."""
+    heads: list[bytes] = []
+    parse = Downstream.parse
+
+    def noting(self: Downstream, head: bytes):
+        heads.append(head)
+        return parse(self, head)
+
+    monkeypatch.setattr(Downstream, "parse", noting)
+    return heads
+
+
+async def exchange(caller: Peer, notebook: Peer, request: bytes) -> bytes:
+    """Send a request, answer it, and return what the notebook read of it."""
+    caller.send(request)
+    head = await notebook.head()
+    notebook.send(ok(b"x"))
+    await caller.response()
+    return head
+
+
+async def test_the_same_fields_are_parsed_once_and_sent_on_alike(stage: Stage, parsed: list[bytes]) -> None:
+    caller, notebook = await stage.get(b"/first", fields=FIELDS)
+    notebook.send(ok(b"x"))
+    await caller.response()
+    first = stage.upstream  # one connection serves all
+    heads = [
+        await exchange(caller, notebook, get(target, fields=FIELDS, method=method))
+        for target, method in [(b"/a?b=%2F", b"GET"), (b"/c", b"DELETE"), (b"/d", b"OPTIONS")]
+    ]
+    assert len(parsed) == 1
+    assert [head.split(b" HTTP")[0] for head in heads] == [b"GET /a?b=%2F", b"DELETE /c", b"OPTIONS /d"]
+    fields = {head.partition(b"\r\n")[2] for head in heads}
+    assert len(fields) == 1
+    assert b"Cookie: _xsrf=a; FrontEnd=front-end-1\r\n" in fields.pop()
+    assert [record.target for record in stage.records] == ["/first", "/a?b=%2F", "/c", "/d"]
+    assert [record.method for record in stage.records] == ["GET", "GET", "DELETE", "OPTIONS"]
+    assert first.port
+
+
+async def test_one_letter_of_difference_is_read_anew(stage: Stage, parsed: list[bytes]) -> None:
+    caller, notebook = await stage.get(fields=FIELDS)
+    notebook.send(ok(b"x"))
+    await caller.response()
+    head = await exchange(caller, notebook, get(fields=FIELDS.replace(b"=a", b"=b")))
+    assert b"_xsrf=b; " in head
+    assert len(parsed) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"CONNECT /x HTTP/1.1", b"400"),
+        (b"TRACE /x HTTP/1.1", b"400"),
+        (b"GET /x#y HTTP/1.1", b"400"),
+        (b"GET /x HTTP/2.0", b"400"),
+        (b"GET /\xc3\xa4 HTTP/1.1", b"400"),
+        (b"GET http://elsewhere.test/x HTTP/1.1", b"400"),
+        (b"get /x HTTP/1.1", b"400"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1", b"431"),
+    ],
+)
+async def test_a_request_line_that_is_not_plain_goes_to_the_parser(
+    stage: Stage, parsed: list[bytes], line: bytes, status: bytes
+) -> None:
+    caller, notebook = await stage.get(fields=FIELDS)
+    notebook.send(ok(b"x"))
+    await caller.response()
+    caller.send(line + b"\r\n" + get(fields=FIELDS).partition(b"\r\n")[2])
+    head, _ = await caller.response()
+    assert head.split(b" ")[1] == status
+    assert len(parsed) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param(b"Content-Length: 3\r\n", id="a length"),
+        pytest.param(b"Content-Length: 0\r\n", id="no length"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n", id="chunked"),
+        pytest.param(b"Connection: close\r\n", id="the last one"),
+        pytest.param(b"Connection: Upgrade\r\nUpgrade: h2c\r\n", id="an upgrade"),
+        pytest.param(b"X: " + b"y" * KNOWN_HEAD_BYTES + b"\r\n", id="large"),
+    ],
+)
+async def test_fields_that_say_more_are_never_remembered(stage: Stage, fields: bytes) -> None:
+    """What decides about framing, or about the connection, is parsed each time."""
+    caller = await stage.call(get(fields=fields))
+    if b"Length: 3" in fields:
+        caller.send(b"abc")
+    elif b"chunked" in fields:
+        caller.send(b"0\r\n\r\n")
+    notebook = await stage.notebook()
+    await notebook.head()
+    assert the_connection(stage)._known == {}
+
+
+async def test_few_heads_are_remembered(stage: Stage) -> None:
+    caller, notebook = await stage.get(fields=b"X: first\r\n")
+    notebook.send(ok(b"x"))
+    await caller.response()
+    for number in range(3 * KNOWN_HEADS):
+        await exchange(caller, notebook, get(fields=b"X: %d\r\n" % number))
+        assert 1 <= len(the_connection(stage)._known) <= KNOWN_HEADS
+
+
+async def test_a_page_of_our_own_may_follow(tmp_path: Path, parsed: list[bytes]) -> None:
+    """aiohttp serves it, from a message of its own parser's."""
+    async with open_stage(tmp_path, mount={"path": "/nb/"}) as stage:
+        caller, notebook = await stage.get(b"/nb/x", fields=FIELDS)
+        notebook.send(ok(b"x"))
+        await caller.response()
+        caller.send(get(b"/nowhere", fields=FIELDS))
+        # The stage has no page there: it is the server's to answer.
+        connection = the_connection(stage)
+        async with asyncio.timeout(5):
+            while len(parsed) < 2:
+                await asyncio.sleep(0)
+        assert connection._inbound is not None
+        assert connection._inbound.target == "/nowhere"
+        head, _ = await caller.response()
+        assert head.startswith(b"HTTP/1.1 404 ")
+        # ... and a notebook after that.
+        assert (await exchange(caller, notebook, get(b"/nb/y", fields=FIELDS))).startswith(b"GET /y ")
+
+
+async def test_a_known_head_for_another_host_is_refused(stage: Stage) -> None:
+    """The host is part of what is remembered."""
+    caller, notebook = await stage.get(fields=FIELDS)
+    notebook.send(ok(b"x"))
+    await caller.response()
+    caller.send(get(fields=FIELDS).replace(HOST.encode(), b"elsewhere.test"))
+    head, _ = await caller.response()
+    assert head.startswith(b"HTTP/1.1 421 ")
