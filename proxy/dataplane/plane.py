@@ -28,6 +28,7 @@ from proxy.dataplane.aiohttp_internals import Server
 from proxy.dataplane.answers import Render
 from proxy.dataplane.arrival import Arrival
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.upstream import UpstreamConnection
@@ -73,6 +74,7 @@ class DataPlane:
         self.render = render
         self.log = log
         self.draining = False
+        self.outbox = Outbox()
         self.relays: set[Relay] = set()
         self.connections: set[Downstream] = set()
         self.arrivals: set[Arrival] = set()
@@ -251,6 +253,7 @@ class DataPlane:
 
     async def close(self) -> None:
         """Cut what is left."""
+        self.outbox.flush()
         for arrival in tuple(self.arrivals):
             arrival.abort()
         for relay in tuple(self.relays):
