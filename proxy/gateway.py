@@ -22,17 +22,15 @@ from multidict import MultiMapping
 from proxy.client_address.networks import Address
 from proxy.client_address.resolve import ClientAddress, Strategy, forwarded_scheme, resolve
 from proxy.errors import AccessDenied, ClientError, NbgateError, SignInRequired, TokenRefused
+from proxy.policy.by_address import ByAddress
 from proxy.policy.context import CONNECT, Context
-from proxy.policy.evaluate import Decision, evaluate
+from proxy.policy.evaluate import Decision
 from proxy.policy.explain import Verdict, decisive, explain
 from proxy.policy.statements import Policy
 from proxy.routing.authority import Authority, origin_form, parse_authority
 from proxy.routing.entry import Entry, Permit, Presented, cookie_name
 from proxy.routing.mounts import Mount
 from proxy.routing.router import OwnPage, Redirect, Route, Router
-
-DECISIONS_REMEMBERED = 65_536
-"""Decisions by (client address, instance, TLS or not, action); dropped all at once when there are more."""
 
 NO_RESOURCES: Mapping[str, str] = MappingProxyType({})
 
@@ -199,7 +197,7 @@ class Gateway:
         self._guarded = guarded
         if guarded:
             self._entrance.watch()
-        self._decisions: dict[tuple[Address | None, str, bool | None, str, str | None], Decision] = {}
+        self._by_address: dict[tuple[str, bool | None, str, str | None], ByAddress] = {}
 
     def admit(self, inbound: Inbound) -> Admission | Refusal:
         """Decide about one request. Never raises for anything that a caller sends."""
@@ -342,17 +340,14 @@ class Gateway:
 
         `username` is aws:username, None where nobody proved to be one.
         """
-        key = (address, instance, secure_transport, action, username)
-        decision = self._decisions.get(key)
-        if decision is None:
+        key = (instance, secure_transport, action, username)
+        by_address = self._by_address.get(key)
+        if by_address is None:
             context = self.context(
-                address, instance, secure_transport=secure_transport, action=action, username=username
+                None, instance, secure_transport=secure_transport, action=action, username=username
             )
-            decision = evaluate(self.policy(instance), context)
-            if len(self._decisions) >= DECISIONS_REMEMBERED:
-                self._decisions.clear()
-            self._decisions[key] = decision
-        return decision
+            by_address = self._by_address[key] = ByAddress(self.policy(instance), context)
+        return by_address.decide(address)
 
     def context(
         self,

@@ -119,6 +119,9 @@ DOORS: Mapping[str, Door] = {
         "events pass one chain that takes credentials out",
     ),
     "jinja2": Door(("proxy.server", "proxy.sandbox"), "pages are the server's"),
+    "prometheus_client": Door(
+        ("proxy.server.metrics",), "who never asks for metrics pays neither its start-up time nor its memory"
+    ),
     "httptools": Door(
         (), "heads of responses are read strictly by proxy.wire.heads; llhttp is what tests compare it with"
     ),
@@ -328,6 +331,7 @@ BREAKS = [
     ("proxy.identity.tokens", "import botocore.auth", "only proxy.aws, proxy.identity.sigv4 may"),
     ("proxy.server.run", "import structlog", "only proxy.telemetry may"),
     ("proxy.dataplane.pool", "import logging", "takes credentials out"),
+    ("proxy.server.run", "from prometheus_client import Counter", "only proxy.server.metrics may"),
     ("proxy.aws.exchange", "from aiohttp import web", "F3 alone serves HTTP"),
     ("proxy.aws.exchange", "import aiohttp.web", "F3 alone serves HTTP"),
     ("proxy.aws.exchange", "from aiohttp.web import Request", "F3 alone serves HTTP"),

@@ -346,7 +346,7 @@ class _OrFile:
 
 
 class AdminSection(_Section):
-    """Health checks (/healthz, /readyz), apart from what callers reach."""
+    """Health checks (/healthz, /readyz) and /metrics, apart from what callers reach."""
 
     bind: AdminBind = _spelled("127.0.0.1:9901")
     """IP address and port."""

@@ -17,13 +17,16 @@ from proxy.clock import Clock
 from proxy.errors import NbgateError
 from proxy.lifecycle.awake import AwakeState, checked_hours
 from proxy.lifecycle.evidence import Bodies, Evidence, Reading, UnreadableState, read_state
-from proxy.lifecycle.judge import IN_SERVICE, Finding, IdleRules, Verdict, judge
+from proxy.lifecycle.judge import IN_SERVICE, WATCHED_SECONDS, Finding, IdleRules, Verdict, judge
 from proxy.tasks import Tasks
 
 TICK_SECONDS: Final = 10.0
 """Between two looks at the gateway's own traffic."""
 LOOK_SECONDS: Final = 60.0
 """Between two looks at an instance; so much later than it could, it is stopped at most."""
+LOOKS_AT_A_TICK: Final = 10
+"""Instances looked at in turn: one call a second of an API that is throttled, unless there are so many that each would
+be left unwatched for too long."""
 FAILED_STOP_SECONDS: Final = 600.0
 """Between two tries to stop an instance that SageMaker would not stop."""
 
@@ -36,7 +39,7 @@ class Described(Protocol):
 
 
 class Instances(Protocol):
-    """The fleet, by the gateway's names. Each raises NbgateError's branch."""
+    """The fleet, by the gateway's names. Each raises NbgateError's branch, also for a name that is gone."""
 
     async def describe(self, name: str, *, max_age_seconds: float) -> Described: ...
     async def stop(self, name: str) -> None: ...
@@ -64,7 +67,7 @@ class Events(Protocol):
     def error(self, event: str, **fields: Any) -> Any: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Watch:
     """What is remembered of one notebook, under whatever names. Instants are monotonic seconds."""
 
@@ -124,7 +127,7 @@ class Lifecycle:
         What is remembered of notebooks that stay is kept.
         """
         before = self._watches
-        gone = {id(watch): watch for watch in before.values()}
+        gone = set(before.values())
         shared: dict[Hashable, list[str]] = {}
         for name in rules:
             shared.setdefault(notebooks[name], []).append(name)
@@ -132,8 +135,9 @@ class Lifecycle:
         for names in shared.values():
             old = next((before[name] for name in names if name in before), None)
             watch = _Watch((), rules[names[0]])
-            if old is not None and id(old) in gone and old.notebook == notebooks[names[0]]:
-                watch = gone.pop(id(old))
+            if old is not None and old in gone and old.notebook == notebooks[names[0]]:
+                gone.discard(old)
+                watch = old
             watch.notebook = notebooks[names[0]]
             watch.names = tuple(names)
             if watch.rules != rules[names[0]]:
@@ -142,7 +146,7 @@ class Lifecycle:
                 watch.look_at = -math.inf
             self._watches |= dict.fromkeys(names, watch)
         now = self._clock.monotonic()
-        self._saved_before += sum(_saved(watch, now) for watch in gone.values())
+        self._saved_before += sum(_saved(watch, now) for watch in gone)
 
     # -- for people -------------------------------------------------------------------------------------
 
@@ -201,11 +205,15 @@ class Lifecycle:
             return
         self._traffic.look()
         now = self._clock.monotonic()
-        for watch in watches:
-            if not watch.is_looking and (now >= watch.look_at or self._is_used_after_warning(watch)):
-                watch.is_looking = True
-                watch.look_at = now + LOOK_SECONDS
-                self._tasks.start(self._look(watch), name=f"idleness of {watch.name}")
+        idle = [watch for watch in watches if not watch.is_looking]
+        taken_back = [watch for watch in idle if self._is_used_after_warning(watch)]
+        due = [watch for watch in idle if now >= watch.look_at and watch not in taken_back]
+        due.sort(key=lambda watch: watch.look_at)
+        quota = max(LOOKS_AT_A_TICK, math.ceil(len(watches) * TICK_SECONDS / (WATCHED_SECONDS / 2)))
+        for watch in (*taken_back, *due[:quota]):
+            watch.is_looking = True
+            watch.look_at = now + LOOK_SECONDS
+            self._tasks.start(self._look(watch), name=f"idleness of {watch.name}")
 
     async def _look(self, watch: _Watch) -> None:
         try:
@@ -231,6 +239,9 @@ class Lifecycle:
         except UnreadableState as error:
             self._tell_problem(watch, "UNREADABLE", str(error))
         # From here on nothing waits: what was seen is judged as one.
+        if self._watches.get(watch.name) is not watch:
+            # The name may lead to another notebook by now, which must not be stopped for what this one did.
+            return Verdict(Finding.OFF, "not configured any more")
         if not max_age_seconds:
             self._traffic.look()
         now = self._clock.monotonic()
@@ -345,7 +356,7 @@ class Lifecycle:
     # -- inside -----------------------------------------------------------------------------------------
 
     def _all(self) -> list[_Watch]:
-        return list({id(watch): watch for watch in self._watches.values()}.values())
+        return list(dict.fromkeys(self._watches.values()))
 
     def _is_used_after_warning(self, watch: _Watch) -> bool:
         """Somebody came: whoever looks at the warning should see it go."""

@@ -20,7 +20,7 @@ from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.dataplane.plane import DataPlane
 from proxy.dataplane.traffic import Traffic
-from proxy.errors import InstanceNotInService, NbgateError, UpstreamError
+from proxy.errors import InstanceNotFound, InstanceNotInService, NbgateError, UpstreamError
 from proxy.gateway import Admission, Inbound
 from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.judge import IdleRules
@@ -34,6 +34,7 @@ START: Final = "sagemaker:StartNotebookInstance"
 
 _PATHS: Final = ("/api/status", "/api/kernels", "/api/terminals")
 _NOT_FOUND: Final = 404
+_GONE: Final = "not configured any more"
 
 
 class ByItself:
@@ -137,9 +138,13 @@ class _Instances:
         self._opening = opening
 
     async def describe(self, name: str, *, max_age_seconds: float) -> InstanceDescription:
+        if name not in self._fleet.names:
+            raise InstanceNotFound(detail=_GONE)
         return await self._fleet.describe(name, max_age_seconds=max_age_seconds)
 
     async def stop(self, name: str) -> None:
+        if name not in self._fleet.names:
+            raise InstanceNotFound(detail=_GONE)
         await self._fleet.stop(name)
         self._opening.stopped_idle(name)
 
@@ -152,7 +157,10 @@ class _Notebooks:
         self._limits = limits
 
     async def read(self, name: str) -> Bodies:
-        status, kernels, terminals = await ask_jupyter(self.keepers[name], _PATHS, self._limits)
+        keeper = self.keepers.get(name)
+        if keeper is None:
+            raise InstanceNotFound(detail=_GONE)
+        status, kernels, terminals = await ask_jupyter(keeper, _PATHS, self._limits)
         return Bodies(
             status.body,
             kernels.body,

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from proxy.aws.exchange import ExchangeOptions, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
-from proxy.aws.keeper import KeeperOptions, SessionKeeper
+from proxy.aws.keeper import KeeperOptions, OnEvent, SessionKeeper
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import AwsOptions, SageMaker
 from proxy.chance import NewId, jitter, nonce, secret_key
@@ -88,9 +88,15 @@ def notebook_hosts(settings: Settings) -> NotebookHosts:
 
 
 def keeper_maker(
-    settings: Settings, *, sagemaker: SageMaker, clock: Clock, tasks: Tasks, tls: ssl.SSLContext | None = None
+    settings: Settings,
+    *,
+    sagemaker: SageMaker,
+    clock: Clock,
+    tasks: Tasks,
+    on_event: OnEvent,
+    tls: ssl.SSLContext | None = None,
 ) -> Callable[[SessionKey], SessionKeeper]:
-    """Makes keepers that share one cache of presigned URLs."""
+    """Makes keepers that share one cache of presigned URLs, and tell `on_event` what happens."""
     aws = settings.aws
     urls = PresignedUrlCache(clock, margin_seconds=aws.presigned_url_margin_seconds)
     exchange = NotebookExchange(
@@ -112,6 +118,7 @@ def keeper_maker(
             jitter=jitter,
             tasks=tasks,
             options=options,
+            on_event=on_event,
         )
 
     return make

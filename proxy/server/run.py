@@ -21,8 +21,10 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
-from proxy.aws.keeper import SessionKeeper
+from proxy.aws.keeper import OnEvent, SessionKeeper
+from proxy.aws.presigned import SessionKey
 from proxy.aws.sagemaker import SageMaker
+from proxy.aws.session_states import Event, State
 from proxy.chance import new_id, secret_key
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
@@ -52,7 +54,7 @@ from proxy.server.sight import Sight
 from proxy.server.streams import Streams
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
-from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.counts import Counts
 from proxy.telemetry.logs import Logs, open_logs
 
 FLUSH_SECONDS = 0.2
@@ -133,7 +135,12 @@ async def start(
         make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
-            settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
+            settings,
+            sagemaker=sagemaker,
+            clock=clock,
+            tasks=tasks,
+            on_event=_counting(logs.counts),
+            tls=upstream_tls,
         )
         keepers = compose.keepers(settings, make_keeper)
         fleet = Fleet(
@@ -150,7 +157,7 @@ async def start(
                 "page failed", request_id=request_id, exc_info=error
             )
         )
-        log = logs.access.write if logs.access is not None else _unlogged
+        log = logs.access.write if logs.access is not None else logs.counts.count
         sign_in.register(pages)
         forms = FormTokens(form_key(settings.tokens.keys[0] if settings.tokens.keys else secret_key()), clock)
         sight = Sight(
@@ -230,7 +237,10 @@ async def start(
         addresses = [opened.address for opened in listeners]
         admin_address = None
         if settings.admin is not None:
-            application = admin_application(lambda: _readiness(reloader, plane, by_itself))
+            application = admin_application(
+                lambda: _readiness(reloader, plane, by_itself),
+                partial(_metrics, plane, reloader, by_itself, logs),
+            )
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -318,6 +328,15 @@ def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Rea
     )
 
 
+def _metrics(
+    plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs, accept: str
+) -> tuple[bytes, str]:
+    # Its library is loaded when somebody first asks, in some 10 ms: most gateways start, and many run, without.
+    from proxy.server.metrics import exposition
+
+    return exposition(plane=plane, reloader=reloader, by_itself=by_itself, logs=logs, accept=accept)
+
+
 async def _follow(watcher: Watcher, reloader: Reloader) -> None:
     while True:
         await watcher.changed()
@@ -333,6 +352,7 @@ async def _every(seconds: float, do: Any, clock: Clock) -> None:
 def _audit(logs: Logs) -> Any:
     def denied(inbound: Inbound, refusal: Refusal) -> None:
         client, decision = refusal.client, refusal.decision
+        logs.counts.denied[refusal.instance] += 1
         logs.audit.denied(
             request_id=inbound.request_id,
             client=str(client.address) if client.address is not None else None,
@@ -353,5 +373,8 @@ def _audit(logs: Logs) -> Any:
     return denied
 
 
-def _unlogged(record: RequestRecord) -> None:
-    """`log.access: false`."""
+def _counting(counts: Counts) -> OnEvent:
+    def happened(key: SessionKey, event: Event, _state: State) -> None:
+        counts.sessions[key.notebook, event.value] += 1
+
+    return happened

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from config_files import load_text, problems_of, said, text_of
 
+from proxy.config.summary import print_summary
+
 SECRET = "0123456789abcdef0123456789abcdef"
 KEY = f"secret: '{SECRET}'"
 
@@ -69,6 +71,18 @@ def test_what_is_no_key_is_refused_without_being_shown(
 def test_an_id_that_no_client_could_send_is_refused(tmp_path: Path, key_id: str) -> None:
     [problem] = problems_of(tmp_path, text_of(api_keys=f"api_keys: {{{key_id}: {{{KEY}}}}}"))
     assert "cannot be the id of an access key" in problem.message
+
+
+def test_the_summary_says_who_may_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = f"api_keys: {{NBGATEALICE1: {{{KEY}}}, NBGATEBUILD1: {{{KEY}}}}}"
+    print_summary(load_text(tmp_path, text_of(api_keys=keys)))
+    told = capsys.readouterr().out
+    assert "only signed with one of 2 access keys" in told
+    assert SECRET not in told
+    print_summary(load_text(tmp_path, text_of(api_keys=keys, api="api: {signed: optional}")))
+    assert "2 access keys; unsigned calls, too" in capsys.readouterr().out
+    print_summary(load_text(tmp_path, text_of()))
+    assert "API here" not in capsys.readouterr().out
 
 
 def test_signatures_that_nobody_can_make_are_a_mistake(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from hashlib import sha256
 
 import pytest
 from clocks import FakeClock
+from hypothesis import given
+from hypothesis import strategies as st
 from signing import Signing
 
 from proxy.identity import sigv4
@@ -331,6 +333,27 @@ def test_what_was_seen_outlives_a_reload_and_keys_do_not(world: World) -> None:
     world.signatures.adopt({ALICE.id: ALICE})
     assert world.refused(GOOD).reason == "a signature that was used before"
     assert world.refused(GOOD.but(key_id=BUILD.id, secret=BUILD.secret)).code == "UnrecognizedClientException"
+
+
+# -- anything ---------------------------------------------------------------------------------------------
+
+_VALUES = st.text(max_size=40) | st.sampled_from([value for _, value in GOOD.sign()])
+_FIELDS = st.lists(st.tuples(st.sampled_from([name for name, _ in GOOD.sign()]), _VALUES), max_size=7)
+
+
+@given(_FIELDS, st.binary(max_size=20))
+def test_whatever_comes_is_refused_with_a_reason(fields: list[tuple[str, str]], body: bytes) -> None:
+    error = World().refused(GOOD, fields=fields, body=body)
+    assert error.reason
+    assert error.status in (400, 403)
+
+
+@given(st.integers(0, len(GOOD.sign()[-1][1]) - 1), st.characters(codec="ascii"))
+def test_a_change_of_any_character_of_the_authorization_is_noticed(index: int, character: str) -> None:
+    text = GOOD.sign()[-1][1]
+    changed = text[:index] + character + text[index + 1 :]
+    if changed.split() != text.split():
+        World().refused(GOOD, fields=with_authorization(changed))
 
 
 # -- secrets ----------------------------------------------------------------------------------------------

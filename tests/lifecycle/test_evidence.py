@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from proxy.lifecycle.evidence import MOST_ENTRIES, Bodies, Kernel, Terminal, UnreadableState, read_state
+from proxy.lifecycle.evidence import (
+    MOST_ENTRIES,
+    Bodies,
+    Evidence,
+    Kernel,
+    Terminal,
+    UnreadableState,
+    read_state,
+)
+from proxy.lifecycle.judge import IdleRules, judge
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STATUS = {"started": "2026-01-01T08:00:00.000000Z", "last_activity": "2026-01-01T11:30:00.5Z", "kernels": 1}
@@ -97,6 +109,31 @@ NONSENSE = [
 def test_nonsense_is_unreadable(content: dict[str, object]) -> None:
     with pytest.raises(UnreadableState):
         read_state(bodies(**content), read_at=0.0, now=NOW)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.datetimes().map(str),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "name", "started", "last_activity", "execution_state", "connections"]),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=12,
+)
+anything = st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode())
+
+
+@given(anything, anything, anything | st.none(), st.text(max_size=40))
+def test_whatever_a_notebook_answers_it_is_read_or_unreadable(
+    status: bytes, kernels: bytes, terminals: bytes | None, date: str
+) -> None:
+    with contextlib.suppress(UnreadableState):
+        reading = read_state(Bodies(status, kernels, terminals, date), read_at=0.0, now=NOW)
+        assert reading.clock.tzinfo is UTC
+        judge(Evidence("InService", reading), IdleRules(after_seconds=3600.0), 0.0)
 
 
 @pytest.mark.parametrize("connections", [None, "3", -1])

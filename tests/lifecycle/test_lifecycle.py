@@ -411,6 +411,29 @@ async def test_a_name_that_leads_to_another_notebook_begins_anew(stage: Stage) -
     assert stage.state().kept_awake_until is None
 
 
+@pytest.mark.parametrize("rules", [{"research": RULES}, {}], ids=["another notebook", "nothing"])
+async def test_a_name_that_is_exchanged_in_the_middle_of_the_last_look_stops_nothing(
+    stage: Stage, rules: dict[str, IdleRules]
+) -> None:
+    await stage.pass_minutes(59)
+
+    def reload() -> None:
+        if stage.world.describes[-1] == 0.0:
+            stage.lifecycle.adopt(rules, {"research": "n2"})
+
+    stage.world.on_read = reload
+    await stage.pass_minutes(5)
+    assert 0.0 in stage.world.describes
+    assert stage.world.stopped == []
+
+
+async def test_a_rule_that_is_withdrawn_in_the_middle_of_the_last_look_counts(stage: Stage) -> None:
+    await stage.pass_minutes(59)
+    stage.world.on_read = lambda: stage.lifecycle.adopt({"research": IdleRules()}, {"research": "n1"})
+    await stage.pass_minutes(20)
+    assert stage.world.stopped == []
+
+
 async def test_without_rules_nothing_is_asked_of_anybody(stage: Stage) -> None:
     stage.lifecycle.adopt({"research": IdleRules()}, {"research": "n1"})
     asked, looks = len(stage.world.describes), stage.world.looks
@@ -419,6 +442,21 @@ async def test_without_rules_nothing_is_asked_of_anybody(stage: Stage) -> None:
     assert stage.world.looks == looks
     assert stage.state().finding is Finding.OFF
     assert stage.state().after_seconds is None
+
+
+@pytest.mark.parametrize(("count", "at_once"), [(40, 10), (3000, 200)])
+async def test_many_instances_are_looked_at_in_turn_and_none_is_forgotten(
+    stage: Stage, count: int, at_once: int
+) -> None:
+    names = [f"n{number}" for number in range(count)]
+    stage.lifecycle.adopt(dict.fromkeys(names, RULES), dict(zip(names, names, strict=True)))
+    before = 0
+    stage.world.reads.clear()
+    for _ in range(count // at_once):
+        await stage.clock.jump(TICK_SECONDS)
+        assert 0 < len(stage.world.reads) - before <= at_once
+        before = len(stage.world.reads)
+    assert set(stage.world.reads) == set(names)
 
 
 async def test_a_look_that_takes_long_is_not_doubled(stage: Stage) -> None:

@@ -344,3 +344,16 @@ async def test_readyz_counts(house: House) -> None:
     assert details["idle_stops"] == 1
     assert details["starts_on_open"] == 0
     assert details["idle_hours_saved"] >= 0
+
+
+async def test_metrics_count_too(house: House) -> None:
+    await house.pass_minutes(64)
+    await house.reaches("Stopped")
+    await house.pass_minutes(60)
+    address = house.rig.gateway.admin_address
+    async with aiohttp.ClientSession() as client, client.get(f"http://{address}/metrics") as response:
+        text = await response.text()
+    assert "\nnbgate_idle_stops_total 1.0\n" in text
+    assert "\nnbgate_starts_on_open_total 0.0\n" in text
+    [saved] = [line for line in text.splitlines() if line.startswith("nbgate_idle_saved_seconds_total ")]
+    assert 3600 <= float(saved.split()[1]) <= 3900

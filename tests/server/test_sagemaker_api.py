@@ -403,3 +403,42 @@ async def test_no_token_of_anybodys_is_logged(rig: Rig, client: Any) -> None:
     token = URL(answer["AuthorizedUrl"]).query["authToken"]
     assert rig.log_lines()
     assert token not in rig.log_file.read_text()
+
+
+# -- what the URL leads to --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("access", ["open", "presigned"])
+async def test_the_url_opens_the_instance_once_and_in_time(
+    tmp_path: Path, clock: FakeClock, access: str
+) -> None:
+    """As at AWS, but that the token is gone from the address after the first step."""
+    mounted = {"research": {"notebook": "research-gpu-1", "access": access}}
+    async with open_rig(tmp_path, instances=SPECS, mounted=mounted, clock=clock) as rig:
+        client = sagemaker(rig.origin)
+
+        async def made() -> str:
+            answer = await call(
+                client, "create_presigned_notebook_instance_url", NotebookInstanceName="research-gpu-1"
+            )
+            return answer["AuthorizedUrl"].removeprefix(rig.origin)
+
+        async def visit(target: str, cookie: str = "") -> tuple[int, dict[str, str]]:
+            answer = await rig.get(
+                target, extra=f"Accept: text/html\r\nCookie: {cookie}\r\n" if cookie else ""
+            )
+            lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
+            return int(answer.split(b" ", 2)[1]), {
+                name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+            }
+
+        target = await made()
+        status, fields = await visit(target)
+        assert (status, fields["location"]) == (302, f"{rig.origin}/research/")
+        cookie = fields["set-cookie"].partition(";")[0]
+        status, _ = await visit("/research/", cookie)
+        assert status == 200
+        for late in (target, await made()):
+            await clock.advance(301)
+            status, fields = await visit(late)
+            assert status == 401

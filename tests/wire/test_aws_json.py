@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.wire import aws_json
 from proxy.wire.aws_json import (
@@ -229,6 +231,38 @@ def test_what_cannot_be_read_is_a_serialization_exception(operation: str, body: 
 )
 def test_a_value_of_another_kind_is_named(body: bytes, message: str) -> None:
     assert str(fault_of(aws_json.LIST, body)) == message
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.sampled_from(sorted(aws_json.INPUTS)).flatmap(
+        lambda operation: st.tuples(
+            st.just(operation), st.dictionaries(st.sampled_from(sorted(aws_json.INPUTS[operation])), _JSON)
+        )
+    )
+)
+def test_whatever_comes_is_read_or_a_fault(call: tuple[str, dict[str, Any]]) -> None:
+    operation, members = call
+    told = {"__type": "ValidationException"}
+    try:
+        read_parameters(operation, json.dumps(members).encode())
+    except AwsFault as fault:
+        told = json.loads(answer_fault(fault))
+    assert told["__type"] in ("ValidationException", "SerializationException")
+
+
+@given(st.sampled_from(sorted(aws_json.INPUTS)), st.binary(max_size=60))
+def test_whatever_bytes_come_are_read_or_a_fault(operation: str, body: bytes) -> None:
+    try:
+        read_parameters(operation, body)
+    except AwsFault as fault:
+        json.loads(answer_fault(fault))
 
 
 # -- answers ----------------------------------------------------------------------------------------------
