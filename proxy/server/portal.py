@@ -9,22 +9,26 @@ request. It must not know how states are learnt.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from urllib.parse import parse_qs
 
 from aiohttp import hdrs, web
 
-from proxy.errors import InstanceNotInService, MediaTypeRefused
+from proxy.errors import InstanceNotInService, MediaTypeRefused, ValidationFailed
+from proxy.lifecycle.awake import AwakeState
 from proxy.server import pages
 from proxy.server.error_pages import FAILED, PENDING, Form, Progress
 from proxy.server.fleet import Fleet
 from proxy.server.forms import FormTokens, require_same_origin
 from proxy.server.own_pages import OwnPages, OwnVisit
-from proxy.server.sight import START, START_PATH, STOP, STOP_PATH, Beholder, Sight, View
+from proxy.server.sight import AWAKE, AWAKE_PATH, START, START_PATH, STOP, STOP_PATH, Beholder, Sight, View
 
 FORM_BYTES: Final = 4096
+AWAKE_HOURS: Final = ("2", "8", "24", "0")
+"""What the buttons of *Keep awake* say; 0 takes it back."""
 
 _IN_SERVICE: Final = "InService"
 _WORDS: Final = {
@@ -50,6 +54,22 @@ class _Link:
 
 
 @dataclass(frozen=True, slots=True)
+class _Idle:
+    """What is said of an instance's idleness, and the instant that it ends with, if any."""
+
+    says: str
+    at: datetime | None = None
+
+    @property
+    def written(self) -> str:
+        return "" if self.at is None else f"{self.at:%H:%M} UTC"
+
+    @property
+    def machine(self) -> str:
+        return "" if self.at is None else f"{self.at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """An instance as the portal's template shows it."""
 
@@ -67,23 +87,31 @@ class Card:
     progress: Progress | None
     start: Form | None
     stop: Form | None
+    awake: Form | None
+    is_kept: bool
+    idle: _Idle | None
 
     @property
     def version(self) -> str:
         """Changes with anything that is seen, and not with tokens and times, which are others each time."""
         shown = (self.url, self.word, self.facts, self.note, self.is_open, self.is_passing)
         usual = self.progress.usual if self.progress is not None else None
-        buttons = (self.start is None, self.stop is None)
-        return hashlib.sha256(repr((shown, usual, buttons)).encode()).hexdigest()[:12]
+        idle = (self.idle.says, self.idle.written) if self.idle is not None else None
+        buttons = (self.start is None, self.stop is None, self.awake is None, self.is_kept)
+        return hashlib.sha256(repr((shown, usual, idle, buttons)).encode()).hexdigest()[:12]
 
 
 class Portal:
     """Handlers of the portal's pages."""
 
-    def __init__(self, *, sight: Sight, fleet: Fleet, forms: FormTokens) -> None:
+    def __init__(
+        self, *, sight: Sight, fleet: Fleet, forms: FormTokens, keep_awake: Callable[[str, float], object]
+    ) -> None:
+        """`keep_awake` takes an instance and hours, 0 for no longer."""
         self._sight = sight
         self._fleet = fleet
         self._forms = forms
+        self._keep_awake = keep_awake
 
     def register(self, table: OwnPages) -> None:
         """Answer at the portal's paths."""
@@ -92,6 +120,7 @@ class Portal:
         table.add("GET", START_PATH + "{name}", self.door)
         table.add("POST", START_PATH + "{name}", self.start)
         table.add("POST", STOP_PATH + "{name}", self.stop)
+        table.add("POST", AWAKE_PATH + "{name}", self.awake)
 
     async def page(self, visit: OwnVisit) -> web.StreamResponse:
         """All that there is for this caller."""
@@ -137,10 +166,24 @@ class Portal:
                 return visit.error(error, instance=name)
         return web.Response(status=303, headers={hdrs.LOCATION: self._home(visit)})
 
+    async def awake(self, visit: OwnVisit) -> web.StreamResponse:
+        """The buttons of *Keep awake*."""
+        name, fields = await self._pressed(visit, START, offered=AWAKE)
+        hours = fields.get("hours", "")
+        if hours not in AWAKE_HOURS:
+            raise ValidationFailed
+        self._keep_awake(name, float(hours))
+        return web.Response(status=303, headers={hdrs.LOCATION: self._home(visit)})
+
     # -- pressing a button --------------------------------------------------------------------------------
 
-    async def _pressed(self, visit: OwnVisit, action: str) -> tuple[str, dict[str, str]]:
-        """The instance whose button was pressed, by who may press it, on a page of ours; and the form's fields."""
+    async def _pressed(
+        self, visit: OwnVisit, action: str, *, offered: str = ""
+    ) -> tuple[str, dict[str, str]]:
+        """The instance whose button was pressed, by who may press it, on a page of ours; and the form's fields.
+
+        `offered` is what the form was made for, if not for `action`, by which is decided.
+        """
         require_same_origin(visit.inbound.headers, visit.caller)
         name = self._named(visit)
         kind = visit.inbound.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
@@ -152,7 +195,7 @@ class Portal:
         except ValueError:
             fields = {}
         self._forms.verify(
-            fields.get("token", ""), address=visit.caller.address, instance=name, action=action
+            fields.get("token", ""), address=visit.caller.address, instance=name, action=offered or action
         )
         visit.decide(name, action)
         return name, fields
@@ -188,6 +231,9 @@ class Portal:
             progress=view.progress,
             start=self._sight.form(beholder, view.name, START) if view.may_start else None,
             stop=self._sight.form(beholder, view.name, STOP) if view.may_stop else None,
+            awake=self._sight.form(beholder, view.name, AWAKE) if view.may_keep_awake else None,
+            is_kept=view.awake.kept_awake_until is not None,
+            idle=_idle(view.awake),
         )
 
     @staticmethod
@@ -201,12 +247,24 @@ class Portal:
         return web.Response(body=body, headers=headers)
 
 
+def _idle(awake: AwakeState) -> _Idle | None:
+    if awake.after_seconds is None:
+        return None
+    if awake.kept_awake_until is not None:
+        return _Idle("Kept awake until", awake.kept_awake_until)
+    if awake.dry_run or awake.stops_at is None:
+        return None
+    return _Idle("Not used: stops by itself at", awake.stops_at)
+
+
 def _facts(view: View) -> Iterable[str]:
     if view.description is not None:
         if view.description.instance_type:
             yield view.description.instance_type
         if view.description.volume_size_gb is not None:
             yield f"{view.description.volume_size_gb} GB volume"
+    if view.needs_link:
+        yield "opens with a link that is made for you"
     if view.websockets:
         # Each open notebook holds one to its kernel, each terminal one.
         yield (

@@ -165,6 +165,7 @@ async def start(
             fleet=fleet,
             forms=forms,
             websockets=lambda name: sum(record.instance == name for record in plane.relays.values()),
+            awake=lambda name: by_itself.lifecycle.state(name),
             clock=clock,
             tasks=tasks,
         )
@@ -219,7 +220,9 @@ async def start(
             tasks=tasks,
         )
         streams.register(pages)
-        Portal(sight=sight, fleet=fleet, forms=forms).register(pages)
+        Portal(sight=sight, fleet=fleet, forms=forms, keep_awake=by_itself.lifecycle.keep_awake).register(
+            pages
+        )
         link = Links(sight=sight, tokens=tokens, settings=lambda: reloader.settings, clock=clock)
         JsonApi(sight=sight, fleet=fleet, link=link).register(pages)
         SageMakerApi(

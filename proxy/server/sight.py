@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from proxy.aws.control_plane import InstanceDescription
+from proxy.aws.control_plane import IN_SERVICE, InstanceDescription
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.errors import AccessDenied, ControlPlaneError, NbgateError, RouteNotFound
 from proxy.gateway import Admission, Caller, Gateway
+from proxy.lifecycle.awake import AwakeState
 from proxy.policy.context import CONNECT
 from proxy.policy.evaluate import Decision
 from proxy.server.addresses import mount_url
@@ -34,7 +35,10 @@ PATIENCE_SECONDS: Final = 2.5
 """How long a page waits for SageMaker before it shows what is known. The rest follows by itself."""
 START_PATH: Final = "/.nbgate/start/"
 STOP_PATH: Final = "/.nbgate/stop/"
-_PATHS: Final = {START: START_PATH, STOP: STOP_PATH}
+AWAKE_PATH: Final = "/.nbgate/awake/"
+AWAKE: Final = "keep awake"
+"""No action of SageMaker's: who may start an instance may also say that it is not to be stopped."""
+_PATHS: Final = {START: START_PATH, STOP: STOP_PATH, AWAKE: AWAKE_PATH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,14 @@ class View:
     url: str
     description: InstanceDescription | None
     problem: str
+    needs_link: bool
     may_describe: bool
     may_start: bool
     may_stop: bool
+    may_keep_awake: bool
     progress: Progress | None
     websockets: int
+    awake: AwakeState
 
     @property
     def status(self) -> str:
@@ -95,7 +102,9 @@ class View:
 
 
 class Sight:
-    """Asks the policy and the fleet. `settings` are those of now; `websockets` says how many an instance has open."""
+    """Asks the policy and the fleet. `settings` are those of now; `websockets` says how many an instance has open, and
+    `awake` what is known of its idleness.
+    """
 
     def __init__(
         self,
@@ -104,6 +113,7 @@ class Sight:
         fleet: Fleet,
         forms: FormTokens,
         websockets: Callable[[str], int],
+        awake: Callable[[str], AwakeState],
         clock: Clock,
         tasks: Tasks,
     ) -> None:
@@ -111,6 +121,7 @@ class Sight:
         self._fleet = fleet
         self._forms = forms
         self._websockets = websockets
+        self._awake = awake
         self._clock = clock
         self._tasks = tasks
 
@@ -218,15 +229,19 @@ class Sight:
     ) -> View:
         may_describe = beholder.may(name, DESCRIBE)
         status = "" if description is None else description.status
+        awake = self._awake(name) if status == IN_SERVICE else AwakeState()
         return View(
             name,
             self.url(beholder, name),
             description,
             problem,
+            self._settings().instances[name].access == "presigned",
             may_describe,
             # To who may start it and see no state, it is offered always: SageMaker refuses what cannot be done.
             may_start=(status in STARTABLE or not may_describe) and beholder.may(name, START),
-            may_stop=(status == "InService" or not may_describe) and beholder.may(name, STOP),
+            may_stop=(status == IN_SERVICE or not may_describe) and beholder.may(name, STOP),
+            may_keep_awake=awake.after_seconds is not None and beholder.may(name, START),
             progress=self.progress(name) if status == PENDING else None,
             websockets=self._websockets(name),
+            awake=awake,
         )

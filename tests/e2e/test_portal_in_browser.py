@@ -31,13 +31,14 @@ SPECS = (
         failure_reason="Insufficient capacity in subnet-0123456789abcdef0. Try again later, or another type.",
     ),
 )
+RESEARCH = {"notebook": "research-gpu-1", "stop_after_idle": "60m"}
 MOUNTED: dict[str, Any] = {
-    "research": {"notebook": "research-gpu-1", "mount": {"path": "/research/"}},
+    "research": RESEARCH | {"mount": {"path": "/research/"}},
     "nlp": {"notebook": "nlp-team", "mount": {"path": "/nlp/"}},
     "vision": {"notebook": "vision-slow", "mount": {"path": "/vision/"}},
     "forecasts": {"notebook": "forecasts-2", "mount": {"path": "/forecasts/"}},
     "gone": {"notebook": "no-such-notebook", "mount": {"path": "/gone/"}},
-    "secret": {"notebook": "research-gpu-1", "mount": {"path": "/secret/"}, "allow": ["elsewhere"]},
+    "secret": RESEARCH | {"mount": {"path": "/secret/"}, "allow": ["elsewhere"]},
 }
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
@@ -102,7 +103,11 @@ def test_the_portal_shows_what_this_address_may_see(gate: Background, browser: B
         judged(page, f"portal-{look}")
         card(page, "research").locator("summary").first.click()
         judged(page, f"portal-menu-{look}")
-        card(page, "research").locator("summary").nth(1).click()
+        card(page, "research").get_by_text("Keep awake …").click()
+        judged(page, f"portal-awake-{look}")
+        card(page, "research").get_by_role("button", name="8 hours").click()
+        expect(card(page, "research")).to_contain_text("Kept awake until")
+        card(page, "research").get_by_text("Stop …").click()
         expect(card(page, "research").get_by_role("button", name="Stop research")).to_be_visible()
         judged(page, f"portal-stop-{look}")
 
@@ -154,7 +159,7 @@ def test_other_ways_to_open_lead_there(gate: Background, browser: Browser, view:
 def test_the_keyboard_alone_stops_an_instance(gate: Background, browser: Browser) -> None:
     with looking(browser) as page:
         page.goto(gate.origin)
-        stop = card(page, "research").locator("summary").nth(1)
+        stop = card(page, "research").locator("summary", has_text="Stop")
         stop.focus()
         page.keyboard.press("Enter")
         expect(card(page, "research").get_by_role("button", name="Stop research")).to_be_visible()
@@ -193,7 +198,7 @@ def test_without_script_everything_but_the_live_refresh_works(gate: Background, 
         page.goto(gate.origin)
         card(page, "vision").get_by_role("button", name="Start vision").click()
         expect(card(page, "vision")).to_contain_text("Starting")
-        card(page, "research").locator("summary").nth(1).click()
+        card(page, "research").locator("summary", has_text="Stop").click()
         card(page, "research").get_by_role("button", name="Stop research").click()
         expect(card(page, "research")).to_contain_text("Stopping")
         page.goto(f"{gate.origin}/.nbgate/start/vision")

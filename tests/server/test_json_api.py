@@ -231,3 +231,33 @@ async def test_trouble_with_sagemaker_is_said_and_is_no_500(api: Rig) -> None:
     status, told = await post(api, "/instances/sleeper/start")
     assert (status, told["error"]["code"]) == (502, "PERMISSION_MISSING")
     assert "arn:" not in json.dumps(told)
+
+
+GUARDED = {"research": MOUNTED["research"] | {"access": "presigned"}, "secret": MOUNTED["secret"]}
+
+
+async def test_a_link_to_a_guarded_instance_brings_what_opens_it(tmp_path) -> None:
+    async with open_rig(tmp_path, mounted=GUARDED, clock=FakeClock(), sandbox_clock=FakeClock()) as rig:
+        assert status_of(await rig.get("/research/api/status")) == 401
+        status, told = await post(rig, "/instances/research/url", '{"session_seconds": 1800}')
+        assert (status, told["data"]["expires_at"]) == (200, "2026-01-01T00:05:00Z")
+        target = told["data"]["url"].removeprefix(rig.origin)
+        assert target.startswith("/research/?authToken=")
+        answer = await rig.get(target, extra="Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n")
+        assert status_of(answer) == 302
+        assert b"\r\nSet-Cookie: " in answer
+
+
+async def test_no_link_to_a_guarded_instance_is_made_for_a_page_or_beside_signatures(tmp_path) -> None:
+    """Script in a notebook at the same origin could ask for one with its reader's address."""
+    page = "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\n"
+    async with open_rig(tmp_path, mounted=GUARDED, clock=FakeClock(), sandbox_clock=FakeClock()) as rig:
+        for extra in (page, f"Origin: {rig.origin}\r\n", page + f"Origin: {rig.origin}\r\n"):
+            status, told = await post(rig, "/instances/research/url", extra=extra)
+            assert (status, told["error"]["code"]) == (403, "ACCESS_DENIED")
+        assert [line["instance"] for line in rig.log_lines() if line["kind"] == "audit"] == ["research"] * 3
+    keys = {"NBGATECI0001": {"secret": "0123456789abcdef" * 4}}
+    async with open_rig(
+        tmp_path, mounted=GUARDED, clock=FakeClock(), sandbox_clock=FakeClock(), api_keys=keys
+    ) as rig:
+        assert (await post(rig, "/instances/research/url"))[0] == 403

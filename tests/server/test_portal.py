@@ -249,3 +249,41 @@ async def test_an_instance_at_the_root_keeps_its_root_and_the_portal_is_beside_i
     assert (await shown(rig, "/.nbgate/")).cards == {"research": "Running"}
     answer = await rig.get("/", extra=HTML)
     assert b"data-watch" not in answer
+
+
+IDLE = {"stop_after_idle": "60m"}
+AWAKE = "/.nbgate/awake/"
+
+
+async def test_an_instance_that_is_stopped_when_idle_can_be_kept_awake(tmp_path) -> None:
+    mounted = {"research": MOUNTED["research"] | IDLE, "sleeper": MOUNTED["sleeper"] | IDLE}
+    async with open_rig(
+        tmp_path, instances=SPECS, mounted=mounted, clock=FakeClock(), sandbox_clock=FakeClock()
+    ) as rig:
+        page = await shown(rig)
+        assert [form.action for form in page.forms if AWAKE in form.action] == [f"{AWAKE}research"]
+        form = page.form(f"{AWAKE}research")
+        for hours in ("", "1e9", "nan", "-1", "3"):
+            changed = replace(form, fields=form.fields | {"hours": hours})
+            assert status_of(await rig.raw(post_form(rig, changed))) == 400
+        kept = replace(form, fields=form.fields | {"hours": "8"})
+        answer = await rig.raw(post_form(rig, kept))
+        assert (status_of(answer), location(answer)) == (303, "/")
+        assert "Kept awake until 08:00 UTC" in (await shown(rig)).text
+        # A form that was made to start it does not keep it awake.
+        token = rig.gateway.forms.issue(
+            address="127.0.0.1", instance="research", action="sagemaker:StartNotebookInstance"
+        )
+        stolen = replace(kept, fields=kept.fields | {"token": token})
+        assert status_of(await rig.raw(post_form(rig, stolen))) == 403
+
+
+async def test_who_may_not_start_an_instance_may_not_keep_it_awake(tmp_path) -> None:
+    guarded = MOUNTED["research"] | IDLE | {"statements": [NO_START]}
+    async with open_rig(
+        tmp_path, mounted={"research": guarded}, clock=FakeClock(), sandbox_clock=FakeClock()
+    ) as rig:
+        assert (await shown(rig)).forms == []
+        token = rig.gateway.forms.issue(address="127.0.0.1", instance="research", action="keep awake")
+        form = Form(f"{AWAKE}research", {"token": token, "hours": "8"})
+        assert status_of(await rig.raw(post_form(rig, form))) == 403

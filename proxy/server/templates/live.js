@@ -105,6 +105,10 @@
   }
 
   const ready = (within) => {
+    for (const instant of within.querySelectorAll("time[datetime]")) {
+      const clock = { hour: "2-digit", minute: "2-digit", weekday: "short" };
+      instant.textContent = new Date(instant.dateTime).toLocaleTimeString([], clock);
+    }
     for (const button of within.querySelectorAll("button[data-copy][hidden]")) {
       button.hidden = false;
       button.addEventListener("click", async () => {
