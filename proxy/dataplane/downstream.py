@@ -125,6 +125,7 @@ class Downstream(Connection):
         "_keep_alive",
         "_keeper",
         "_known",
+        "_last_turn",
         "_lingers",
         "_link",
         "_linked",
@@ -167,6 +168,8 @@ class Downstream(Connection):
         self._linked: tuple[object, ...] = ()
         self._resumes: State | None = None
         self._read_held = False
+        self._last_turn = -1
+        """The outbox's, when the last answer was put there."""
         self._upstream_full = False
         self._lingers = False
         self._answered = True
@@ -273,6 +276,9 @@ class Downstream(Connection):
         """A request, read or refused unread: from here on it has its id, and nothing of the one before it."""
         self._state = _HELD
         self._answered = False
+        if self._last_turn == self._plane.outbox.turn:
+            # The answer to the request before this one is not to be overtaken.
+            self._plane.outbox.flush()
         self._request_id = self._plane.new_id()
         self._started_at = self._plane.clock.monotonic()
         self._admission = self._refusal = self._inbound = None
@@ -549,6 +555,12 @@ class Downstream(Connection):
     @property
     def unsent_bytes(self) -> int:
         return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    def write_last(self, data: bytes) -> None:
+        assert self.transport is not None
+        outbox = self._plane.outbox
+        self._last_turn = outbox.turn
+        outbox.add(self.transport, data)
 
     def take_body(self) -> None:
         self._resumes = None
@@ -828,6 +840,7 @@ class Downstream(Connection):
 
     def _hang_up(self) -> None:
         """Close once everything written has been sent."""
+        self._plane.outbox.flush()
         self._state = _DEAD
         transport = self.transport
         if transport is None:

@@ -39,6 +39,9 @@ class Caller(Protocol):
     def write(self, data: bytes) -> None:
         """Send to the caller."""
 
+    def write_last(self, data: bytes) -> None:
+        """Send the end of the response to the caller, at the end of this turn of the event loop."""
+
     @property
     def is_full(self) -> bool:
         """The caller takes no more for now; `on_caller_drained` follows."""
@@ -182,12 +185,17 @@ class Forward:
     def _begin(self, connection: UpstreamConnection) -> None:
         assert self._link is not None
         self._connection = connection
-        connection.begin(self, request_head(self._head, self._link.translation))
-        if self._replay:
-            connection.transport.write(b"".join(self._replay))
+        connection.begin(self)
+        head = request_head(self._head, self._link.translation)
         if self._body_done:
+            self._plane.outbox.add(
+                connection.transport, b"".join((head, *self._replay)) if self._replay else head
+            )
             self._awaited_since = self._plane.clock.monotonic()
         else:
+            connection.transport.write(head)
+            if self._replay:
+                connection.transport.write(b"".join(self._replay))
             self._caller.take_body()
 
     def on_request_body(self, data: bytes) -> None:
@@ -262,28 +270,34 @@ class Forward:
         if self._chunks:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self.bytes_out += len(data)
-        if self._unsent and len(data) <= CORKED_BYTES:
-            data, self._unsent = self._unsent + data, b""
-            self._head_sent = True
-        else:
+        if self._unsent:
+            if len(data) <= CORKED_BYTES:
+                self._unsent += data
+                return
             self.flush()
-        self._caller.write(data)
-        if self._caller.is_full and self._connection is not None:
-            self._connection.pause_reading()
+        self._write(data)
 
     def flush(self) -> None:
         if self._unsent:
             unsent, self._unsent = self._unsent, b""
             self._head_sent = True
-            self._caller.write(unsent)
+            self._write(unsent)
+
+    def _write(self, data: bytes) -> None:
+        self._caller.write(data)
+        if self._caller.is_full and self._connection is not None:
+            self._connection.pause_reading()
 
     def on_end(self) -> None:
         self._response_done = True
-        self.flush()
         if self._page is not None:
             self._send_page(self._page)
-        elif self._chunks:
-            self._caller.write(b"0\r\n\r\n")
+        else:
+            last = self._unsent + b"0\r\n\r\n" if self._chunks else self._unsent
+            if last:
+                self._unsent = b""
+                self._head_sent = True
+                self._caller.write_last(last)
         self._finish()
 
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:

@@ -28,6 +28,7 @@ from proxy.dataplane.aiohttp_internals import Server
 from proxy.dataplane.answers import Render
 from proxy.dataplane.arrival import Arrival
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.upstream import UpstreamConnection
@@ -83,6 +84,7 @@ class DataPlane:
         self.log = log
         self.on_error: OnError = _as_it_is
         self.draining = False
+        self.outbox = Outbox()
         self.relays: dict[Relay, RequestRecord] = {}
         """What is open, each with the record of its handshake."""
         self.connections: set[Downstream] = set()
@@ -280,6 +282,7 @@ class DataPlane:
 
     async def close(self) -> None:
         """Cut what is left."""
+        self.outbox.flush()
         for arrival in tuple(self.arrivals):
             arrival.abort()
         for relay in tuple(self.relays):

@@ -134,13 +134,12 @@ class UpstreamConnection(asyncio.Protocol):
         """
         return self._response_done and self._is_keep_alive and not self._is_full and not self._failed
 
-    def begin(self, exchange: Exchange, head: bytes) -> None:
-        """Send a request's head; its body follows through `transport.write`."""
+    def begin(self, exchange: Exchange) -> None:
+        """Take an exchange. Its request is for whoever calls this to write to `transport`."""
         self.exchange = exchange
         self.exchanges += 1
         self.has_answered = False
         self._response_done = False
-        self.transport.write(head)
 
     def abort(self) -> None:
         """Drop the connection at once, telling nobody."""

@@ -76,7 +76,8 @@ async def used(pool: UpstreamPool, upstream: RawUpstream) -> tuple[UpstreamConne
 
 async def exchange(connection: UpstreamConnection, notebook: Peer, answer: bytes = ok(b"x")) -> None:
     asked = Asked()
-    connection.begin(asked, b"GET / HTTP/1.1\r\n\r\n")
+    connection.begin(asked)
+    connection.transport.write(b"GET / HTTP/1.1\r\n\r\n")
     await notebook.head()
     notebook.send(answer)
     await asked.ended.wait()
@@ -261,7 +262,8 @@ async def test_a_connection_whose_send_queue_is_full_is_not_kept(upstream: RawUp
     connection = await pool.connect(origin_of(upstream))
     notebook = await upstream.accept()
     asked = Asked()
-    connection.begin(asked, b"PUT / HTTP/1.1\r\nContent-Length: 16000000\r\n\r\n")
+    connection.begin(asked)
+    connection.transport.write(b"PUT / HTTP/1.1\r\nContent-Length: 16000000\r\n\r\n")
     connection.transport.write(bytes(16_000_000))
     notebook.send(ok())
     await asked.ended.wait()

@@ -95,7 +95,8 @@ def begin(
 ) -> tuple[UpstreamConnection, FakeTransport, Transcript]:
     connection, transport, _ = connect()
     transcript = Transcript(connection, method, pauses=pauses)
-    connection.begin(transcript, b"head")
+    connection.begin(transcript)
+    connection.transport.write(b"head")
     return connection, transport, transcript
 
 
@@ -169,7 +170,8 @@ async def test_interim_responses_are_counted_for_each_exchange() -> None:
     for _ in range(3):
         connection.data_received(b"HTTP/1.1 103 Hm\r\n\r\n" * INTERIM_RESPONSES + b"HTTP/1.1 204 OK\r\n\r\n")
         assert transcript.told[-1] == "end"
-        connection.begin(transcript, b"head")
+        connection.begin(transcript)
+        connection.transport.write(b"head")
     connection.data_received(b"HTTP/1.1 103 Hm\r\n\r\n" * (INTERIM_RESPONSES + 1))
     assert transcript.told[-1] is UpstreamInvalid
 
@@ -231,7 +233,8 @@ async def test_the_pool_is_told_that_a_connection_is_gone_in_use_or_not() -> Non
     connection.connection_lost(None)
     assert closed == [connection]
     connection, _, closed = connect()
-    connection.begin(Transcript(connection), b"head")
+    connection.begin(Transcript(connection))
+    connection.transport.write(b"head")
     connection.connection_lost(None)
     assert closed == [connection]
 
