@@ -147,14 +147,18 @@ class Portal:
     async def start(self, visit: OwnVisit) -> web.StreamResponse:
         """The button *Start*, or *Open* of one that is stopped."""
         name, fields = await self._pressed(visit, START)
+        opens = fields.get("then") == "open"
         try:
             await self._fleet.start(name)
         except InstanceNotInService as error:
             # Somebody else was quicker: what was wanted is under way.
             if error.instance_status not in (PENDING, _IN_SERVICE):
                 return visit.error(error, instance=name)
+            if error.instance_status == _IN_SERVICE and self._is_elsewhere(visit, name):
+                # The door would lead to another origin at once, which `form-action 'self'` forbids a form.
+                opens = False
         # Only one of two places, and neither of them is the request's.
-        leads_to = START_PATH + name if fields.get("then") == "open" else self._home(visit)
+        leads_to = START_PATH + name if opens else self._home(visit)
         return web.Response(status=303, headers={hdrs.LOCATION: leads_to})
 
     async def stop(self, visit: OwnVisit) -> web.StreamResponse:
@@ -206,6 +210,11 @@ class Portal:
         [name] = visit.names
         self._sight.reach(visit, name)
         return name
+
+    def _is_elsewhere(self, visit: OwnVisit, name: str) -> bool:
+        """Whether an instance is at another origin than this page."""
+        own = f"{visit.caller.scheme}://{visit.caller.authority}/"
+        return not self._sight.url(visit.beholder, name).startswith(own)
 
     def _home(self, visit: OwnVisit) -> str:
         return visit.gateway.home(visit.caller, visit.inbound.port)

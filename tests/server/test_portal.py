@@ -304,3 +304,14 @@ async def test_what_runs_is_told_where_it_is_known_anyway(tmp_path) -> None:
             said = {1: "1 kernel or terminal in use", 2: "2 kernels and terminals in use"}[number]
             assert said in (await shown(rig)).text
         relays.clear()
+
+
+async def test_a_form_never_leads_to_another_origin(house: Rig) -> None:
+    """Browsers hold `form-action` against redirects, too (CSP 3, section 6.4.1)."""
+    for name, leads_to in (("own", "/"), ("research", f"{START}research")):
+        token = house.gateway.forms.issue(
+            address="127.0.0.1", instance=name, action="sagemaker:StartNotebookInstance"
+        )
+        form = Form(f"{START}{name}", {"token": token, "then": "open"})
+        answer = await house.raw(post_form(house, form))
+        assert (status_of(answer), location(answer)) == (303, leads_to)
