@@ -37,6 +37,7 @@ RESEARCH = {"notebook": "research-gpu-1", "stop_after_idle": "60m"}
 MOUNTED: dict[str, Any] = {
     "research": RESEARCH | {"mount": {"path": "/research/"}},
     "nlp": {"notebook": "nlp-team", "mount": {"path": "/nlp/"}},
+    "solo": {"notebook": "nlp-team", "mount": {"host": "solo.localhost"}},
     "vision": {"notebook": "vision-slow", "mount": {"path": "/vision/"}},
     "forecasts": {"notebook": "forecasts-2", "mount": {"path": "/forecasts/"}},
     "quiet": {"notebook": "quiet-1", "mount": {"path": "/quiet/"}},
@@ -135,6 +136,20 @@ def test_open_on_a_stopped_instance_starts_it_shows_progress_and_lands_in_jupyte
         expect(card(page, "nlp")).to_contain_text("Running", timeout=PATIENCE_MS)
         # The next start knows how long it takes.
         assert gate.rig.gateway.fleet.started_in("nlp") is not None
+
+
+def test_open_leads_to_an_instances_own_host_as_well(gate: Background, browser: Browser) -> None:
+    """From the portal's origin to another one, which its policy lets no form do."""
+    with looking(browser) as page:
+        page.goto(gate.origin)
+        with page.expect_popup() as opened:
+            card(page, "solo").get_by_role("button", name="Open").click()
+        opened.value.wait_for_selector(".jp-Launcher", state="visible", timeout=PATIENCE_MS)
+        assert opened.value.url.startswith(f"http://solo.localhost:{gate.rig.port}/lab")
+        expect(card(page, "solo")).to_contain_text("Running", timeout=PATIENCE_MS)
+        # There it is at home: its portal knows nothing else.
+        opened.value.goto(f"http://solo.localhost:{gate.rig.port}/.nbgate/")
+        assert opened.value.locator("#instances > li").count() == 1
 
 
 def test_a_page_deep_in_a_stopped_notebook_opens_there_after_the_start(
