@@ -180,11 +180,12 @@ class JsonApi:
         """The instance in the path and the body, for what changes something or gives something away."""
         require_same_origin(visit.inbound.headers, visit.caller, browsers_only=True)
         _query(visit)
-        name = self._named(visit)
         kinds = visit.inbound.headers.getall(hdrs.CONTENT_TYPE, [])
         if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
             raise MediaTypeRefused("The body is JSON, and Content-Type: application/json says so.")
-        return name, _object(await visit.body(max_bytes=BODY_BYTES), known)
+        body = _object(await visit.body(max_bytes=BODY_BYTES), known)
+        # After the body, which may have taken its time: a reload counts, and nothing waits from here on.
+        return self._named(visit), body
 
 
 def _wrong_state(error: InstanceNotInService) -> WrongState:

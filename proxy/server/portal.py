@@ -190,7 +190,6 @@ class Portal:
         `offered` is what the form was made for, if not for `action`, by which is decided.
         """
         require_same_origin(visit.inbound.headers, visit.caller)
-        name = self._named(visit)
         kind = visit.inbound.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
             raise MediaTypeRefused
@@ -199,6 +198,8 @@ class Portal:
             fields = {key: values[-1] for key, values in parse_qs(text, max_num_fields=16).items()}
         except ValueError:
             fields = {}
+        # After the body, which may have taken its time: a reload counts, and nothing waits from here on.
+        name = self._named(visit)
         self._forms.verify(
             fields.get("token", ""), address=visit.caller.address, instance=name, action=offered or action
         )

@@ -150,13 +150,18 @@ class Sight:
         return mount_url(self._settings(), name, caller=beholder.caller, port=beholder.port)
 
     async def view(self, beholder: Beholder, name: str) -> View:
-        """An instance as it is now, asked of SageMaker if need be. Never raises for what goes wrong there."""
+        """An instance as it is now, asked of SageMaker if need be; what goes wrong there is in the view.
+
+        Raises RouteNotFound where a reload took it away meanwhile.
+        """
         description, problem = None, ""
         if beholder.may(name, DESCRIBE):
             try:
                 description = await self._fleet.describe(name)
             except NbgateError as error:
                 problem = error.message
+        if name not in self._settings().instances:
+            raise RouteNotFound
         return self._view(beholder, name, description, problem)
 
     async def views(self, beholder: Beholder) -> list[View]:
@@ -174,8 +179,11 @@ class Sight:
         finally:
             for task in (patience, *pending):
                 task.cancel()
+        there = self._settings().instances
         return [
-            self.glance(beholder, name) if task in pending else task.result() for name, task in asked.items()
+            self.glance(beholder, name) if task in pending else task.result()
+            for name, task in asked.items()
+            if name in there
         ]
 
     def glance(self, beholder: Beholder, name: str) -> View:

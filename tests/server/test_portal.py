@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from clocks import FakeClock
-from gateways import Rig, open_rig, status_of
-from portals import HTML, Form, location, post_form, shown
+from gateways import Rig, config_for, open_rig, status_of
+from portals import HTML, Form, Shown, location, post_form, shown
 
 from proxy.lifecycle.judge import Finding, Verdict
 from proxy.sandbox.instance import InstanceSpec
@@ -224,6 +225,26 @@ async def test_a_slow_sagemaker_does_not_hold_the_page_up(tmp_path) -> None:
         await clock.advance(3)
         page = await asked
         assert set(page.cards.values()) == {"State unknown"}
+
+
+async def test_an_instance_that_a_reload_takes_away_meanwhile_is_gone(tmp_path) -> None:
+    clock, slow = FakeClock(), FakeClock()
+    async with open_rig(tmp_path, instances=SPECS, mounted=MOUNTED, clock=clock, sandbox_clock=slow) as rig:
+        rig.sandbox.faults.slow_api(seconds=2)
+        pages = [asyncio.ensure_future(rig.get(target, extra=HTML)) for target in ("/", f"{START}sleeper")]
+        async with asyncio.timeout(10):
+            while slow.sleeping < 2:
+                await asyncio.sleep(0.001)
+        left = {"research": MOUNTED["research"]}
+        (tmp_path / "nbgate.yaml").write_text(yaml.safe_dump(config_for(rig.sandbox, instances=left)))
+        assert await rig.gateway.reloader.reload_now()
+        async with asyncio.timeout(10):
+            while not all(page.done() for page in pages):
+                await slow.advance(2)
+                await asyncio.sleep(0.001)
+        portal, door = [page.result() for page in pages]
+        assert (status_of(portal), status_of(door)) == (200, 404)
+        assert Shown(portal).cards == {"research": "Running"}
 
 
 async def test_nobody_else_may_show_the_portal_in_a_frame_and_nothing_in_it_may_load(house: Rig) -> None:
