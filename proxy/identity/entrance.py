@@ -18,7 +18,7 @@ from proxy.clock import Clock
 from proxy.errors import SignInRequired, TokenRefused
 from proxy.identity.tokens import MAX_SESSION_SECONDS, Claims, TokenKind, Tokens
 from proxy.routing.entry import Entry, Permit, Presented, cookie_name, entry_address, set_cookie
-from proxy.wire.credentials import MARK, Found, authorization, session_tokens, take_out
+from proxy.wire.credentials import Found, authorization, session_tokens, take_out
 
 LINKS_REMEMBERED: Final = 65_536
 """Links that were used and have not ended yet. If there are ever more, new ones are refused."""
@@ -49,7 +49,7 @@ class Entrance:
         `guarded`: the instance is only for those who bring one. Raises TokenRefused and SignInRequired.
         """
         target, headers = presented.route.upstream_target, presented.headers
-        found = take_out(target) if MARK in target or guarded else Found(target)
+        found = take_out(target)
         borne = authorization(headers.getall("Authorization", ()))
         if found.links:
             return self._link(presented, found, borne)

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from proxy.client_address.networks import Address
 from proxy.client_address.resolve import ClientAddress, SingleHeader, resolve
-from proxy.config.settings import Settings
+from proxy.config.settings import Access, Settings
 from proxy.gateway import Gateway
 from proxy.policy.dates import format_instant
 from proxy.policy.evaluate import Decision, evaluate
@@ -49,6 +49,8 @@ class Answer:
     instance: str
     decision: Decision
     verdicts: tuple[Verdict, ...]
+    access: Access = "open"
+    """What an allowed caller needs besides."""
 
     @property
     def decisive(self) -> tuple[Verdict, ...]:
@@ -112,7 +114,8 @@ def answer(settings: Settings, question: Question) -> Explanation:
         # Connecting, nobody is a user yet; what a policy says of them can be tried here all the same.
         context = context._replace(username=question.user)
         policy = gateway.policy(name)
-        answers.append(Answer(name, evaluate(policy, context), explain(policy, context)))
+        access = settings.instances[name].access
+        answers.append(Answer(name, evaluate(policy, context), explain(policy, context), access))
     lists = tuple(_listing(one, client.address) for one in settings.allowlists.values())
     return Explanation(question, client, found, lists, tuple(answers))
 
@@ -153,6 +156,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
             {
                 "instance": each.instance,
                 "allowed": each.decision.allowed,
+                "access": each.access,
                 "sids": list(each.decision.sids),
                 "reason": each.decision.reason,
                 "statements": [

@@ -22,8 +22,6 @@ from proxy.wire.cookies import parse_cookie_pairs
 LINK_PARAMETER: Final = "authToken"
 """As SageMaker's presigned URLs have it."""
 TOKEN_PARAMETER: Final = "token"  # noqa: S105 - its name, as Jupyter's programs have it
-MARK: Final = "oken="
-"""What every target holds that holds one of the two, unless its sender took pains to hide it."""
 
 _OURS: Final = re.compile(r"nbgate[0-9]+_")
 _AUTHORIZATION: Final = re.compile(r"\s*(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
@@ -47,6 +45,9 @@ class Found(NamedTuple):
 
 def take_out(target: str) -> Found:
     """Split a target (origin-form, raw) from what is the gateway's in its query; the rest stays byte for byte."""
+    if "oken" not in target and "%" not in target:
+        # Neither parameter, nor one that is spelled in another way.
+        return Found(target)
     path, _, query = target.partition("?")
     links: list[str] = []
     tokens: list[str] = []

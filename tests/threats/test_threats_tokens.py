@@ -458,6 +458,20 @@ async def test_a_programs_token_lets_it_in_and_stops_at_the_gateway(tmp_path: Pa
                 assert f"_xsrf={xsrf}" in "; ".join(seen.values("cookie"))
 
 
+async def test_an_open_gateway_looks_at_nothing_until_there_is_a_token(opened: Rig) -> None:
+    entrance = opened.gateway.plane.gateway._entrance
+    judged = []
+    judge = entrance.judge
+    entrance.judge = lambda presented, *, guarded: (
+        judged.append(presented) or judge(presented, guarded=guarded)
+    )
+    assert await ask(opened, "/api/kernels?token=jupyters-own") == [200, 101]
+    assert judged == []
+    made(opened)
+    assert await ask(opened, "/api/kernels?token=jupyters-own") == [200, 101]
+    assert len(judged) == 2
+
+
 async def test_jupyters_own_token_passes_untouched(opened: Rig) -> None:
     made(opened)  # from here on, every request is looked at
     extra = "Authorization: token 0123456789abcdef\r\n"

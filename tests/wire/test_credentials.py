@@ -6,7 +6,6 @@ import pytest
 
 from proxy.wire.credentials import (
     LINK_PARAMETER,
-    MARK,
     TOKEN_PARAMETER,
     authorization,
     is_ours,
@@ -33,6 +32,9 @@ T = "nbgate1_a.00000000.AAAA.BBBB"
         ("/?authToken=eyJhbGciOiJIUzI1NiJ9.e30.x", "/", ("eyJhbGciOiJIUzI1NiJ9.e30.x",), ()),
         ("/?authToken=1&authToken=2", "/", ("1", "2"), ()),
         ("/?auth%54oken=1", "/", ("1",), ()),
+        ("/?authToke%6e=1", "/", ("1",), ()),
+        ("/?%61%75thToken", "/", ("",), ()),
+        ("/a%20b?c=%20", "/a%20b?c=%20", (), ()),
         (f"/api?token={T}", "/api", (), (T,)),
         (f"/api?x=1&token={T}&token={T}", "/api?x=1", (), (T, T)),
         (f"/api?to%6Ben=%6Ebgate1_{T[8:]}", "/api", (), (T,)),
@@ -54,9 +56,9 @@ def test_a_target_is_split_from_what_is_ours_byte_for_byte(
     assert (found.target, found.links, found.tokens) == (rest, links, tokens)
 
 
-def test_the_mark_is_in_both_parameters() -> None:
-    assert MARK in f"{LINK_PARAMETER}="
-    assert MARK in f"{TOKEN_PARAMETER}="
+def test_the_parameters_are_those_of_links_and_of_programs_addresses() -> None:
+    assert take_out(f"/?{LINK_PARAMETER}=x").links == ("x",)
+    assert take_out(f"/?{TOKEN_PARAMETER}={T}").tokens == (T,)
 
 
 @pytest.mark.parametrize(
