@@ -32,6 +32,9 @@ from proxy.routing.entry import Entry, Permit, Presented, cookie_name
 from proxy.routing.mounts import Mount
 from proxy.routing.router import OwnPage, Redirect, Route, Router
 
+QUESTIONS_REMEMBERED = 4096
+"""Of all but the address: instance, TLS or not, action. Dropped all at once when there are more."""
+
 NO_RESOURCES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -343,6 +346,8 @@ class Gateway:
         key = (instance, secure_transport, action, username)
         by_address = self._by_address.get(key)
         if by_address is None:
+            if len(self._by_address) >= QUESTIONS_REMEMBERED:
+                self._by_address.clear()
             context = self.context(
                 None, instance, secure_transport=secure_transport, action=action, username=username
             )

@@ -6,11 +6,11 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
+import npm
 import pytest
 from installed import installed
 from test_architecture import ROOT
 
-from tests.policy import simulator
 from tests.server import test_load_balancers as load_balancers
 
 SKIPPING = {"skip", "skipif", "importorskip"}
@@ -21,12 +21,12 @@ def a_program(_: Path, __: pytest.MonkeyPatch) -> object:
 
 
 def the_simulator(directory: Path, monkeypatch: pytest.MonkeyPatch) -> object:
-    npm = directory / "npm"
-    npm.write_text("#!/bin/sh\necho no such registry >&2\nexit 1\n")
-    npm.chmod(0o755)
+    program = directory / "npm"
+    program.write_text("#!/bin/sh\necho no such registry >&2\nexit 1\n")
+    program.chmod(0o755)
     monkeypatch.setenv("PATH", str(directory), prepend=":")
-    monkeypatch.setattr(simulator, "BUILD", directory / "build")
-    return simulator.simulate([])
+    monkeypatch.setattr(npm, "BUILD", directory / "build")
+    return npm.npm_packages(ROOT / "tests" / "policy" / "oracle", name="oracle")
 
 
 def nginxs_module(directory: Path, monkeypatch: pytest.MonkeyPatch) -> object:

@@ -279,7 +279,8 @@ def _page(
     can_start = status in STARTABLE and not error.retry_after_seconds
     start = standing.start if standing is not None and can_start else None
     progress = standing.progress if standing is not None and status == PENDING else None
-    watch = standing.instance if standing is not None and status else ""
+    instance = standing.instance if standing is not None else ""
+    watch = instance if status else ""
     live = bool(refresh_seconds or watch)
     values: dict[str, Any] = {
         "kicker": _kicker(error),
@@ -297,7 +298,7 @@ def _page(
         "progress": progress,
         "reason": standing.reason if standing is not None and status == FAILED else "",
         "home": standing.home if standing is not None else "",
-        "facts": _facts(error, request_id=request_id, client_address=client_address, instance=watch),
+        "facts": _facts(error, request_id=request_id, client_address=client_address, instance=instance),
     }
     policy = pages.ERROR.policy(live=live, forms=start is not None)
     if start is not None:

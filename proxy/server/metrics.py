@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -29,6 +29,7 @@ _SIGN_INS = {Event.SIGNED_IN.value: "succeeded", Event.FAILED.value: "failed"}
 _WITHDRAWN = {"websockets": "websocket", "requests": "request", "connections": "connection"}
 _SERVING = frozenset({State.LIVE, State.REFRESHING, State.REPLACING})
 _SWITCHING_PROTOCOLS = 101
+_CLASSES = ("2xx", "3xx", "4xx", "5xx")
 
 
 def exposition(
@@ -107,11 +108,14 @@ class _Gateway(Collector):
             "kind",
             [((word,), plane.withdrawn[kind]) for kind, word in _WITHDRAWN.items()],
         )
-        requests: Counter[tuple[str, ...]] = Counter()
-        websockets: Counter[tuple[str, ...]] = Counter()
+        # What has not happened yet is 0, not absent: else Prometheus would not see it happen for the first time.
+        instances = ("", *self._reloader.settings.instances)
+        denied = dict.fromkeys(instances, 0) | counts.denied
+        websockets = dict.fromkeys(instances, 0)
+        requests = Counter({(instance, code): 0 for instance in instances for code in _CLASSES})
         for (instance, code), number in counts.finished.items():
             if code == _SWITCHING_PROTOCOLS:
-                websockets[(instance,)] += number
+                websockets[instance] = websockets.get(instance, 0) + number
             else:
                 requests[instance, f"{code // 100}xx" if code else "none"] += number
         yield _counter(
@@ -121,41 +125,39 @@ class _Gateway(Collector):
             requests.items(),
         )
         yield _counter(
-            "nbgate_websockets_ended", "WebSockets that have ended.", "instance", websockets.items()
+            "nbgate_websockets_ended", "WebSockets that have ended.", "instance", _single(websockets)
         )
         yield _counter(
             "nbgate_requests_denied",
             "Requests and WebSockets that the policy denied.",
             "instance",
-            [((instance,), number) for instance, number in counts.denied.items()],
+            _single(denied),
         )
 
     def _sessions(self) -> Iterator[Metric]:
         counted = self._logs.counts.sessions
         keepers = {self._plane.keeper(name) for name in self._reloader.settings.instances}
-        live: Counter[tuple[str, ...]] = Counter()
+        live = Counter({keeper.key.notebook: 0 for keeper in keepers})
         for keeper in keepers:
-            live[(keeper.key.notebook,)] += keeper.state in _SERVING
-        yield _gauge("nbgate_sessions", "Sessions with SageMaker that serve.", "notebook", live.items())
+            live[keeper.key.notebook] += keeper.state in _SERVING
+        # Those of the configuration, and those that were in it.
+        notebooks = dict.fromkeys((*live, *(notebook for notebook, _ in counted)))
+        yield _gauge("nbgate_sessions", "Sessions with SageMaker that serve.", "notebook", _single(live))
         yield _counter(
             "nbgate_sign_ins",
             "Attempts to sign in to a notebook: a presigned URL, and its exchange for a session.",
             ("notebook", "result"),
             [
-                ((notebook, _SIGN_INS[event]), number)
-                for (notebook, event), number in counted.items()
-                if event in _SIGN_INS
+                ((notebook, word), counted[notebook, event])
+                for notebook in notebooks
+                for event, word in _SIGN_INS.items()
             ],
         )
         yield _counter(
             "nbgate_sessions_lost",
             "Sessions that expired unused, or that SageMaker no longer honoured.",
             "notebook",
-            [
-                ((notebook,), number)
-                for (notebook, event), number in counted.items()
-                if event == Event.LOST.value
-            ],
+            _single({notebook: counted[notebook, Event.LOST.value] for notebook in notebooks}),
         )
 
     def _stops_and_starts(self) -> Iterator[Metric]:
@@ -176,6 +178,10 @@ class _Gateway(Collector):
 
 
 _Samples = Iterable[tuple[tuple[str, ...], int]]
+
+
+def _single(values: Mapping[str, int]) -> _Samples:
+    return [((label,), value) for label, value in values.items()]
 
 
 def _counter(name: str, documentation: str, labels: str | tuple[str, ...], samples: _Samples) -> Metric:

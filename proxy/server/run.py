@@ -355,7 +355,8 @@ async def _every(seconds: float, do: Any, clock: Clock) -> None:
 def _audit(logs: Logs) -> Any:
     def denied(inbound: Inbound, refusal: Refusal) -> None:
         client, decision = refusal.client, refusal.decision
-        logs.counts.denied[refusal.instance] += 1
+        if decision is not None:
+            logs.counts.denied[refusal.instance] += 1
         logs.audit.denied(
             request_id=inbound.request_id,
             client=str(client.address) if client.address is not None else None,

@@ -93,7 +93,9 @@ async def test_requests_are_counted_by_instance_and_class_and_denials_by_instanc
     assert status_of(await rig.get("/status/204")) == 403
     counted = await samples(rig)
     requests = {
-        labels[1:]: count for labels, count in counted.items() if labels[0] == "nbgate_requests_total"
+        labels[1:]: count
+        for labels, count in counted.items()
+        if labels[0] == "nbgate_requests_total" and count
     }
     assert requests == {
         ("2xx", "research"): 2,
@@ -144,7 +146,7 @@ async def test_sign_ins_and_sessions_are_counted_by_notebook(rig: Rig) -> None:
     counted = await samples(rig)
     assert counted["nbgate_sessions", "research-gpu-1"] == 1
     assert counted["nbgate_sign_ins_total", "research-gpu-1", "succeeded"] == 1
-    assert ("nbgate_sessions_lost_total", "research-gpu-1") not in counted
+    assert counted["nbgate_sessions_lost_total", "research-gpu-1"] == 0
     rig.gateway.plane.keeper("research").close()
     counted = await samples(rig)
     assert counted["nbgate_sessions", "research-gpu-1"] == 0
@@ -202,6 +204,35 @@ async def test_names_keep_to_prometheus_conventions(rig: Rig) -> None:
         assert family.type in ("counter", "gauge"), name
         for sample in family.samples:
             assert sample.name.endswith("_total") is (family.type == "counter"), sample.name
+
+
+async def test_what_has_not_happened_yet_is_zero_and_not_absent(rig: Rig) -> None:
+    """Else `increase()` would miss the first denial, and an alert on it."""
+    counted = await samples(rig)
+    for sample in (
+        ("nbgate_requests_denied_total", ""),
+        ("nbgate_requests_denied_total", "research"),
+        ("nbgate_websockets_ended_total", "research"),
+        ("nbgate_requests_total", "5xx", "research"),
+        ("nbgate_sign_ins_total", "research-gpu-1", "failed"),
+        ("nbgate_sessions_lost_total", "research-gpu-1"),
+        ("nbgate_config_reloads_total", "refused"),
+        ("nbgate_withdrawn_total", "websocket"),
+    ):
+        assert counted[sample] == 0
+
+
+async def test_an_instance_that_is_gone_keeps_what_it_counted(rig: Rig) -> None:
+    """A counter that vanished and came back would look like a restart."""
+    await rig.get("/status/204")
+    changed = yaml.safe_load(rig.log_file.with_name("nbgate.yaml").read_text())
+    changed |= {"instances": {"other": {"notebook": "other", "mount": "root"}}}
+    assert await reloaded(rig, yaml.safe_dump(changed))
+    counted = await samples(rig)
+    assert counted["nbgate_requests_total", "2xx", "research"] == 1
+    assert counted["nbgate_sign_ins_total", "research-gpu-1", "succeeded"] == 1
+    assert counted["nbgate_sign_ins_total", "other", "succeeded"] == 0
+    assert ("nbgate_sessions", "research-gpu-1") not in counted
 
 
 async def test_both_formats_are_spoken(rig: Rig) -> None:

@@ -216,10 +216,18 @@ async def test_policies_know_who_signed(tmp_path: Path) -> None:
             await call(client, "describe_notebook_instance", NotebookInstanceName="nlp-team")
             code, _, _ = await refused(client, "start_notebook_instance", NotebookInstanceName="nlp-team")
             assert code == "AccessDeniedException"
+        # Nor by the ways in that nobody signs.
+        answer = await rig.raw(
+            f"POST /api/gateway/v1/instances/nlp/start HTTP/1.1\r\nHost: {rig.authority}\r\nConnection: close\r\n"
+            "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}".encode()
+        )
+        assert status_of(answer) == 403
+        assert rig.sandbox.instances["nlp-team"].status == "Stopped"
         client = sagemaker(rig.origin, key=ALICE[0], secret=ALICE[1])
         await call(client, "start_notebook_instance", NotebookInstanceName="nlp-team")
         assert [(line["user"], line["sids"]) for line in denials(rig)] == [
             ("build", ["OnlyAlice"]),
+            (None, ["OnlyAlice"]),
             (None, ["OnlyAlice"]),
         ]
 
