@@ -189,6 +189,8 @@ def _tell(console: Console, port: int, directory: Path, *, region: str) -> None:
         f"""
 Open JupyterLab at  [bold cyan]{origin}/[/]
 
+The portal, with all that you may reach, is at  [bold cyan]{origin}/.nbgate/[/]
+
 Or try
   curl -i {api}
       [dim]{_OPEN}: your address is on its list; Jupyter answers[/]

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from gateways import Rig, body_of, open_rig
 from jsonschema import Draft202012Validator
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.openapi import BASE, document
+from proxy.server.own_pages import OwnVisit
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 SPECS = (
@@ -76,9 +78,6 @@ async def test_what_is_described_is_answered_and_what_is_answered_is_described(r
 
 async def test_the_stranger_would_notice(tmp_path: Path) -> None:
     """Shown to fail: an answer that is not described."""
-    from aiohttp import web
-
-    from proxy.server.own_pages import OwnVisit
 
     async def other(visit: OwnVisit) -> web.StreamResponse:
         return web.json_response({"success": True, "data": {"instances": [{"name": "research"}]}})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from clocks import FakeClock
 from gateways import Rig, open_rig, status_of
 from portals import HTML, Form, location, post_form, shown
 
+from proxy.lifecycle.judge import Finding, Verdict
 from proxy.sandbox.instance import InstanceSpec
 
 SPECS = (
@@ -215,12 +218,8 @@ async def test_a_slow_sagemaker_does_not_hold_the_page_up(tmp_path) -> None:
         tmp_path, instances=SPECS, mounted=MOUNTED, clock=clock, sandbox_clock=FakeClock()
     ) as rig:
         rig.sandbox.faults.slow_api(seconds=3600)
-        import asyncio
-
         asked = asyncio.ensure_future(shown(rig))
-        while rig.gateway.tasks._tasks and not any(
-            task.get_name() == "patience" for task in rig.gateway.tasks._tasks
-        ):
+        while not any(task.get_name() == "patience" for task in rig.gateway.tasks._tasks):
             await asyncio.sleep(0.001)
         await clock.advance(3)
         page = await asked
@@ -287,3 +286,21 @@ async def test_who_may_not_start_an_instance_may_not_keep_it_awake(tmp_path) -> 
         token = rig.gateway.forms.issue(address="127.0.0.1", instance="research", action="keep awake")
         form = Form(f"{AWAKE}research", {"token": token, "hours": "8"})
         assert status_of(await rig.raw(post_form(rig, form))) == 403
+
+
+async def test_what_runs_is_told_where_it_is_known_anyway(tmp_path) -> None:
+    """Kernels that compute, from the look at idleness; open WebSockets, from their own register."""
+    mounted = {"research": MOUNTED["research"] | IDLE}
+    async with open_rig(tmp_path, mounted=mounted, clock=FakeClock(), sandbox_clock=FakeClock()) as rig:
+        lifecycle = rig.gateway.lifecycle
+        lifecycle._watches["research"].verdict = Verdict(Finding.IN_USE, "a kernel computes", 0.0)
+        page = await shown(rig)
+        assert "a kernel computes" in page.text
+        assert "in use" not in page.text
+        record = SimpleNamespace(instance="research", relay=None)
+        relays: Any = rig.gateway.plane.relays
+        for number in (1, 2):
+            relays[object()] = record
+            said = {1: "1 kernel or terminal in use", 2: "2 kernels and terminals in use"}[number]
+            assert said in (await shown(rig)).text
+        relays.clear()

@@ -15,7 +15,7 @@ from gateways import Rig, config_for, open_rig, status_of
 from stage import eventually
 
 from proxy.sandbox.instance import InstanceSpec
-from proxy.server.streams import HEARTBEAT_SECONDS
+from proxy.server.streams import HEARTBEAT_SECONDS, STUCK_SECONDS
 
 SPECS = (InstanceSpec(name="research-gpu-1"), InstanceSpec(name="secret-gpu-1"))
 MOUNTED: dict[str, Any] = {
@@ -188,4 +188,16 @@ async def test_a_caller_who_is_shut_out_is_cut_off(rig: Rig, listen: Listeners, 
     assert await rig.gateway.reloader.reload_now()
     with pytest.raises((ConnectionError, AssertionError)):
         await stream.hears(b"never")
+    await eventually(lambda: len(rig.gateway.streams) == 0)
+
+
+async def test_a_caller_who_takes_nothing_is_cut_off(rig: Rig, listen: Listeners, clock: FakeClock) -> None:
+    stream = await listen()
+    await stream.hears(event("research", "InService"))
+    [held] = rig.gateway.streams._open
+    held.writing_since = clock.monotonic()
+    await clock.advance(STUCK_SECONDS)
+    assert len(rig.gateway.streams) == 1
+    held.writing_since = min(held.writing_since, clock.monotonic() - STUCK_SECONDS)
+    await clock.advance(HEARTBEAT_SECONDS)
     await eventually(lambda: len(rig.gateway.streams) == 0)
