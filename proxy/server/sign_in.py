@@ -36,13 +36,17 @@ def register(pages: OwnPages) -> None:
 
 async def _page(visit: OwnVisit) -> web.StreamResponse:
     headers = visit.request.headers
+    wants_html = error_pages.wants_html(headers.get(hdrs.ACCEPT, ""), headers.get("Sec-Fetch-Mode", ""))
     rendered = error_pages.render(
         SignInRequired(),
-        wants_html=error_pages.wants_html(headers.get(hdrs.ACCEPT, ""), headers.get("Sec-Fetch-Mode", "")),
+        wants_html=wants_html,
         request_id=visit.request_id,
         client_address=None,
         standing=error_pages.Standing("", home=visit.gateway.home(visit.caller, visit.inbound.port)),
     )
     return web.Response(
-        body=rendered.body, headers={hdrs.CONTENT_TYPE: rendered.content_type, **dict(rendered.headers)}
+        # For people this is the page that they came for, and no error.
+        status=200 if wants_html else SignInRequired.status,
+        body=rendered.body,
+        headers={hdrs.CONTENT_TYPE: rendered.content_type, **dict(rendered.headers)},
     )

@@ -87,6 +87,10 @@ async def test_programs_get_json_and_browsers_the_sign_in_page(guarded: Rig) -> 
     page = await guarded.get("/.nbgate/sign-in", extra=BROWSER)
     assert status_of(page) == 200
     assert b"new link" in page
+    assert b'href="/"' in page or b'href="/.nbgate/"' in page
+    assert (
+        status_of(await guarded.get("/.nbgate/sign-in?next=//evil.example", extra="Accept: */*\r\n")) == 401
+    )
     assert "default-src 'none'" in fields_of(page)["content-security-policy"]
 
 
@@ -295,7 +299,7 @@ async def test_a_kept_connection_on_which_a_link_was_opened_survives_a_reload(gu
         timeouts=plane.timeouts,
     )
     writer.write(f"GET /.nbgate/sign-in HTTP/1.1\r\nHost: {guarded.authority}\r\n\r\n".encode())
-    assert b" 200 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    assert b" 401 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
     writer.close()
     assert audited(guarded) == []
 

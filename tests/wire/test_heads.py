@@ -418,3 +418,9 @@ def test_fields_are_translated_anew_for_another_way() -> None:
         assert b"Cookie: auth=other\r\n" in request_head(head, other)
         assert b"gzip" not in request_head(replace(head, plain_encoding=True), other)
         assert b"Upgrade: websocket" in request_head(replace(head, is_upgrade=True), other)
+
+
+def test_fields_that_go_the_same_way_again_come_out_the_same() -> None:
+    fields = RequestFields([(b"Accept-Encoding", b"gzip"), (b"Cookie", b"a=1")])
+    heads_sent = {request_head(RequestHead("GET", b"/", fields), ROOT) for _ in range(2)}
+    assert len(heads_sent) == 1
