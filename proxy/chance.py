@@ -1,4 +1,4 @@
-"""Chance, as the only way to it: request identifiers and jitter."""
+"""Chance, as the only way to it: request identifiers, jitter, and what nobody may foresee."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 
 NewId = Callable[[], str]
 Jitter = Callable[[float], float]
+Nonce = Callable[[], str]
 
 
 _THIS_PROCESS: Final = secrets.token_hex(4)
@@ -32,3 +33,13 @@ def jitter(seconds: float) -> float:
 def mask_key() -> bytes:
     """A WebSocket masking key (RFC 6455 section 5.3): four bytes that nobody can foresee."""
     return secrets.token_bytes(4)
+
+
+def nonce() -> str:
+    """Twenty-four hexadecimal digits that are drawn once."""
+    return secrets.token_hex(12)
+
+
+def secret_key() -> str:
+    """A key for this process alone: 256 bits as text."""
+    return secrets.token_hex(32)

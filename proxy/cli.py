@@ -192,6 +192,93 @@ def probe(instance: str, file: Path) -> None:
 
 
 @main.command()
+@click.argument("instance")
+@_config_option
+@click.option(
+    "--lab", metavar="PATH", help="A link to this file or folder in JupyterLab; / for JupyterLab itself."
+)
+@click.option(
+    "--token", is_flag=True, help="For a program: the address with ?token=, good for many requests."
+)
+@click.option("--expires", metavar="TIME", help="How long it is good for. [default: 5m; 12h with --token]")
+@click.option(
+    "--session",
+    metavar="TIME",
+    default="12h",
+    show_default=True,
+    help="How long the session lasts that a link buys.",
+)
+@click.option("--user", metavar="NAME", default="nbgate url", help="Whom it is for, for the logs.")
+@click.option("--ip", metavar="ADDRESS", help="The only address it is good from, with tokens.bind_address.")
+def url(
+    instance: str,
+    file: Path,
+    lab: str | None,
+    token: bool,
+    expires: str | None,
+    session: str,
+    user: str,
+    ip: str | None,
+) -> None:
+    """Print an address that lets somebody in to INSTANCE.
+
+    A link for a browser, good once; or with --token an address for VS Code, PyCharm, or any other program that
+    knows Jupyter. Whoever has it gets in, from an address that the policy allows. Nothing is called: FILE's
+    tokens.key signs, which has to be the running gateway's.
+    """
+    from proxy.chance import nonce, secret_key
+    from proxy.client_address.networks import AddressError, parse_address
+    from proxy.clock import SystemClock
+    from proxy.config.values import ValueProblem, parse_duration
+    from proxy.identity.tokens import MAX_SECONDS, MAX_SESSION_SECONDS, URL_SECONDS, Tokens
+    from proxy.server.url_printing import PROGRAM_SECONDS, browsers_url, programs_url
+
+    if token and lab is not None:
+        raise click.UsageError("Give --lab, for a browser, or --token, for a program.")
+    settings = _load(file)
+    _check_instance(settings, file, instance)
+    signed_by = settings.tokens
+    if not signed_by.keys:
+        raise click.UsageError(
+            f"{file} has no tokens.key, so each gateway draws one that only its own process knows. "
+            "Write tokens: {key: ${NBGATE_TOKEN_KEY}}, with the same key there and here."
+        )
+    try:
+        usual, most = (PROGRAM_SECONDS, MAX_SECONDS) if token else (URL_SECONDS, MAX_SESSION_SECONDS)
+        seconds = int(parse_duration(expires, at_least=1, at_most=most)) if expires else usual
+        session_seconds = int(parse_duration(session, at_least=60, at_most=MAX_SESSION_SECONDS))
+        address = parse_address(ip) if ip else None
+    except (AddressError, ValueProblem) as error:
+        raise click.UsageError(f"{error} ({error.hint})") from error
+    tokens = Tokens(
+        signed_by.keys,
+        own_key=secret_key(),
+        clock=SystemClock(),
+        nonce=nonce,
+        bind_address=signed_by.bind_address,
+    )
+    try:
+        if token:
+            made = programs_url(
+                settings, instance, tokens=tokens, principal=user, address=address, seconds=seconds
+            )
+        else:
+            made = browsers_url(
+                settings,
+                instance,
+                tokens=tokens,
+                principal=user,
+                address=address,
+                seconds=seconds,
+                session_seconds=session_seconds,
+                lab=lab,
+            )
+    except ValueError as error:
+        raise click.UsageError(f"{error}") from error
+    click.echo(made)
+
+
+@main.command()
 @_config_option
 @click.option("--ip", metavar="ADDRESS", help="The caller's address.")
 @click.option("--peer", metavar="ADDRESS", help="Instead of --ip: where the connection comes from.")

@@ -4,12 +4,20 @@
     ├── ConfigError                the configuration cannot be used (all problems at once, with lines)
     ├── ClientError                the caller is at fault
     │   ├── BadRequest             400  malformed or ambiguous
+    │   ├── ValidationFailed       400  well-formed, but not what is asked for there
+    │   ├── SignInRequired         401  only with a session, and there is none
+    │   ├── TokenRefused           401  a link, session or token that is not good, or not any more
     │   ├── AccessDenied           403  the policy says no
     │   ├── OriginRefused          403  a cross-site WebSocket
     │   ├── RouteNotFound          404  no instance is mounted there
+    │   ├── MethodNotAllowed       405  a page of the gateway's own, asked in another way than it answers
     │   ├── RequestTimeout         408  the head or the body did not come in time
+    │   ├── WrongState             409  an instance is not in a state in which that can be done
+    │   ├── BodyTooLarge           413  more than a page of the gateway's own reads
+    │   ├── MediaTypeRefused       415  a body of another kind than the page reads
     │   ├── Misdirected            421  not a host name of this gateway
     │   ├── UpgradeRequired        426  a WebSocket version that is not 13
+    │   ├── TooManyStreams         429  more status streams from one address than are kept open
     │   └── HeadTooLarge           431
     ├── UpstreamError              the notebook's side is at fault
     │   ├── UpstreamUnreachable    502  no connection, or it broke before an answer
@@ -22,6 +30,7 @@
     │   ├── ControlPlaneFailed     502  anything else that AWS answered
     │   ├── InstanceNotFound       404
     │   ├── InstanceNotInService   503  stopped, starting, failed …
+    │   ├── LimitReached           503  the account may not run more instances of this type
     │   ├── Throttled              503
     │   └── ControlPlaneTimeout    504
     └── Draining                   503  this gateway is shutting down
@@ -106,6 +115,48 @@ class BadRequest(ClientError):
     """RFC 9112 section 3 and 5: malformed or ambiguous. The connection is closed after the answer."""
 
 
+class ValidationFailed(ClientError):
+    """A parameter or body that is well-formed and wrong; the message says which, in words of our own."""
+
+    code = "VALIDATION_ERROR"
+    title = "Not understood"
+    default_message = "The request's parameters are not valid."
+
+
+class SignInRequired(ClientError):
+    """The instance is for sessions only (`access: presigned`), and the request brought nothing of the kind."""
+
+    status = 401
+    code = "SIGN_IN_REQUIRED"
+    title = "A link is needed"
+    default_message = "This notebook opens with a link that is made for you, or a token."
+    advice = "Ask for a new link where you got the last one, and open it within five minutes."
+
+
+class TokenRefused(ClientError):
+    """RFC 6750 section 3.1: a link, session or token that is not good. `reason` is for the audit log alone.
+
+    The caller is told that it is not good and nothing more: a forger must not learn how far it came.
+    """
+
+    status = 401
+    code = "TOKEN_REFUSED"
+    title = "This link is not valid"
+    default_message = "The link, session or token is not valid, or not any more."
+    advice = "Ask for a new link where you got the last one, and open it within five minutes."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        reason: str = "",
+        detail: str = "",
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
+        self.reason = reason
+
+
 class AccessDenied(ClientError):
     """The policy says no. The caller is told its address and a request id, and nothing of the rules."""
 
@@ -134,6 +185,21 @@ class RouteNotFound(ClientError):
     default_message = "No notebook is mounted at this address."
 
 
+class MethodNotAllowed(ClientError):
+    """RFC 9110 section 15.5.6; `allow` are the methods that the page answers."""
+
+    status = 405
+    code = "METHOD_NOT_ALLOWED"
+    title = "Not in this way"
+    default_message = "This page is not answered for that method."
+
+    def __init__(
+        self, message: str | None = None, *, allow: Sequence[str] = ("GET", "HEAD"), detail: str = ""
+    ) -> None:
+        super().__init__(message, detail=detail)
+        self.allow = tuple(allow)
+
+
 class RequestTimeout(ClientError):
     """RFC 9110 section 15.5.9."""
 
@@ -141,6 +207,33 @@ class RequestTimeout(ClientError):
     code = "REQUEST_TIMEOUT"
     title = "Request timed out"
     default_message = "The request did not arrive in time."
+
+
+class WrongState(ClientError):
+    """RFC 9110 section 15.5.10: the instance's state does not allow what was asked for."""
+
+    status = 409
+    code = "WRONG_STATE"
+    title = "Not in this state"
+    default_message = "The notebook instance is not in a state in which that can be done."
+
+
+class BodyTooLarge(ClientError):
+    """RFC 9110 section 15.5.14."""
+
+    status = 413
+    code = "BODY_TOO_LARGE"
+    title = "Request too large"
+    default_message = "The request's body is too large."
+
+
+class MediaTypeRefused(ClientError):
+    """RFC 9110 section 15.5.16."""
+
+    status = 415
+    code = "MEDIA_TYPE_REFUSED"
+    title = "Wrong kind of request"
+    default_message = "The request's body is of a kind that is not read here."
 
 
 class Misdirected(ClientError):
@@ -160,6 +253,15 @@ class UpgradeRequired(ClientError):
     code = "UPGRADE_REQUIRED"
     title = "Upgrade required"
     default_message = "Only version 13 of the WebSocket protocol is supported."
+
+
+class TooManyStreams(ClientError):
+    """RFC 6585 section 4."""
+
+    status = 429
+    code = "TOO_MANY_STREAMS"
+    title = "Too many pages are open"
+    default_message = "Too many pages from your address follow the notebooks' states."
 
 
 class HeadTooLarge(ClientError):
@@ -270,6 +372,16 @@ class InstanceNotInService(ControlPlaneError):
     ) -> None:
         super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
         self.instance_status = instance_status
+
+
+class LimitReached(ControlPlaneError):
+    """ResourceLimitExceeded: a service quota of the account and Region."""
+
+    status = 503
+    code = "LIMIT_REACHED"
+    title = "No more instances of this type"
+    default_message = "The AWS account's limit for instances of this type is reached."
+    advice = "Stop another instance of this type, or have the quota raised."
 
 
 class Throttled(ControlPlaneError):

@@ -1,11 +1,12 @@
 """The one door: every HTTP request and every WebSocket passes `Gateway.admit`, and nothing else decides.
 
-    resolve client address -> identify caller -> match route -> evaluate policy -> audit -> Admission | Refusal
+    resolve client address -> identify caller -> match route -> evaluate policy -> judge what it brings
+    -> audit -> Admission | Refusal
 
 A `Gateway` is built from one frozen snapshot of the configuration and never changes: a reload builds another
 and swaps one reference. It knows no sockets, no aiohttp and no AWS; deciding takes no I/O, so the answer is
-there before the next byte is read. (Callers are identified by their address alone so far: "identify" is the
-client address.)
+there before the next byte is read. The address is judged first: whoever it keeps out learns nothing of links,
+sessions and tokens, which `Entrance` judges.
 """
 
 from __future__ import annotations
@@ -14,23 +15,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from multidict import MultiMapping
 
 from proxy.client_address.networks import Address
 from proxy.client_address.resolve import ClientAddress, Strategy, forwarded_scheme, resolve
-from proxy.errors import AccessDenied, ClientError, NbgateError
+from proxy.errors import AccessDenied, ClientError, NbgateError, SignInRequired, TokenRefused
+from proxy.policy.by_address import ByAddress
 from proxy.policy.context import CONNECT, Context
-from proxy.policy.evaluate import Decision, evaluate
+from proxy.policy.evaluate import Decision
 from proxy.policy.explain import Verdict, decisive, explain
 from proxy.policy.statements import Policy
 from proxy.routing.authority import Authority, origin_form, parse_authority
+from proxy.routing.entry import Entry, Permit, Presented, cookie_name
 from proxy.routing.mounts import Mount
 from proxy.routing.router import OwnPage, Redirect, Route, Router
 
-DECISIONS_REMEMBERED = 65_536
-"""Decisions by (client address, instance, TLS or not, action); dropped all at once when there are more."""
+QUESTIONS_REMEMBERED = 4096
+"""Of all but the address: instance, TLS or not, action. Dropped all at once when there are more."""
 
 NO_RESOURCES: Mapping[str, str] = MappingProxyType({})
 
@@ -99,12 +102,15 @@ class Admission(NamedTuple):
     instance: str
     """"" for a page of the gateway's own."""
     decision: Decision
+    permit: Permit | None = None
+    """What was brought besides the address, where something had to be."""
 
 
 class Refusal(NamedTuple):
-    """Stay out, and why; `decision` is None where the request was refused before the policy was asked.
+    """Stay out, and why; `decision` is None where the request was refused for another reason than the policy.
 
-    `verdicts` are those of the statements that made the decision.
+    `verdicts` are those of the statements that made the decision; `reason`, for the audit log alone, is why there
+    was none, and `user` who the caller proved to be, "" for nobody.
     """
 
     error: NbgateError
@@ -112,10 +118,44 @@ class Refusal(NamedTuple):
     instance: str = ""
     decision: Decision | None = None
     verdicts: tuple[Verdict, ...] = ()
+    action: str = CONNECT
+    reason: str = ""
+    user: str = ""
 
 
 Audit = Callable[[Inbound, Refusal], None]
 """Where denials are written down."""
+
+
+class Entrance(Protocol):
+    """Judges what callers bring besides their address; `proxy.identity.entrance` does."""
+
+    is_watching: bool
+    """Whether there is anything to judge. False: it is not asked."""
+
+    def watch(self) -> None:
+        """There is, from now on."""
+
+    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | None:
+        """What a request is let in with; None: nothing, and nothing is needed, for the instance is not `guarded`.
+
+        Raises SignInRequired and TokenRefused.
+        """
+
+
+class _Shut:
+    """An entrance that knows no credential."""
+
+    def __init__(self) -> None:
+        self.is_watching = False
+
+    def watch(self) -> None:
+        self.is_watching = True
+
+    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | None:
+        if guarded:
+            raise SignInRequired
+        return None
 
 
 class Gateway:
@@ -123,7 +163,8 @@ class Gateway:
 
     `at` (UTC) is the aws:CurrentTime of all its decisions; None: the time is not known, so that conditions on
     it find no such key. At `changes_at` another gateway has to take over. `resources` are the instances'
-    ARNs, `region` is aws:RequestedRegion.
+    ARNs, `region` is aws:RequestedRegion. `guarded` instances need a session or a token, which `entrance` judges;
+    without one nobody comes in there.
     """
 
     def __init__(
@@ -138,6 +179,8 @@ class Gateway:
         resources: Mapping[str, str] = NO_RESOURCES,
         region: str | None = None,
         at: datetime | None = None,
+        entrance: Entrance | None = None,
+        guarded: frozenset[str] = frozenset(),
     ) -> None:
         self._router = Router(hostnames, mounts)
         self._policies = dict(policies)
@@ -147,7 +190,17 @@ class Gateway:
         self._resources = dict(resources)
         self._region = region
         self.at = at
-        self._decisions: dict[tuple[Address | None, str, bool | None, str], Decision] = {}
+        self.own_cookies = frozenset(
+            cookie_name(mount, scheme=scheme).encode("ascii")
+            for mount in (Mount.root(), Mount.at_path("/any/"), *mounts.values())
+            for scheme in ("http", "https")
+        )
+        """The names of session cookies at all mounts, for browsers send them to more than their own."""
+        self._entrance = entrance or _Shut()
+        self._guarded = guarded
+        if guarded:
+            self._entrance.watch()
+        self._by_address: dict[tuple[str, bool | None, str, str | None], ByAddress] = {}
 
     def admit(self, inbound: Inbound) -> Admission | Refusal:
         """Decide about one request. Never raises for anything that a caller sends."""
@@ -169,9 +222,97 @@ class Gateway:
                 caller.client.address, instance, secure_transport=caller.scheme == "https"
             )
         if decision.allowed:
+            if self._entrance.is_watching and isinstance(route, Route):
+                return self._enter(inbound, caller, route, decision)
             return Admission(caller, route, instance, decision)
-        verdicts = self.explain(caller.client.address, instance, secure_transport=caller.scheme == "https")
-        refusal = Refusal(AccessDenied(), caller.client, instance, decision, decisive(verdicts))
+        return self._deny(inbound, caller, instance, decision, CONNECT)
+
+    def _enter(
+        self, inbound: Inbound, caller: Caller, route: Route, decision: Decision
+    ) -> Admission | Refusal:
+        """Judge what a caller brings whose address is let in."""
+        instance = route.instance
+        presented = Presented(
+            route,
+            inbound.method,
+            inbound.headers,
+            caller.client.address,
+            caller.scheme,
+            caller.authority,
+            inbound.request_id,
+        )
+        try:
+            found = self._entrance.judge(presented, guarded=instance in self._guarded)
+        except SignInRequired as error:
+            return self.refuse(inbound, caller, error, reason="no session and no token", instance=instance)
+        except TokenRefused as error:
+            return self.refuse(inbound, caller, error, reason=error.reason, instance=instance)
+        if isinstance(found, Permit):
+            route = route._replace(upstream_target=found.upstream_target)
+            return Admission(caller, route, instance, decision, found)
+        return Admission(caller, found or route, instance, decision)
+
+    def permit(
+        self, inbound: Inbound, caller: Caller, instance: str, action: str, *, username: str | None = None
+    ) -> Decision | Refusal:
+        """Decide about one more action of a request that was admitted to a page of the gateway's own.
+
+        `action` is SageMaker's name, such as `sagemaker:StartNotebookInstance`; `username` who signed the request.
+        """
+        decision = self.decide(
+            caller.client.address,
+            instance,
+            secure_transport=caller.scheme == "https",
+            action=action,
+            username=username,
+        )
+        if decision.allowed:
+            return decision
+        return self._deny(inbound, caller, instance, decision, action, username=username)
+
+    def refuse(
+        self,
+        inbound: Inbound,
+        caller: Caller,
+        error: NbgateError,
+        *,
+        reason: str,
+        instance: str = "",
+        action: str = CONNECT,
+        user: str = "",
+    ) -> Refusal:
+        """Say no for another reason than the policy, and have it written down. `reason` holds no secret."""
+        refusal = Refusal(error, caller.client, instance, None, (), action, reason, user)
+        self._audit(inbound, refusal)
+        return refusal
+
+    def _deny(
+        self,
+        inbound: Inbound,
+        caller: Caller,
+        instance: str,
+        decision: Decision,
+        action: str,
+        *,
+        username: str | None = None,
+    ) -> Refusal:
+        """Say no, and have it written down."""
+        verdicts = self.explain(
+            caller.client.address,
+            instance,
+            secure_transport=caller.scheme == "https",
+            action=action,
+            username=username,
+        )
+        refusal = Refusal(
+            AccessDenied(),
+            caller.client,
+            instance,
+            decision,
+            decisive(verdicts),
+            action,
+            user=username or "",
+        )
         self._audit(inbound, refusal)
         return refusal
 
@@ -196,17 +337,22 @@ class Gateway:
         *,
         secure_transport: bool | None = None,
         action: str = CONNECT,
+        username: str | None = None,
     ) -> Decision:
-        """What the policy says of a client address and an instance ("" for the gateway's own pages)."""
-        key = (address, instance, secure_transport, action)
-        decision = self._decisions.get(key)
-        if decision is None:
-            context = self.context(address, instance, secure_transport=secure_transport, action=action)
-            decision = evaluate(self.policy(instance), context)
-            if len(self._decisions) >= DECISIONS_REMEMBERED:
-                self._decisions.clear()
-            self._decisions[key] = decision
-        return decision
+        """What the policy says of a client address and an instance ("" for the gateway's own pages).
+
+        `username` is aws:username, None where nobody proved to be one.
+        """
+        key = (instance, secure_transport, action, username)
+        by_address = self._by_address.get(key)
+        if by_address is None:
+            if len(self._by_address) >= QUESTIONS_REMEMBERED:
+                self._by_address.clear()
+            context = self.context(
+                None, instance, secure_transport=secure_transport, action=action, username=username
+            )
+            by_address = self._by_address[key] = ByAddress(self.policy(instance), context)
+        return by_address.decide(address)
 
     def context(
         self,
@@ -215,6 +361,7 @@ class Gateway:
         *,
         secure_transport: bool | None = None,
         action: str = CONNECT,
+        username: str | None = None,
     ) -> Context:
         """What the policy is asked about, for a decision and for its explanation."""
         return Context(
@@ -224,6 +371,7 @@ class Gateway:
             self.at,
             secure_transport,
             self._region,
+            username,
         )
 
     def explain(
@@ -233,9 +381,12 @@ class Gateway:
         *,
         secure_transport: bool | None = None,
         action: str = CONNECT,
+        username: str | None = None,
     ) -> tuple[Verdict, ...]:
         """Every statement's verdict in what `decide` says. Worked out anew each time: for denials and operators."""
-        context = self.context(address, instance, secure_transport=secure_transport, action=action)
+        context = self.context(
+            address, instance, secure_transport=secure_transport, action=action, username=username
+        )
         return explain(self.policy(instance), context)
 
     def policy(self, instance: str) -> Policy:
@@ -257,6 +408,15 @@ class Gateway:
             if instant > self.at
         )
         return min(later, default=None)
+
+    def tenant(self, caller: Caller, port: int) -> str:
+        """The instance that has the browser origin that `caller` called for itself; "" for none. `port` is the
+        listener's."""
+        return self._router.tenant(host=caller.authority.host, listener_port=port)
+
+    def home(self, caller: Caller, port: int) -> str:
+        """The path of the gateway's own first page, at the origin that `caller` called."""
+        return self._router.home(host=caller.authority.host, listener_port=port)
 
     def trusts(self, peer: Address | None) -> bool:
         """Whether `peer` is a proxy of ours, whose connections belong to many callers."""

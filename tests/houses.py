@@ -1,4 +1,6 @@
-"""A real JupyterLab behind a gateway on all four kinds of mount; both run as processes of their own."""
+"""A real JupyterLab behind a gateway on all four kinds of mount, and on two that need a session or a token; both run
+as processes of their own.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ from pathlib import Path
 import yaml
 
 MOUNTS = ("root", "host", "port", "path")
+GUARDED_MOUNTS = ("guarded-host", "guarded-path")
+TOKEN_KEY = "0123456789abcdef-of-the-house-0123456789"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class House:
 
     urls: dict[str, str]
     """By kind of mount, with a slash at the end; and `denied`, an instance that this machine may not reach."""
+    config: Path
     log_file: Path
     sandbox_url: str
 
@@ -98,8 +103,12 @@ def open_house(directory: Path) -> Iterator[House]:
                         "host": notebook | {"mount": {"host": "research.localhost"}},
                         "port": notebook | {"mount": {"port": own_port}},
                         "path": notebook | {"mount": {"path": "/research/"}},
+                        "guarded-host": notebook
+                        | {"mount": {"host": "guarded.localhost"}, "access": "presigned"},
+                        "guarded-path": notebook | {"mount": {"path": "/guarded/"}, "access": "presigned"},
                         "denied": notebook | {"mount": {"path": "/denied/"}, "allow": ["elsewhere"]},
                     },
+                    "tokens": {"key": TOKEN_KEY},
                     "log": {"format": "json"},
                 }
             )
@@ -114,8 +123,11 @@ def open_house(directory: Path) -> Iterator[House]:
                     "host": f"http://research.localhost:{main_port}/",
                     "port": f"http://127.0.0.1:{own_port}/",
                     "path": f"http://127.0.0.1:{main_port}/research/",
+                    "guarded-host": f"http://guarded.localhost:{main_port}/",
+                    "guarded-path": f"http://127.0.0.1:{main_port}/guarded/",
                     "denied": f"http://127.0.0.1:{main_port}/denied/",
                 },
+                config=config,
                 log_file=log_file,
                 sandbox_url=state["endpoint_url"],
             )

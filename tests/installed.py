@@ -1,5 +1,5 @@
-"""Programs from outside that some tests need. A person's machine may lack one, and the test is skipped; in CI
-(`CI` is set), where tests are what counts, it fails: `.ci/run` installs them all.
+"""What some tests need from outside. A person's machine may lack it, and the test is skipped; in CI (`CI` is set),
+where tests are what counts, it fails: `.ci/run` installs all of it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ def installed(*names: str) -> str:
         # Debian's daemons are in sbin, which is not on everybody's path.
         if path := shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"):
             return path
-    if os.environ.get("CI"):
-        pytest.fail(f"{names[0]} is not installed")
-    pytest.skip(f"{names[0]} is not installed")
+    raise missing(f"{names[0]} is not installed")
+
+
+def missing(what: str) -> BaseException:
+    """What to raise in a test that cannot be run for want of something."""
+    return pytest.fail.Exception(what) if os.environ.get("CI") else pytest.skip.Exception(what)

@@ -55,6 +55,13 @@ FLOORS = (
         why="the gateway decides without I/O and sees the systems of F1 through Protocols of its own",
     ),
     Floor(
+        2,
+        frozenset({"lifecycle"}),
+        siblings=False,
+        sees=F0 | GIVEN,
+        why="whether an instance is used is judged without I/O, and asked through Protocols of its own",
+    ),
+    Floor(
         3,
         frozenset({"dataplane", "server"}),
         siblings=frozenset({("server", "dataplane")}),
@@ -100,7 +107,11 @@ DOORS: Mapping[str, Door] = {
     ),
     "yaml": Door(("proxy.config", "proxy.sandbox"), "one strict reader, with line numbers"),
     "boto3": Door(("proxy.aws",), "the control plane is a port; its clients never meet botocore"),
-    "botocore": Door(("proxy.aws",), "the control plane is a port; its errors are translated at the border"),
+    "botocore": Door(
+        ("proxy.aws", "proxy.identity.sigv4"),
+        "the control plane is a port; its errors are translated at the border. Signatures are made canonical by the "
+        "code that made them",
+    ),
     "cachetools": Door(("proxy.aws",), "what is remembered of AWS is remembered there"),
     "structlog": Door(("proxy.telemetry",), "events pass one chain that takes credentials out"),
     "logging": Door(
@@ -108,6 +119,9 @@ DOORS: Mapping[str, Door] = {
         "events pass one chain that takes credentials out",
     ),
     "jinja2": Door(("proxy.server", "proxy.sandbox"), "pages are the server's"),
+    "prometheus_client": Door(
+        ("proxy.server.metrics",), "who never asks for metrics pays neither its start-up time nor its memory"
+    ),
     "httptools": Door(
         (), "heads of responses are read strictly by proxy.wire.heads; llhttp is what tests compare it with"
     ),
@@ -298,6 +312,9 @@ BREAKS = [
     ("proxy.telemetry.audit", "from proxy.gateway import Inbound", "runs upwards (F2 from F1)"),
     ("proxy.gateway", "from proxy.aws.keeper import SessionKeeper", "through Protocols"),
     ("proxy.gateway", "from proxy.dataplane.relay import Relay", "runs upwards"),
+    ("proxy.lifecycle.judge", "from proxy.config.settings import Instance", "asked through Protocols"),
+    ("proxy.lifecycle.judge", "from proxy.gateway import Gateway", "asked through Protocols"),
+    ("proxy.lifecycle.lifecycle", "from proxy.server.fleet import Fleet", "runs upwards"),
     ("proxy.dataplane.relay", "from proxy.server.run import serve", "never the other way round"),
     ("proxy.server.run", "from proxy.sandbox.sandbox import Sandbox", "runs upwards (F4 from F3)"),
     ("proxy.sandbox.demo", "from proxy.server.run import serve", "over sockets alone"),
@@ -310,9 +327,11 @@ BREAKS = [
     ("proxy.config.settings", "from pydantic import BaseModel", "beyond the schema"),
     ("proxy.config.settings", "import pydantic_core.core_schema", "beyond the schema"),
     ("proxy.server.run", "def f():\n    import pydantic", "beyond the schema"),
-    ("proxy.server.run", "import botocore.exceptions", "only proxy.aws may"),
+    ("proxy.server.run", "import botocore.exceptions", "only proxy.aws, proxy.identity.sigv4 may"),
+    ("proxy.identity.tokens", "import botocore.auth", "only proxy.aws, proxy.identity.sigv4 may"),
     ("proxy.server.run", "import structlog", "only proxy.telemetry may"),
     ("proxy.dataplane.pool", "import logging", "takes credentials out"),
+    ("proxy.server.run", "from prometheus_client import Counter", "only proxy.server.metrics may"),
     ("proxy.aws.exchange", "from aiohttp import web", "F3 alone serves HTTP"),
     ("proxy.aws.exchange", "import aiohttp.web", "F3 alone serves HTTP"),
     ("proxy.aws.exchange", "from aiohttp.web import Request", "F3 alone serves HTTP"),

@@ -1,10 +1,10 @@
-"""Request ids, jitter and masking keys."""
+"""Request ids, jitter, masking keys, nonces and keys."""
 
 from __future__ import annotations
 
 import re
 
-from proxy.chance import jitter, mask_key, new_id
+from proxy.chance import jitter, mask_key, new_id, nonce, secret_key
 
 
 def test_request_ids_are_sixteen_digits_and_never_the_same() -> None:
@@ -22,3 +22,10 @@ def test_jitter_keeps_to_the_upper_half() -> None:
 def test_masking_keys_are_four_bytes_that_differ() -> None:
     assert {len(mask_key()) for _ in range(10)} == {4}
     assert len({mask_key() for _ in range(100)}) > 90
+
+
+def test_nonces_and_keys_are_never_the_same() -> None:
+    assert len({nonce() for _ in range(1000)}) == 1000
+    assert all(re.fullmatch("[0-9a-f]{24}", nonce()) for _ in range(10))
+    assert len({secret_key() for _ in range(100)}) == 100
+    assert len(secret_key()) == 64

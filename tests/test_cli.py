@@ -112,13 +112,13 @@ unix:/run/nbgate/nbgate.sock                https://notebooks.internal      in f
 0.0.0.0:8444                                https://notebooks.internal:8444 here, /etc/nbgate/tls.crt
 127.0.0.1:9901                              (health checks)                 none
 
-INSTANCE NOTEBOOK       ADDRESS                                   LETS IN
-research research-gpu-1 https://notebooks.internal:8443/research/ office or vpn, except build_machines (+ 1 statement)
+INSTANCE NOTEBOOK       ADDRESS                                   LETS IN                                                                             BY ITSELF
+research research-gpu-1 https://notebooks.internal:8443/research/ office or vpn, except build_machines (+ 1 statement)                                starts when opened, stops after 2h idle
                         https://notebooks.internal/research/
-nlp      nlp-team       https://nlp.notebooks.internal:8443/      vpn, except build_machines (+ 1 statement)
+nlp      nlp-team       https://nlp.notebooks.internal:8443/      vpn, except build_machines (+ 1 statement)                                          starts when opened, stops after 2h idle
                         https://nlp.notebooks.internal/
-vision   vision-team    https://notebooks.internal:8444/          office or vpn, except build_machines or vpn (+ 1 statement)
-shared   shared         https://notebooks.internal:8443/          office or vpn, except build_machines (+ 1 statement)
+vision   vision-team    https://notebooks.internal:8444/          office or vpn, except build_machines or vpn (+ 1 statement); with a link or a token starts when opened
+shared   shared         https://notebooks.internal:8443/          office or vpn, except build_machines (+ 1 statement)                                starts when opened, stops after 2h idle
                         https://notebooks.internal/
 
 LIST           NETWORKS USED BY                                 ENTRIES END

@@ -151,7 +151,7 @@ def test_a_single_value_header_is_named(tmp_path: Path) -> None:
 def test_statements_about_users_can_be_tried(config: str) -> None:
     lines = explained(config, "--ip", "203.0.113.5", "--instance", "research", "--user", "eve")
     assert lines[0] == "denied: research; NoEve"
-    assert "user eve; this version's gateway does not know users" in lines
+    assert "user eve; known only where a call to the SageMaker API here is signed" in lines
 
 
 def test_an_explanation_as_json_is_complete(config: str) -> None:

@@ -37,6 +37,10 @@ DEPLOY = ROOT / "deploy"
 README = (ROOT / "README.md").read_text("utf-8")
 
 
+def no_metrics(accept: str) -> tuple[bytes, str]:
+    raise AssertionError("nobody asks")
+
+
 def compose() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
     return loaded
@@ -71,7 +75,8 @@ def settings_of(text: str, directory: Path) -> Settings:
         (directory / name).write_text("192.0.2.0/24\n", "utf-8")
     file = directory / "nbgate.yaml"
     file.write_text(text, "utf-8")
-    return load(file, environ={})
+    # What examples refer to, for readers to set.
+    return load(file, environ={"NBGATE_TOKEN_KEY": "0123456789abcdef" * 4})
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -191,7 +196,7 @@ async def run_health_check(port: int) -> int:
 async def test_the_health_check_passes_against_the_admin_pages_and_fails_without_them(
     aiohttp_server: Callable[..., Awaitable[TestServer]],
 ) -> None:
-    server = await aiohttp_server(admin_application(lambda: Readiness(ready=False)))
+    server = await aiohttp_server(admin_application(lambda: Readiness(ready=False), no_metrics))
     assert server.port is not None
     assert await run_health_check(server.port) == 0
     await server.close()
@@ -253,7 +258,7 @@ async def test_the_probes_ask_for_pages_that_exist_on_a_port_that_is_open(
     aiohttp_client: Callable[..., Awaitable[Any]], tmp_path: Path
 ) -> None:
     (sidecar,) = pod()["initContainers"]
-    client = await aiohttp_client(admin_application(lambda: Readiness(ready=True)))
+    client = await aiohttp_client(admin_application(lambda: Readiness(ready=True), no_metrics))
     ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
     admin = settings_of(CONFIGS["kubernetes.yaml"], tmp_path).admin
     assert admin is not None

@@ -1,8 +1,8 @@
-"""Single requests to notebook hosts, for the exchange and the probe: one GET, its head, and errors of ours.
+"""Single requests to notebook hosts, for what the gateway asks by itself: one GET, and errors of ours.
 
-No redirects are followed, no cookies kept, no bodies read; TLS is verified, and proxies of the environment are
-not used, as the data plane does not use them either. Exceptions of aiohttp may hold the URL and with it the
-token: they end here, without a chain. Knows nothing of what a request is for.
+No redirects are followed, no cookies kept, bodies read only where they are asked for, and bounded; TLS is verified,
+and proxies of the environment are not used, as the data plane does not use them either. Exceptions of aiohttp may
+hold the URL and with it the token: they end here, without a chain. Knows nothing of what a request is for.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Answer:
     server: bytes
     content_type: bytes
     cookies: tuple[SetCookie, ...]
+    date: bytes = b""
 
 
 def open_client(
@@ -58,18 +59,31 @@ async def ask(
     outside the `except` clauses, so that no chain leads to an exception of aiohttp. How long to wait for the
     answer is the caller's to bound.
     """
+    answer, _ = await _get(client, target, headers, first=first, max_bytes=0)
+    return answer
+
+
+async def fetch(
+    client: aiohttp.ClientSession, target: URL, *, headers: Mapping[str, str], max_bytes: int
+) -> tuple[Answer, bytes]:
+    """One GET with its body. Raises as `ask`, and UpstreamInvalid for a body of more than `max_bytes`."""
+    return await _get(client, target, headers, first=False, max_bytes=max_bytes)
+
+
+async def _get(
+    client: aiohttp.ClientSession, target: URL, headers: Mapping[str, str], *, first: bool, max_bytes: int
+) -> tuple[Answer, bytes]:
+    """`max_bytes` 0: the body is left unread."""
     failure: UpstreamError
     try:
         async with client.get(target, headers=headers, allow_redirects=False) as response:
-            return Answer(
-                status=response.status,
-                location=_field(response, b"location"),
-                server=_field(response, b"server"),
-                content_type=_field(response, b"content-type"),
-                cookies=parse_set_cookies(
-                    [value for name, value in response.raw_headers if name.lower() == b"set-cookie"]
-                ),
-            )
+            answer = _head(response)
+            body = b""
+            while max_bytes and (part := await response.content.readany()):
+                body += part
+                if len(body) > max_bytes:
+                    raise UpstreamInvalid(detail=f"{where(target)} answered more than {max_bytes} bytes")
+            return answer, body
     except aiohttp.ConnectionTimeoutError:
         failure = _no_connection(first, f"connecting to {where(target)} took too long")
     except aiohttp.ClientConnectorCertificateError:
@@ -82,6 +96,19 @@ async def ask(
     except (aiohttp.ClientError, ValueError) as error:
         failure = UpstreamInvalid(detail=f"{where(target)} did not answer HTTP: {type(error).__name__}")
     raise failure
+
+
+def _head(response: aiohttp.ClientResponse) -> Answer:
+    return Answer(
+        status=response.status,
+        location=_field(response, b"location"),
+        server=_field(response, b"server"),
+        content_type=_field(response, b"content-type"),
+        cookies=parse_set_cookies(
+            [value for name, value in response.raw_headers if name.lower() == b"set-cookie"]
+        ),
+        date=_field(response, b"date"),
+    )
 
 
 def cookie_field(cookies: Cookies) -> dict[str, str]:

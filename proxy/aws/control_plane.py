@@ -1,20 +1,23 @@
 """The control plane as a port: what nbgate asks of the SageMaker API, and nothing of how it is asked.
 
 `ControlPlane` is bound to one account, Region and role; its methods take SageMaker's name of a notebook
-instance. Each raises only errors of `proxy.errors.ControlPlaneError`'s branch. Further operations (List,
-Start, Stop) are further methods with `InstanceDescription` as their noun. `tests/aws/contract.py` states
-what every implementation promises.
+instance. Each raises only errors of `proxy.errors.ControlPlaneError`'s branch. There is no List: nbgate asks
+about the instances that it is configured with, one by one, so that its role needs no right to see all others.
+`tests/aws/contract.py` states what every implementation promises.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Protocol
 
 from proxy.aws.presigned import PresignedUrl
 from proxy.errors import InstanceNotInService
 
 IN_SERVICE: Final = "InService"
+PASSING: Final = frozenset({"Pending", "Stopping", "Updating"})
+"""Statuses that soon give way to others by themselves."""
 
 SESSION_SECONDS_MIN: Final = 1800
 SESSION_SECONDS_MAX: Final = 43200
@@ -27,6 +30,7 @@ class InstanceDescription:
 
     `status` is SageMaker's word, such as `InService`; new words may appear, so it is text. `url` is the bare
     host without a scheme, as the API gives it; "" while there is none. `failure_reason` is for operators.
+    "" and None stand for what SageMaker did not say; instants are aware, `modified_at` moves with the status, too.
     """
 
     name: str
@@ -35,6 +39,18 @@ class InstanceDescription:
     url: str = ""
     instance_type: str = ""
     failure_reason: str = ""
+    created_at: datetime | None = None
+    modified_at: datetime | None = None
+    volume_size_gb: int | None = None
+    role_arn: str = ""
+    """The role of what runs on the instance."""
+    lifecycle_config: str = ""
+    direct_internet_access: str = ""
+    root_access: str = ""
+    platform: str = ""
+    default_code_repository: str = ""
+    code_repositories: tuple[str, ...] = ()
+    """The additional ones."""
 
     @property
     def in_service(self) -> bool:
@@ -53,6 +69,17 @@ class ControlPlane(Protocol):
 
     async def describe(self, notebook: str) -> InstanceDescription:
         """DescribeNotebookInstance. Raises as `create_presigned_url`, except InstanceNotInService."""
+
+    async def start(self, notebook: str) -> None:
+        """StartNotebookInstance, for an instance that is Stopped or Failed; it is Pending when this returns.
+
+        Raises as `create_presigned_url`, InstanceNotInService for one in any other state (also InService), and
+        LimitReached where the account may not run more of its type.
+        """
+
+    async def stop(self, notebook: str) -> None:
+        """StopNotebookInstance, for an instance InService; it is Stopping when this returns. Raises as
+        `start`."""
 
 
 @dataclass(frozen=True, slots=True)

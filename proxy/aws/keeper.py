@@ -187,6 +187,18 @@ class SessionKeeper:
         if current is not None and current.generation == session.generation:
             self._session = current.absorb(set_cookie_fields, now=self._clock.now())
 
+    def retry(self) -> None:
+        """The instance's state has changed: what failed before is worth trying at once."""
+        self._failure = None
+        self._failures = 0
+        self._held_until = -math.inf
+
+    def drop(self) -> None:
+        """The instance left service, and what was bought of it is worth nothing. A flight goes on: it will tell."""
+        self._urls.take(self.key)
+        if self._session is not None:
+            self._lose()
+
     def close(self) -> None:
         """The instance is served no more: end the flight and forget what was kept.
 
@@ -194,9 +206,7 @@ class SessionKeeper:
         """
         if self._flight is not None:
             self._flight.cancel()
-        self._urls.take(self.key)
-        if self._session is not None:
-            self._lose()
+        self.drop()
 
     def _aging(self, session: UpstreamSession) -> UpstreamSession | None:
         if self._clock.monotonic() >= session.expires_at:

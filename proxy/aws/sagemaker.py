@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.aws.control_plane import InstanceDescription, not_in_service
@@ -159,6 +160,18 @@ class RoleControlPlane:
 
         return await self._sagemaker.run(call, role_arn=self._role_arn)
 
+    async def start(self, notebook: str) -> None:
+        def call(client: SageMakerClient) -> None:
+            client.start_notebook_instance(NotebookInstanceName=notebook)
+
+        await self._sagemaker.run(call, role_arn=self._role_arn)
+
+    async def stop(self, notebook: str) -> None:
+        def call(client: SageMakerClient) -> None:
+            client.stop_notebook_instance(NotebookInstanceName=notebook)
+
+        await self._sagemaker.run(call, role_arn=self._role_arn)
+
 
 def _assuming(role_arn: str, *, source: Session, config: Config, options: AwsOptions) -> BotocoreSession:
     """A session whose credentials come from AssumeRole with `source`'s, and renew themselves in time."""
@@ -232,6 +245,16 @@ def _description(notebook: str, answer: DescribeNotebookInstanceOutputTypeDef) -
         url=_text(answer, "Url"),
         instance_type=_text(answer, "InstanceType"),
         failure_reason=_text(answer, "FailureReason"),
+        created_at=_instant(answer, "CreationTime"),
+        modified_at=_instant(answer, "LastModifiedTime"),
+        volume_size_gb=_count(answer, "VolumeSizeInGB"),
+        role_arn=_text(answer, "RoleArn"),
+        lifecycle_config=_text(answer, "NotebookInstanceLifecycleConfigName"),
+        direct_internet_access=_text(answer, "DirectInternetAccess"),
+        root_access=_text(answer, "RootAccess"),
+        platform=_text(answer, "PlatformIdentifier"),
+        default_code_repository=_text(answer, "DefaultCodeRepository"),
+        code_repositories=tuple(answer.get("AdditionalCodeRepositories", ())),
     )
 
 
@@ -239,6 +262,16 @@ def _text(answer: Any, member: str) -> str:
     """A member of an answer; "" where it is absent, which the API's model allows for all of them."""
     value = answer.get(member)
     return value if isinstance(value, str) else ""
+
+
+def _instant(answer: Any, member: str) -> datetime | None:
+    value = answer.get(member)
+    return value if isinstance(value, datetime) else None
+
+
+def _count(answer: Any, member: str) -> int | None:
+    value = answer.get(member)
+    return value if isinstance(value, int) else None
 
 
 def _without_bodies(record: logging.LogRecord) -> bool:

@@ -1,6 +1,6 @@
 """botocore's errors in nbgate's words.
 
-CreatePresignedNotebookInstanceUrl and DescribeNotebookInstance model no errors, so that codes and texts are
+The operations that nbgate calls model no errors (but for Start's ResourceLimitExceeded), so that codes and texts are
 all there is to go by; the texts matched here were seen in the wild (Terraform's AWS provider, public issue
 reports). AWS's own words go into `detail`, for the operator, after `scrub`: no presigned URL and no token
 passes here. Importing this module imports botocore (0.2 s and more): only the threads of
@@ -21,6 +21,7 @@ from proxy.errors import (
     ControlPlaneTimeout,
     CredentialsMissing,
     InstanceNotFound,
+    LimitReached,
     PermissionMissing,
     Throttled,
 )
@@ -72,6 +73,7 @@ _UNIDENTIFIED: Final = frozenset(
     }
 )
 
+_LIMITED: Final = frozenset({"ResourceLimitExceeded", "ResourceLimitExceededException"})
 _NOT_FOUND: Final = frozenset({"ResourceNotFound", "ResourceNotFoundException"})
 _TIMED_OUT: Final = frozenset({"RequestTimeout", "RequestTimeoutException"})
 
@@ -127,6 +129,8 @@ def _from_answer(error: botocore.ClientError) -> ControlPlaneError:
         return CredentialsMissing(detail=detail)
     if code in _TIMED_OUT:
         return ControlPlaneTimeout(detail=detail)
+    if code in _LIMITED:
+        return LimitReached(detail=detail)
     if code in _NOT_FOUND or _RECORD_NOT_FOUND in message:
         return InstanceNotFound(detail=detail)
     if status := _STATUS.search(message):

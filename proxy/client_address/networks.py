@@ -54,13 +54,16 @@ def peer_address(text: str) -> Address | None:
     The zone of a link-local address is dropped: it names an interface of this machine, not the peer. Text
     that others wrote belongs to `parse_address`, which refuses zones.
     """
-    if ":" in text:
-        return read_address(text.partition("%")[0])
+    # Less strict than `read_address` and half as dear: the kernel has one spelling for an address.
     try:
-        # Less strict than `read_address` and half as dear: the kernel has one spelling for an address.
-        return IPv4Address(inet_pton(AF_INET, text))
+        if ":" not in text:
+            return IPv4Address(inet_pton(AF_INET, text))
+        packed = inet_pton(AF_INET6, text.partition("%")[0] if "%" in text else text)
     except (OSError, ValueError):
         return None
+    if packed.startswith(_MAPPED_PREFIX):
+        return IPv4Address(packed[12:])
+    return IPv6Address(packed)
 
 
 def parse_address(text: str) -> Address:
@@ -90,19 +93,16 @@ def parse_network(text: object) -> Network:
     address = parse_address(host)
     bits = 128 if ":" in host else 32
     prefix = _prefix_length(text, length, bits=bits) if slash else bits
-    network: Network
-    if isinstance(address, IPv6Address):
-        network = IPv6Network((int(address), prefix), strict=False)
-    else:
-        if bits == 128:
-            prefix = _unmapped_prefix_length(text, prefix, address=address)
-        network = IPv4Network((int(address), prefix), strict=False)
-    if network.network_address != address:
+    if bits == 128 and isinstance(address, IPv4Address):
+        prefix, bits = _unmapped_prefix_length(text, prefix, address=address), 32
+    kind = IPv4Network if bits == 32 else IPv6Network
+    number = int(address)
+    if number & ((1 << bits - prefix) - 1):
         raise AddressError(
             f"{text!r} has host bits set",
-            f"write {network} for the network, or {address} for the one address",
+            f"write {kind((number, prefix), strict=False)} for the network, or {address} for the one address",
         )
-    return network
+    return kind((number, prefix))
 
 
 def _prefix_length(text: str, length: str, *, bits: int) -> int:
@@ -221,6 +221,31 @@ class NetworkSet:
         shown = ", ".join(str(network) for network in islice(self._networks, _SHOWN_IN_REPR))
         more = len(self._networks) - _SHOWN_IN_REPR
         return f"NetworkSet({shown}{f', and {more} more' if more > 0 else ''})"
+
+
+class Memberships:
+    """Which of several sets an address is in, as one number: equal for addresses that no set tells apart."""
+
+    __slots__ = ("_v4", "_v6")
+
+    def __init__(self, sets: Iterable[NetworkSet]) -> None:
+        given = tuple(sets)
+        self._v4 = tuple(one._v4 for one in given)
+        self._v6 = tuple(one._v6 for one in given)
+
+    def of(self, address: Address) -> int:
+        """A bit for each set, that of the first one the highest."""
+        # As `NetworkSet.__contains__` does it, for all sets at once.
+        value = int(address)
+        edges: tuple[Sequence[int], ...] = self._v6
+        if isinstance(address, IPv4Address):
+            edges = self._v4
+        elif value >> 32 == 0xFFFF:
+            edges, value = self._v4, value & 0xFFFFFFFF
+        found = 0
+        for one in edges:
+            found = found << 1 | bisect_right(one, value) & 1
+        return found
 
 
 def _edges(intervals: list[tuple[int, int]]) -> tuple[int, ...]:

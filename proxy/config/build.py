@@ -7,10 +7,12 @@ It must not know lines or spellings.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 from types import MappingProxyType
+from typing import Any
 
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeader, Strategy, TrustedProxies
@@ -25,9 +27,13 @@ from proxy.config.schema import (
 )
 from proxy.config.settings import (
     DEFAULT_PORTS,
+    Access,
     Admin,
+    Api,
+    ApiKey,
     Aws,
     Instance,
+    Lifecycle,
     Limits,
     Listener,
     Log,
@@ -36,6 +42,7 @@ from proxy.config.settings import (
     StrategyName,
     Timeouts,
     Tls,
+    Tokens,
     UnixSocket,
 )
 from proxy.config.statements import default_sid
@@ -127,6 +134,23 @@ def instance_arn(section: InstanceSection, aws: AwsSection, *, region: str) -> s
     return notebook_arn(section.notebook, region=region, account=account)
 
 
+def lifecycle(section: InstanceSection, file: File) -> Lifecycle:
+    """What counts for an instance: what it says itself, or else what the file says for all."""
+
+    def said(key: str) -> Any:
+        own = getattr(section, key)
+        return getattr(file.lifecycle, key) if own is None else own
+
+    after_seconds = said("stop_after_idle")
+    return Lifecycle(
+        start_on_open=said("start_on_open"),
+        stop_after_idle_seconds=None if after_seconds == math.inf else after_seconds,
+        stop_warning_seconds=said("stop_warning"),
+        stop_dry_run=said("stop_dry_run"),
+        stop_ignore_unknown_terminals=said("stop_ignore_unknown_terminals"),
+    )
+
+
 def settings(
     file: File,
     *,
@@ -167,13 +191,16 @@ def settings(
                     section,
                     gateway=policy,
                     allowlists=allowlists,
-                    aws=file.aws,
+                    file=file,
                     region=aws.region,
+                    access=section.access or file.access,
                     origin=origin,
                 )
                 for name, section in file.instances.items()
             }
         ),
+        api=_api(file),
+        tokens=Tokens(keys=tuple(file.tokens.key), bind_address=file.tokens.bind_address),
         limits=Limits(
             request_head_bytes=file.limits.request_head,
             response_head_bytes=file.limits.response_head,
@@ -182,6 +209,7 @@ def settings(
             websocket_frame_bytes=file.limits.websocket_frame,
             connections=file.limits.connections,
             connections_per_address=file.limits.connections_per_address,
+            event_streams_per_address=file.limits.event_streams_per_address,
             upstream_connections=file.limits.upstream_connections,
             upstream_idle_connections=file.limits.upstream_idle_connections,
         ),
@@ -199,10 +227,12 @@ def _instance(
     *,
     gateway: Policy,
     allowlists: Mapping[str, NamedList],
-    aws: AwsSection,
+    file: File,
     region: str,
+    access: Access,
     origin: Origin,
 ) -> Instance:
+    aws = file.aws
     place = ("instances", name)
     restriction = None
     if section.allow or section.deny:
@@ -217,7 +247,22 @@ def _instance(
         assume_role=section.assume_role or aws.assume_role,
         statements=statements,
         arn=instance_arn(section, aws, region=region),
+        lifecycle=lifecycle(section, file),
+        access=access,
     )
+
+
+def _api(file: File) -> Api:
+    keys = {
+        key_id: ApiKey(key_id, section.secret, section.user or key_id, tuple(section.instances) or None)
+        for key_id, section in file.api_keys.items()
+    }
+    return Api(MappingProxyType(keys), is_signed=is_signed(file))
+
+
+def is_signed(file: File) -> bool:
+    """Whether SageMaker's API at the gateway is for who signs alone."""
+    return (file.api.signed or ("required" if file.api_keys else "optional")) == "required"
 
 
 def _list(name: str, entries: list[EntrySection], origin: Origin) -> NamedList:

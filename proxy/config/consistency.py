@@ -8,6 +8,7 @@ It must not know lines: findings carry paths.
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
@@ -17,7 +18,7 @@ from proxy.config import build
 from proxy.config.findings import Finding, did_you_mean
 from proxy.config.places import is_loopback, parse_mount
 from proxy.config.schema import File, ListenerSection
-from proxy.config.settings import Bind, Listener, UnixSocket
+from proxy.config.settings import Bind, Lifecycle, Listener, UnixSocket
 from proxy.config.statements import statement_findings
 from proxy.config.values import ValueProblem, format_duration, parse_region
 from proxy.config.yaml_lines import Path
@@ -38,7 +39,9 @@ def inconsistencies(
         *_aws(file, sound, environ),
         *_policy(file, sound),
         *statement_findings(data, _arns(file, sound, environ)),
+        *_api_keys(file, data, sound),
         *_websockets(file, sound),
+        *_lifecycles(file, sound),
     ]
 
 
@@ -271,8 +274,51 @@ def _arns(file: File, sound: _Sound, environ: Mapping[str, str]) -> Mapping[str,
     }
 
 
+def _api_keys(file: File, data: Mapping[str, Any], sound: _Sound) -> Iterator[Finding]:
+    instances = data.get("instances")
+    declared = list(instances) if isinstance(instances, dict) else []
+    for key_id, section in file.api_keys.items():
+        for index, name in enumerate(section.instances):
+            if name not in declared:
+                place = ("api_keys", key_id, "instances", index)
+                yield Finding(place, f"there is no instance called '{name}'", did_you_mean(name, declared))
+    if build.is_signed(file) and not file.api_keys and sound("api_keys") and sound("api", "signed"):
+        hint = "add api_keys, or remove the key"
+        yield Finding(("api", "signed"), "nobody could sign: there are no api_keys", hint)
+
+
 def _websockets(file: File, sound: _Sound) -> Iterator[Finding]:
     ping, silence = file.timeouts.websocket_ping, file.timeouts.websocket_silence
     if silence <= ping and sound("timeouts", "websocket_ping") and sound("timeouts", "websocket_silence"):
         hint = f"leave time for three pings: {format_duration(3 * ping)}"
         yield Finding(("timeouts", "websocket_silence"), "must be longer than websocket_ping", hint)
+
+
+def _lifecycles(file: File, sound: _Sound) -> Iterator[Finding]:
+    if not sound("lifecycle"):
+        return
+    together = file.lifecycle
+    yield from _warning(("lifecycle",), "stop_warning", together.stop_after_idle, together.stop_warning)
+    first_named: dict[tuple[str, str | None], tuple[str, Lifecycle]] = {}
+    for name, section in (file.instances or {}).items():
+        if not sound("instances", name):
+            continue
+        meant = build.lifecycle(section, file)
+        if section.stop_after_idle is not None or section.stop_warning is not None:
+            key = "stop_after_idle" if section.stop_warning is None else "stop_warning"
+            after_seconds = meant.stop_after_idle_seconds or math.inf
+            yield from _warning(("instances", name), key, after_seconds, meant.stop_warning_seconds)
+        notebook = (section.notebook, section.assume_role or file.aws.assume_role)
+        if notebook not in first_named:
+            first_named[notebook] = (name, meant)
+        elif first_named[notebook][1] != meant:
+            other = first_named[notebook][0]
+            message = f"is started and stopped by other rules than '{other}', which is the same notebook"
+            yield Finding(("instances", name), message, "give both the same start_on_open and stop_…")
+
+
+def _warning(path: Path, key: str, after_seconds: float, warning_seconds: float) -> Iterator[Finding]:
+    if warning_seconds >= after_seconds:
+        announced, idle = format_duration(warning_seconds), format_duration(after_seconds)
+        message = f"a stop after {idle} of idleness would be announced {announced} ahead"
+        yield Finding((*path, key), message, f"write a stop_warning of less than {idle}")

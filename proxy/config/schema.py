@@ -22,16 +22,20 @@ from proxy.client_address.networks import AddressError, Network
 from proxy.config import places, values
 from proxy.config.findings import Finding, did_you_mean, finding
 from proxy.config.settings import (
+    Access,
     Aws,
     Bind,
+    Lifecycle,
     Limits,
     Log,
     LogFormat,
     LogLevel,
     Scheme,
+    Signed,
     SocketAddress,
     StrategyName,
     Timeouts,
+    Tokens,
     TrustUnix,
 )
 from proxy.config.values import ValueProblem
@@ -41,9 +45,11 @@ from proxy.policy.statements import Effect
 from proxy.routing.mounts import Mount
 
 _AWS = Aws(region="")
+_TOKENS = Tokens()
 _LIMITS = Limits()
 _TIMEOUTS = Timeouts()
 _LOG = Log()
+_LIFECYCLE = Lifecycle()
 
 # A reference may stand wherever text, a number, true or false does, so the schema for editors admits it.
 _REFERENCE: Mapping[str, Any] = {"type": "string", "pattern": r"\$\{.*\}"}
@@ -83,6 +89,12 @@ def _duration(at_least: float, at_most: float) -> _Read:
         "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": values.DURATION_PATTERN}]
     }
     return _Read(lambda value: values.parse_duration(value, at_least=at_least, at_most=at_most), json)
+
+
+def _idle_duration(at_least: float, at_most: float) -> _Read:
+    """Seconds, or infinity for never."""
+    json = {"anyOf": [{"const": "never"}, *_duration(at_least, at_most).json["anyOf"]]}
+    return _Read(lambda value: values.parse_idle_duration(value, at_least=at_least, at_most=at_most), json)
 
 
 def _size(at_least: int, at_most: int) -> _Read:
@@ -196,6 +208,16 @@ Endpoint = Annotated[str, _Read(places.parse_endpoint, {"type": "string", "patte
 NotebookOrigin = Annotated[
     str, _Read(places.parse_notebook_origin, {"type": "string", "pattern": "^https?://"})
 ]
+TokenKey = Annotated[
+    str, _Read(values.parse_token_key, {"type": "string", "minLength": values.TOKEN_KEY_CHARACTERS})
+]
+AccessKeyId = Annotated[
+    str,
+    _Read(
+        values.parse_access_key_id, {"type": "string", "pattern": values.ACCESS_KEY_ID_PATTERN}, is_key=True
+    ),
+]
+User = Annotated[str, _Read(values.parse_user, {"type": "string", "pattern": values.USER_PATTERN})]
 MountAt = Annotated[
     Mount,
     _Read(
@@ -229,7 +251,9 @@ _ALLOW_HINT = "it would let nobody in; name at least one of the allowlists: allo
 _NARROW_HINT = (
     "it would let nobody in; name allowlists, or remove the key to let the gateway-wide policy decide"
 )
+_KEY_HINT = f"write ${{NBGATE_TOKEN_KEY}}, or remove the key; {values.TOKEN_KEY_HINT}"
 _PRELUDE_HINT = "list the networks that the load balancers connect from, or remove the key"
+_KEY_INSTANCES_HINT = "it would be for nothing; name instances, or remove the key to leave it to the policy"
 _LIST_HINT = "it would let nobody in; write networks such as 203.0.113.0/24, or remove the list"
 
 
@@ -322,7 +346,7 @@ class _OrFile:
 
 
 class AdminSection(_Section):
-    """Health checks (/healthz, /readyz), apart from what callers reach."""
+    """Health checks (/healthz, /readyz) and /metrics, apart from what callers reach."""
 
     bind: AdminBind = _spelled("127.0.0.1:9901")
     """IP address and port."""
@@ -415,6 +439,29 @@ class PolicySection(_Section):
     """IAM statements, as in a policy document: Effect, Action, Resource, Condition."""
 
 
+StopAfterIdle = Annotated[float, _idle_duration(300, 30 * 86400)]
+# Null is no value of it, and so is never taken for "as under `lifecycle`" where "never" was meant.
+OwnStopAfterIdle = Annotated[float | None, _idle_duration(300, 30 * 86400)]
+StopWarning = Annotated[float, _duration(0, 86400)]
+
+
+class LifecycleSection(_Section):
+    """Starting and stopping by itself, for all instances that do not say otherwise under the same keys."""
+
+    start_on_open: Flag = _LIFECYCLE.start_on_open
+    """Whether a stopped instance is started by a permitted visitor who opens its address in a browser."""
+    stop_after_idle: StopAfterIdle = _spelled("never")
+    """How long nobody and nothing uses an instance before it is stopped, 5m to 30d; or never. A busy kernel is use,
+    with or without a browser; an open tab is not. An instance whose Jupyter cannot be asked is not stopped."""
+    stop_warning: StopWarning = _seconds(_LIFECYCLE.stop_warning_seconds)
+    """How long before the stop it is announced, in the log and on the portal; less than stop_after_idle."""
+    stop_dry_run: Flag = _LIFECYCLE.stop_dry_run
+    """Only write into the log what would be stopped."""
+    stop_ignore_unknown_terminals: Flag = _LIFECYCLE.stop_ignore_unknown_terminals
+    """An open terminal keeps an instance running if its Jupyter is too old to say when it was last used; true:
+    it does not."""
+
+
 class InstanceSection(_Section):
     """One notebook instance behind the gateway."""
 
@@ -432,6 +479,52 @@ class InstanceSection(_Section):
     """IAM statements with Effect: Deny, which count here besides the gateway-wide ones."""
     assume_role: Role | None = None
     """A role to assume for this instance. Default: the one under `aws`."""
+    start_on_open: Flag | None = None
+    """Whether it is started, when stopped, by a permitted visitor. Default: the one under `lifecycle`."""
+    stop_after_idle: OwnStopAfterIdle = Field(default=None, validate_default=False)
+    """How long nobody uses it before it is stopped; or never. Default: the one under `lifecycle`."""
+    stop_warning: StopWarning | None = None
+    """How long before the stop it is announced. Default: the one under `lifecycle`."""
+    stop_dry_run: Flag | None = None
+    """Only write into the log that it would be stopped. Default: the one under `lifecycle`."""
+    stop_ignore_unknown_terminals: Flag | None = None
+    """Whether terminals of an old Jupyter do not keep it running. Default: the one under `lifecycle`."""
+    access: Annotated[Access, _one_of(Access)] | None = None
+    """open or presigned. Default: the gateway-wide one."""
+
+
+class TokensSection(_Section):
+    """Links, sessions and programs' tokens."""
+
+    key: Annotated[list[TokenKey], _Filled("key", _KEY_HINT, alone=True)] = Field(
+        default_factory=list, validate_default=False
+    )
+    """The secret that they are signed with, best as ${NBGATE_TOKEN_KEY}; or a list, to exchange it: the first signs,
+    all are accepted. Default: one that is drawn at each start, which no other process knows."""
+    bind_address: Flag = _TOKENS.bind_address
+    """Whether they are good only from the client address that they were made for."""
+
+
+class ApiKeySection(_Section):
+    """An access key for SageMaker's API at the gateway."""
+
+    secret: TokenKey
+    """Its secret, best as ${NAME}. It is needed itself: signatures are made with it, so that a hash could verify
+    none."""
+    user: User | None = None
+    """Who holds it: aws:username in policies and the audit log. Default: the key's id."""
+    instances: Annotated[list[Reference], _Filled("instances", _KEY_INSTANCES_HINT)] = Field(
+        default_factory=list, validate_default=False
+    )
+    """The only instances that it is for. Default: all that the policy allows."""
+
+
+class ApiSection(_Section):
+    """SageMaker's API at the gateway."""
+
+    signed: Annotated[Signed, _one_of(Signed)] | None = None
+    """required: only who signs with one of `api_keys`. optional: signatures with other keys are not looked at.
+    Default: required where there are api_keys, else optional."""
 
 
 class LimitsSection(_Section):
@@ -451,6 +544,8 @@ class LimitsSection(_Section):
     """Callers' connections, all together."""
     connections_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.connections_per_address
     """Callers' connections from one address; trusted proxies are exempt."""
+    event_streams_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.event_streams_per_address
+    """Open pages per client address that follow the instances' states."""
     upstream_connections: Annotated[int, _count(1_000_000)] = _LIMITS.upstream_connections
     """Connections to one instance, WebSockets included."""
     upstream_idle_connections: Annotated[int, _count(10_000)] = _LIMITS.upstream_idle_connections
@@ -528,8 +623,16 @@ class File(_Section):
     ] = {}
     """Named lists of networks, for `policy` and `instances` to refer to; or {file: …} for each."""
     policy: PolicySection | None = None
+    lifecycle: LifecycleSection = Field(default_factory=LifecycleSection)
     instances: dict[InstanceName, InstanceSection] | None = None
     """The notebook instances, each under the name that it has in this gateway's addresses and logs."""
+    access: Annotated[Access, _one_of(Access)] = "open"
+    """open: whom the policy lets in comes in. presigned: only with a link or a token besides, as at AWS."""
+    tokens: TokensSection = Field(default_factory=TokensSection)
+    api: ApiSection = Field(default_factory=ApiSection)
+    """SageMaker's API at the gateway."""
+    api_keys: dict[AccessKeyId, ApiKeySection] = {}
+    """Access keys for SageMaker's API at the gateway, each under its id."""
     limits: LimitsSection = Field(default_factory=LimitsSection)
     timeouts: TimeoutsSection = Field(default_factory=TimeoutsSection)
     log: LogSection = Field(default_factory=LogSection)
@@ -586,7 +689,8 @@ def _without(data: Any, paths: set[Path]) -> Any:
     """A copy of `data` without the values at `paths`. A path that ends inside what has no such part takes it."""
     if () in paths or (paths and not isinstance(data, dict | list)):
         return _GONE
-    if isinstance(data, list) and any(isinstance(path[0], str) for path in paths):
+    wrong = str if isinstance(data, list) else int
+    if any(isinstance(path[0], wrong) for path in paths):
         return _GONE
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     kept = [(key, _without(value, {path[1:] for path in paths if path[0] == key})) for key, value in items]

@@ -1,16 +1,17 @@
 """What the configuration means: one frozen snapshot, which everything else is built from.
 
 Its rule: plain values in base units (seconds, bytes), compiled once (networks, mounts, policies), valid as a
-whole, and never changed: a reload builds another snapshot. It holds no secret, so its repr may be logged; a
-setting that ever does hold one must print as `***`.
+whole, and never changed: a reload builds another snapshot. The secrets that it holds do not show in its repr,
+which may be logged.
 It must not know the file: spelling, defaults and line numbers end in `proxy.config.schema` and `.load`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from proxy.client_address.networks import NetworkSet
@@ -22,6 +23,8 @@ from proxy.routing.mounts import Mount, MountKind
 
 Scheme = Literal["http", "https"]
 TrustUnix = Literal["header", "proxy_protocol"]
+Access = Literal["open", "presigned"]
+Signed = Literal["required", "optional"]
 StrategyName = Literal["peer", "trusted_proxies", "hop_count", "single_header"]
 
 DEFAULT_PORTS: Mapping[Scheme, int] = {"http": 80, "https": 443}
@@ -117,6 +120,21 @@ class Aws:
 
 
 @dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """When an instance is started and stopped by itself. Durations in seconds; `stop_after_idle_seconds` None: never.
+
+    With `stop_dry_run` a stop is only written into the log. With `stop_ignore_unknown_terminals` terminals of old
+    Jupyter servers, which do not say when they were last used, do not keep an instance running.
+    """
+
+    start_on_open: bool = False
+    stop_after_idle_seconds: float | None = None
+    stop_warning_seconds: float = 600.0
+    stop_dry_run: bool = False
+    stop_ignore_unknown_terminals: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One notebook instance: `name` is the gateway's word for it, `notebook` SageMaker's.
 
@@ -134,6 +152,41 @@ class Instance:
     """The instance's own long form."""
     arn: str = ""
     """The notebook instance's ARN, which policies name it by; its account is empty where it is not known."""
+    lifecycle: Lifecycle = Lifecycle()
+    """What counts for it: its own settings, or else the gateway's."""
+    access: Access = "open"
+    """`open`: whom the policy lets in comes in. `presigned`: only with a session or a token besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How links, sessions and programs' tokens are signed.
+
+    Of the secret `keys` the first signs and all verify; none: one that is drawn at the start. `bind_address`: a
+    token is good for the client address alone that it is issued to.
+    """
+
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    bind_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An access key for SageMaker's API at the gateway. `user` is its holder, aws:username in policies; `instances`
+    are the only ones that it is for, None: all."""
+
+    id: str
+    secret: str = field(repr=False)
+    user: str
+    instances: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """SageMaker's API at the gateway. `keys` by id; `is_signed`: only who signs with one of them may call."""
+
+    keys: Mapping[str, ApiKey] = field(default_factory=lambda: MappingProxyType({}))
+    is_signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +204,8 @@ class Limits:
     """Downstream connections of the whole process."""
     connections_per_address: int = 512
     """Downstream connections per peer address; trusted proxies are exempt."""
+    event_streams_per_address: int = 64
+    """Open pages per client address that follow the instances' states."""
     upstream_connections: int = 1024
     """Connections to one instance, WebSockets included."""
     upstream_idle_connections: int = 32
@@ -218,6 +273,8 @@ class Settings:
     instances: Mapping[str, Instance]
     statements: tuple[Statement, ...] = ()
     """The gateway-wide long form."""
+    tokens: Tokens = Tokens()
+    api: Api = Api()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     log: Log = Log()

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from proxy.client_address.resolve import HopCount, SingleHeader
-from proxy.config.settings import Instance, Listener, Settings
+from proxy.config.settings import Instance, Lifecycle, Listener, Settings, Tokens
 from proxy.config.values import format_duration
 from proxy.policy.dates import format_instant
 from proxy.policy.lists import NamedList, by_end
@@ -61,14 +61,33 @@ def _where(listener: Listener) -> str:
 
 
 def _instances(settings: Settings) -> Table:
-    table = _table("INSTANCE", "NOTEBOOK", "ADDRESS", "LETS IN")
+    by_itself = any(one.lifecycle != Lifecycle() for one in settings.instances.values())
+    table = _table("INSTANCE", "NOTEBOOK", "ADDRESS", "LETS IN", *(["BY ITSELF"] if by_itself else []))
     for name, instance in settings.instances.items():
         addresses = "\n".join(settings.urls(name))
-        table.add_row(name, instance.notebook, escape(addresses), escape(_let_in(settings, instance)))
+        lets_in = escape(_let_in(settings, instance))
+        lifecycle = [_by_itself(instance.lifecycle)] if by_itself else []
+        table.add_row(name, instance.notebook, escape(addresses), lets_in, *lifecycle)
     return table
 
 
+def _by_itself(lifecycle: Lifecycle) -> str:
+    """What happens to an instance without anybody's asking."""
+    parts = ["starts when opened"] if lifecycle.start_on_open else []
+    if lifecycle.stop_after_idle_seconds is not None:
+        parts.append(
+            f"{'would stop' if lifecycle.stop_dry_run else 'stops'} after "
+            f"{format_duration(lifecycle.stop_after_idle_seconds)} idle"
+        )
+    return ", ".join(parts) or "nothing"
+
+
 def _let_in(settings: Settings, instance: Instance) -> str:
+    who = _admitted(settings, instance)
+    return f"{who}; with a link or a token" if instance.access == "presigned" else who
+
+
+def _admitted(settings: Settings, instance: Instance) -> str:
     own = instance.restriction
     text = _names(settings.restriction.allow or ()) or "whom statements allow"
     denied = settings.restriction.deny
@@ -125,8 +144,28 @@ def _other(settings: Settings) -> Table:
     table.add_row("AWS identity", escape(_identity(settings)))
     if aws.endpoint_url:
         table.add_row("SageMaker's API", escape(aws.endpoint_url))
+    if settings.tokens != Tokens() or any(one.access == "presigned" for one in settings.instances.values()):
+        table.add_row("tokens", _tokens(settings))
+    if settings.api.keys:
+        table.add_row("API here", _api(settings))
     table.add_row("sign-in lasts", f"{format_duration(aws.session_seconds)}, renewed by the gateway")
     return table
+
+
+def _tokens(settings: Settings) -> str:
+    count = len(settings.tokens.keys)
+    keys = (
+        f"{count} key{'s' if count > 1 else ''}"
+        if count
+        else "a key drawn at each start, known to that process alone"
+    )
+    return f"{keys}; for one client address" if settings.tokens.bind_address else keys
+
+
+def _api(settings: Settings) -> str:
+    count = len(settings.api.keys)
+    keys = f"{count} access key{'s' if count > 1 else ''}"
+    return f"only signed with one of {keys}" if settings.api.is_signed else f"{keys}; unsigned calls, too"
 
 
 def _client_address(settings: Settings) -> str:

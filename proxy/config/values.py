@@ -7,6 +7,7 @@ It must not know where a value stands in the file, nor any other value.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +23,12 @@ LIST_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 NOTEBOOK_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
 REGION_PATTERN = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$"
 ACCOUNT_PATTERN = r"^[0-9]{12}$"
+ACCESS_KEY_ID_PATTERN = r"^[A-Za-z0-9_]{8,128}$"
+USER_PATTERN = r"^[A-Za-z0-9_+=,.@-]{1,64}$"
 ROLE_PATTERN = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}$"
+
+TOKEN_KEY_CHARACTERS = 32
+TOKEN_KEY_HINT = "make one with: openssl rand -hex 32"  # noqa: S105 - how to make one
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NO = ("no", "n", "off", "false", "0")
@@ -98,6 +104,17 @@ def parse_duration(value: object, *, at_least: float, at_most: float) -> float:
     return seconds
 
 
+def parse_idle_duration(value: object, *, at_least: float, at_most: float) -> float:
+    """A duration, in seconds; or `never`, which is infinite. Nothing and `off` are not taken for it: to guess wrong
+    would stop somebody's instance.
+    """
+    if value == "never":
+        return math.inf
+    if value is None or isinstance(value, bool) or str(value).lower() in (*_NO, "none", "disabled", "null"):
+        raise ValueProblem(f"must be a duration or never, not {shown(value)}", "write never, or such as 60m")
+    return parse_duration(value, at_least=at_least, at_most=at_most)
+
+
 def parse_session_duration(value: object) -> int:
     """SessionExpirationDurationInSeconds, which SageMaker takes from 1800 to 43200."""
     seconds = parse_duration(value, at_least=1800, at_most=43200)
@@ -107,7 +124,9 @@ def parse_session_duration(value: object) -> int:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest spelling that `parse_duration` reads back."""
+    """The shortest spelling that `parse_duration` reads back; `never` for what is infinite."""
+    if seconds == math.inf:
+        return "never"
     for unit in ("d", "h", "m", "s"):
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{int(seconds / _SECONDS[unit])}{unit}"
@@ -229,6 +248,36 @@ def parse_account(value: object) -> str:
     if isinstance(written, str) and re.fullmatch(ACCOUNT_PATTERN, digits := re.sub(r"[ -]", "", written)):
         hint = f"write '{digits}'"
     raise ValueProblem(f"{shown(value)} is not the number of an AWS account", hint)
+
+
+def parse_token_key(value: object) -> str:
+    """A secret that signs. What is wrong with it is said without showing it."""
+    if not isinstance(value, str):
+        raise ValueProblem("must be text", f"in quotes; {TOKEN_KEY_HINT}")
+    if len(value) < TOKEN_KEY_CHARACTERS:
+        raise ValueProblem(f"is shorter than {TOKEN_KEY_CHARACTERS} characters", TOKEN_KEY_HINT)
+    if len(set(value)) < 8 or not value.isprintable():
+        raise ValueProblem("can be guessed, or holds characters that do not print", TOKEN_KEY_HINT)
+    return value
+
+
+def parse_access_key_id(value: object) -> str:
+    """The public half of an access key."""
+    if isinstance(value, str) and re.fullmatch(ACCESS_KEY_ID_PATTERN, value):
+        return value
+    raise ValueProblem(
+        f"{shown(value)} cannot be the id of an access key", "letters, digits and '_', 8 to 128: NBGATEALICE1"
+    )
+
+
+def parse_user(value: object) -> str:
+    """A user's name, as IAM has them."""
+    written = text(value, example="alice")
+    if re.fullmatch(USER_PATTERN, written):
+        return written
+    raise ValueProblem(
+        f"{shown(written)} cannot be a user's name", "letters, digits and _+=,.@-, at most 64: alice"
+    )
 
 
 def parse_note(value: object) -> str:

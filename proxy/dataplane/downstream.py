@@ -50,6 +50,7 @@ from proxy.gateway import Admission, Caller, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
 from proxy.wire.body import ChunkedBody, Data, FramingError, LengthBody, request_body
+from proxy.wire.credentials import programs_fields
 from proxy.wire.heads import RequestFields, RequestHead, ResponseFacts, response_head
 
 if TYPE_CHECKING:
@@ -405,10 +406,12 @@ class Downstream(Connection):
         self._caller = admission.caller
         self._admission = admission
         route = admission.route
-        if inbound.method in _NOT_FORWARDED:
+        if inbound.method in _NOT_FORWARDED and not (
+            inbound.method == "TRACE" and isinstance(route, OwnPage)  # there it is a 405, as any other
+        ):
             self._fault(BadRequest("This method is not supported."))
         elif isinstance(route, Redirect):
-            self._redirect(route.location)
+            self._redirect(route)
         elif isinstance(route, OwnPage):
             self._state = _NATIVE
         elif self._is_upgrade and (error := handshake_fault(inbound, admission.caller)):
@@ -444,6 +447,37 @@ class Downstream(Connection):
             self._state = _HELD
         else:
             self._take_inbox()
+
+    # -- for pages of the gateway's own -----------------------------------------------------------------
+
+    @property
+    def plane(self) -> DataPlane:
+        return self._plane
+
+    @property
+    def request_id(self) -> str:
+        return self._request_id
+
+    @property
+    def admission(self) -> Admission | None:
+        """That of the request under way, by the gateway that counts; None once it is withdrawn."""
+        return self._admission
+
+    @property
+    def inbound(self) -> Inbound:
+        """The request under way, as it stood at the door."""
+        assert self._inbound is not None
+        return self._inbound
+
+    @property
+    def under_way(self) -> tuple[Admission, str, str, int] | None:
+        """The request that is being forwarded: its admission, method and target, and the bytes of bodies so far."""
+        forward, admission, inbound = self._forward, self._admission, self._inbound
+        if forward is None or admission is None or inbound is None:
+            return None
+        return admission, inbound.method, inbound.target, forward.bytes_in + forward.bytes_out
+
+    # -- judged again -----------------------------------------------------------------------------------
 
     @property
     def is_idle(self) -> bool:
@@ -483,6 +517,9 @@ class Downstream(Connection):
         return objection
 
     def _start_forward(self, inbound: Inbound, route: Route, fields: RequestFields, framing: bytes) -> None:
+        assert self._admission is not None
+        if (permit := self._admission.permit) is not None and permit.xsrf:
+            fields = RequestFields(programs_fields(fields.received, xsrf=permit.xsrf))
         head = RequestHead(
             inbound.method,
             route.upstream_target.encode("ascii"),
@@ -687,21 +724,35 @@ class Downstream(Connection):
             self._fault(error)
 
     def answer(self, error: NbgateError) -> None:
-        page = self.error_page(error)
-        self._send(error.status, page)
-        self._done(error.status, len(page.body), error.code)
-
-    def error_page(self, error: NbgateError) -> Page:
-        """How the request under way is told of an error."""
         if self._admission is not None:
-            client = self._admission.caller.address
+            error = self._plane.on_error(error, self._admission, self.inbound)
+        page = self.error_page(error)
+        status = page.status or error.status
+        self._send(status, page)
+        self._done(status, len(page.body), error.code)
+
+    def error_page(self, error: NbgateError, *, instance: str = "", json_only: bool = False) -> Page:
+        """How the request under way is told of an error, perhaps one about an instance that it did not lead to."""
+        admission = self._admission
+        if admission is not None:
+            client = admission.caller.address
+            if instance:
+                admission = admission._replace(instance=instance)
         else:
             client = _text(self._peer if self._refusal is None else self._refusal.client.address)
-        return self._plane.render(error, self._inbound, request_id=self._request_id, client=client)
+        return self._plane.render(
+            error,
+            self._inbound,
+            request_id=self._request_id,
+            client=client,
+            admission=admission,
+            port=self._listener.public_port,
+            json_only=json_only,
+        )
 
-    def _redirect(self, location: str) -> None:
-        self._send(308, Page((("Location", location), ("Cache-Control", "no-store")), b""))
-        self._done(308, 0, "")
+    def _redirect(self, route: Redirect) -> None:
+        self._send(route.status, Page(route.fields, b""))
+        self._done(route.status, 0, "")
 
     def _send(self, status: int, page: Page) -> None:
         if self._body is not None or self._plane.draining:

@@ -31,7 +31,7 @@ def link(session: UpstreamSession, caller: Caller, *, prefix: str, shelf: list[U
         own_origin=f"{caller.scheme}://{own_authority}".encode("ascii"),
         prefix=prefix.encode("ascii"),
         cookies=session.cookie_header,
-        withheld_cookies=session.cookie_names,
+        withheld_cookies=session.cookie_names | caller.door.own_cookies,
         forwarding=(
             f"X-Forwarded-For: {caller.address}\r\n"
             f"X-Forwarded-Proto: {caller.scheme}\r\n"

@@ -33,7 +33,8 @@ from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.visit import Visit
-from proxy.gateway import Gateway
+from proxy.errors import NbgateError
+from proxy.gateway import Admission, Gateway, Inbound
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -43,6 +44,14 @@ from proxy.wire.heads import ResponseFacts
 SWEEP_SECONDS: Final = 1.0
 JUDGED_AT_ONCE: Final = 512
 """Open connections that are judged again within one turn of the loop: some 8 ms, or 15 ms if none may stay."""
+
+
+OnError = Callable[[NbgateError, Admission, Inbound], NbgateError]
+"""What is answered in an error's place to a caller who was admitted; the error itself, mostly."""
+
+
+def _as_it_is(error: NbgateError, _admission: Admission, _inbound: Inbound) -> NbgateError:
+    return error
 
 
 class DataPlane:
@@ -73,10 +82,12 @@ class DataPlane:
         self.tasks = tasks
         self.render = render
         self.log = log
+        self.on_error: OnError = _as_it_is
         self.draining = False
         self.outbox = Outbox()
         self.landing = pool.landing
-        self.relays: set[Relay] = set()
+        self.relays: dict[Relay, RequestRecord] = {}
+        """What is open, each with the record of its handshake."""
         self.connections: set[Downstream] = set()
         self.arrivals: set[Arrival] = set()
         self.withdrawn: Counter[str] = Counter()
@@ -84,6 +95,8 @@ class DataPlane:
         self._keepers = keepers
         self._own_pages = own_pages
         self._sign_in_hosts = sign_in_hosts
+        self._ending: dict[Relay, Visit] = {}
+        """WebSockets that a session or a token let in: those end."""
         self._open = 0
         self._open_by_address: Counter[Address] = Counter()
         self._servers: list[Server] = []
@@ -153,9 +166,13 @@ class DataPlane:
             if reason := visit.objection(self.gateway, self.keeper):
                 self.withdrawn["websockets"] += 1
                 relay.close(POLICY_VIOLATION, reason, now=self.clock.monotonic())
+            elif visit.admission.permit is not None:
+                # Here and not once at the start: a reload may have made a session needed that was not.
+                self._ending[relay] = visit
 
         def ended(relay: Relay) -> None:
-            self.relays.discard(relay)
+            self.relays.pop(relay, None)
+            self._ending.pop(relay, None)
             self.pool.forget(connection)
             self.closed(visit.inbound.peer)
             record.bytes_in = relay.caller.bytes_received
@@ -175,7 +192,7 @@ class DataPlane:
             judge=judge,
             on_end=ended,
         )
-        self.relays.add(relay)
+        self.relays[relay] = record
         # The gateway may have changed since the handshake was admitted.
         relay.doubt()
         relay.start(is_full=is_full, tail=tail, inbox=inbox)
@@ -236,9 +253,21 @@ class DataPlane:
             connection.sweep(now)
         for arrival in tuple(self.arrivals):
             arrival.sweep(now)
+        if self._ending:
+            self._end_sessions()
         for relay in tuple(self.relays):
             relay.sweep(now)
         self.pool.sweep()
+
+    def _end_sessions(self) -> None:
+        """Have those WebSockets judged whose session, or whose token, is over."""
+        now = self.clock.now().timestamp()
+        for relay, visit in tuple(self._ending.items()):
+            permit = visit.admission.permit
+            if permit is not None and permit.ends_at <= now:
+                visit.has_ended = True
+                relay.doubt()
+                relay.settle()
 
     async def drain(self, seconds: float) -> None:
         """Let requests under way end, for so long at most, and tell WebSockets that the gateway goes away."""

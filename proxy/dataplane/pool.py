@@ -121,6 +121,10 @@ class UpstreamPool:
             while idle:
                 idle.pop().abort()
 
+    def __len__(self) -> int:
+        """How many are open, or being opened: idle, in use, and taken over by WebSockets."""
+        return sum(map(len, self._open.values()))
+
     def idle_connections(self, origin: Origin) -> int:
         return len(self._idle.get(origin, ()))
 

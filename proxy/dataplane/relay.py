@@ -15,7 +15,14 @@ from typing import Final
 
 from proxy.chance import mask_key
 from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
-from proxy.wire.frames import ABNORMAL_CLOSURE, FrameError, FrameTracker, close_frame, ping_frame
+from proxy.wire.frames import (
+    ABNORMAL_CLOSURE,
+    FrameError,
+    FrameTracker,
+    close_frame,
+    is_only_control,
+    ping_frame,
+)
 
 PING_PAYLOAD: Final = b"nbgate"
 LINGER_SECONDS: Final = 3.0
@@ -43,6 +50,7 @@ class End(asyncio.Protocol):
         "is_broken",
         "is_full",
         "is_lost",
+        "is_used",
         "other",
         "pinged",
         "quiet_since",
@@ -75,6 +83,8 @@ class End(asyncio.Protocol):
         )
         self._follow = self.tracker.feed
         self._large_reads: LargeReads | None = None
+        self.is_used = False
+        """A message began since `watch`."""
         self.bytes_received = 0
         self.seen_bytes = 0
         self.quiet_since = 0.0
@@ -112,6 +122,18 @@ class End(asyncio.Protocol):
         if self._large_reads is None:
             self._large_reads = LargeReads(self, self.transport, self.relay.landing)
         self._large_reads.begin()
+
+    def watch(self) -> None:
+        """Note in `is_used` whether a message comes. The first one ends the looking: the others cost nothing."""
+        self.is_used = False
+        self._follow = self._look
+
+    def _look(self, data: bytes | memoryview) -> None:
+        tracker = self.tracker
+        if not tracker.at_boundary or not is_only_control(data):
+            self.is_used = True
+            self._follow = tracker.feed
+        tracker.feed(data)
 
     def eof_received(self) -> None:
         return None  # the transport closes itself, and `connection_lost` follows

@@ -16,23 +16,26 @@ from proxy.gateway import Admission, Gateway, Inbound, Refusal
 class Visit:
     """One admitted request. `refusal` is set once it is no longer admitted."""
 
-    __slots__ = ("admission", "inbound", "keeper", "refusal")
+    __slots__ = ("admission", "has_ended", "inbound", "keeper", "refusal")
 
     def __init__(self, inbound: Inbound, admission: Admission, keeper: SessionKeeper | None) -> None:
         """`keeper` is that of the notebook's session; None for a page of the gateway's own."""
         self.inbound = inbound
         self.admission = admission
         self.keeper = keeper
+        self.has_ended = False
+        """What let it in has ended since; whether it is admitted all the same is to be asked."""
         self.refusal: Refusal | None = None
 
     def objection(self, gateway: Gateway, keeper_of: Callable[[str], SessionKeeper]) -> str:
         """What the gateway of now has against it; "" for nothing."""
-        if self.admission.caller.door is gateway:
+        if self.admission.caller.door is gateway and not self.has_ended:
             return ""
         verdict = gateway.admit(self.inbound)
         if isinstance(verdict, Refusal):
             self.refusal = verdict
-            return "access was withdrawn"
+            return "the session has ended" if self.has_ended else "access was withdrawn"
+        self.has_ended = False
         if verdict.route != self.admission.route:
             return "this address leads elsewhere now"
         if verdict.instance and keeper_of(verdict.instance) is not self.keeper:

@@ -74,6 +74,15 @@ def callers_document(gateway: Sequence[Statement], instances: Mapping[str, Seque
     return Exported(document, tuple(dict.fromkeys(remarks)))
 
 
+GATEWAY_ACTIONS = (
+    CONNECT,
+    "sagemaker:DescribeNotebookInstance",
+    "sagemaker:StartNotebookInstance",
+    "sagemaker:StopNotebookInstance",
+)
+"""What the gateway does itself; who may have it started and stopped is for its own policy and settings."""
+
+
 def gateway_document(
     arns: Sequence[str], *, roles: Sequence[str], egress: Sequence[Network], endpoints: Sequence[str]
 ) -> Exported:
@@ -102,7 +111,7 @@ def gateway_document(
             {
                 "Sid": "NbgateConnects",
                 "Effect": "Allow",
-                "Action": [CONNECT, "sagemaker:DescribeNotebookInstance"],
+                "Action": list(GATEWAY_ACTIONS),
                 "Resource": [_any_account(arn) for arn in dict.fromkeys(arns)],
                 "Condition": condition,
             }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from proxy.errors import Misdirected
 from proxy.routing.authority import parse_authority
@@ -33,7 +33,13 @@ class Route(NamedTuple):
 class Redirect:
     """The mount's address without its last slash; `location` has it, and the query."""
 
+    status: ClassVar[int] = 308
     location: str
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The answer's, but for its framing."""
+        return (("Location", self.location), ("Cache-Control", "no-store"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,16 @@ class Router:
                 return OwnPage(_path(target))
         instance, mount = mounted
         return Route(instance, mount, target, "")
+
+    def tenant(self, *, host: str, listener_port: int) -> str:
+        """The instance that has that host or port, and with it the browser origin, for itself; "" for none."""
+        mounted = self._by_port.get(listener_port) or self._by_host.get(host)
+        return mounted[0] if mounted is not None else ""
+
+    def home(self, *, host: str, listener_port: int) -> str:
+        """Where the gateway's own first page is, there: `/` where nothing is mounted at the root."""
+        taken = self._root is not None or self.tenant(host=host, listener_port=listener_port)
+        return OWN_PATHS[0] if taken else "/"
 
     def _at_path(self, target: str) -> Route | Redirect | None:
         path = _path(target)

@@ -100,7 +100,7 @@ async def _demo(console: Console, port: int) -> None:
             stack.push_async_callback(gateway.stop)
             await _answers(gateway, f"http://{_LISTEN}:{port}/api/status")
         console.print("[green]✓[/] nbgate in front of it, signed in")
-        _tell(console, port, directory)
+        _tell(console, port, directory, region=sandbox.region)
         status = await gateway.wait()
         raise DemoFailed(f"nbgate ended with status {status}:\n{gateway.last_words}")
 
@@ -181,13 +181,15 @@ async def _answers(gateway: Child, url: str) -> None:
     raise DemoFailed(f"{url} did not answer within {_START_SECONDS:g} s:\n{gateway.last_words}")
 
 
-def _tell(console: Console, port: int, directory: Path) -> None:
+def _tell(console: Console, port: int, directory: Path, *, region: str) -> None:
     origin = f"http://{_LISTEN}:{port}"
     api = f"{origin}/api/status"
     secret = f"{origin}/{_DENIED}/api/status"
     console.print(
         f"""
 Open JupyterLab at  [bold cyan]{origin}/[/]
+
+The portal, with all that you may reach, is at  [bold cyan]{origin}/.nbgate/[/]
 
 Or try
   curl -i {api}
@@ -196,6 +198,8 @@ Or try
       [dim]{_DENIED}: your address is not on its list; 403[/]
   curl -i -H 'X-Forwarded-For: 192.0.2.7' {secret}
       [dim]saying that you are somewhere else does not help; 403[/]
+  aws sagemaker list-notebook-instances --endpoint-url {origin}/.nbgate/aws/ --region {region} --no-sign-request
+      [dim]SageMaker's own API, for what you may reach[/]
 
 Configuration  {directory / "nbgate.yaml"}
 Log            {directory / "nbgate.log"}

@@ -1,8 +1,9 @@
-"""The admin listener's pages: is the process alive, and may it be sent traffic.
+"""The admin listener's pages: is the process alive, may it be sent traffic, and what has it counted.
 
 It stands on a listener of its own because it has no policy: whoever reaches it may ask. So it tells states
-and counts and nothing of callers, instances or rules, and it acts on nothing. What "ready" means is decided
-by whoever passes `readiness`; this module only says it over HTTP.
+and counts, those of /metrics by the names of instances, and nothing of callers or rules, and it acts on nothing.
+What "ready" means is decided by whoever passes `readiness`, what is counted by whoever passes `metrics`; this
+module only says it over HTTP.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 Detail = bool | int | float | str
+Metrics = Callable[[str], tuple[bytes, str]]
+"""From a scraper's `Accept` to the metrics of now and their content type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,10 @@ class Readiness:
     details: Mapping[str, Detail] = field(default_factory=dict)
 
 
-def admin_application(readiness: Callable[[], Readiness]) -> web.Application:
+def admin_application(readiness: Callable[[], Readiness], metrics: Metrics) -> web.Application:
     """`GET /healthz`: 200 while the event loop turns. `GET /readyz`: 200 or 503, with `readiness()` as JSON.
 
-    Anything else is 404 or 405, as JSON.
+    `GET /metrics`: what Prometheus reads, in its text format or as OpenMetrics. Anything else is 404 or 405, as JSON.
     """
 
     async def healthz(request: web.Request) -> web.Response:
@@ -40,9 +43,14 @@ def admin_application(readiness: Callable[[], Readiness]) -> web.Application:
             {"ready": state.ready, "details": dict(state.details)}, status=200 if state.ready else 503
         )
 
+    async def expose(request: web.Request) -> web.Response:
+        body, content_type = metrics(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
     application = web.Application(middlewares=[_errors_as_json])
     application.router.add_get("/healthz", healthz)
     application.router.add_get("/readyz", readyz)
+    application.router.add_get("/metrics", expose)
     application.on_response_prepare.append(_common_headers)
     return application
 
@@ -56,7 +64,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         response.headers["Allow"] = error.headers["Allow"]
         return response
     except web.HTTPNotFound as error:
-        return _error("NOT_FOUND", "Here are /healthz and /readyz.", status=error.status)
+        return _error("NOT_FOUND", "Here are /healthz, /readyz and /metrics.", status=error.status)
 
 
 async def _common_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -13,25 +13,33 @@ from types import MappingProxyType
 
 from proxy.aws.exchange import ExchangeOptions, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
-from proxy.aws.keeper import KeeperOptions, SessionKeeper
+from proxy.aws.keeper import KeeperOptions, OnEvent, SessionKeeper
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import AwsOptions, SageMaker
-from proxy.chance import NewId, jitter
+from proxy.chance import NewId, jitter, nonce, secret_key
 from proxy.clock import Clock
 from proxy.config.settings import Settings
-from proxy.dataplane.answers import Page
+from proxy.dataplane.answers import Page, Render
 from proxy.dataplane.plane import DataPlane, pool_limits
 from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
-from proxy.gateway import Audit, Gateway, Inbound
-from proxy.server import error_pages
-from proxy.server.own_pages import own_pages
+from proxy.gateway import Admission, Audit, Entrance, Gateway, Inbound
+from proxy.identity.tokens import Tokens
+from proxy.server import error_pages, sign_in
+from proxy.server.aws_faults import fault_page
+from proxy.server.error_pages import Standing
+from proxy.server.own_pages import OwnPages
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 
 
-def gateway(settings: Settings, *, audit: Audit, at: datetime | None = None) -> Gateway:
-    """The door for a snapshot, at an instant (UTC)."""
+def gateway(
+    settings: Settings, *, audit: Audit, at: datetime | None = None, entrance: Entrance | None = None
+) -> Gateway:
+    """The door for a snapshot, at an instant (UTC). Without an `entrance` nobody is let in by a session or a token."""
+    if entrance is not None and settings.tokens.keys:
+        # Others may issue tokens with them.
+        entrance.watch()
     return Gateway(
         hostnames=settings.hostnames,
         mounts=settings.mounts,
@@ -42,6 +50,21 @@ def gateway(settings: Settings, *, audit: Audit, at: datetime | None = None) -> 
         resources={name: instance.arn for name, instance in settings.instances.items()},
         region=settings.aws.region,
         at=at,
+        entrance=entrance,
+        guarded=frozenset(
+            name for name, instance in settings.instances.items() if instance.access == "presigned"
+        ),
+    )
+
+
+def tokens(settings: Settings, *, clock: Clock) -> Tokens:
+    """Signs and verifies what lets callers in."""
+    return Tokens(
+        settings.tokens.keys,
+        own_key=secret_key(),
+        clock=clock,
+        nonce=nonce,
+        bind_address=settings.tokens.bind_address,
     )
 
 
@@ -65,9 +88,15 @@ def notebook_hosts(settings: Settings) -> NotebookHosts:
 
 
 def keeper_maker(
-    settings: Settings, *, sagemaker: SageMaker, clock: Clock, tasks: Tasks, tls: ssl.SSLContext | None = None
+    settings: Settings,
+    *,
+    sagemaker: SageMaker,
+    clock: Clock,
+    tasks: Tasks,
+    on_event: OnEvent,
+    tls: ssl.SSLContext | None = None,
 ) -> Callable[[SessionKey], SessionKeeper]:
-    """Makes keepers that share one cache of presigned URLs."""
+    """Makes keepers that share one cache of presigned URLs, and tell `on_event` what happens."""
     aws = settings.aws
     urls = PresignedUrlCache(clock, margin_seconds=aws.presigned_url_margin_seconds)
     exchange = NotebookExchange(
@@ -89,6 +118,7 @@ def keeper_maker(
             jitter=jitter,
             tasks=tasks,
             options=options,
+            on_event=on_event,
         )
 
     return make
@@ -124,8 +154,10 @@ def data_plane(
     tasks: Tasks,
     log: Callable[[RequestRecord], None],
     tls: ssl.SSLContext | None = None,
+    pages: OwnPages | None = None,
+    standing: Callable[[Admission, int], Standing] | None = None,
 ) -> DataPlane:
-    """Everything that carries bytes."""
+    """Everything that carries bytes. Without `pages` the gateway has none of its own; `standing`: see `renderer`."""
     limits, timeouts = settings.limits, settings.timeouts
     pool = UpstreamPool(pool_limits(limits, timeouts), clock=clock, tls=tls)
     return DataPlane(
@@ -137,21 +169,43 @@ def data_plane(
         clock=clock,
         new_id=new_id,
         tasks=tasks,
-        render=render,
+        render=renderer(standing),
         log=log,
-        own_pages=own_pages,
+        own_pages=pages or OwnPages(),
         sign_in_hosts=notebook_hosts(settings).sign_in_hosts,
     )
 
 
-def render(error: NbgateError, inbound: Inbound | None, *, request_id: str, client: str | None) -> Page:
-    """An error as this caller wants to see it."""
-    asked = inbound.headers if inbound is not None else {}
-    rendered = error_pages.render(
-        error,
-        wants_html=error_pages.wants_html(asked.get("Accept", ""), asked.get("Sec-Fetch-Mode", "")),
-        request_id=request_id,
-        client_address=client,
-    )
-    headers = (("Content-Type", rendered.content_type), ("X-Request-Id", request_id), *rendered.headers)
-    return Page(headers, rendered.body)
+def renderer(standing: Callable[[Admission, int], Standing] | None = None) -> Render:
+    """Shows errors as the caller wants to see them. `standing` says what it may know of the instance it came for."""
+
+    def render(
+        error: NbgateError,
+        inbound: Inbound | None,
+        *,
+        request_id: str,
+        client: str | None,
+        admission: Admission | None,
+        port: int,
+        json_only: bool = False,
+    ) -> Page:
+        asked = inbound.headers if inbound is not None else {}
+        if "X-Amz-Target" in asked:
+            return fault_page(error, request_id=request_id, client_address=client)
+        if inbound is not None and sign_in.is_for(error, method=inbound.method, headers=inbound.headers):
+            # A relative address: the one that the caller asked has this page, too.
+            redirect = (("Location", sign_in.PATH), *error_pages.HEADERS, ("X-Request-Id", request_id))
+            return Page(redirect, b"", status=302)
+        wants_html = not json_only and error_pages.wants_html(
+            asked.get("Accept", ""), asked.get("Sec-Fetch-Mode", "")
+        )
+        known = None
+        if standing is not None and wants_html and admission is not None and admission.instance:
+            known = standing(admission, port)
+        rendered = error_pages.render(
+            error, wants_html=wants_html, request_id=request_id, client_address=client, standing=known
+        )
+        headers = (("Content-Type", rendered.content_type), ("X-Request-Id", request_id), *rendered.headers)
+        return Page(headers, rendered.body)
+
+    return render

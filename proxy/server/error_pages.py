@@ -8,14 +8,12 @@ them.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from base64 import b64encode
+import re
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
+from proxy.aws.control_plane import not_in_service
 from proxy.errors import (
     AccessDenied,
     BadRequest,
@@ -24,19 +22,23 @@ from proxy.errors import (
     Draining,
     HeadTooLarge,
     InstanceNotInService,
+    MediaTypeRefused,
+    MethodNotAllowed,
     Misdirected,
     NbgateError,
     OriginRefused,
     RequestTimeout,
     RouteNotFound,
     SessionRejected,
+    SignInRequired,
     Throttled,
+    TokenRefused,
+    TooManyStreams,
     UpgradeRequired,
     UpstreamError,
+    WrongState,
 )
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from proxy.server import pages
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -51,6 +53,47 @@ class ErrorBody:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """A button: where it posts to, and the token that proves that we offered it to this caller."""
+
+    name: str
+    action: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a start has come: both in seconds, None where not known."""
+
+    name: str
+    waited_seconds: int
+    usual_seconds: int | None = None
+
+    @property
+    def waited(self) -> str:
+        return duration(self.waited_seconds)
+
+    @property
+    def usual(self) -> str:
+        return "" if self.usual_seconds is None else duration(self.usual_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a page about an instance's state can say beyond the error: what this caller may see and do, and no more.
+
+    `start` is offered where the caller may start it; `reason` is SageMaker's for a failure, fit for callers
+    (`public_reason`); `home` is the path of the gateway's first page.
+    """
+
+    instance: str
+    start: Form | None = None
+    progress: Progress | None = None
+    reason: str = ""
+    home: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Text:
     """What a page says. `mood` colours its mark; `refresh_seconds` reloads it by itself, 0 never."""
 
@@ -62,7 +105,22 @@ class _Text:
     refresh_seconds: int = 0
 
 
+PENDING: Final = "Pending"
+FAILED: Final = "Failed"
+STARTABLE: Final = frozenset({"Stopped", FAILED})
+"""Statuses from which StartNotebookInstance leads on (API reference)."""
+REASON_CHARACTERS: Final = 300
+
+_INSIDES: Final = re.compile(
+    r"arn:[^\s,;'\"]+|\b\d{12}\b|\b(?:vpc|subnet|sg|eni|vol|snap|ami|i|eipalloc|igw|nat|rtb)-[0-9a-f]{8,17}\b"
+    r"|\b(?:\d{1,3}\.){3}\d{1,3}\b|https?://\S+"
+)
+
 _TRY_AGAIN: Final = "Try again"
+_STARTING: Final = "SageMaker is starting it."
+_START_HERE: Final = (
+    "You can start it here. That usually takes a few minutes; the notebook then opens by itself."
+)
 _TELL: Final = "If it keeps happening, send the request id below to whoever runs this gateway."
 
 _ADVICE: Final[dict[type[NbgateError], str]] = {
@@ -71,7 +129,11 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
     BadRequest: f"Reload the page, or clear this site's cookies and try again. {_TELL}",
     OriginRefused: "Open the notebook at this gateway's own address, not from another site's page.",
     RouteNotFound: "Check the address for a typing error, or use the one that your team bookmarked.",
+    MethodNotAllowed: "Go back to the page that you came from, reload it, and try again.",
+    MediaTypeRefused: "Update the program that you use.",
     RequestTimeout: "Check your connection, then try again.",
+    TooManyStreams: "Close some of them.",
+    WrongState: "Go back to the page that you came from, and reload it.",
     UpgradeRequired: "Update the browser or the program that you use.",
     HeadTooLarge: "Clear this site's cookies, then try again.",
     SessionRejected: "The gateway is signing in again. This page reloads by itself; then repeat what you did.",
@@ -79,7 +141,17 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
 }
 """For errors whose own `advice` is empty, or says less to a person at a page."""
 
-_FINAL: Final = (AccessDenied, Misdirected, OriginRefused, RouteNotFound, UpgradeRequired)
+_FINAL: Final = (
+    AccessDenied,
+    MediaTypeRefused,
+    MethodNotAllowed,
+    Misdirected,
+    OriginRefused,
+    RouteNotFound,
+    SignInRequired,
+    TokenRefused,
+    UpgradeRequired,
+)
 """Errors that the same request meets again: their pages do not offer to repeat it."""
 
 _REFRESH_SECONDS: Final[dict[type[NbgateError], int]] = {Draining: 5, SessionRejected: 5, Throttled: 15}
@@ -134,20 +206,12 @@ _INSTANCE_STATES: Final[dict[str, _Text]] = {
 }
 """By `NotebookInstanceStatus` of DescribeNotebookInstance, as far as it is not InService."""
 
-_STYLE: Final = files("proxy.server").joinpath("templates/error.css").read_text("utf-8")
-_STYLE_HASH: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-
-_HEADERS: Final[Headers] = (
+HEADERS: Final[Headers] = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
 )
-# frame-ancestors 'self': JupyterLab shows documents of the same origin in frames, and their errors belong
-# there.
-_CONTENT_SECURITY_POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'self'"
-)
+"""On every answer of the gateway's own."""
 
 
 def wants_html(accept: str, sec_fetch_mode: str = "") -> bool:
@@ -167,42 +231,112 @@ def wants_html(accept: str, sec_fetch_mode: str = "") -> bool:
     return html > 0 and html >= weights["application/json"]
 
 
-def render(error: NbgateError, *, wants_html: bool, request_id: str, client_address: str | None) -> ErrorBody:
+def render(
+    error: NbgateError,
+    *,
+    wants_html: bool,
+    request_id: str,
+    client_address: str | None,
+    standing: Standing | None = None,
+) -> ErrorBody:
     """The body for `error`. `client_address` (None: it could not be determined) is told to a denied caller
-    only.
+    only; `standing` is what is known of the instance that the request was for.
     """
     text = _text(error)
-    headers = _HEADERS
+    headers = HEADERS
     retry_after_seconds = error.retry_after_seconds or text.refresh_seconds
     if retry_after_seconds:
         headers += (("Retry-After", str(retry_after_seconds)),)
     if isinstance(error, UpgradeRequired):
         # RFC 9110 section 15.5.22 and RFC 6455 section 4.4
         headers += (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+    if isinstance(error, SignInRequired | TokenRefused):
+        # RFC 9110 section 11.6.1
+        headers += (("WWW-Authenticate", "Bearer"),)
+    if isinstance(error, MethodNotAllowed):
+        # RFC 9110 section 10.2.1
+        headers += (("Allow", ", ".join(error.allow)),)
     if not wants_html:
         body = _envelope(error, message=text.message, request_id=request_id, client_address=client_address)
         return ErrorBody("application/json", body, headers)
-    page = _template().render(
-        kicker=_kicker(error),
-        title=text.title,
-        message=text.message,
-        advice=text.advice,
-        mood=text.mood,
-        retry=text.retry,
-        refresh_seconds=retry_after_seconds if text.refresh_seconds else 0,
-        facts=_facts(error, request_id=request_id, client_address=client_address),
+    return _page(
+        error, text, headers, request_id=request_id, client_address=client_address, standing=standing
     )
+
+
+def _page(
+    error: NbgateError,
+    text: _Text,
+    headers: Headers,
+    *,
+    request_id: str,
+    client_address: str | None,
+    standing: Standing | None,
+) -> ErrorBody:
+    refresh_seconds = (error.retry_after_seconds or text.refresh_seconds) if text.refresh_seconds else 0
+    status = error.instance_status if isinstance(error, InstanceNotInService) else ""
+    # It need not be offered where it was done already.
+    can_start = status in STARTABLE and not error.retry_after_seconds
+    start = standing.start if standing is not None and can_start else None
+    progress = standing.progress if standing is not None and status == PENDING else None
+    instance = standing.instance if standing is not None else ""
+    watch = instance if status else ""
+    live = bool(refresh_seconds or watch)
+    values: dict[str, Any] = {
+        "kicker": _kicker(error),
+        "title": text.title,
+        # With its progress below, this need not be said twice.
+        "message": _STARTING if progress is not None else text.message,
+        "advice": _START_HERE if start is not None else text.advice,
+        "mood": text.mood,
+        "retry": "" if start is not None or progress is not None else text.retry,
+        "refresh_seconds": refresh_seconds,
+        "status": error.status,
+        "watch": watch,
+        "instance_status": status,
+        "start": start,
+        "progress": progress,
+        "reason": standing.reason if standing is not None and status == FAILED else "",
+        "home": standing.home if standing is not None else "",
+        "facts": _facts(error, request_id=request_id, client_address=client_address, instance=instance),
+    }
+    policy = pages.ERROR.policy(live=live, forms=start is not None)
+    if start is not None:
+        # Under `no-referrer` a form's request would carry `Origin: null` (Fetch, "append a request Origin header").
+        headers = tuple(
+            ("Referrer-Policy", "same-origin") if field in HEADERS[-1:] else field for field in headers
+        )
     return ErrorBody(
         "text/html; charset=utf-8",
-        page.encode(),
-        (*headers, ("Content-Security-Policy", _CONTENT_SECURITY_POLICY)),
+        pages.ERROR.render(live=live, **values),
+        (*headers, ("Content-Security-Policy", policy)),
     )
+
+
+def duration(seconds: float) -> str:
+    """A duration as a page says it; the script counts on in the same words."""
+    minutes, rest = divmod(max(int(seconds), 0), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def public_reason(text: str) -> str:
+    """SageMaker's reason for a failure without what names the account's insides (ARNs, accounts, networks)."""
+    text = _INSIDES.sub("…", " ".join(text.split()))
+    return text if len(text) <= REASON_CHARACTERS else f"{text[:REASON_CHARACTERS]}…"
 
 
 def _text(error: NbgateError) -> _Text:
     retry = "" if isinstance(error, _FINAL) else _TRY_AGAIN
     if isinstance(error, InstanceNotInService) and (state := _INSTANCE_STATES.get(error.instance_status)):
-        own_words = error.message != error.default_message
+        # The control plane's own sentence for a state says less than the page has to say of it.
+        usual = (error.default_message, not_in_service(error.instance_status).message)
+        own_words = error.message not in usual
+        if error.retry_after_seconds and not state.refresh_seconds:
+            # It is on its way somewhere after all.
+            advice, refresh_seconds = _INSTANCE_STATES["Pending"].advice, error.retry_after_seconds
+            state = replace(state, advice=advice, refresh_seconds=refresh_seconds)
         return replace(
             state,
             message=error.message if own_words else state.message,
@@ -216,10 +350,16 @@ def _text(error: NbgateError) -> _Text:
         # Problems of a configuration name files and lines: never for a caller.
         message=NbgateError.default_message if isinstance(error, ConfigError) else error.message,
         advice=_ADVICE.get(kind) or error.advice or _ADVICE[NbgateError],
-        mood="wait" if refresh_seconds else "fault" if _is_ours(error) else "stop",
+        mood=_mood(error, waits=bool(refresh_seconds)),
         retry=retry,
         refresh_seconds=refresh_seconds,
     )
+
+
+def _mood(error: NbgateError, *, waits: bool) -> str:
+    if isinstance(error, SignInRequired):
+        return "idle"
+    return "wait" if waits else "fault" if _is_ours(error) else "stop"
 
 
 def _is_ours(error: NbgateError) -> bool:
@@ -229,11 +369,18 @@ def _is_ours(error: NbgateError) -> bool:
 def _kicker(error: NbgateError) -> str:
     if isinstance(error, InstanceNotInService) and error.instance_status:
         return f"Notebook instance: {error.instance_status}"
+    if isinstance(error, SignInRequired):
+        # Nothing went wrong: this is how one gets in here.
+        return "Opens with a link"
     return f"Error {error.status}"
 
 
-def _facts(error: NbgateError, *, request_id: str, client_address: str | None) -> list[tuple[str, str]]:
+def _facts(
+    error: NbgateError, *, request_id: str, client_address: str | None, instance: str
+) -> list[tuple[str, str]]:
     facts = [("Request id", request_id)]
+    if instance:
+        facts.insert(0, ("Notebook", instance))
     if isinstance(error, AccessDenied):
         facts.insert(0, ("Your address, as seen here", client_address or "could not be determined"))
     return facts
@@ -241,6 +388,8 @@ def _facts(error: NbgateError, *, request_id: str, client_address: str | None) -
 
 def _envelope(error: NbgateError, *, message: str, request_id: str, client_address: str | None) -> bytes:
     told: dict[str, str] = {"code": error.code, "message": message, "request_id": request_id}
+    if isinstance(error, InstanceNotInService) and error.instance_status:
+        told["instance_status"] = error.instance_status
     if isinstance(error, AccessDenied) and client_address is not None:
         told["client_address"] = client_address
     # The message stands a second time where JupyterLab's own dialogs look for it (@jupyterlab/services,
@@ -259,16 +408,3 @@ def _weight(parameters: list[str]) -> float:
                 return 0.0
             return weight if 0.0 <= weight <= 1.0 else 0.0
     return 1.0
-
-
-@cache
-def _template() -> Template:
-    # Not before a page is shown: most answers of a gateway that is well are not pages of its own.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("proxy.server"), autoescape=True, undefined=StrictUndefined, auto_reload=False
-    )
-    environment.globals["style"] = Markup(_STYLE)  # noqa: S704 - our own file
-    return environment.get_template("error.html")

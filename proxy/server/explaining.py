@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from proxy.client_address.networks import Address
 from proxy.client_address.resolve import ClientAddress, SingleHeader, resolve
-from proxy.config.settings import Settings
+from proxy.config.settings import Access, Settings
 from proxy.gateway import Gateway
 from proxy.policy.dates import format_instant
 from proxy.policy.evaluate import Decision, evaluate
@@ -49,6 +49,8 @@ class Answer:
     instance: str
     decision: Decision
     verdicts: tuple[Verdict, ...]
+    access: Access = "open"
+    """What an allowed caller needs besides."""
 
     @property
     def decisive(self) -> tuple[Verdict, ...]:
@@ -109,10 +111,11 @@ def answer(settings: Settings, question: Question) -> Explanation:
     answers = []
     for name in names:
         context = gateway.context(client.address, name, secure_transport=question.scheme == "https")
-        # The gateway does not know users yet; what a policy says of them can be tried here all the same.
+        # Connecting, nobody is a user yet; what a policy says of them can be tried here all the same.
         context = context._replace(username=question.user)
         policy = gateway.policy(name)
-        answers.append(Answer(name, evaluate(policy, context), explain(policy, context)))
+        access = settings.instances[name].access
+        answers.append(Answer(name, evaluate(policy, context), explain(policy, context), access))
     lists = tuple(_listing(one, client.address) for one in settings.allowlists.values())
     return Explanation(question, client, found, lists, tuple(answers))
 
@@ -153,6 +156,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
             {
                 "instance": each.instance,
                 "allowed": each.decision.allowed,
+                "access": each.access,
                 "sids": list(each.decision.sids),
                 "reason": each.decision.reason,
                 "statements": [
@@ -225,7 +229,9 @@ def lines_of(explanation: Explanation) -> list[str]:
         lines.append(f"               {client.problem}")
     lines.append(f"time           {format_instant(question.at)}, over {question.scheme}")
     if question.user is not None:
-        lines.append(f"user           {question.user}; this version's gateway does not know users")
+        lines.append(
+            f"user           {question.user}; known only where a call to the SageMaker API here is signed"
+        )
     on = [one for one in explanation.lists if one.entries]
     if not on:
         lines.append("lists          none")

@@ -53,7 +53,9 @@ def _judgement(one: Answer) -> str:
 
 
 def _reason(one: Answer) -> str:
-    return one.decision.reason.partition(": ")[2]
+    reason = one.decision.reason.partition(": ")[2]
+    needs_more = one.decision.allowed and one.access == "presigned"
+    return f"{reason}; with a link or a token besides" if needs_more else reason
 
 
 def _statements(one: Answer) -> Table:

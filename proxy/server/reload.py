@@ -77,6 +77,10 @@ def servable(current: Settings, new: Settings) -> tuple[Settings, tuple[str, ...
     return served, tuple(name for name in sections if getattr(served, name) != getattr(new, name))
 
 
+def _nobody_follows(_settings: Settings, _keepers: Mapping[str, SessionKeeper]) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class _Version:
     """A version of the files that is ready to be served."""
@@ -91,7 +95,8 @@ class Reloader:
     """Owns what is served now: `settings`, as far as they are in effect, and the keepers of sessions.
 
     `load` reads the files (raises ConfigError), `make_gateway` makes the gateway of an instant, `make_keepers` a
-    keeper for each instance, out of those that there are; `threshold` is that of `events`.
+    keeper for each instance, out of those that there are; `threshold` is that of `events`. `on_adopt` is told what
+    is served from now on, in the same step.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class Reloader:
         events: EventLog,
         threshold: Threshold,
         clock: Clock,
+        on_adopt: Callable[[Settings, Mapping[str, SessionKeeper]], None] = _nobody_follows,
     ) -> None:
         self.settings = settings
         self.status = ReloadStatus(applied_at=clock.now())
@@ -119,6 +125,7 @@ class Reloader:
         self._events = events
         self._threshold = threshold
         self._clock = clock
+        self._on_adopt = on_adopt
         self._one_at_a_time = asyncio.Lock()
 
     def files(self) -> tuple[Path, ...]:
@@ -192,6 +199,7 @@ class Reloader:
         self.settings = settings
         self._keepers = keepers
         self._changes_at = gateway.changes_at
+        self._on_adopt(settings, keepers)
         await self._plane.adopt(
             gateway=gateway, keepers=keepers, limits=settings.limits, timeouts=settings.timeouts
         )

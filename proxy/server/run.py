@@ -11,7 +11,7 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,21 +21,40 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
+from proxy.aws.keeper import OnEvent, SessionKeeper
+from proxy.aws.presigned import SessionKey
 from proxy.aws.sagemaker import SageMaker
-from proxy.chance import new_id
+from proxy.aws.session_states import Event, State
+from proxy.chance import new_id, secret_key
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
+from proxy.dataplane.traffic import Traffic
 from proxy.gateway import Inbound, Refusal
-from proxy.server import compose
+from proxy.identity.entrance import Entrance
+from proxy.identity.sigv4 import Signatures
+from proxy.identity.tokens import Tokens
+from proxy.lifecycle.lifecycle import Lifecycle
+from proxy.server import compose, sign_in
 from proxy.server.admin import Readiness, admin_application
+from proxy.server.by_itself import ByItself
 from proxy.server.explaining import audited
+from proxy.server.fleet import Fleet
+from proxy.server.forms import FormTokens, form_key
+from proxy.server.json_api import JsonApi
+from proxy.server.links import Links
 from proxy.server.listening import OpenListener, address_of, bind, listen
+from proxy.server.own_pages import OwnPages
+from proxy.server.portal import Portal
 from proxy.server.reload import Reloader
+from proxy.server.sagemaker_api import SageMakerApi
+from proxy.server.sagemaker_signed import Signers, access_keys
+from proxy.server.sight import Sight
+from proxy.server.streams import Streams
 from proxy.server.watch import Watcher
 from proxy.tasks import Tasks
-from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.counts import Counts
 from proxy.telemetry.logs import Logs, open_logs
 
 FLUSH_SECONDS = 0.2
@@ -51,6 +70,12 @@ class RunningGateway:
     """A gateway that serves. `addresses` are the bound ones, in the order of the configuration's listeners."""
 
     plane: DataPlane
+    fleet: Fleet
+    lifecycle: Lifecycle
+    tokens: Tokens
+    pages: OwnPages
+    streams: Streams
+    forms: FormTokens
     reloader: Reloader
     logs: Logs
     tasks: Tasks
@@ -67,6 +92,7 @@ class RunningGateway:
     async def drain(self, seconds: float) -> None:
         """Stop listening, then let what is under way end, for so long at most."""
         self.stop_listening()
+        self.streams.close()
         await self.plane.drain(seconds)
 
     async def close(self) -> None:
@@ -103,12 +129,46 @@ async def start(
         sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
-        make_gateway = partial(compose.gateway, audit=_audit(logs))
+        tokens = compose.tokens(settings, clock=clock)
+        signatures = Signatures(access_keys(settings.api), region=settings.aws.region, clock=clock)
+        entrance = Entrance(tokens, clock=clock)
+        make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
         make_keeper = compose.keeper_maker(
-            settings, sagemaker=sagemaker, clock=clock, tasks=tasks, tls=upstream_tls
+            settings,
+            sagemaker=sagemaker,
+            clock=clock,
+            tasks=tasks,
+            on_event=_counting(logs.counts),
+            tls=upstream_tls,
         )
         keepers = compose.keepers(settings, make_keeper)
+        fleet = Fleet(
+            settings,
+            sessions=keepers,
+            control_plane=sagemaker.control_plane,
+            clock=clock,
+            tasks=tasks,
+            events=logs.events,
+        )
+        # Its handlers are added below, by the parts that they belong to.
+        pages = OwnPages(
+            on_fault=lambda request_id, error: logs.events.error(
+                "page failed", request_id=request_id, exc_info=error
+            )
+        )
+        log = logs.access.write if logs.access is not None else logs.counts.count
+        sign_in.register(pages)
+        forms = FormTokens(form_key(settings.tokens.keys[0] if settings.tokens.keys else secret_key()), clock)
+        sight = Sight(
+            lambda: reloader.settings,
+            fleet=fleet,
+            forms=forms,
+            websockets=lambda name: sum(record.instance == name for record in plane.relays.values()),
+            awake=lambda name: by_itself.lifecycle.state(name),
+            clock=clock,
+            tasks=tasks,
+        )
         plane = compose.data_plane(
             settings,
             door=door,
@@ -116,9 +176,29 @@ async def start(
             clock=clock,
             new_id=new_id,
             tasks=tasks,
-            log=logs.access.write if logs.access is not None else _unlogged,
+            log=log,
+            tls=upstream_tls,
+            pages=pages,
+            standing=sight.standing,
+        )
+        by_itself = ByItself(
+            fleet=fleet,
+            plane=plane,
+            traffic=Traffic(clock, log),
+            clock=clock,
+            tasks=tasks,
+            events=logs.events,
+            sign_in_hosts=compose.notebook_hosts(settings).sign_in_hosts,
             tls=upstream_tls,
         )
+        by_itself.adopt(settings, keepers)
+
+        def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
+            fleet.adopt(settings, keepers)
+            by_itself.adopt(settings, keepers)
+            signatures.adopt(access_keys(settings.api))
+            tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
+
         reloader = Reloader(
             settings,
             gateway=door,
@@ -130,7 +210,28 @@ async def start(
             events=logs.events,
             threshold=logs.threshold,
             clock=clock,
+            on_adopt=follow,
         )
+        streams = Streams(
+            sight=sight,
+            fleet=fleet,
+            limit=lambda: reloader.settings.limits.event_streams_per_address,
+            clock=clock,
+            tasks=tasks,
+        )
+        streams.register(pages)
+        Portal(sight=sight, fleet=fleet, forms=forms, keep_awake=by_itself.lifecycle.keep_awake).register(
+            pages
+        )
+        link = Links(sight=sight, tokens=tokens, settings=lambda: reloader.settings, clock=clock)
+        JsonApi(sight=sight, fleet=fleet, link=link).register(pages)
+        SageMakerApi(
+            fleet=fleet,
+            tokens=tokens,
+            settings=lambda: reloader.settings,
+            events=logs.events,
+            identify=Signers(signatures, api=lambda: reloader.settings.api),
+        ).add_to(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
             opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
@@ -139,7 +240,10 @@ async def start(
         addresses = [opened.address for opened in listeners]
         admin_address = None
         if settings.admin is not None:
-            application = admin_application(lambda: _readiness(reloader, plane))
+            application = admin_application(
+                lambda: _readiness(reloader, plane, by_itself),
+                partial(_metrics, plane, reloader, by_itself, logs),
+            )
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
@@ -149,11 +253,25 @@ async def start(
         tasks.start(_every(SWEEP_SECONDS, plane.sweep, clock), name="sweep")
         tasks.start(_every(FLUSH_SECONDS, logs.flush, clock), name="flush")
         tasks.start(reloader.follow_dates(), name="dates")
+        tasks.start(by_itself.lifecycle.run(), name="idleness")
         if settings.files:
             watcher = Watcher(reloader.files, clock=clock)
             tasks.start(_follow(watcher, reloader), name="configuration")
         return RunningGateway(
-            plane, reloader, logs, tasks, addresses, admin_address, listeners, stack.pop_all()
+            plane,
+            fleet,
+            by_itself.lifecycle,
+            tokens,
+            pages,
+            streams,
+            forms,
+            reloader,
+            logs,
+            tasks,
+            addresses,
+            admin_address,
+            listeners,
+            stack.pop_all(),
         )
 
 
@@ -198,7 +316,7 @@ async def _serve(settings: Settings) -> None:
     await running.close()
 
 
-def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
+def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Readiness:
     # A configuration that was refused is no reason to send callers elsewhere: what counted before still does.
     return Readiness(
         ready=not plane.draining,
@@ -207,9 +325,19 @@ def _readiness(reloader: Reloader, plane: DataPlane) -> Readiness:
             "instances": len(reloader.settings.instances),
             "connections": len(plane.connections),
             "websockets": len(plane.relays),
+            **by_itself.details(),
             **reloader.status.details(),
         },
     )
+
+
+def _metrics(
+    plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs, accept: str
+) -> tuple[bytes, str]:
+    # Its library is loaded when somebody first asks, in some 10 ms: most gateways start, and many run, without.
+    from proxy.server.metrics import exposition
+
+    return exposition(plane=plane, reloader=reloader, by_itself=by_itself, logs=logs, accept=accept)
 
 
 async def _follow(watcher: Watcher, reloader: Reloader) -> None:
@@ -227,15 +355,19 @@ async def _every(seconds: float, do: Any, clock: Clock) -> None:
 def _audit(logs: Logs) -> Any:
     def denied(inbound: Inbound, refusal: Refusal) -> None:
         client, decision = refusal.client, refusal.decision
+        if decision is not None:
+            logs.counts.denied[refusal.instance] += 1
         logs.audit.denied(
             request_id=inbound.request_id,
             client=str(client.address) if client.address is not None else None,
             peer=str(client.peer) if client.peer is not None else None,
+            action=refusal.action,
             source=client.source,
             problem=client.problem,
             instance=refusal.instance,
             sids=decision.sids if decision is not None else (),
-            reason=decision.reason if decision is not None else "",
+            reason=decision.reason if decision is not None else refusal.reason,
+            user=refusal.user,
             statements=audited(refusal.verdicts),
             method=inbound.method,
             target=inbound.target,
@@ -245,5 +377,8 @@ def _audit(logs: Logs) -> Any:
     return denied
 
 
-def _unlogged(record: RequestRecord) -> None:
-    """`log.access: false`."""
+def _counting(counts: Counts) -> OnEvent:
+    def happened(key: SessionKey, event: Event, _state: State) -> None:
+        counts.sessions[key.notebook, event.value] += 1
+
+    return happened

@@ -10,7 +10,7 @@ like a mangled link is scrubbed.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC
 from enum import Enum
@@ -73,10 +73,19 @@ class RequestRecord:
 
 
 class AccessLog:
-    """Formats access lines into `sink`. Event loop's thread only."""
+    """Formats access lines into `sink`, and counts them in `finished`. Event loop's thread only."""
 
-    def __init__(self, sink: LineSink, clock: Clock, *, style: LogStyle, colour: bool = False) -> None:
+    def __init__(
+        self,
+        sink: LineSink,
+        clock: Clock,
+        *,
+        style: LogStyle,
+        finished: MutableMapping[tuple[str, int], int],
+        colour: bool = False,
+    ) -> None:
         self._sink = sink
+        self._finished = finished
         self._clock = clock
         self._monotonic = clock.monotonic
         self._add = sink.add
@@ -90,6 +99,7 @@ class AccessLog:
 
     def write(self, record: RequestRecord) -> None:
         """Log one finished request."""
+        self._finished[record.instance, record.status] += 1
         ended_at = self._monotonic()
         into_second = ended_at - self._second_began_at
         if not 0.0 <= into_second < 1.0:

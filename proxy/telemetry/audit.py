@@ -47,6 +47,7 @@ class AuditLog:
         request_id: str,
         client: str | None,
         peer: str | None,
+        action: str,
         source: str,
         problem: str,
         instance: str,
@@ -56,13 +57,15 @@ class AuditLog:
         target: str,
         host: str,
         statements: Sequence[AuditedStatement] = (),
+        user: str = "",
     ) -> None:
         """Record one denial.
 
         `client` and `peer` are addresses as text, None where they could not be determined, which `problem`
-        explains; `source` says where the client address comes from (the peer, a forwarding field); `sids`
-        and `reason` are the decision's own; `target` is the raw request target. `statements` made the decision;
-        `MAX_STATEMENTS` of them are written.
+        explains; `action` is SageMaker's name for what was denied; `source` says where the client address comes
+        from (the peer, a forwarding field); `sids` and `reason` are the decision's own, or `reason` why there was
+        none; `user` is who the caller proved to be, "" for nobody; `target` is the raw request target.
+        `statements` made the decision; `MAX_STATEMENTS` of them are written.
         """
         now = self._clock.now()
         path = loggable_path(target)
@@ -88,6 +91,8 @@ class AuditLog:
             "request_id": request_id,
             "client": client,
             "peer": peer,
+            "action": action,
+            "user": scrub(user) or None,
             "source": source,
             "problem": scrub(problem) or None,
             "instance": instance or None,

@@ -15,6 +15,7 @@ from typing import Literal
 from proxy.clock import Clock
 from proxy.telemetry.access_log import AccessLog, LogStyle
 from proxy.telemetry.audit import AuditLog
+from proxy.telemetry.counts import Counts
 from proxy.telemetry.events import EventLog, Level, Threshold, loss_line, open_events, route_standard_logging
 from proxy.telemetry.sink import LineSink
 
@@ -27,6 +28,8 @@ class Logs:
     access: AccessLog | None
     audit: AuditLog
     events: EventLog
+    counts: Counts
+    """Requests that have ended are counted with their access lines; without those, by whoever would log them."""
     threshold: Threshold
     """Of the events."""
     undo_routing: Callable[[], None]
@@ -68,12 +71,16 @@ def open_logs(
     colour = terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
     sink = LineSink(fd, loss_line=loss_line(clock, style=chosen, colour=colour))
     threshold = Threshold(level)
+    counts = Counts()
     events = open_events(sink, clock, style=chosen, threshold=threshold, colour=colour)
     return Logs(
         sink=sink,
-        access=AccessLog(sink, clock, style=chosen, colour=colour) if access else None,
+        access=AccessLog(sink, clock, style=chosen, finished=counts.finished, colour=colour)
+        if access
+        else None,
         audit=AuditLog(sink, clock, style=chosen, colour=colour),
         events=events,
+        counts=counts,
         threshold=threshold,
         undo_routing=route_standard_logging(events),
     )

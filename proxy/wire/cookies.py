@@ -38,8 +38,8 @@ def strip_and_overlay(
     dropped too where a reader of another school (RFC 2109's commas, a bare name) would find a name of `drop`.
     """
     fields = cookie_fields
-    for name in drop:
-        if any(name in field for field in fields):
+    for part in _parts(drop):
+        if any(part in field for field in fields):
             fields = [_strip(field, drop) for field in fields]
             break
     if len(fields) == 1 and not overlay:
@@ -51,6 +51,12 @@ def _strip(field: bytes, drop: frozenset[bytes]) -> bytes:
     holds_dropped = _names_pattern(drop).search
     pairs = (pair.strip() for pair in field.split(b";"))
     return b"; ".join(pair for pair in pairs if pair and not holds_dropped(pair))
+
+
+@lru_cache(maxsize=256)
+def _parts(names: frozenset[bytes]) -> tuple[bytes, ...]:
+    """The fewest texts of which one is in each of `names`, so that a field that holds none is quickly known."""
+    return tuple(name for name in names if not any(other in name for other in names if other != name))
 
 
 @lru_cache(maxsize=256)

@@ -324,6 +324,17 @@ def _first_bytes(
     return tuple(simple), tuple(flips)
 
 
+def is_only_control(data: bytes | memoryview) -> bool:
+    """Tell whether masked `data`, from a boundary on, holds nothing but whole control frames: pongs, mostly.
+
+    What is cut short counts as a message: to mistake one of those for a pong would be the worse mistake.
+    """
+    position, size = 0, len(data)
+    while position + 1 < size and data[position] & _CLOSE:
+        position += 2 + _KEY_BYTES + (data[position + 1] & 0x7F)
+    return position == size
+
+
 def close_frame(code: int, reason: str = "", *, mask: bytes | None) -> bytes:
     """Build a close frame (RFC 6455 section 5.5.1); `mask` is a 4-byte key towards a server, else None.
 

@@ -17,6 +17,7 @@ from proxy.errors import (
     CredentialsMissing,
     InstanceNotFound,
     InstanceNotInService,
+    LimitReached,
     PermissionMissing,
     Throttled,
 )
@@ -98,6 +99,65 @@ class ControlPlaneContract:
         assert caught.value.instance_status == "Failed"
         assert "lifecycle script" in caught.value.detail
         assert "lifecycle script" not in caught.value.message
+
+    async def test_describe_tells_when_it_was_made_and_changed_and_how_large_it_is(
+        self, backend: Backend
+    ) -> None:
+        backend.put("nb")
+        described = await backend.control_plane.describe("nb")
+        assert described.created_at is not None
+        assert described.modified_at is not None
+        assert described.created_at.tzinfo is not None
+        assert described.created_at <= described.modified_at
+        assert described.volume_size_gb == 5
+
+    @pytest.mark.parametrize("status", ["Stopped", "Failed"])
+    async def test_an_instance_that_is_started_is_pending(self, backend: Backend, status: str) -> None:
+        backend.put("nb", status)
+        await backend.control_plane.start("nb")
+        assert (await backend.control_plane.describe("nb")).status == "Pending"
+
+    async def test_an_instance_that_is_stopped_is_stopping(self, backend: Backend) -> None:
+        backend.put("nb")
+        await backend.control_plane.stop("nb")
+        assert (await backend.control_plane.describe("nb")).status == "Stopping"
+
+    @pytest.mark.parametrize(
+        ("operation", "status"),
+        [
+            ("start", "InService"),
+            ("start", "Pending"),
+            ("start", "Stopping"),
+            ("stop", "Stopped"),
+            ("stop", "Stopping"),
+            ("stop", "Pending"),
+        ],
+    )
+    async def test_no_start_and_no_stop_from_the_wrong_state(
+        self, backend: Backend, operation: str, status: str
+    ) -> None:
+        backend.put("nb", status)
+        with pytest.raises(InstanceNotInService) as caught:
+            await getattr(backend.control_plane, operation)("nb")
+        assert caught.value.instance_status == status
+
+    @pytest.mark.parametrize("operation", ["start", "stop"])
+    async def test_no_start_and_no_stop_of_a_missing_instance(self, backend: Backend, operation: str) -> None:
+        with pytest.raises(InstanceNotFound):
+            await getattr(backend.control_plane, operation)("nowhere")
+
+    @pytest.mark.parametrize("operation", ["start", "stop"])
+    @pytest.mark.parametrize("error", [Throttled, PermissionMissing, LimitReached])
+    async def test_errors_of_start_and_stop_change_nothing(
+        self, backend: Backend, operation: str, error: type[ControlPlaneError]
+    ) -> None:
+        status = "Stopped" if operation == "start" else "InService"
+        backend.put("nb", status)
+        backend.fail_next(error)
+        with pytest.raises(ControlPlaneError) as caught:
+            await getattr(backend.control_plane, operation)("nb")
+        assert type(caught.value) is error
+        assert (await backend.control_plane.describe("nb")).status == status
 
     @pytest.mark.parametrize("error", [Throttled, PermissionMissing, CredentialsMissing, ControlPlaneFailed])
     async def test_errors_are_of_our_tree_and_the_next_call_works(

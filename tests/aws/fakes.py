@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -27,6 +27,8 @@ class FakeControlPlane:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.instances: dict[str, InstanceDescription] = {}
+        self.asked: Counter[str] = Counter()
+        """How often each instance was described."""
         self.failures: deque[Exception] = deque()
         self.minted = 0
         self.session_seconds: list[int] = []
@@ -41,6 +43,9 @@ class FakeControlPlane:
             arn=f"arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/{notebook}",
             instance_type="ml.t3.medium",
             failure_reason=failure_reason,
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+            modified_at=self._clock.now(),
+            volume_size_gb=5,
         )
 
     async def create_presigned_url(self, notebook: str, *, session_seconds: int) -> PresignedUrl:
@@ -48,13 +53,31 @@ class FakeControlPlane:
         self.minted += 1
         self.session_seconds.append(session_seconds)
         await self.gate.wait()
-        described = await self.describe(notebook)
+        described = self._find(notebook)
         if not described.in_service:
             raise not_in_service(described.status, detail=described.failure_reason)
         text = f"https://{NOTEBOOK_HOST}?authToken={SECRET}{self.minted}"
         return PresignedUrl(text, requested_at=requested_at)
 
     async def describe(self, notebook: str) -> InstanceDescription:
+        self.asked[notebook] += 1
+        found = self._find(notebook)
+        await self.gate.wait()
+        return found
+
+    async def start(self, notebook: str) -> None:
+        self._move(notebook, frozenset({"Stopped", "Failed"}), to="Pending")
+
+    async def stop(self, notebook: str) -> None:
+        self._move(notebook, frozenset({IN_SERVICE}), to="Stopping")
+
+    def _move(self, notebook: str, allowed: frozenset[str], *, to: str) -> None:
+        described = self._find(notebook)
+        if described.status not in allowed:
+            raise not_in_service(described.status)
+        self.put(notebook, to)
+
+    def _find(self, notebook: str) -> InstanceDescription:
         if self.failures:
             raise self.failures.popleft()
         if notebook not in self.instances:

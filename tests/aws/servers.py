@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -122,6 +122,12 @@ def hang_up() -> Answer:
     return answer
 
 
+MOVES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "StartNotebookInstance": (("Stopped", "Failed"), "Pending"),
+    "StopNotebookInstance": (("InService",), "Stopping"),
+}
+
+
 @dataclass
 class Fault:
     """An error answer of AWS: JSON 1.1 for SageMaker."""
@@ -133,13 +139,13 @@ class Fault:
 
 @dataclass
 class SageMakerApi:
-    """The two operations over AWS JSON 1.1, and STS's AssumeRole over the query protocol.
+    """Four operations over AWS JSON 1.1, and STS's AssumeRole over the query protocol.
 
     `faults` answer the next calls of any operation of SageMaker; `stopped_fault` is what CreatePresigned says
     about an instance that is not in service, which AWS does not document.
     """
 
-    instances: dict[str, dict[str, str]] = field(default_factory=dict)
+    instances: dict[str, dict[str, object]] = field(default_factory=dict)
     faults: deque[Fault] = field(default_factory=deque)
     sts_faults: deque[Fault] = field(default_factory=deque)
     stopped_fault: Callable[[str], Fault] = lambda status: Fault(
@@ -173,6 +179,9 @@ class SageMakerApi:
             "NotebookInstanceArn": f"arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/{notebook}",
             "Url": f"{notebook}.notebook.eu-west-1.sagemaker.aws",
             "InstanceType": "ml.t3.medium",
+            "CreationTime": 1767225600.25,
+            "LastModifiedTime": 1767225600.5,
+            "VolumeSizeInGB": 5,
             **({"FailureReason": failure_reason} if failure_reason else {}),
         }
 
@@ -191,8 +200,14 @@ class SageMakerApi:
             return _refuse(Fault("ValidationException", "RecordNotFound"))
         if operation == "DescribeNotebookInstance":
             return _accept(instance)
+        if move := MOVES.get(operation):
+            if instance["NotebookInstanceStatus"] not in move[0]:
+                text = f"Status ({instance['NotebookInstanceStatus']}) not in ([{', '.join(move[0])}])."
+                return _refuse(Fault("ValidationException", f"{text} Unable to transition to ({move[1]})"))
+            instance["NotebookInstanceStatus"] = move[1]
+            return web.Response(content_type="application/x-amz-json-1.1")
         if (status := instance["NotebookInstanceStatus"]) != IN_SERVICE:
-            return _refuse(self.stopped_fault(status))
+            return _refuse(self.stopped_fault(str(status)))
         return _accept({"AuthorizedUrl": self.url} if self.url else {})
 
     def _assume_role(self, form: dict[str, str]) -> web.Response:
@@ -215,7 +230,7 @@ class SageMakerApi:
         )
 
 
-def _accept(members: dict[str, str]) -> web.Response:
+def _accept(members: Mapping[str, object]) -> web.Response:
     return web.Response(text=json.dumps(members), content_type="application/x-amz-json-1.1")
 
 

@@ -13,6 +13,7 @@ from proxy.errors import (
     ControlPlaneError,
     ControlPlaneFailed,
     CredentialsMissing,
+    LimitReached,
     PermissionMissing,
     Throttled,
 )
@@ -42,6 +43,9 @@ class Boto3:
         PermissionMissing: Fault("AccessDeniedException", "User: arn:… is not authorized to perform: …"),
         CredentialsMissing: Fault("UnrecognizedClientException", "The security token … is invalid."),
         ControlPlaneFailed: Fault("InternalFailure", status=500),
+        LimitReached: Fault(
+            "ResourceLimitExceeded", "The account-level service limit 'ml.p3.2xlarge …' is 0"
+        ),
     }
 
     def __init__(self, api: SageMakerApi, control_plane: ControlPlane) -> None:

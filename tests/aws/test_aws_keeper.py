@@ -115,6 +115,28 @@ async def test_a_closed_keeper_ends_its_flight_and_forgets_what_it_kept(world: W
     assert len(world.urls) == 0
 
 
+async def test_a_failure_is_forgotten_when_the_instances_state_has_changed(world: World) -> None:
+    world.control_plane.put(NOTEBOOK, "Stopped")
+    assert isinstance(await failure_of(world.keeper.acquire()), InstanceNotInService)
+    world.control_plane.put(NOTEBOOK)
+    assert isinstance(await failure_of(world.keeper.acquire()), InstanceNotInService)
+    world.keeper.retry()
+    await world.keeper.acquire()
+    assert world.calls == (2, 1)
+
+
+async def test_a_dropped_session_serves_nobody_and_a_flight_goes_on(world: World) -> None:
+    first = await world.keeper.acquire()
+    world.keeper.drop()
+    assert world.keeper.live() is None
+    world.exchange.gate.clear()
+    caller = asyncio.ensure_future(world.keeper.acquire())
+    await settle()
+    world.keeper.drop()
+    world.exchange.gate.set()
+    assert (await caller).generation == first.generation + 1
+
+
 async def test_a_live_session_costs_no_call(world: World) -> None:
     first = await world.keeper.acquire()
     assert await world.keeper.acquire() is first

@@ -21,6 +21,7 @@ from proxy.errors import (
     CredentialsMissing,
     InstanceNotFound,
     InstanceNotInService,
+    LimitReached,
     PermissionMissing,
     Throttled,
 )
@@ -73,6 +74,7 @@ def raised(client: Any, code: str, message: str = "") -> ClientError:
         ("ValidationException", "Notebook Instance not found: RecordNotFound.", InstanceNotFound),
         ("ResourceNotFound", "", InstanceNotFound),
         ("RequestTimeout", "", ControlPlaneTimeout),
+        ("ResourceLimitExceeded", "The account-level service limit 'ml.p3.2xlarge' is 0", LimitReached),
         ("ValidationException", "1 validation error detected", ControlPlaneFailed),
         ("InternalFailure", "", ControlPlaneFailed),
         ("ServiceUnavailable", "", ControlPlaneFailed),

@@ -13,6 +13,7 @@ from proxy.client_address import networks
 from proxy.client_address.networks import (
     Address,
     AddressError,
+    Memberships,
     Network,
     NetworkSet,
     parse_address,
@@ -281,6 +282,38 @@ class TestNetworkSet:
             return min(timeit.repeat(lambda: [probe in networks for probe in probes], number=1, repeat=20))
 
         assert seconds(many) < 20 * seconds(ten)
+
+
+class TestMemberships:
+    SETS = (
+        NetworkSet([IPv4Network("10.0.0.0/8"), IPv6Network("2001:db8::/32")]),
+        NetworkSet([IPv4Network("10.1.0.0/16")]),
+        NetworkSet([IPv6Network("::/0")]),
+    )
+
+    @pytest.mark.parametrize(
+        ("address", "found"),
+        [
+            ("10.1.0.1", 0b110),
+            ("10.2.0.1", 0b100),
+            ("192.0.2.1", 0b000),
+            ("2001:db8::1", 0b101),
+            ("2001:db9::1", 0b001),
+            ("::a01:1", 0b001),
+            # As in a set: one that nobody unwrapped is the IPv4 address all the same.
+            ("::ffff:10.1.0.1", 0b110),
+        ],
+    )
+    def test_a_bit_for_each_set(self, address: str, found: int) -> None:
+        assert Memberships(self.SETS).of(ip_address(address)) == found
+
+    def test_no_sets_tell_nobody_apart(self) -> None:
+        assert Memberships([]).of(IPv4Address("10.0.0.1")) == Memberships([]).of(IPv6Address("::1")) == 0
+
+    @given(st.lists(st.lists(some_networks, max_size=6).map(NetworkSet), max_size=4), addresses)
+    def test_agrees_with_asking_every_set(self, sets: list[NetworkSet], address: Address) -> None:
+        bits = [address in one for one in sets]
+        assert Memberships(sets).of(address) == int("0" + "".join(str(int(bit)) for bit in bits), 2)
 
 
 @given(

@@ -32,7 +32,18 @@ def test_every_setting_is_described() -> None:
     bare = [
         name for one in sections for name, field in one["properties"].items() if not field.get("description")
     ]
-    assert set(bare) <= {"policy", "client_address", "aws", "admin", "limits", "timeouts", "log", "tls"}
+    assert set(bare) <= {
+        "policy",
+        "client_address",
+        "aws",
+        "admin",
+        "lifecycle",
+        "limits",
+        "timeouts",
+        "tokens",
+        "log",
+        "tls",
+    }
 
 
 @pytest.mark.parametrize("name", ["minimal.yaml", "nbgate.yaml"])
@@ -103,6 +114,12 @@ def test_known_keys_are_found_by_path() -> None:
         "deny",
         "statements",
         "assume_role",
+        "start_on_open",
+        "stop_after_idle",
+        "stop_warning",
+        "stop_dry_run",
+        "stop_ignore_unknown_terminals",
+        "access",
     ]
     assert keys_at(("listeners", 3, "tls")) == ["certificate", "key"]
     # Names of the operator's choice, a scalar, and nothing.

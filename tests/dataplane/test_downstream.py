@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from planes import OK, OpenPlane, Peer, Response, open_plane
 
+from proxy import gateway as gateway_module
 from proxy.dataplane.downstream import DROPPED_BYTES, HELD_BYTES, LINGER_SECONDS
 
 
@@ -653,3 +655,34 @@ async def test_a_caller_that_reads_nothing_is_cut(tmp_path: Path) -> None:
             await opened.settled(lambda: not opened.plane.connections)
         finally:
             sock.close()
+
+
+# -- deciding -----------------------------------------------------------------------------------------
+
+
+async def test_a_connection_is_decided_about_once(opened: OpenPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What requests share is worked out with the first: the later ones cost no search, however long the lists are."""
+    gateway = opened.plane.gateway
+    asked: list[str] = []
+
+    def counted(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            asked.append(name)
+            return do(*arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(gateway_module, "resolve", counted("resolve", gateway_module.resolve))
+    monkeypatch.setattr(gateway, "decide", counted("decide", gateway.decide))
+    peer = await opened.connect()
+    for number in range(20):
+        peer.send(opened.head(f"/{number}"))
+        assert (await peer.response()).status == 200
+    assert asked == ["resolve", "decide"]
+    peer.send(opened.upgrade())
+    assert b" 101 " in await peer.head()
+    assert asked == ["resolve", "decide"]
+    other = await opened.connect()
+    other.send(opened.head())
+    assert (await other.response()).status == 200
+    assert asked == ["resolve", "decide"] * 2

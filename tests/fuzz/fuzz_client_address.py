@@ -3,9 +3,9 @@
     python -m tests.fuzz.fuzz_client_address                    until Ctrl-C; a finding is a traceback and its input
     python -m tests.fuzz.fuzz_client_address -runs=1000000      with atheris: libFuzzer's options, a corpus directory
 
-With atheris (`pip install atheris`) the fuzzer follows coverage; without it, the corpus of spellings is mutated at
-random, from a seed that is printed and can be given (`--seed N`). `tests/client_address` runs the same checks on
-the corpus itself.
+With atheris (`pip install atheris`) the fuzzer follows coverage, from the corpus of spellings on, and keeps what it
+finds in build/fuzz/; without it, the corpus is mutated at random, from a seed that is printed and can be given
+(`--seed N`). `test_fuzz_target.py` runs the same checks on the corpus itself, and on a few thousand mutations.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import importlib.util
 import random
 import sys
 from ipaddress import ip_network
+from pathlib import Path
 
 from multidict import CIMultiDict
 
@@ -31,6 +32,7 @@ from proxy.client_address.resolve import (
 )
 from tests.client_address.spellings import FIELDS, SPELLINGS
 
+BUILD = Path(__file__).parents[2] / "build" / "fuzz"
 PROXIES = NetworkSet([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 PROXY, EVIL = parse_address("10.0.0.1"), parse_address("192.0.2.66")
 
@@ -116,8 +118,15 @@ def main() -> None:
     if importlib.util.find_spec("atheris") is not None:
         import atheris
 
+        seeds, found = BUILD / "seeds", BUILD / "found"
+        for directory in (seeds, found):
+            directory.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(SEEDS):
+            (seeds / str(number)).write_bytes(seed)
         atheris.instrument_all()
-        atheris.Setup(sys.argv, check)
+        # libFuzzer begins with what is in all directories, and keeps what it finds in the first.
+        has_corpus = any(not argument.startswith("-") for argument in sys.argv[1:])
+        atheris.Setup([*sys.argv, *([] if has_corpus else [str(found)]), str(seeds)], check)
         atheris.Fuzz()
         return
     seed = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else random.randrange(2**32)

@@ -256,7 +256,10 @@ def test_the_gateways_role_may_do_two_things_from_its_own_addresses() -> None:
             {
                 "Sid": "NbgateConnects",
                 "Effect": "Allow",
-                "Action": [CONNECT, "sagemaker:DescribeNotebookInstance"],
+                "Action": [
+                    CONNECT,
+                    *(f"sagemaker:{verb}NotebookInstance" for verb in ("Describe", "Start", "Stop")),
+                ],
                 "Resource": [ARN + "a", ARN + "b"],
                 "Condition": {"IpAddress": {"aws:SourceIp": ["203.0.113.1/32", "2001:db8::1/128"]}},
             }

@@ -156,3 +156,19 @@ def test_no_target_escapes_its_mount(target: str) -> None:
         assert route.upstream_target.startswith("/")
     else:
         assert target.startswith(route.path)
+
+
+@pytest.mark.parametrize(
+    ("router", "host", "port", "tenant", "home"),
+    [
+        (PATHS, HOST, 443, "", "/"),
+        (PATHS, HOST, 8444, "own-port", "/.nbgate/"),
+        (PATHS, "research.notebooks.internal", 443, "own-host", "/.nbgate/"),
+        (WITH_ROOT, HOST, 443, "", "/.nbgate/"),
+    ],
+)
+def test_who_has_an_origin_for_itself_and_where_the_gateways_own_page_is_there(
+    router: Router, host: str, port: int, tenant: str, home: str
+) -> None:
+    assert router.tenant(host=host, listener_port=port) == tenant
+    assert router.home(host=host, listener_port=port) == home

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -28,7 +29,16 @@ from proxy.errors import (
     UpgradeRequired,
     UpstreamUnreachable,
 )
-from proxy.server.error_pages import ErrorBody, render, wants_html
+from proxy.server.error_pages import (
+    ErrorBody,
+    Form,
+    Progress,
+    Standing,
+    duration,
+    public_reason,
+    render,
+    wants_html,
+)
 
 
 def error_classes(base: type[NbgateError] = NbgateError) -> Iterator[type[NbgateError]]:
@@ -61,7 +71,7 @@ def envelope(error: NbgateError, *, client_address: str | None = "203.0.113.7") 
 class Page(HTMLParser):
     """What a reader of the page gets: elements, attributes, text outside `<style>`."""
 
-    VOID = frozenset({"meta"})
+    VOID = frozenset({"meta", "input"})
 
     def __init__(self, body: bytes) -> None:
         super().__init__()
@@ -261,7 +271,7 @@ def refresh_seconds(body: ErrorBody) -> list[str | None]:
         (InstanceNotInService(instance_status="Pending"), ["10"], "10"),
         (InstanceNotInService(instance_status="Pending", retry_after_seconds=7), ["7"], "7"),
         (InstanceNotInService(instance_status="Stopped"), [], None),
-        (InstanceNotInService(instance_status="Stopped", retry_after_seconds=30), [], "30"),
+        (InstanceNotInService(instance_status="Stopped", retry_after_seconds=30), ["30"], "30"),
         (Draining(), ["5"], "5"),
         (Throttled(retry_after_seconds=3), ["3"], "3"),
         (UpstreamUnreachable(), [], None),
@@ -281,7 +291,7 @@ def test_a_page_that_reloads_by_itself_says_so_and_offers_to_do_it_now() -> None
     body = page(InstanceNotInService(instance_status="Pending"))
     assert "reloads by itself" in body.body.decode()
     # An empty reference is the page's own address (RFC 3986 section 4.4), without repeating any of it here.
-    assert Page(body.body).attributes("a") == [{"href": ""}]
+    assert [link["href"] for link in Page(body.body).attributes("a")] == [""]
 
 
 def test_an_upgrade_to_another_version_is_told_which_one_works() -> None:
@@ -335,3 +345,127 @@ def test_any_header_is_an_answer(accept: str, mode: str) -> None:
 )
 def test_what_would_fail_again_does_not_offer_to_try_again(kind: type[NbgateError]) -> None:
     assert Page(page(kind()).body).attributes("a") == []
+
+
+STANDING = Standing(
+    "research",
+    start=Form("research", "/.nbgate/start/research", "a-token"),
+    progress=Progress("research", 75, 200),
+    reason="no capacity",
+    home="/",
+)
+
+
+def stands(status: str, standing: Standing = STANDING) -> ErrorBody:
+    return render(
+        InstanceNotInService(instance_status=status),
+        wants_html=True,
+        request_id="r",
+        client_address=None,
+        standing=standing,
+    )
+
+
+def policy_of(body: ErrorBody) -> dict[str, str]:
+    policy = dict(body.headers)["Content-Security-Policy"]
+    return dict(directive.split(" ", 1) for directive in policy.split("; "))
+
+
+@pytest.mark.parametrize("status", STATES)
+def test_a_page_about_a_state_offers_the_start_where_it_helps_and_shows_how_far_it_is(status: str) -> None:
+    body = stands(status)
+    read = Page(body.body)
+    assert bool(read.attributes("form")) == (status in ("Stopped", "Failed"))
+    assert bool(read.attributes("progress")) == (status == "Pending")
+    assert (b"no capacity" in body.body) == (status == "Failed")
+    assert policy_of(body)["form-action"] == ("'self'" if read.attributes("form") else "'none'")
+
+
+def test_a_form_is_sent_with_its_origin_and_everything_else_without_a_referrer() -> None:
+    assert dict(stands("Stopped").headers)["Referrer-Policy"] == "same-origin"
+    assert dict(stands("Pending").headers)["Referrer-Policy"] == "no-referrer"
+
+
+def test_what_is_being_started_already_is_not_offered_again() -> None:
+    error = InstanceNotInService(instance_status="Stopped", retry_after_seconds=5)
+    body = render(error, wants_html=True, request_id="r", client_address=None, standing=STANDING)
+    assert Page(body.body).attributes("form") == []
+
+
+@pytest.mark.parametrize("status", ["Pending", "Stopped"])
+def test_a_page_that_refreshes_itself_runs_our_script_and_no_other(status: str) -> None:
+    body = stands(status)
+    read = Page(body.body)
+    digest = base64.b64encode(hashlib.sha256(read.texts["script"].encode()).digest()).decode()
+    policy = policy_of(body)
+    assert policy["script-src"] == f"'sha256-{digest}'"
+    assert policy["connect-src"] == "'self'"
+    assert read.attributes("script") == [{}]
+
+
+def test_a_browser_without_script_reloads_a_page_that_passes_by_itself() -> None:
+    """With script it is not reloaded under its reader (WCAG 2.2, 2.2.1): only when there is news."""
+    body = stands("Pending").body.decode()
+    assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in body
+
+
+def test_progress_is_shown_with_what_is_usual_if_that_is_known() -> None:
+    body = stands("Pending").body.decode()
+    assert "1 min 15 s" in body
+    assert "usually takes 3 min 20 s" in body
+    assert 'max="200" value="75"' in " ".join(body.split())
+    unknown = stands("Pending", replace(STANDING, progress=Progress("research", 75))).body.decode()
+    assert "usually takes a few minutes" in unknown
+    assert "value=" not in unknown.split("<progress")[1].split(">")[0]
+
+
+def test_a_start_that_takes_longer_than_usual_fills_the_bar_and_no_more() -> None:
+    body = stands("Pending", replace(STANDING, progress=Progress("research", 999, 200))).body.decode()
+    assert 'max="200" value="200"' in " ".join(body.split())
+
+
+@given(name=st.text(), reason=st.text(), token=st.text(), home=st.text())
+def test_whatever_is_known_of_an_instance_is_escaped(name: str, reason: str, token: str, home: str) -> None:
+    trick = "\"'><script>alert(1)</script>"
+    standing = Standing(
+        name + trick,
+        start=Form(name + trick, "/a" + trick, token + trick),
+        reason=reason + trick,
+        home=home + trick,
+    )
+    assert stands("Failed", standing).body.count(b"<script") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ""),
+        ("No capacity.\nTry again.", "No capacity. Try again."),
+        ("role arn:aws:iam::123456789012:role/x is gone", "role … is gone"),
+        ("account 123456789012 in vpc-0a1b2c3d, subnet-0123456789abcdef0", "account … in …, …"),
+        ("cannot reach 10.0.0.7 (eni-0123456789abcdef0)", "cannot reach … (…)"),
+        ("see https://console.aws.amazon.com/x?y=z for more", "see … for more"),
+        ("ml.t3.medium, 5 GB, exit code 1", "ml.t3.medium, 5 GB, exit code 1"),
+        ("x" * 1000, "x" * 300 + "…"),
+    ],
+)
+def test_sagemakers_reason_is_told_without_the_accounts_insides(text: str, told: str) -> None:
+    assert public_reason(text) == told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-1, "0 s"), (0, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min")],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_programs_are_told_the_state_as_sagemaker_says_it() -> None:
+    told = json.loads(envelope(InstanceNotInService(instance_status="Pending")).body)
+    assert told["error"]["instance_status"] == "Pending"
+
+
+def test_a_method_that_is_not_answered_names_those_that_are() -> None:
+    """RFC 9110 section 15.5.6."""
+    assert dict(envelope(errors.MethodNotAllowed(allow=("POST",))).headers)["Allow"] == "POST"

@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 import yaml
 from clocks import settle
-from gateways import Rig, status_of
+from gateways import Rig, open_rig, status_of
 from planes import PATIENCE, HeldSession, OpenPlane, open_plane, switching
 from yarl import URL
 
@@ -351,6 +351,43 @@ async def test_a_date_that_passes_counts_from_its_first_moment(tmp_path: Path) -
         event = reloading.events()[-1]
         assert event["event"] == "a date in the policy has passed"
         assert event["websockets_ended"] == 1
+        following.cancel()
+
+
+@pytest.mark.parametrize(
+    ("operator", "before", "after"),
+    [
+        ("DateLessThan", 200, 403),
+        ("DateLessThanIfExists", 200, 403),
+        ("DateLessThanEquals", 200, 403),
+        ("DateGreaterThan", 403, 200),
+        ("DateGreaterThanEquals", 403, 200),
+    ],
+)
+async def test_a_date_condition_is_judged_again_when_it_passes(
+    tmp_path: Path, operator: str, before: int, after: int
+) -> None:
+    """A statement's own date, either way: who is let in no longer is closed out, who is let in now gets in."""
+    allow = {
+        "Effect": "Allow",
+        "Action": "*",
+        "Resource": "*",
+        "Condition": {operator: {"aws:CurrentTime": "2026-01-02T00:00:00Z"}},
+    }
+    async with open_reloading(tmp_path, policy={"statements": [allow]}) as reloading:
+        opened = reloading.opened
+        following = asyncio.ensure_future(reloading.reloader.follow_dates())
+        caller = await opened.connect()
+        caller.send(opened.upgrade())
+        assert (b" 101 " in await caller.head()) is (before == 200)
+        await opened.clock.jump(86_399)
+        assert (await opened.get()).status == before
+        # "Less than or equal" and "greater than" turn a microsecond later.
+        await opened.clock.advance(1.5)
+        assert (await opened.get()).status == after
+        if after == 403:
+            assert (await caller.exactly(4))[2:] == b"\x03\xf0"
+            assert opened.plane.withdrawn["websockets"] == 1
         following.cancel()
 
 
@@ -687,6 +724,40 @@ async def test_a_file_that_is_saved_counts_within_a_second_and_readyz_tells(rig:
         yaml.safe_dump({**valid, "admin": {"bind": "127.0.0.1:1"}}), "restart needed", "reloads_applied"
     )
     assert status_of(await rig.get("/status/204")) == 204
+
+
+async def test_a_config_map_that_is_exchanged_counts_within_a_second(tmp_path: Path) -> None:
+    """Kubernetes: nbgate.yaml and its list are links into ..data, which is exchanged; only the list's content differs,
+    then only the configuration's. On the machine's own clock and file system, and nobody calls anything.
+    """
+    for version, network in (("..1", "127.0.0.0/8"), ("..2", "203.0.113.0/24")):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "office.txt").write_text(f"{network}\n")
+    lists = {"office": {"file": "office.txt"}}
+    (tmp_path / "office.txt").symlink_to("..data/office.txt")
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "nbgate.yaml").symlink_to("..data/nbgate.yaml")
+
+    async def exchange(rig: Rig, version: str, status: int) -> float:
+        (tmp_path / "..data_tmp").symlink_to(version)
+        (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+        started_at = time.monotonic()
+        async with asyncio.timeout(PATIENCE):
+            while status_of(await rig.get("/status/204")) != status:
+                await asyncio.sleep(0.01)
+        return time.monotonic() - started_at
+
+    async with open_rig(tmp_path, allowlists=lists, policy={"allow": ["office"]}) as rig:
+        configuration = (tmp_path / "nbgate.yaml").read_text()
+        (tmp_path / "..2" / "nbgate.yaml").write_text(configuration)
+        assert status_of(await rig.get("/status/204")) == 204
+        assert await exchange(rig, "..2", 403) < 1.0
+        assert await exchange(rig, "..1", 204) < 1.0
+        (tmp_path / "..3").mkdir()
+        (tmp_path / "..3" / "office.txt").write_text("127.0.0.0/8\n")
+        denying = yaml.safe_load(configuration) | {"policy": {"allow": ["office"], "deny": ["office"]}}
+        (tmp_path / "..3" / "nbgate.yaml").write_text(yaml.safe_dump(denying))
+        assert await exchange(rig, "..3", 403) < 1.0
 
 
 async def test_sighup_has_the_file_read_and_ends_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +54,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def log(lines: Lines, clock: FakeClock) -> AccessLog:
-    return AccessLog(lines, clock, style=LogStyle.JSON)  # type: ignore[arg-type]
+    return AccessLog(lines, clock, finished=defaultdict(int), style=LogStyle.JSON)  # type: ignore[arg-type]
 
 
 def request(**changes: Any) -> RequestRecord:
@@ -175,7 +176,7 @@ def test_a_flood_of_different_targets_and_hosts_keeps_memory_bounded(log: Access
 def test_no_credential_reaches_a_line(
     lines: Lines, clock: FakeClock, style: LogStyle, changes: dict[str, str]
 ) -> None:
-    log = AccessLog(lines, clock, style=style)  # type: ignore[arg-type]
+    log = AccessLog(lines, clock, finished=defaultdict(int), style=style)  # type: ignore[arg-type]
     for _ in range(2):
         log.write(request(**changes))
     assert "eyJ" not in "".join(lines.lines)
@@ -209,7 +210,7 @@ hostile = st.text(st.characters(codec=None), max_size=60)
 @given(method=hostile, target=hostile, host=hostile, instance=hostile)
 def test_any_text_gives_one_line_of_valid_json(method: str, target: str, host: str, instance: str) -> None:
     lines = Lines()
-    log = AccessLog(lines, FakeClock(), style=LogStyle.JSON)  # type: ignore[arg-type]
+    log = AccessLog(lines, FakeClock(), finished=defaultdict(int), style=LogStyle.JSON)  # type: ignore[arg-type]
     log.write(request(method=method, target=target, host=host, instance=instance))
     (line,) = lines.lines
     assert line.isascii()
@@ -222,7 +223,7 @@ def test_any_text_gives_one_console_line_that_cannot_steer_a_terminal(
     method: str, target: str, host: str, instance: str
 ) -> None:
     lines = Lines()
-    log = AccessLog(lines, FakeClock(), style=LogStyle.CONSOLE)  # type: ignore[arg-type]
+    log = AccessLog(lines, FakeClock(), finished=defaultdict(int), style=LogStyle.CONSOLE)  # type: ignore[arg-type]
     log.write(request(method=method, target=target, host=host, instance=instance))
     (line,) = lines.lines
     assert line[-1] == "\n"
@@ -230,7 +231,8 @@ def test_any_text_gives_one_console_line_that_cannot_steer_a_terminal(
 
 
 def console(lines: Lines, clock: FakeClock, *, colour: bool = False, **changes: Any) -> str:
-    AccessLog(lines, clock, style=LogStyle.CONSOLE, colour=colour).write(request(**changes))  # type: ignore[arg-type]
+    log = AccessLog(lines, clock, finished=defaultdict(int), style=LogStyle.CONSOLE, colour=colour)  # type: ignore[arg-type]
+    log.write(request(**changes))
     return lines.lines[-1]
 
 
@@ -303,7 +305,7 @@ def test_lines_arrive_whole_and_in_order_through_a_real_sink(
     file_sink: tuple[LineSink, Path], clock: FakeClock
 ) -> None:
     sink, path = file_sink
-    log = AccessLog(sink, clock, style=LogStyle.JSON)
+    log = AccessLog(sink, clock, finished=defaultdict(int), style=LogStyle.JSON)
     for number in range(2000):
         log.write(request(bytes_out=number))
     log.flush()

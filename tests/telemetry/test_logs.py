@@ -64,6 +64,7 @@ def one_denial(logs: Logs) -> None:
         request_id="r2",
         client="198.51.100.9",
         peer="198.51.100.9",
+        action="sagemaker:CreatePresignedNotebookInstanceUrl",
         source="peer",
         problem="",
         instance="research",

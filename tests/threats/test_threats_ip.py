@@ -27,6 +27,19 @@ BEHIND_RFC_7239: dict[str, Any] = {
     "client_address": {"trusted_proxies": ["127.0.0.0/8"], "header": "forwarded"},
     "policy": {"allow": ["elsewhere"]},
 }
+BEHIND_ONE_HOP: dict[str, Any] = {
+    "client_address": {"strategy": "hop_count", "hops": 1, "trusted_proxies": ["127.0.0.0/8"]},
+    "policy": {"allow": ["elsewhere"]},
+}
+BEHIND_A_CDN: dict[str, Any] = {
+    "client_address": {
+        "strategy": "single_header",
+        "header": "cf-connecting-ip",
+        "trusted_proxies": ["127.0.0.0/8"],
+    },
+    "policy": {"allow": ["elsewhere"]},
+}
+STRATEGIES = (BEHIND_A_PROXY, BEHIND_RFC_7239, BEHIND_ONE_HOP, BEHIND_A_CDN)
 SPOOFS = [
     f"X-Forwarded-For: {ALLOWED}\r\n",
     f"X-Forwarded-For: {ALLOWED}, {ALLOWED}\r\nX-Forwarded-For: {ALLOWED}\r\n",
@@ -43,6 +56,16 @@ async def test_an_untrusted_peers_headers_do_not_count(tmp_path: Path) -> None:
     """oauth2-proxy #1778: untrusted peer with any `X-Forwarded-For`/`Forwarded`/`X-Real-IP` -> peer IP, deny."""
     async with denying(tmp_path) as rig:
         assert await ask(rig) == [403, 403]
+        for spoof in SPOOFS:
+            assert await ask(rig, extra=spoof) == [403, 403], spoof
+        assert {record["client"] for record in audited(rig)} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+async def test_no_strategy_believes_an_untrusted_peer(tmp_path: Path, strategy: dict[str, Any]) -> None:
+    """oauth2-proxy #1778: the same where headers do count, in what others send."""
+    proxies = {**strategy["client_address"], "trusted_proxies": ["10.0.0.0/8"]}
+    async with denying(tmp_path, client_address=proxies) as rig:
         for spoof in SPOOFS:
             assert await ask(rig, extra=spoof) == [403, 403], spoof
         assert {record["client"] for record in audited(rig)} == {"127.0.0.1"}
@@ -119,6 +142,102 @@ async def test_forwarded_counts_where_it_is_the_proxies_field(tmp_path: Path) ->
         ):
             extra = f"Forwarded: {hops}\r\nX-Forwarded-For: {ALLOWED}\r\n"
             assert await ask(rig, extra=extra) == [403, 403], hops
+
+
+async def test_a_fixed_number_of_hops_is_counted_from_the_right(tmp_path: Path) -> None:
+    """oauth2-proxy #1778 with `hop_count`: what the caller wrote stands to the left, however much it is."""
+    async with denying(tmp_path, **BEHIND_ONE_HOP) as rig:
+        for headers in (
+            f"X-Forwarded-For: {ALLOWED}, {EVIL}\r\n",
+            f"X-Forwarded-For: {ALLOWED}\r\nX-Forwarded-For: {EVIL}\r\n",
+            f"X-Forwarded-For: {ALLOWED}, 127.0.0.9\r\n",
+            f"X-Forwarded-For: {ALLOWED}, unknown\r\n",
+            f"X-Forwarded-For: {ALLOWED},\r\n",
+            f"Forwarded: for={ALLOWED}\r\n",
+            "",
+        ):
+            assert await ask(rig, extra=headers) == [403, 403], headers
+    counted = tmp_path / "counted"
+    counted.mkdir()
+    async with open_rig(counted, **BEHIND_ONE_HOP) as rig:
+        for hops in (
+            ALLOWED,
+            f"{EVIL}, {ALLOWED}",
+            f"nonsense, {ALLOWED}",
+            f"{EVIL}\r\nX-Forwarded-For: {ALLOWED}",
+        ):
+            assert await ask(rig, extra=f"X-Forwarded-For: {hops}\r\n") == [200, 101], hops
+
+
+async def test_a_single_value_header_holds_one_address_or_none_counts(tmp_path: Path) -> None:
+    """oauth2-proxy #1778 with `single_header`: two values, or the caller's beside the proxy's, are no address."""
+    async with denying(tmp_path, **BEHIND_A_CDN) as rig:
+        for headers in (
+            f"CF-Connecting-IP: {EVIL}\r\nX-Forwarded-For: {ALLOWED}\r\n",
+            f"CF-Connecting-IP: {ALLOWED}\r\nCF-Connecting-IP: {EVIL}\r\n",
+            f"CF-Connecting-IP: {ALLOWED}\r\nCF-Connecting-IP: {ALLOWED}\r\n",
+            f"CF-Connecting-IP: {ALLOWED}, {ALLOWED}\r\n",
+            f"CF-Connecting-IP: 0{ALLOWED}\r\n",
+            f"True-Client-IP: {ALLOWED}\r\n",
+            "CF-Connecting-IP:\r\n",
+            "",
+        ):
+            assert await ask(rig, extra=headers) == [403, 403], headers
+    named = tmp_path / "named"
+    named.mkdir()
+    async with open_rig(named, **BEHIND_A_CDN) as rig:
+        for value in (ALLOWED, f"::ffff:{ALLOWED}", f"{ALLOWED}:4711"):
+            headers = f"CF-Connecting-IP: {value}\r\nX-Forwarded-For: {EVIL}\r\n"
+            assert await ask(rig, extra=headers) == [200, 101], value
+
+
+def statement(effect: str, condition: dict[str, Any] | None = None) -> dict[str, Any]:
+    conditions = {"Condition": condition} if condition else {}
+    return {"Effect": effect, "Action": "*", "Resource": "*", **conditions}
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [statement("Allow", {"IpAddress": {"aws:SourceIp": ALLOWED}})],
+        [statement("Allow", {"IpAddress": {"aws:VpcSourceIp": ALLOWED}})],
+        [statement("Allow"), statement("Deny", {"NotIpAddress": {"aws:SourceIp": ALLOWED}})],
+        [statement("Allow"), statement("Deny", {"NotIpAddressIfExists": {"aws:SourceIp": ALLOWED}})],
+        [statement("Allow"), statement("Deny", {"Null": {"aws:SourceIp": "true"}})],
+        [statement("Allow", {"Null": {"aws:SourceIp": "false"}})],
+    ],
+    ids=str,
+)
+async def test_an_absent_address_is_denied_by_statements_too(
+    tmp_path: Path, statements: list[dict[str, Any]]
+) -> None:
+    """NotIpAddress, key absent -> the condition is true; IpAddress, key absent -> false. As IAM's tables have it."""
+    changes = {**BEHIND_A_PROXY, "policy": {"statements": statements}}
+    async with open_rig(tmp_path, **changes) as rig:
+        assert await ask(rig, extra="X-Forwarded-For: unknown\r\n") == [403, 403]
+        assert untouched(rig)
+        assert await ask(rig, extra=f"X-Forwarded-For: {ALLOWED}\r\n") == [200, 101]
+        assert [record["client"] for record in audited(rig)] == [None, None]
+
+
+async def test_a_list_of_which_every_entry_has_ended_lets_nobody_in(tmp_path: Path) -> None:
+    """Traefik #11605: a list that has become empty is not an absent rule."""
+    ended = [{"cidr": "127.0.0.0/8", "until": "2020-01-01"}]
+    async with denying(tmp_path, allowlists={"here": ended}, policy={"allow": ["here"]}) as rig:
+        assert await ask(rig) == [403, 403]
+
+
+async def test_a_list_that_is_emptied_while_it_is_served_changes_nothing(tmp_path: Path) -> None:
+    """Traefik #11605: whatever wrote the file may have been interrupted; who was denied stays denied."""
+    listed = tmp_path / "office.txt"
+    listed.write_text("203.0.113.0/24\n")
+    async with denying(
+        tmp_path, allowlists={"office": {"file": "office.txt"}}, policy={"allow": ["office"]}
+    ) as rig:
+        for content in ("", "# nobody\n", "\n\n"):
+            listed.write_text(content)
+            assert not await rig.gateway.reloader.reload_now()
+            assert await ask(rig) == [403, 403]
 
 
 @pytest.mark.parametrize(
@@ -278,6 +397,39 @@ def test_a_network_that_can_be_misread_is_refused_with_its_line(tmp_path: Path, 
     assert any("nbgate.yaml:8: " in problem for problem in problems_of(tmp_path, text)), problems_of(
         tmp_path, text
     )
+
+
+@pytest.mark.parametrize(
+    "entry", ["::ffff:10.0.0.0/8", "010.0.0.0/8", "10.0.0.1/8", "fe80::1%a", "10.0.0.0/255.0.0.0", True, 1]
+)
+def test_so_is_a_trusted_proxy_that_can_be_misread(tmp_path: Path, entry: object) -> None:
+    """AIKIDO-2026-101201: `::ffff:10.0.0.0/8` trusted everything. A load balancer's prelude is trusted as much."""
+    sections = {
+        "hostname": "notebooks.internal",
+        "aws": {"region": "us-east-1"},
+        "allowlists": {"office": ["10.0.0.0/8"]},
+        "policy": {"allow": ["office"]},
+        "instances": {"research": {"notebook": "r", "mount": "root"}},
+    }
+    for place, changes in (
+        ("client_address.trusted_proxies[0]", {"client_address": {"trusted_proxies": [entry]}}),
+        (
+            "listeners[0].proxy_protocol[0]",
+            {"listeners": [{"bind": "127.0.0.1:0", "proxy_protocol": [entry]}]},
+        ),
+    ):
+        problems = problems_of(tmp_path, yaml.safe_dump({**sections, **changes}))
+        assert any(place in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize("allow", ["[]", "null", ""])
+def test_nor_does_an_instances(tmp_path: Path, allow: str) -> None:
+    """Traefik #11605: an instance's own list, left empty, would be read as "no narrowing" by somebody."""
+    text = (
+        "hostname: notebooks.internal\naws:\n  region: us-east-1\nallowlists:\n  office: [10.0.0.0/8]\n"
+        f"policy: {{allow: [office]}}\ninstances:\n  research:\n    notebook: r\n    allow: {allow}\n"
+    )
+    assert any("instances.research.allow" in problem for problem in problems_of(tmp_path, text))
 
 
 @pytest.mark.parametrize(

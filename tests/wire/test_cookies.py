@@ -11,6 +11,14 @@ from proxy.wire.cookies import parse_cookie_pairs, sanitize_set_cookie, set_cook
 DROP = frozenset({b"authToken", b"nbgate"})
 
 
+def test_names_within_names_are_all_dropped_and_nothing_else_is() -> None:
+    names = frozenset({b"session", b"__Host-session", b"__Host-session-8444", b"other", b"another"})
+    field = b"a=1; __Host-session=2; __Host-session-8444=3; session-x=4; session=5; xother=6"
+    assert strip_and_overlay([field], drop=names) == b"a=1; session-x=4; xother=6"
+    assert strip_and_overlay([b"a=1; another=2"], drop=names) == b"a=1"
+    assert strip_and_overlay([b"a=1"], drop=frozenset()) == b"a=1"
+
+
 @pytest.mark.parametrize(
     ("fields", "pairs"),
     [

@@ -15,6 +15,7 @@ from proxy.wire.frames import (
     FrameError,
     FrameTracker,
     close_frame,
+    is_only_control,
     is_wire_close_code,
     ping_frame,
     pong_frame,
@@ -394,3 +395,28 @@ def test_views_are_followed_as_bytes_are(payloads: list[bytes], cuts: list[int])
         other.feed(data[start:stop])
         assert watched.at_boundary == other.at_boundary
     assert watched.at_boundary
+
+
+PONG = pong_frame(b"nbgate", mask=KEY)
+EMPTY_PONG = pong_frame(mask=KEY)
+KEYSTROKE = b"\x81\x8d" + KEY + bytes(13)
+
+
+@pytest.mark.parametrize(
+    ("data", "only"),
+    [
+        (b"", True),
+        (PONG, True),
+        (EMPTY_PONG + PONG + ping_frame(b"x" * 125, mask=KEY), True),
+        (close_frame(1000, mask=KEY), True),
+        (KEYSTROKE, False),
+        (PONG + KEYSTROKE, False),
+        (PONG + KEYSTROKE[:1], False),
+        (b"\x80\x80" + KEY, False),  # the end of a message in fragments
+        (PONG[:1], False),
+        (PONG[:-1], False),
+        (PONG + PONG[:7], False),
+    ],
+)
+def test_control_frames_alone_are_told_from_messages(data: bytes, only: bool) -> None:
+    assert is_only_control(data) is only

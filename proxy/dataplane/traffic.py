@@ -1,0 +1,112 @@
+"""When somebody last used an instance, as far as it passed the gateway; noted without a cost per byte or frame.
+
+The rule: what is over tells it at the access record's end; what lasts (uploads, downloads, WebSockets) is looked at
+every few seconds. A WebSocket that is held open is no use, nor are its pings and pongs: only messages from the caller
+are, after its first seconds, in which pages greet Jupyter by themselves. What counts among requests is
+`proxy.lifecycle.use`'s to say; what follows from it is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from proxy.clock import Clock
+from proxy.dataplane.relay import Relay
+from proxy.lifecycle.use import is_use
+from proxy.routing.router import Route
+from proxy.telemetry.access_log import RequestRecord
+
+if TYPE_CHECKING:
+    from proxy.dataplane.downstream import Downstream
+    from proxy.dataplane.plane import DataPlane
+
+VERDICTS_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 256
+
+_NOBODY: Mapping[str, str] = MappingProxyType({})
+
+
+class Traffic:
+    """The last use of each watched instance. `plane` is set by whoever makes both."""
+
+    plane: DataPlane
+
+    def __init__(self, clock: Clock, write: Callable[[RequestRecord], None]) -> None:
+        """`write` is where access records go."""
+        self._clock = clock
+        self._write = write
+        self._prefixes = _NOBODY
+        self._used_at: dict[str, float] = {}
+        self._relays: frozenset[Relay] = frozenset()
+        self._bytes: dict[Downstream, int] = {}
+        self._verdicts: dict[tuple[str, str, str], bool] = {}
+
+    def watch(self, prefixes: Mapping[str, str]) -> Callable[[RequestRecord], None]:
+        """Note the use of these instances from now on; each with its mount's path, without the last slash.
+
+        Returns what access records are to be given to: where nobody is watched, that is the log itself.
+        """
+        self._prefixes = dict(prefixes)
+        self._used_at = {name: at for name, at in self._used_at.items() if name in prefixes}
+        self._verdicts.clear()
+        return self._note if prefixes else self._write
+
+    def last_use(self, name: str) -> float | None:
+        """Monotonic seconds; None: none since the instance is watched."""
+        return self._used_at.get(name)
+
+    def look(self) -> None:
+        """Look at what lasts. Called every few seconds while something is watched."""
+        now = self._clock.monotonic()
+        self._look_at_websockets(now)
+        self._look_at_requests(now)
+
+    def _note(self, record: RequestRecord) -> None:
+        self._write(record)
+        instance = record.instance
+        if instance in self._prefixes and record.status and record.status < 400 and not record.is_websocket:
+            key = (instance, record.method, record.target)
+            verdict = self._verdicts.get(key)
+            if verdict is None:
+                verdict = self._judge(*key)
+            if verdict:
+                self._used_at[instance] = self._clock.monotonic()
+
+    def _judge(self, instance: str, method: str, target: str) -> bool:
+        verdict = is_use(method, target.removeprefix(self._prefixes[instance]))
+        if len(target) <= _LONGEST_REMEMBERED and "oken" not in target:
+            if len(self._verdicts) >= VERDICTS_REMEMBERED:
+                self._verdicts.clear()
+            self._verdicts[instance, method, target] = verdict
+        return verdict
+
+    def _look_at_websockets(self, now: float) -> None:
+        watched = [
+            (relay, record.instance)
+            for relay, record in self.plane.relays.items()
+            if record.instance in self._prefixes
+        ]
+        for relay, instance in watched:
+            if relay not in self._relays:
+                continue  # its first seconds
+            if relay.caller.is_used:
+                self._used_at[instance] = now
+            relay.caller.watch()
+        self._relays = frozenset(relay for relay, _ in watched)
+
+    def _look_at_requests(self, now: float) -> None:
+        before, self._bytes = self._bytes, {}
+        for connection in self.plane.connections:
+            under_way = connection.under_way
+            if under_way is None:
+                continue
+            admission, method, _, size = under_way
+            instance, route = admission.instance, admission.route
+            if instance not in self._prefixes or not isinstance(route, Route):
+                continue
+            if is_use(method, route.upstream_target):
+                self._bytes[connection] = size
+                if before.get(connection) != size:
+                    self._used_at[instance] = now

@@ -1,0 +1,150 @@
+"""Who judges links, sessions and programs' tokens, once the policy has let a caller's address in.
+
+    link (authToken)   -> a session's cookie, and the same address without it
+    session (cookie)   -> in, until it ends
+    token (program's)  -> in, for this request
+    none of them       -> in where the instance is open to allowed addresses; else "a link is needed"
+
+The rule: whatever is presented must be good, also where nothing would be needed, so that a link that has ended looks
+ended everywhere. A link buys one session: presented again, it is refused, unless by the browser that it let in. It must
+not know policies or sockets; implements `proxy.gateway.Entrance`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.clock import Clock
+from proxy.errors import SignInRequired, TokenRefused
+from proxy.identity.tokens import MAX_SESSION_SECONDS, Claims, TokenKind, Tokens
+from proxy.routing.entry import Entry, Permit, Presented, cookie_name, entry_address, set_cookie
+from proxy.wire.credentials import Found, authorization, session_tokens, take_out
+
+LINKS_REMEMBERED: Final = 65_536
+"""Links that were used and have not ended yet. If there are ever more, new ones are refused."""
+
+_VIEWS: Final = {"view=lab": "/lab", "view=classic": "/tree"}
+"""As SageMaker's presigned URLs have it, on the mount's own address."""
+
+
+class Entrance:
+    """One for each process: it remembers which links were used."""
+
+    def __init__(self, tokens: Tokens, *, clock: Clock) -> None:
+        self.is_watching = False
+        """Whether there can be anything to judge; what is checked before each request."""
+        self._tokens = tokens
+        self._clock = clock
+        self._used: dict[str, tuple[str, int]] = {}
+        """By a link's nonce: the request that it let in, and when it ends."""
+        tokens.when_about(self.watch)
+
+    def watch(self) -> None:
+        """Look at every request from now on: there are tokens about, or instances that need them."""
+        self.is_watching = True
+
+    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | None:
+        """What a request's credentials let it do; None: there are none, and none is needed.
+
+        `guarded`: the instance is only for those who bring one. Raises TokenRefused and SignInRequired.
+        """
+        target, headers = presented.route.upstream_target, presented.headers
+        found = take_out(target)
+        borne = authorization(headers.getall("Authorization", ()))
+        if found.links:
+            return self._link(presented, found, borne)
+        if found.tokens or borne:
+            return self._token(presented, found, borne)
+        return self._session(presented, found) if guarded else None
+
+    def _link(self, presented: Presented, found: Found, borne: tuple[str, ...]) -> Entry:
+        if len(found.links) > 1 or found.tokens or borne:
+            raise TokenRefused(reason="more than one credential")
+        if not _navigates(presented):
+            raise TokenRefused(reason="a link that was not opened in a browser's window")
+        claims = self._verify(TokenKind.URL, found.links[0], presented)
+        location = entry_address(presented, _view(found.target))
+        if not self._is_first_use(claims, presented.request_id):
+            try:
+                self._session(presented, found)
+            except (SignInRequired, TokenRefused):
+                raise TokenRefused(reason="a link that was used before") from None
+            return Entry(location)
+        return self._enter(presented, claims, location=location, seconds=claims.session_seconds)
+
+    def _token(self, presented: Presented, found: Found, borne: tuple[str, ...]) -> Permit | Entry:
+        # VS Code and JupyterLab's own client send the same token in the query and in the field.
+        if len({*found.tokens, *borne}) > 1:
+            raise TokenRefused(reason="more than one credential")
+        claims = self._verify(TokenKind.API, (*found.tokens, *borne)[0], presented)
+        if found.tokens and presented.headers.get("Sec-Fetch-Mode") and _navigates(presented):
+            # Somebody pasted a program's address into a browser: its page's own requests would bring nothing, and
+            # would tell the token as their referrer.
+            left = claims.ends_at - int(self._clock.now().timestamp())
+            seconds = max(1, min(left, MAX_SESSION_SECONDS))
+            return self._enter(
+                presented, claims, location=entry_address(presented, found.target), seconds=seconds
+            )
+        return Permit(claims.principal, claims.ends_at, found.target, xsrf=claims.nonce)
+
+    def _session(self, presented: Presented, found: Found) -> Permit:
+        name = cookie_name(presented.route.mount, scheme=presented.scheme)
+        error: Exception = SignInRequired()
+        for text in session_tokens(presented.headers.getall("Cookie", ()), name):
+            try:
+                claims = self._verify(TokenKind.SESSION, text, presented)
+            except TokenRefused as refused:
+                error = refused
+            else:
+                return Permit(claims.principal, claims.ends_at, found.target)
+        raise error
+
+    def _verify(self, kind: TokenKind, text: str, presented: Presented) -> Claims:
+        return self._tokens.verify(kind, text, instance=presented.route.instance, address=presented.address)
+
+    def _enter(self, presented: Presented, claims: Claims, *, location: str, seconds: int) -> Entry:
+        mount = presented.route.mount
+        token = self._tokens.issue(
+            TokenKind.SESSION,
+            instance=claims.instance,
+            principal=claims.principal,
+            address=presented.address,
+            seconds=seconds,
+        )
+        return Entry(location, set_cookie(mount, token, scheme=presented.scheme, seconds=seconds))
+
+    def _is_first_use(self, claims: Claims, request_id: str) -> bool:
+        """Remember a link as used. A request that is judged again is the same one."""
+        used = self._used.get(claims.nonce)
+        if used is not None:
+            return used[0] == request_id
+        if len(self._used) >= LINKS_REMEMBERED:
+            now = self._clock.now().timestamp()
+            self._used = {nonce: use for nonce, use in self._used.items() if use[1] > now}
+            if len(self._used) >= LINKS_REMEMBERED:
+                raise TokenRefused(reason="more links in use than can be remembered")
+        self._used[claims.nonce] = (request_id, claims.ends_at)
+        return True
+
+
+def _navigates(presented: Presented) -> bool:
+    """Whether this is a browser's window that goes there, as far as the request says (Fetch Metadata, W3C)."""
+    headers = presented.headers
+    return (
+        presented.method == "GET"
+        and "Upgrade" not in headers
+        and headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+        # What is fetched ahead is not opened, and a link is good once.
+        and "prefetch" not in headers.get("Sec-Purpose", headers.get("Purpose", ""))
+    )
+
+
+def _view(target: str) -> str:
+    """The mount's own address with `view=` becomes that of JupyterLab, or of the classic file list."""
+    path, _, query = target.partition("?")
+    parameters = query.split("&")
+    asked = next((parameter for parameter in parameters if parameter in _VIEWS), None)
+    if path != "/" or asked is None:
+        return target
+    parameters.remove(asked)
+    return f"{_VIEWS[asked]}?{'&'.join(parameters)}" if parameters else _VIEWS[asked]

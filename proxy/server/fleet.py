@@ -1,0 +1,344 @@
+"""What is known of the instances' states, whoever asks: described once for many, watched while it matters.
+
+The rule: SageMaker's API is throttled per account, so it is asked as little as is honest. Callers who ask at once
+share a flight, its outcome is remembered for seconds, and nobody is asked about unless somebody subscribed or an
+instance is on its way from one state to another. What is learnt goes to the keepers of sessions, too: an instance
+that left service took its sessions along, and one that came into service is worth a sign-in at once.
+It must not know callers, policies or HTTP; who may start what is for others to decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final, Protocol
+
+from proxy.aws.control_plane import IN_SERVICE, PASSING, ControlPlane, InstanceDescription
+from proxy.aws.presigned import SessionKey
+from proxy.clock import Clock
+from proxy.config.settings import Settings
+from proxy.errors import ControlPlaneError, Draining
+from proxy.tasks import Tasks
+from proxy.telemetry.events import EventLog
+
+LOOK_SECONDS: Final = 5.0
+"""Between two looks at what is watched."""
+SETTLED_AT_A_LOOK: Final = 10
+"""Instances that are not on their way anywhere, asked about in turn: two calls a second, however many there are."""
+FAILURE_SECONDS: Final = 5.0
+"""How long a failure to describe is remembered: a crowd must not become a storm."""
+MOVING_SECONDS: Final = 60.0
+"""How long an instance is looked at after it was told to start or stop, even if its status does not show it yet."""
+STARTS_REMEMBERED: Final = 15
+_AT_ONCE: Final = 3
+"""Descriptions asked for at the same time: the control plane has four threads, and one is left for sign-ins."""
+_PENDING: Final = "Pending"
+
+Listener = Callable[[str, InstanceDescription], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What SageMaker last said of an instance. Instants are monotonic seconds: when it said so, and from when on
+    that status is known to hold."""
+
+    description: InstanceDescription
+    seen_at: float
+    since: float
+
+
+class Sessions(Protocol):
+    """What of a keeper (`proxy.aws.keeper.SessionKeeper`) depends on its instance's state."""
+
+    def retry(self) -> None: ...
+    def drop(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One notebook and role: instances of the gateway that share both share it."""
+
+    key: SessionKey
+    names: tuple[str, ...]
+    sessions: tuple[Sessions, ...] = ()
+    known: Known | None = None
+    is_fresh: bool = False
+    """Nothing was done since that would make `known` untrue."""
+    failure: ControlPlaneError | None = None
+    failed_at: float = -math.inf
+    flight: asyncio.Task[InstanceDescription | ControlPlaneError] | None = None
+    changes: int = 0
+    """How often it was started or stopped: what was asked before tells nothing of what came then."""
+    asked_at: float = -math.inf
+    moving_until: float = -math.inf
+    pending_since: float | None = None
+    """When it began to start, if that was seen."""
+    starts: deque[float] = field(default_factory=lambda: deque(maxlen=STARTS_REMEMBERED))
+
+
+class Fleet:
+    """The configured instances and their states. One for each process; `adopt` follows the configuration.
+
+    Methods take the gateway's names of instances, and raise KeyError for one that is not configured.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sessions: Mapping[str, Sessions],
+        control_plane: Callable[[str], ControlPlane],
+        clock: Clock,
+        tasks: Tasks,
+        events: EventLog,
+    ) -> None:
+        """`sessions` are the keepers by instance; `control_plane` is SageMaker as a role ("": as ourselves)."""
+        self.names: tuple[str, ...] = ()
+        self._control_plane = control_plane
+        self._clock = clock
+        self._tasks = tasks
+        self._events = events
+        self._watched: dict[str, _Watched] = {}
+        self._listeners: dict[object, Listener] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._turn = 0
+        self.adopt(settings, sessions)
+
+    def adopt(self, settings: Settings, sessions: Mapping[str, Sessions]) -> None:
+        """Know these instances from now on; what is known of those that stay is kept."""
+        before = {watched.key: watched for watched in self._watched.values()}
+        names: dict[SessionKey, list[str]] = {}
+        for name, instance in settings.instances.items():
+            names.setdefault(SessionKey(instance.notebook, instance.assume_role or ""), []).append(name)
+        self._watched = {}
+        for key, shared in names.items():
+            watched = before.get(key) or _Watched(key, ())
+            watched.names = tuple(shared)
+            watched.sessions = tuple({id(sessions[name]): sessions[name] for name in shared}.values())
+            self._watched |= dict.fromkeys(shared, watched)
+        self.names = tuple(settings.instances)
+        self._wake()
+
+    async def describe(self, name: str, *, max_age_seconds: float = 5.0) -> InstanceDescription:
+        """DescribeNotebookInstance, or what it answered within the last `max_age_seconds`.
+
+        Raises ControlPlaneError's branch (also for a moment after it failed), or Draining when the gateway shuts
+        down meanwhile.
+        """
+        watched = self._watched[name]
+        now = self._clock.monotonic()
+        if watched.known is not None and watched.is_fresh and now - watched.known.seen_at < max_age_seconds:
+            return watched.known.description
+        if watched.failure is not None and now - watched.failed_at < min(max_age_seconds, FAILURE_SECONDS):
+            # A copy: raising one exception many times would grow its traceback without end.
+            raise copy.copy(watched.failure)
+        flight = self._ask(watched)
+        try:
+            outcome = await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if flight.cancelled() and task is not None and not task.cancelling():
+                raise Draining() from None
+            raise
+        if isinstance(outcome, ControlPlaneError):
+            raise copy.copy(outcome)
+        return outcome
+
+    def known(self, name: str) -> Known | None:
+        """What SageMaker last said of it, however long ago, without asking; None if it never did."""
+        return self._watched[name].known
+
+    async def start(self, name: str) -> None:
+        """StartNotebookInstance. Raises as `ControlPlane.start`."""
+        watched = self._watched[name]
+        await self._control_plane(watched.key.role_arn).start(watched.key.notebook)
+        watched.pending_since = self._clock.monotonic()
+        self._moved(watched)
+        for keeper in watched.sessions:
+            keeper.retry()
+        self._events.info("instance told to start", instance=name, notebook=watched.key.notebook)
+
+    async def stop(self, name: str) -> None:
+        """StopNotebookInstance. Raises as `ControlPlane.stop`."""
+        watched = self._watched[name]
+        await self._control_plane(watched.key.role_arn).stop(watched.key.notebook)
+        watched.pending_since = None
+        self._moved(watched)
+        for keeper in watched.sessions:
+            keeper.drop()
+        self._events.info("instance told to stop", instance=name, notebook=watched.key.notebook)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Have `listener` called with an instance's name and description on each change of its status, the first one
+        that is learnt included. Until the result is called, all instances are watched.
+        """
+        key = object()
+        self._listeners[key] = listener
+        self._wake()
+
+        def unsubscribe() -> None:
+            self._listeners.pop(key, None)
+
+        return unsubscribe
+
+    def started_in(self, name: str) -> float | None:
+        """Seconds that it usually takes from Pending to InService: the median of the starts that were seen, to
+        within `LOOK_SECONDS`; None before the first.
+        """
+        starts = self._watched[name].starts
+        return median(starts) if starts else None
+
+    # -- asking ---------------------------------------------------------------------------------------------
+
+    def _ask(self, watched: _Watched) -> asyncio.Task[InstanceDescription | ControlPlaneError]:
+        """The flight that is under way, or a new one."""
+        if watched.flight is None:
+            flight = self._tasks.start(self._describe(watched), name=f"describe {watched.key}")
+            watched.flight = flight
+            watched.asked_at = self._clock.monotonic()
+            flight.add_done_callback(lambda done: self._landed(watched, done))
+        return watched.flight
+
+    def _landed(
+        self, watched: _Watched, flight: asyncio.Task[InstanceDescription | ControlPlaneError]
+    ) -> None:
+        if watched.flight is flight:
+            watched.flight = None
+
+    async def _describe(self, watched: _Watched) -> InstanceDescription | ControlPlaneError:
+        """Ask, and note the outcome. A failure is a result: whoever waits raises it, and nobody need wait."""
+        async with self._at_once:
+            changes = watched.changes
+            try:
+                description = await self._control_plane(watched.key.role_arn).describe(watched.key.notebook)
+            except ControlPlaneError as error:
+                if changes == watched.changes:
+                    self._failed(watched, error)
+                return error
+            if changes == watched.changes:
+                self._learnt(watched, description)
+            return description
+
+    def _failed(self, watched: _Watched, error: ControlPlaneError) -> None:
+        before, watched.failure = watched.failure, error
+        watched.failed_at = self._clock.monotonic()
+        if before is None or before.code != error.code:
+            self._events.warning(
+                "state of instance unknown",
+                instance=watched.names[0],
+                notebook=watched.key.notebook,
+                code=error.code,
+                detail=error.detail,
+            )
+
+    def _learnt(self, watched: _Watched, description: InstanceDescription) -> None:
+        now, before = self._clock.monotonic(), watched.known
+        status = description.status
+        has_changed = before is None or before.description.status != status
+        since = now if before is None or has_changed else before.since
+        watched.known = Known(description, seen_at=now, since=since)
+        watched.is_fresh = True
+        watched.failure = None
+        if has_changed:
+            self._changed(watched, before, description)
+        self._wake()
+
+    def _changed(self, watched: _Watched, before: Known | None, description: InstanceDescription) -> None:
+        status = description.status
+        self._measure(watched, before, status)
+        if before is not None or status in PASSING:
+            watched.moving_until = -math.inf
+        for keeper in watched.sessions:
+            if status == IN_SERVICE:
+                keeper.retry()
+            elif before is not None and before.description.in_service:
+                keeper.drop()
+        if before is not None:
+            self._events.info(
+                "instance changed",
+                instance=watched.names[0],
+                notebook=watched.key.notebook,
+                before=before.description.status,
+                status=status,
+            )
+        self._tell(watched, description)
+
+    def _measure(self, watched: _Watched, before: Known | None, status: str) -> None:
+        """How long starts take. One whose begin was not seen counts for nothing: it would look quicker."""
+        now = self._clock.monotonic()
+        if status == _PENDING:
+            told = watched.pending_since is not None and now - watched.pending_since < MOVING_SECONDS
+            if not told:
+                seen = before is not None and now - before.seen_at <= 2 * LOOK_SECONDS
+                watched.pending_since = now if seen else None
+            return
+        if status == IN_SERVICE and watched.pending_since is not None:
+            watched.starts.append(now - watched.pending_since)
+        if status == IN_SERVICE or (before is not None and before.description.status == _PENDING):
+            watched.pending_since = None
+
+    def _tell(self, watched: _Watched, description: InstanceDescription) -> None:
+        for listener in tuple(self._listeners.values()):
+            for name in watched.names:
+                try:
+                    listener(name, description)
+                except Exception as error:
+                    # One listener's fault is not to end the watching for all.
+                    self._events.error("telling of an instance's change failed", exc_info=error)
+
+    def _moved(self, watched: _Watched) -> None:
+        """It was told to change: what was known and asked of it is of the past."""
+        watched.changes += 1
+        watched.is_fresh = False
+        watched.failure = None
+        watched.flight = None
+        watched.moving_until = self._clock.monotonic() + MOVING_SECONDS
+        self._ask(watched)
+        self._wake()
+
+    # -- watching -------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        if self._poller is None and (self._listeners or self._passing()):
+            self._poller = self._tasks.start(self._poll(), name="watch instances")
+
+    async def _poll(self) -> None:
+        try:
+            while self._listeners or self._passing():
+                flights = [self._ask(watched) for watched in self._due()]
+                await asyncio.gather(*(asyncio.shield(flight) for flight in flights), return_exceptions=True)
+                await self._clock.sleep(LOOK_SECONDS)
+        finally:
+            self._poller = None
+
+    def _all(self) -> list[_Watched]:
+        return list({watched.key: watched for watched in self._watched.values()}.values())
+
+    def _passing(self) -> list[_Watched]:
+        now = self._clock.monotonic()
+        return [
+            watched
+            for watched in self._all()
+            if now < watched.moving_until
+            or (watched.known is not None and watched.known.description.status in PASSING)
+        ]
+
+    def _due(self) -> list[_Watched]:
+        """Whom to ask about at this look."""
+        passing = self._passing()
+        if not self._listeners:
+            return passing
+        now, busy = self._clock.monotonic(), {watched.key for watched in passing}
+        settled = [
+            watched
+            for watched in self._all()
+            if watched.key not in busy and now - watched.asked_at >= LOOK_SECONDS
+        ]
+        settled.sort(key=lambda watched: watched.asked_at)
+        return passing + settled[:SETTLED_AT_A_LOOK]

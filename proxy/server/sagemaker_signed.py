@@ -1,0 +1,102 @@
+"""Who calls an operation: nobody in particular, or the holder of the access key that signed the request.
+
+The rule: where signatures are required, nobody gets past without one; where they are optional, one that names a key of
+ours must be good all the same, and others, which clients make with whatever credentials they have, are not looked at.
+Browsers do not speak this API: an unsigned request of a page is refused, so that no script in a notebook can use its
+reader's address. Every refusal is audited with its reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import hdrs
+
+from proxy.config.settings import Api
+from proxy.errors import AccessDenied
+from proxy.identity.sigv4 import AccessKey, SignatureRefused, Signatures, SignedRequest, prepare
+from proxy.server.own_pages import OwnVisit
+from proxy.wire.aws_json import DESCRIBE, LIST
+
+_QUESTIONS: Final = frozenset({DESCRIBE, LIST})
+_OF_PAGES: Final = (hdrs.ORIGIN, "Sec-Fetch-Site", "Sec-Fetch-Mode")
+_SHOWN_CHARACTERS: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who signed; `user` is the policy's aws:username, None where nobody did. `instances`: the only ones, if any."""
+
+    user: str | None = None
+    instances: frozenset[str] | None = None
+
+    def reaches(self, instance: str) -> bool:
+        return self.instances is None or instance in self.instances
+
+
+ANYBODY: Final = Principal()
+
+Identify = Callable[[OwnVisit, str, bytes], Awaitable[Principal]]
+"""Who makes a call of an operation with that body. Raises AwsFault, after it was audited."""
+
+
+def access_keys(api: Api) -> dict[str, AccessKey]:
+    """The configuration's keys as the verifier takes them."""
+    return {
+        key.id: AccessKey(
+            key.id, key.secret, key.user, None if key.instances is None else frozenset(key.instances)
+        )
+        for key in api.keys.values()
+    }
+
+
+class Signers:
+    """Implements `Identify`. `api` gives the settings of now."""
+
+    def __init__(self, signatures: Signatures, *, api: Callable[[], Api]) -> None:
+        self._signatures = signatures
+        self._api = api
+        self._is_prepared = False
+
+    async def __call__(self, visit: OwnVisit, operation: str, body: bytes) -> Principal:
+        try:
+            return await self._identify(visit, operation, body)
+        except SignatureRefused as error:
+            named = f" (access key {error.key_id[:_SHOWN_CHARACTERS]})" if error.key_id else ""
+            visit.gateway.refuse(
+                visit.inbound,
+                visit.caller,
+                AccessDenied(),
+                reason=f"denied: {error.reason}{named}",
+                action=f"sagemaker:{operation}",
+            )
+            raise
+
+    async def _identify(self, visit: OwnVisit, operation: str, body: bytes) -> Principal:
+        headers = visit.request.headers
+        signed = headers.getall(hdrs.AUTHORIZATION, [])
+        if not self._api().is_signed and not any(self._signatures.knows(value) for value in signed):
+            if any(name in headers for name in _OF_PAGES):
+                raise SignatureRefused(
+                    "MissingAuthenticationTokenException",
+                    "Missing Authentication Token",
+                    reason="a page's request that is not signed",
+                )
+            return ANYBODY
+        if not self._is_prepared:
+            await asyncio.to_thread(prepare)
+            self._is_prepared = True
+        key = self._signatures.verify(
+            SignedRequest(
+                visit.inbound.method,
+                visit.inbound.target,
+                tuple(headers.items()),
+                body,
+                visit.caller.address or "",
+            ),
+            is_question=operation in _QUESTIONS,
+        )
+        return Principal(key.user, key.instances)

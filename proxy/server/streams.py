@@ -1,0 +1,182 @@
+"""Status changes as they happen, to the pages that show them: server-sent events at `/.nbgate/events`.
+
+The rule: each event is judged anew for each stream, by the gateway of now, before it is written, so that who lost
+access hears no more. An event says an instance's name and status and nothing else; the page asks for the rest. One
+subscription to the fleet serves all streams, and there is none while nobody listens. A stream whose caller does not
+take what it is sent is cut, not stored up. It must not know pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from proxy.aws.control_plane import InstanceDescription
+from proxy.clock import Clock
+from proxy.errors import AccessDenied, Draining, TooManyStreams
+from proxy.server.fleet import Fleet
+from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.server.sight import DESCRIBE, Sight
+from proxy.tasks import Tasks
+
+HEARTBEAT_SECONDS: Final = 15.0
+"""Between two signs of life on a stream where nothing happens; load balancers cut what is quiet for a minute."""
+STUCK_SECONDS: Final = 45.0
+"""How long one event may wait for a caller that takes nothing."""
+RETRY_MILLISECONDS: Final = 3000
+"""When a browser asks again after a stream ended (HTML standard, section 9.2.5)."""
+PATH: Final = "/.nbgate/events"
+
+
+class _Stream:
+    """One listening page. What changed since the last write is kept once per instance, the latest status alone."""
+
+    __slots__ = ("changed", "is_over", "visit", "wakes", "writing_since")
+
+    def __init__(self, visit: OwnVisit) -> None:
+        self.visit = visit
+        self.changed: dict[str, str] = {}
+        self.wakes = asyncio.Event()
+        self.is_over = False
+        self.writing_since = math.inf
+
+    def end(self) -> None:
+        self.is_over = True
+        self.wakes.set()
+
+
+class Streams:
+    """The open streams of this process; `limit` (per client address) is read when one is opened."""
+
+    def __init__(
+        self, *, sight: Sight, fleet: Fleet, limit: Callable[[], int], clock: Clock, tasks: Tasks
+    ) -> None:
+        self._sight = sight
+        self._fleet = fleet
+        self._limit = limit
+        self._clock = clock
+        self._tasks = tasks
+        self._open: set[_Stream] = set()
+        self._by_address: Counter[str | None] = Counter()
+        self._unsubscribe: Callable[[], None] = _nothing
+        self._heart: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def register(self, table: OwnPages) -> None:
+        table.add("GET", PATH, self.events)
+
+    def close(self) -> None:
+        """End all streams, and begin none: the gateway goes away. Browsers find the next one by themselves."""
+        self._is_closed = True
+        for stream in self._open:
+            stream.end()
+
+    async def events(self, visit: OwnVisit) -> web.StreamResponse:
+        """A stream, until the page closes it or `close`. Raises TooManyStreams, Draining."""
+        if self._is_closed:
+            raise Draining
+        address = visit.caller.address
+        if self._by_address[address] >= self._limit():
+            raise TooManyStreams
+        response = web.StreamResponse(
+            headers={
+                **visit.headers(),
+                "Content-Type": "text/event-stream",
+                # nginx would hold events back.
+                "X-Accel-Buffering": "no",
+            }
+        )
+        # It ends with this response: what is under way on a connection must not be confused with what follows.
+        response.force_close()
+        if visit.inbound.method == "HEAD":
+            return response
+        stream = _Stream(visit)
+        # What changed since the page was made is not to be missed.
+        for name in self._sight.names(visit.beholder):
+            if (known := self._fleet.known(name)) is not None:
+                stream.changed[name] = known.description.status
+        stream.wakes.set()
+        self._opened(stream, address)
+        try:
+            await response.prepare(visit.request)
+            await self._send(stream, response, f"retry: {RETRY_MILLISECONDS}\n\n")
+            await self._run(stream, response)
+        finally:
+            self._closed(stream, address)
+        return response
+
+    async def _run(self, stream: _Stream, response: web.StreamResponse) -> None:
+        while not stream.is_over:
+            await stream.wakes.wait()
+            stream.wakes.clear()
+            changed, stream.changed = stream.changed, {}
+            try:
+                text = "".join(
+                    _event(name, status) for name, status in changed.items() if self._may_hear(stream, name)
+                )
+            except AccessDenied:
+                return
+            if not stream.is_over:
+                await self._send(stream, response, text or ":\n\n")
+
+    async def _send(self, stream: _Stream, response: web.StreamResponse, text: str) -> None:
+        stream.writing_since = self._clock.monotonic()
+        try:
+            await response.write(text.encode())
+        finally:
+            stream.writing_since = math.inf
+
+    def _may_hear(self, stream: _Stream, name: str) -> bool:
+        """Raises AccessDenied for a caller that is not admitted at all any more."""
+        beholder = stream.visit.beholder
+        return name in self._sight.names(beholder) and beholder.may(name, DESCRIBE)
+
+    def _happened(self, name: str, description: InstanceDescription) -> None:
+        for stream in self._open:
+            stream.changed[name] = description.status
+            stream.wakes.set()
+
+    async def _beat(self) -> None:
+        while True:
+            await self._clock.sleep(HEARTBEAT_SECONDS)
+            now = self._clock.monotonic()
+            for stream in tuple(self._open):
+                if now - stream.writing_since > STUCK_SECONDS:
+                    transport = stream.visit.request.transport
+                    if transport is not None:
+                        transport.abort()
+                stream.wakes.set()
+
+    def _opened(self, stream: _Stream, address: str | None) -> None:
+        self._by_address[address] += 1
+        self._open.add(stream)
+        if self._heart is None:
+            self._unsubscribe = self._fleet.subscribe(self._happened)
+            self._heart = self._tasks.start(self._beat(), name="heartbeats of status streams")
+
+    def _closed(self, stream: _Stream, address: str | None) -> None:
+        self._open.discard(stream)
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        if not self._open and self._heart is not None:
+            self._heart.cancel()
+            self._heart = None
+            self._unsubscribe()
+
+
+def _event(name: str, status: str) -> str:
+    return f"event: status\ndata: {json.dumps({'name': name, 'status': status})}\n\n"
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,99 @@
+"""The gateway's own credentials on their way in: found in a request, and taken out before it goes upstream.
+
+    GET /lab?authToken=nbgate1_u…               a link, which a browser opens
+    GET /api/kernels?token=nbgate1_a…           a program's token, where Jupyter's own would stand
+    Authorization: token nbgate1_a…             the same; `Bearer`, too
+    Cookie: __Host-nbgate-session=nbgate1_s…    a session
+
+The rule: what is the gateway's never travels to the notebook, and what is somebody else's (Jupyter's own token, another
+scheme of authorization) passes byte for byte. `authToken` is always the gateway's: the notebook's front end knows a
+parameter of that name, too, and must never meet a caller's. Nothing here knows whether a credential is good.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+from urllib.parse import unquote_plus
+
+from proxy.wire.cookies import parse_cookie_pairs
+
+LINK_PARAMETER: Final = "authToken"
+"""As SageMaker's presigned URLs have it."""
+TOKEN_PARAMETER: Final = "token"  # noqa: S105 - its name, as Jupyter's programs have it
+
+_OURS: Final = re.compile(r"nbgate[0-9]+_")
+_AUTHORIZATION: Final = re.compile(r"\s*(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
+_COOKIES_TRIED: Final = 8
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+def is_ours(text: str) -> bool:
+    """Whether this is, or means to be, a credential of this gateway's, of whatever version."""
+    return _OURS.match(text) is not None
+
+
+class Found(NamedTuple):
+    """A request target without the gateway's credentials, and those."""
+
+    target: str
+    links: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+
+
+def take_out(target: str) -> Found:
+    """Split a target (origin-form, raw) from what is the gateway's in its query; the rest stays byte for byte."""
+    if "oken" not in target and "%" not in target:
+        # Neither parameter, nor one that is spelled in another way.
+        return Found(target)
+    path, _, query = target.partition("?")
+    links: list[str] = []
+    tokens: list[str] = []
+    kept: list[str] = []
+    for parameter in query.split("&"):
+        name, _, value = parameter.partition("=")
+        match unquote_plus(name):
+            case "authToken":
+                links.append(unquote_plus(value))
+            case "token" if is_ours(token := unquote_plus(value)):
+                tokens.append(token)
+            case _:
+                kept.append(parameter)
+    if not links and not tokens:
+        return Found(target)
+    return Found(f"{path}?{'&'.join(kept)}" if kept else path, tuple(links), tuple(tokens))
+
+
+def authorization(values: Iterable[str]) -> tuple[str, ...]:
+    """The gateway's tokens among the values of `Authorization` (RFC 6750 section 2.1, and Jupyter's `token`)."""
+    found = (_AUTHORIZATION.fullmatch(value) for value in values)
+    return tuple(match[1] for match in found if match is not None and is_ours(match[1]))
+
+
+def session_tokens(cookie_fields: Iterable[str], name: str) -> tuple[str, ...]:
+    """The values of all cookies of that name, of which a browser may send several: the first few."""
+    encoded = [field.encode("utf-8", "surrogateescape") for field in cookie_fields]
+    wanted = name.encode("ascii")
+    values = (value.decode("latin-1") for pair, value in parse_cookie_pairs(encoded) if pair == wanted)
+    return tuple(value for value, _ in zip(values, range(_COOKIES_TRIED), strict=False))
+
+
+def programs_fields(fields: Fields, *, xsrf: str) -> tuple[tuple[bytes, bytes], ...]:
+    """The fields of a request that a token let in, as the notebook is to see them.
+
+    Jupyter asks whoever brings no token *of its own* for a double-submitted cookie, which a program has no reason to
+    know. What that guards against, a browser that sends its user's credentials along for another site, cannot be:
+    the token was put into this very request. So the pair is added where the program sends none, the cookie behind
+    the program's own, for Tornado takes the last.
+    """
+    kept = [(name, value) for name, value in fields if not _is_own(name, value)]
+    if not any(name.lower() == b"x-xsrftoken" for name, _ in kept):
+        value = xsrf.encode("ascii")
+        kept += [(b"Cookie", b"_xsrf=" + value), (b"X-XSRFToken", value)]
+    return tuple(kept)
+
+
+def _is_own(name: bytes, value: bytes) -> bool:
+    return name.lower() == b"authorization" and bool(authorization([value.decode("latin-1")]))

@@ -1,0 +1,165 @@
+"""The gateway's own questions to Jupyter: no activity, bounded, and with a session that is renewed if need be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from proxy.aws.notebook_api import Limits, Told, ask_jupyter
+from proxy.aws.sessions import Origin, UpstreamSession
+from proxy.errors import (
+    InstanceNotInService,
+    NbgateError,
+    SessionRejected,
+    UpstreamInvalid,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from tests.aws.fakes import COOKIE_SECRET, jar
+from tests.aws.servers import JUPYTER, NotebookHost, hang_up, redirect, reply
+
+PATHS = ("/api/status", "/api/kernels")
+LIMITS = Limits(answer_bytes=1000)
+SIGN_IN = "https://eu-west-1.signin.aws.amazon.com/"
+
+
+@dataclass
+class Keeper:
+    """A session that is there, or `failure`; a rejected one has a successor while `renewals` last."""
+
+    origin: str
+    renewals: int = 1
+    failure: NbgateError | None = None
+    acquired: int = 0
+    rejected: list[UpstreamSession] = field(default_factory=list)
+
+    async def acquire(self) -> UpstreamSession:
+        self.acquired += 1
+        if self.failure is not None:
+            raise self.failure
+        origin = Origin.of(URL(self.origin))
+        number = len(self.rejected) + 1
+        cookies = jar(
+            f"FrontEnd={COOKIE_SECRET}-{number}".encode(),
+            host=origin.host,
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        return UpstreamSession(origin, cookies, 0.0, 1e9, 2e9, generation=number, jupyter_shows=True)
+
+    def reject(self, session: UpstreamSession) -> bool:
+        self.rejected.append(session)
+        return len(self.rejected) <= self.renewals
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[NotebookHost]:
+    host = NotebookHost()
+    host.answers["/api/status"] = reply(200, "{}", "application/json", headers=JUPYTER)
+    host.answers["/api/kernels"] = reply(200, "[]", "application/json", headers=JUPYTER)
+    await host.start()
+    yield host
+    await host.close()
+
+
+async def test_questions_are_asked_in_order_and_are_no_activity(host: NotebookHost) -> None:
+    status, kernels = await ask_jupyter(Keeper(host.origin), PATHS, LIMITS)
+    assert (status.status, status.body) == (200, b"{}")
+    assert kernels.body == b"[]"
+    assert kernels.date.endswith("GMT")
+    assert host.targets == ["/api/status?no_track_activity=1", "/api/kernels?no_track_activity=1"]
+    assert [seen.cookie for seen in host.seen] == [f"FrontEnd={COOKIE_SECRET}-1"] * 2
+
+
+async def test_what_is_not_there_is_told_as_such(host: NotebookHost) -> None:
+    host.answers["/api/kernels"] = reply(404, "no", headers=JUPYTER | {"Date": "today"})
+    told = await ask_jupyter(Keeper(host.origin), PATHS, LIMITS)
+    assert told[1] == Told(404, b"no", "today")
+
+
+SIGNED_OUT = {
+    "sign-in host": redirect(SIGN_IN),
+    "401": reply(401),
+    "403": reply(403),
+    "a page": reply(200, "<html>Sign in</html>", "text/html"),
+}
+
+
+@pytest.mark.parametrize("answer", SIGNED_OUT.values(), ids=SIGNED_OUT)
+async def test_a_session_that_is_over_is_renewed_once(host: NotebookHost, answer) -> None:
+    good = host.answers["/api/kernels"]
+
+    async def signed_out_at_first(request: web.Request) -> web.StreamResponse:
+        return await (answer if request.headers["Cookie"].endswith("-1") else good)(request)
+
+    host.answers["/api/kernels"] = signed_out_at_first
+    keeper = Keeper(host.origin)
+    assert len(await ask_jupyter(keeper, PATHS, LIMITS)) == 2
+    assert keeper.acquired == 2
+    assert len(keeper.rejected) == 1
+
+
+@pytest.mark.parametrize("answer", SIGNED_OUT.values(), ids=SIGNED_OUT)
+async def test_where_that_does_not_help_nothing_is_read(host: NotebookHost, answer) -> None:
+    host.answers["/api/status"] = answer
+    keeper = Keeper(host.origin)
+    with pytest.raises(SessionRejected):
+        await ask_jupyter(keeper, PATHS, LIMITS)
+    assert keeper.acquired == 2
+    unrenewed = Keeper(host.origin, renewals=0)
+    with pytest.raises(SessionRejected):
+        await ask_jupyter(unrenewed, PATHS, LIMITS)
+    assert unrenewed.acquired == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(500, headers=JUPYTER),
+        reply(403, headers=JUPYTER),
+        reply(204),
+        redirect("/login", status=302),
+        reply(200, "x" * 1001, headers=JUPYTER),
+    ],
+    ids=["500", "Jupyter's own 403", "204", "login", "too large"],
+)
+async def test_any_other_answer_is_none(host: NotebookHost, answer) -> None:
+    host.answers["/api/kernels"] = answer
+    with pytest.raises(UpstreamInvalid):
+        await ask_jupyter(Keeper(host.origin), PATHS, LIMITS)
+
+
+async def test_an_answer_of_exactly_the_bound_passes(host: NotebookHost) -> None:
+    host.answers["/api/kernels"] = reply(200, "x" * 1000, headers=JUPYTER)
+    told = await ask_jupyter(Keeper(host.origin), PATHS, LIMITS)
+    assert len(told[1].body) == 1000
+
+
+async def test_a_broken_connection_is_unreachable(host: NotebookHost) -> None:
+    host.answers["/api/kernels"] = hang_up()
+    with pytest.raises(UpstreamUnreachable):
+        await ask_jupyter(Keeper(host.origin), PATHS, LIMITS)
+
+
+async def test_what_signing_in_raises_is_raised(host: NotebookHost) -> None:
+    with pytest.raises(InstanceNotInService):
+        await ask_jupyter(Keeper(host.origin, failure=InstanceNotInService()), PATHS, LIMITS)
+    assert host.seen == []
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for(host: NotebookHost) -> None:
+    never = asyncio.Event()
+
+    async def hangs(_request: web.Request) -> web.StreamResponse:
+        await never.wait()
+        return web.Response()
+
+    host.answers["/api/kernels"] = hangs
+    with pytest.raises(UpstreamTimeout):
+        await ask_jupyter(Keeper(host.origin), PATHS, Limits(total_seconds=0.2))
+    never.set()

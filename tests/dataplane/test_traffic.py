@@ -1,0 +1,190 @@
+"""When an instance was last used, seen from the gateway: uploads, downloads and typing count, an open tab does not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from planes import OpenPlane, Peer, open_plane
+
+from proxy.dataplane.traffic import Traffic
+from proxy.wire.frames import ping_frame, pong_frame
+
+MASK = b"\x01\x02\x03\x04"
+PONG = pong_frame(b"nbgate", mask=MASK)
+KEYSTROKE = b"\x81\x8d" + MASK + bytes(13)
+CHUNK = b"5\r\nhello\r\n"
+
+
+@pytest.fixture
+async def opened(tmp_path) -> AsyncIterator[OpenPlane]:
+    async with open_plane(tmp_path) as plane:
+        yield plane
+
+
+def watch(opened: OpenPlane, prefixes: dict[str, str] | None = None) -> Traffic:
+    traffic = Traffic(opened.clock, opened.records.append)
+    traffic.plane = opened.plane
+    opened.plane.log = traffic.watch({"research": ""} if prefixes is None else prefixes)
+    return traffic
+
+
+async def used(opened: OpenPlane, traffic: Traffic, do: Callable[[], Any]) -> bool:
+    """Whether `do` counts as use, now."""
+    await opened.clock.advance(1)
+    await do()
+    return traffic.last_use("research") == opened.clock.monotonic()
+
+
+async def test_requests_count_by_what_they_do(opened: OpenPlane) -> None:
+    traffic = watch(opened)
+    assert not await used(opened, traffic, lambda: opened.get("/api/kernels"))
+    assert not await used(opened, traffic, lambda: opened.get("/api/contents?content=1"))
+    assert await used(opened, traffic, lambda: opened.get("/files/a.csv"))
+    assert await used(
+        opened, traffic, lambda: opened.get("/api/sessions", method="POST", extra="Content-Length: 0\r\n")
+    )
+    assert not await used(opened, traffic, lambda: opened.get("/api/sessions"))
+    assert len(opened.records) == 5
+
+
+async def test_what_is_refused_is_no_use(opened: OpenPlane) -> None:
+    traffic = watch(opened)
+    opened.upstream.answer = lambda _head, _body: b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+    assert not await used(opened, traffic, lambda: opened.get("/files/a.csv"))
+    assert traffic.last_use("research") is None
+
+
+async def test_a_path_mounts_prefix_is_not_the_notebooks_path(tmp_path) -> None:
+    instances = {"research": {"notebook": "r", "mount": {"path": "/files/"}}}
+    async with open_plane(tmp_path, instances=instances) as opened:
+        traffic = watch(opened, {"research": "/files"})
+        assert not await used(opened, traffic, lambda: opened.get("/files/api/kernels"))
+        assert await used(opened, traffic, lambda: opened.get("/files/lab"))
+
+
+async def test_where_nobody_is_watched_the_log_is_the_log_itself(opened: OpenPlane) -> None:
+    traffic = watch(opened, {})
+    assert opened.plane.log == opened.records.append
+    await opened.get("/files/a.csv")
+    traffic.look()
+    assert traffic.last_use("research") is None
+
+
+async def websocket(opened: OpenPlane) -> Peer:
+    peer = await opened.connect()
+    peer.send(opened.upgrade("/api/kernels/k1/channels"))
+    await peer.head()
+    return peer
+
+
+async def arrived(opened: OpenPlane, peer: Peer, data: bytes) -> None:
+    """Send, and wait until the notebook has it."""
+    so_far = len(opened.upstream.tunnelled[-1])
+    peer.send(data)
+    await opened.settled(lambda: len(opened.upstream.tunnelled[-1]) == so_far + len(data))
+
+
+async def test_a_websocket_that_is_held_open_is_no_use_but_typing_on_it_is(opened: OpenPlane) -> None:
+    traffic = watch(opened)
+    peer = await websocket(opened)
+
+    async def pass_time(data: bytes = b"") -> None:
+        if data:
+            await arrived(opened, peer, data)
+        traffic.look()
+
+    # What a page says by itself when it connects.
+    assert not await used(opened, traffic, lambda: pass_time(KEYSTROKE * 3))
+    assert not await used(opened, traffic, lambda: pass_time(KEYSTROKE))
+    assert not await used(opened, traffic, lambda: pass_time())
+    assert not await used(opened, traffic, lambda: pass_time(PONG))
+    assert not await used(opened, traffic, lambda: pass_time(PONG + ping_frame(b"", mask=MASK)))
+    assert await used(opened, traffic, lambda: pass_time(KEYSTROKE))
+    assert not await used(opened, traffic, lambda: pass_time())
+    assert await used(opened, traffic, lambda: pass_time(PONG + KEYSTROKE))
+    assert await used(opened, traffic, lambda: pass_time(KEYSTROKE[:9]))
+    # The rest of that message, which began before the last look.
+    assert await used(opened, traffic, lambda: pass_time(KEYSTROKE[9:]))
+    assert not await used(opened, traffic, lambda: pass_time(PONG))
+    # A payload that looks like a pong.
+    assert await used(opened, traffic, lambda: pass_time(b"\x82\x92" + MASK + bytes(6)))
+    assert await used(opened, traffic, lambda: pass_time(PONG))
+
+
+async def test_after_a_message_no_frame_is_looked_at_until_the_next_look(opened: OpenPlane) -> None:
+    traffic = watch(opened)
+    peer = await websocket(opened)
+    traffic.look()
+    traffic.look()
+    [relay] = opened.plane.relays
+    caller = relay.caller
+    watching = caller._follow
+    await arrived(opened, peer, PONG)
+    assert caller._follow == watching
+    await arrived(opened, peer, KEYSTROKE)
+    assert caller._follow == caller.tracker.feed
+    traffic.look()
+    assert caller._follow == watching
+
+
+async def test_an_ill_formed_frame_is_still_found(opened: OpenPlane) -> None:
+    traffic = watch(opened)
+    peer = await websocket(opened)
+    traffic.look()
+    traffic.look()
+    peer.send(b"\x83\x80" + MASK)
+    assert b"opcode is reserved" in await peer.rest()
+
+
+async def test_an_upload_under_way_is_use_for_as_long_as_it_moves(tmp_path) -> None:
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        traffic = watch(opened)
+        peer = await opened.connect()
+        peer.send(opened.head("/api/contents/a", method="PUT", extra="Transfer-Encoding: chunked\r\n"))
+        peer.send(CHUNK)
+        notebook = await opened.upstream.accept()
+        await notebook.until(CHUNK)
+
+        async def look(data: bytes = b"") -> None:
+            if data:
+                peer.send(data)
+                await notebook.until(data)
+            traffic.look()
+
+        assert await used(opened, traffic, look)
+        assert not await used(opened, traffic, look)
+        assert await used(opened, traffic, lambda: look(CHUNK))
+
+
+async def test_a_download_under_way_is_use_and_a_poll_under_way_is_not(tmp_path) -> None:
+    async with open_plane(tmp_path, by_hand=True) as opened:
+        traffic = watch(opened)
+
+        async def ask(target: str) -> Peer:
+            peer = await opened.connect()
+            peer.send(opened.head(target))
+            notebook = await opened.upstream.accept()
+            await notebook.head()
+            notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhello")
+            await peer.until(b"hello")
+            return peer
+
+        async def look() -> None:
+            traffic.look()
+
+        await ask("/api/events/long-poll")
+        assert not await used(opened, traffic, look)
+        await ask("/files/a.bin")
+        assert await used(opened, traffic, look)
+        assert not await used(opened, traffic, look)
+
+
+async def test_many_targets_are_not_remembered_without_end(opened: OpenPlane) -> None:
+    traffic = watch(opened)
+    for number in range(3000):
+        traffic._judge("research", "GET", f"/api/contents/{number}")
+    assert len(traffic._verdicts) <= 1024
+    traffic._judge("research", "GET", "/lab?token=secret")
+    assert not any("secret" in target for _, _, target in traffic._verdicts)

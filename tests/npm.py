@@ -1,0 +1,33 @@
+"""Programs from npm that some tests play against: others wrote them, and nothing of them is part of nbgate.
+
+They are installed into build/ from a committed lock file, once for each version of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from installed import installed, missing
+
+BUILD = Path(__file__).parents[1] / "build"
+
+
+def npm_packages(source: Path, *, name: str) -> Path:
+    """Where the packages of `source`'s lock file are installed. Skips the test if they cannot be, but in CI."""
+    npm = installed("npm")
+    lock = (source / "package-lock.json").read_bytes()
+    directory = BUILD / name / hashlib.sha256(lock).hexdigest()[:16]
+    if not (directory / "done").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(source / file, directory)
+        install = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
+        done = subprocess.run(install, cwd=directory, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise missing(f"npm cannot install {name}: {done.stderr[-200:]}")
+        (directory / "done").touch()
+    return directory

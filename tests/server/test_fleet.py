@@ -1,0 +1,433 @@
+"""The instances' states on a clock that stands still: asked about once for many, and watched only while it matters."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from clocks import FakeClock, settle
+
+from proxy.aws.control_plane import InstanceDescription
+from proxy.config.load import load
+from proxy.config.settings import Settings
+from proxy.errors import Draining, InstanceNotFound, InstanceNotInService, PermissionMissing, Throttled
+from proxy.server.fleet import LOOK_SECONDS, SETTLED_AT_A_LOOK, Fleet
+from proxy.tasks import Tasks
+from proxy.telemetry.access_log import LogStyle
+from proxy.telemetry.events import Threshold, open_events
+from proxy.telemetry.sink import LineSink
+from tests.aws.fakes import FakeControlPlane
+
+
+class Lines(LineSink):
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def put(self, line: str) -> None:
+        self.lines.append(json.loads(line))
+
+
+@dataclass
+class Sessions:
+    """A keeper, as far as the fleet knows one."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def retry(self) -> None:
+        self.calls.append("retry")
+
+    def drop(self) -> None:
+        self.calls.append("drop")
+
+
+def settings_of(directory: Path, instances: dict[str, Any]) -> Settings:
+    file = directory / "nbgate.yaml"
+    content = {
+        "hostname": "notebooks.test",
+        "aws": {"region": "eu-west-1"},
+        "allowlists": {"all": ["127.0.0.0/8"]},
+        "policy": {"allow": ["all"]},
+        "instances": instances,
+    }
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return load(file, environ={})
+
+
+@dataclass
+class Watching:
+    fleet: Fleet
+    aws: FakeControlPlane
+    clock: FakeClock
+    sessions: dict[str, Sessions]
+    log: Lines
+    roles: list[str]
+    directory: Path
+    told: list[tuple[str, str]] = field(default_factory=list)
+
+    def listen(self, name: str, description: InstanceDescription) -> None:
+        self.told.append((name, description.status))
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.log.lines if line["event"] == event]
+
+    async def look(self) -> None:
+        await settle()
+        await self.clock.advance(LOOK_SECONDS)
+
+    def adopt(self, instances: dict[str, Any]) -> None:
+        for name in instances:
+            self.sessions.setdefault(name, Sessions())
+        self.fleet.adopt(settings_of(self.directory, instances), self.sessions)
+
+
+@pytest.fixture
+async def watching(tmp_path: Path) -> AsyncIterator[Watching]:
+    clock, log, failed = FakeClock(), Lines(), list[BaseException]()
+    aws = FakeControlPlane(clock)
+    roles: list[str] = []
+
+    def control_plane(role: str) -> FakeControlPlane:
+        roles.append(role)
+        return aws
+
+    aws.put("one")
+    aws.put("two", "Stopped")
+    tasks = Tasks(lambda _name, error: failed.append(error))
+    sessions = {"a": Sessions(), "b": Sessions()}
+    fleet = Fleet(
+        settings_of(tmp_path, {"a": {"notebook": "one"}, "b": {"notebook": "two"}}),
+        sessions=sessions,
+        control_plane=control_plane,
+        clock=clock,
+        tasks=tasks,
+        events=open_events(log, clock, style=LogStyle.JSON, threshold=Threshold("info")),
+    )
+    yield Watching(fleet, aws, clock, sessions, log, roles, tmp_path)
+    await tasks.close()
+    assert failed == []
+
+
+# -- asking -----------------------------------------------------------------------------------------------
+
+
+async def test_names_are_the_configurations_in_its_order(watching: Watching) -> None:
+    assert watching.fleet.names == ("a", "b")
+    with pytest.raises(KeyError):
+        await watching.fleet.describe("nobody")
+
+
+async def test_many_who_ask_at_once_cause_one_call(watching: Watching) -> None:
+    watching.aws.gate.clear()
+    asking = [asyncio.ensure_future(watching.fleet.describe("a")) for _ in range(50)]
+    await settle()
+    asking[0].cancel()
+    await settle()
+    watching.aws.gate.set()
+    answers = await asyncio.gather(*asking[1:])
+    assert {answer.status for answer in answers} == {"InService"}
+    assert watching.aws.asked["one"] == 1
+    assert asking[0].cancelled()
+
+
+async def test_a_description_is_remembered_for_as_long_as_the_caller_likes(watching: Watching) -> None:
+    describe = watching.fleet.describe
+    await describe("a")
+    await watching.clock.advance(4.9)
+    await describe("a")
+    assert watching.aws.asked["one"] == 1
+    await describe("a", max_age_seconds=0)
+    assert watching.aws.asked["one"] == 2
+    await watching.clock.advance(5)
+    await describe("a", max_age_seconds=60)
+    assert watching.aws.asked["one"] == 2
+    await describe("a")
+    assert watching.aws.asked["one"] == 3
+
+
+async def test_a_failure_is_remembered_for_a_moment_and_said_once(watching: Watching) -> None:
+    watching.aws.failures.extend(
+        [PermissionMissing(detail="not authorized"), PermissionMissing(), Throttled()]
+    )
+    for _ in range(3):
+        with pytest.raises(PermissionMissing):
+            await watching.fleet.describe("a")
+    assert watching.aws.asked["one"] == 1
+    await watching.clock.advance(5)
+    with pytest.raises(PermissionMissing):
+        await watching.fleet.describe("a")
+    assert [line["detail"] for line in watching.events("state of instance unknown")] == ["not authorized"]
+    with pytest.raises(Throttled):
+        await watching.fleet.describe("a", max_age_seconds=0)
+    assert len(watching.events("state of instance unknown")) == 2
+    await watching.clock.advance(5)
+    assert (await watching.fleet.describe("a")).in_service
+
+
+async def test_what_is_known_is_told_without_asking(watching: Watching) -> None:
+    assert watching.fleet.known("a") is None
+    await watching.fleet.describe("a")
+    first = watching.fleet.known("a")
+    assert first is not None
+    await watching.clock.advance(100)
+    assert watching.fleet.known("a") is first
+    await watching.fleet.describe("a")
+    again = watching.fleet.known("a")
+    assert again is not None
+    assert (again.seen_at, again.since) == (first.seen_at + 100, first.since)
+    assert watching.aws.asked["one"] == 2
+
+
+async def test_instances_of_one_notebook_share_what_is_known_and_roles_do_not(watching: Watching) -> None:
+    role = "arn:aws:iam::123456789012:role/other"
+    watching.adopt(
+        {"a": {"notebook": "one"}, "c": {"notebook": "one"}, "d": {"notebook": "one", "assume_role": role}}
+    )
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    assert watching.aws.asked["one"] == 2
+    assert sorted(watching.roles) == ["", role]
+    assert sorted(watching.told) == [("a", "InService"), ("c", "InService"), ("d", "InService")]
+
+
+async def test_a_missing_instance_is_an_error_of_its_own(watching: Watching) -> None:
+    del watching.aws.instances["one"]
+    with pytest.raises(InstanceNotFound):
+        await watching.fleet.describe("a")
+
+
+async def test_who_waits_while_the_gateway_ends_is_told_so(watching: Watching) -> None:
+    watching.aws.gate.clear()
+    asking = asyncio.ensure_future(watching.fleet.describe("a"))
+    await settle()
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("describe"):
+            task.cancel()
+    with pytest.raises(Draining):
+        await asking
+
+
+# -- starting and stopping --------------------------------------------------------------------------------
+
+
+async def test_a_start_forgets_what_was_known_and_is_watched_to_its_end(watching: Watching) -> None:
+    assert (await watching.fleet.describe("b")).status == "Stopped"
+    await watching.fleet.start("b")
+    assert (await watching.fleet.describe("b")).status == "Pending"
+    assert watching.sessions["b"].calls == ["retry"]
+    for _ in range(6):
+        await watching.look()
+    watching.aws.put("two", "InService")
+    await watching.look()
+    known = watching.fleet.known("b")
+    assert known is not None
+    assert known.description.in_service
+    assert watching.sessions["b"].calls == ["retry", "retry"]
+    asked = watching.aws.asked["two"]
+    for _ in range(5):
+        await watching.look()
+    assert watching.aws.asked["two"] == asked
+    assert watching.aws.asked["one"] == 0
+    assert watching.clock.sleeping == 0
+
+
+async def test_a_stop_takes_the_session_along(watching: Watching) -> None:
+    await watching.fleet.stop("a")
+    assert watching.sessions["a"].calls == ["drop"]
+    assert (await watching.fleet.describe("a")).status == "Stopping"
+    watching.aws.put("one", "Stopped")
+    await watching.look()
+    known = watching.fleet.known("a")
+    assert known is not None
+    assert known.description.status == "Stopped"
+
+
+@pytest.mark.parametrize(("operation", "name"), [("start", "a"), ("stop", "b")])
+async def test_a_start_or_stop_from_the_wrong_state_changes_nothing(
+    watching: Watching, operation: str, name: str
+) -> None:
+    with pytest.raises(InstanceNotInService):
+        await getattr(watching.fleet, operation)(name)
+    assert watching.sessions[name].calls == []
+    assert watching.clock.sleeping == 0
+
+
+async def test_an_answer_from_before_the_start_is_not_taken_for_one_from_after(watching: Watching) -> None:
+    watching.aws.gate.clear()
+    early = asyncio.ensure_future(watching.fleet.describe("b"))
+    await settle()
+    await watching.fleet.start("b")
+    late = asyncio.ensure_future(watching.fleet.describe("b"))
+    await settle()
+    watching.aws.gate.set()
+    assert (await early).status == "Stopped"
+    assert (await late).status == "Pending"
+    known = watching.fleet.known("b")
+    assert known is not None
+    assert known.description.status == "Pending"
+
+
+async def test_a_failure_from_before_the_start_is_forgotten(watching: Watching) -> None:
+    watching.aws.failures.append(Throttled())
+    with pytest.raises(Throttled):
+        await watching.fleet.describe("b")
+    await watching.fleet.start("b")
+    assert (await watching.fleet.describe("b")).status == "Pending"
+
+
+async def test_an_instance_whose_status_lags_behind_the_start_is_watched_all_the_same(
+    watching: Watching,
+) -> None:
+    await watching.fleet.start("b")
+    watching.aws.put("two", "Stopped")
+    await settle()
+    await watching.look()
+    watching.aws.put("two", "Pending")
+    await watching.look()
+    watching.aws.put("two", "InService")
+    await watching.look()
+    assert watching.fleet.started_in("b") == 15
+    assert watching.clock.sleeping == 1
+    await watching.look()
+    assert watching.clock.sleeping == 0
+
+
+# -- watching ---------------------------------------------------------------------------------------------
+
+
+async def test_nobody_is_asked_about_unless_somebody_listens(watching: Watching) -> None:
+    await watching.clock.advance(600)
+    assert not watching.aws.asked
+    unsubscribe = watching.fleet.subscribe(watching.listen)
+    await settle()
+    assert sorted(watching.told) == [("a", "InService"), ("b", "Stopped")]
+    await watching.look()
+    assert watching.aws.asked == {"one": 2, "two": 2}
+    unsubscribe()
+    unsubscribe()
+    await watching.clock.advance(600)
+    assert watching.aws.asked == {"one": 2, "two": 2}
+
+
+async def test_listeners_hear_of_changes_only(watching: Watching) -> None:
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    await watching.look()
+    watching.told.clear()
+    watching.aws.put("one", "Stopping")
+    await watching.look()
+    assert watching.told == [("a", "Stopping")]
+    assert watching.sessions["a"].calls == ["retry", "drop"]
+    assert [(line["before"], line["status"]) for line in watching.events("instance changed")] == [
+        ("InService", "Stopping")
+    ]
+
+
+async def test_a_listeners_fault_ends_nothing(watching: Watching) -> None:
+    def broken(_name: str, _description: InstanceDescription) -> None:
+        raise RuntimeError("broken")
+
+    watching.fleet.subscribe(broken)
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    assert sorted(watching.told) == [("a", "InService"), ("b", "Stopped")]
+    assert len(watching.events("telling of an instance's change failed")) == 2
+
+
+async def test_an_instance_that_cannot_be_described_does_not_keep_others_waiting(watching: Watching) -> None:
+    del watching.aws.instances["one"]
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    for _ in range(3):
+        await watching.look()
+    assert watching.told == [("b", "Stopped")]
+    assert watching.aws.asked == {"one": 4, "two": 4}
+    assert len(watching.events("state of instance unknown")) == 1
+
+
+async def test_a_large_fleet_is_asked_about_in_turn_and_who_starts_is_always(watching: Watching) -> None:
+    instances = {f"n{i}": {"notebook": f"nb{i}"} for i in range(25)}
+    for section in instances.values():
+        watching.aws.put(section["notebook"])
+    watching.aws.put("nb24", "Stopped")
+    watching.adopt(instances)
+    await watching.fleet.start("n24")
+    await settle()
+    watching.aws.asked.clear()
+    watching.fleet.subscribe(watching.listen)
+    for _ in range(4):
+        before = watching.aws.asked.total()
+        await watching.look()
+        assert watching.aws.asked.total() - before <= SETTLED_AT_A_LOOK + 1
+    assert watching.aws.asked["nb24"] == 4
+    assert all(watching.aws.asked[f"nb{i}"] >= 1 for i in range(24))
+
+
+async def test_at_most_three_are_asked_about_at_the_same_time(watching: Watching) -> None:
+    instances = {f"n{i}": {"notebook": f"nb{i}"} for i in range(8)}
+    for section in instances.values():
+        watching.aws.put(section["notebook"])
+    watching.adopt(instances)
+    watching.aws.gate.clear()
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    assert watching.aws.asked.total() == 3
+    watching.aws.gate.set()
+    await settle()
+    assert watching.aws.asked.total() == 8
+
+
+async def test_a_start_that_others_made_is_found_and_measured_when_its_begin_was_seen(
+    watching: Watching,
+) -> None:
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    assert watching.fleet.started_in("b") is None
+    for seconds in (40, 60, 200):
+        watching.aws.put("two", "Pending")
+        await watching.look()
+        await watching.clock.advance(seconds - LOOK_SECONDS)
+        watching.aws.put("two", "InService")
+        await watching.look()
+        watching.aws.put("two", "Stopped")
+        await watching.look()
+    assert watching.fleet.started_in("b") == 60
+
+
+async def test_a_start_whose_begin_was_not_seen_or_that_failed_counts_for_nothing(watching: Watching) -> None:
+    watching.aws.put("two", "Pending")
+    await watching.fleet.describe("b")
+    watching.aws.put("two", "InService")
+    await watching.look()
+    assert watching.fleet.started_in("b") is None
+    watching.aws.put("two", "Stopped")
+    await watching.clock.advance(100)
+    await watching.fleet.describe("b")
+    await watching.fleet.start("b")
+    await settle()
+    watching.aws.put("two", "Failed")
+    await watching.look()
+    watching.aws.put("two", "InService")
+    await watching.fleet.describe("b", max_age_seconds=0)
+    assert watching.fleet.started_in("b") is None
+
+
+# -- reloading --------------------------------------------------------------------------------------------
+
+
+async def test_a_reload_keeps_what_is_known_of_those_that_stay(watching: Watching) -> None:
+    await watching.fleet.describe("a")
+    watching.adopt({"renamed": {"notebook": "one"}, "new": {"notebook": "three"}})
+    assert watching.fleet.names == ("renamed", "new")
+    assert watching.fleet.known("renamed") is not None
+    assert watching.fleet.known("new") is None
+    with pytest.raises(KeyError):
+        watching.fleet.known("b")
+    await watching.fleet.stop("renamed")
+    assert watching.sessions["renamed"].calls == ["drop"]
+    assert watching.sessions["a"].calls == ["retry"]
