@@ -237,7 +237,8 @@ class Forward:
         ):
             if self._repair(facts):
                 return None
-        elif facts.set_cookies:
+        elif facts.set_cookies and b"authToken" not in self._head.target:
+            # What a caller's own presigned URL buys is not the session that all callers share.
             self._keeper.absorb(self._session, facts.set_cookies)
         self.status = facts.status
         page: PageRewrite | None = None

@@ -436,6 +436,17 @@ async def test_cookies_of_the_session_and_of_the_caller_never_cross(stage: Stage
     ]
 
 
+@pytest.mark.parametrize("target", [b"/?authToken=of-theirs", b"/lab?view=lab&authToken=of-theirs"])
+async def test_what_a_callers_own_link_buys_is_not_taken_for_the_session(stage: Stage, target: bytes) -> None:
+    """A presigned URL that a caller brings along must not change who everybody else is at the notebook."""
+    caller = await stage.call(get(target))
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(ok(fields=b"Set-Cookie: FrontEnd=of-theirs; Path=/\r\n"))
+    assert b"FrontEnd" not in await caller.head()
+    assert stage.keeper.absorbed == []
+
+
 async def test_a_smaller_limit_counts(tmp_path) -> None:
     async with open_stage(tmp_path, limits={"replay_body": "1KiB"}) as stage:
         sign_in_again(stage)
