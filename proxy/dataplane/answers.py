@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from http import HTTPStatus
+from typing import Final, Protocol
 
 from proxy.errors import NbgateError
 from proxy.gateway import Admission, Inbound
+
+REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +38,14 @@ class Render(Protocol):
         port: int,
         json_only: bool = False,
     ) -> Page: ...
+
+
+def message_of(status: int, page: Page, *, keep_alive: bool, without_body: bool) -> bytes:
+    """An answer as it is sent; `without_body` to a HEAD request (RFC 9110 section 9.3.2)."""
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, REASONS[status])]
+    lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in page.headers]
+    lines.append(b"Content-Length: %d\r\n" % len(page.body))
+    lines.append(b"\r\n" if keep_alive else b"Connection: close\r\n\r\n")
+    if not without_body:
+        lines.append(page.body)
+    return b"".join(lines)

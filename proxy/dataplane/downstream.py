@@ -20,22 +20,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from enum import Enum
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
 from proxy.client_address.networks import Address
-from proxy.dataplane.aiohttp_internals import FIELD_BYTES, Connection, new_parser
-from proxy.dataplane.answers import Page
+from proxy.dataplane.aiohttp_internals import Connection, new_parser
+from proxy.dataplane.answers import Page, message_of
 from proxy.dataplane.forward import Forward
 from proxy.dataplane.handshake import handshake_fault
+from proxy.dataplane.known_heads import KnownFields, KnownHeads
 from proxy.dataplane.landing import LARGE_BYTES, LargeReads
 from proxy.dataplane.link import Link, link
+from proxy.dataplane.records import request_record, text_of
+from proxy.dataplane.request_framing import framing_lines, request_framing
 from proxy.dataplane.rewriting import wants_plain
 from proxy.dataplane.transports import peer_of, reset
 from proxy.dataplane.visit import Visit
@@ -49,7 +50,7 @@ from proxy.errors import (
 from proxy.gateway import Admission, Caller, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
-from proxy.wire.body import ChunkedBody, Data, FramingError, LengthBody, request_body
+from proxy.wire.body import ChunkedBody, Data, FramingError, LengthBody
 from proxy.wire.credentials import programs_fields
 from proxy.wire.heads import RequestFields, RequestHead, ResponseFacts, response_head
 
@@ -69,29 +70,10 @@ DROPPED_BYTES: Final = 16 * 1024 * 1024
 """A request that is answered early may send this much more before its connection is closed."""
 LINGER_SECONDS: Final = 5.0
 """How long a caller that was answered early may go on sending before its connection is cut."""
-REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _NEVER: Final = math.inf
 _HEAD_END: Final = b"\r\n\r\n"
 _NOT_FORWARDED: Final = frozenset({"CONNECT", "TRACE"})
 """CONNECT would make a tunnel of the gateway, TRACE would show the caller the session's cookies."""
-
-
-_PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
-"""Request lines that leave nothing to a parser: none of them says anything of a body."""
-KNOWN_HEADS: Final = 4
-KNOWN_HEAD_BYTES: Final = 4096
-
-
-class _KnownFields(NamedTuple):
-    """The fields of a request that this connection made before, as aiohttp's parser read them.
-
-    Only those that announce neither a body nor an upgrade, and that keep the connection, so that a request which
-    repeats them to the letter is one like it, whatever its target.
-    """
-
-    headers: CIMultiDictProxy[str]
-    host: str
-    fields: RequestFields
 
 
 class State(Enum):
@@ -162,8 +144,7 @@ class Downstream(Connection):
         self._admission: Admission | None = None
         self._refusal: Refusal | None = None
         self._inbound: Inbound | None = None
-        self._known: dict[bytes, _KnownFields] = {}
-        """By all of a head that follows its first line."""
+        self._known = KnownHeads()
         self._caller: Caller | None = None
         self._keeper: SessionKeeper | None = None
         self._link: Link | None = None
@@ -296,31 +277,26 @@ class Downstream(Connection):
         self._admission = self._refusal = self._inbound = None
 
     def _read_head(self, head: bytes) -> None:
-        plane = self._plane
         self._begin()
-        if len(head) > plane.limits.request_head_bytes:
+        if len(head) > self._plane.limits.request_head_bytes:
             self._fault(HeadTooLarge())
             return
-        line, _, rest = head.partition(b"\r\n")
-        known = self._known.get(rest)
-        if (
-            known is not None
-            and len(line) <= FIELD_BYTES
-            and (plain := _PLAIN_REQUEST_LINE.fullmatch(line)) is not None
-        ):
-            method, target = plain.groups()
-            self._deadline = _NEVER
-            self._keep_alive = not plane.draining
-            self._is_http_10 = self._is_upgrade = False
-            inbound = self._new_inbound(
-                known.headers, known.host, target.decode("ascii"), method.decode("ascii")
-            )
-            if (route := self._admit(inbound)) is not None:
-                self._start_forward(inbound, route, known.fields, b"")
-            elif self._state is _NATIVE:
-                self._serve_native(head)
+        found = self._known.find(head)
+        if found is None:
+            self._read_new_head(head)
             return
-        self._read_new_head(head)
+        method, target, known = found
+        self._deadline = _NEVER
+        self._keep_alive = not self._plane.draining
+        self._is_http_10 = self._is_upgrade = False
+        inbound = self._new_inbound(known.headers, known.host, target, method)
+        if (route := self._admit(inbound)) is not None:
+            self._start_forward(inbound, route, known.fields, b"")
+        elif self._state is _NATIVE:
+            # aiohttp wants a message of its own making.
+            parsed = self.parse(head)
+            assert parsed is not None
+            self._serve(*parsed)
 
     def _read_new_head(self, head: bytes) -> None:
         try:
@@ -338,60 +314,24 @@ class Downstream(Connection):
         message, payload = parsed
         headers = message.headers
         inbound = self._new_inbound(headers, headers.get(hdrs.HOST, ""), message.path, message.method)
-        self._keep_alive = not message.should_close and not self._plane.draining
         try:
-            self._body = self._framed(message)
+            body, self._is_http_10, self._is_upgrade, is_kept = request_framing(message)
         except FramingError:
             self._fault(BadRequest("The request's framing is ambiguous."))
             return
-        if self._body is not None:
+        self._body = body
+        self._keep_alive = is_kept and not self._plane.draining
+        if body is not None:
             self._swept_bytes = -1
             self._received = 0
         route = self._admit(inbound)
         if route is not None:
             fields = RequestFields(message.raw_headers)
-            if (
-                self._body is None
-                and self._keep_alive
-                and not self._is_upgrade
-                and hdrs.CONTENT_LENGTH not in headers
-                and hdrs.UPGRADE not in headers
-            ):
-                self._remember(head.partition(b"\r\n")[2], _KnownFields(headers, inbound.host, fields))
-            self._start_forward(inbound, route, fields, _request_framing(message))
+            if body is None and is_kept:
+                self._known.remember(head, KnownFields(headers, inbound.host, fields))
+            self._start_forward(inbound, route, fields, framing_lines(message))
         elif self._state is _NATIVE:
             self._serve(message, payload)
-
-    def _remember(self, lines: bytes, known: _KnownFields) -> None:
-        if len(lines) <= KNOWN_HEAD_BYTES:
-            if len(self._known) >= KNOWN_HEADS:
-                self._known.clear()
-            self._known[lines] = known
-
-    def _framed(self, message: RawRequestMessage) -> LengthBody | ChunkedBody | None:
-        """The body that a head announces. Raises FramingError."""
-        headers = message.headers
-        self._is_http_10 = self._is_upgrade = False
-        if message.version is not HttpVersion11:
-            if message.version != HttpVersion10:
-                raise FramingError("not HTTP/1")
-            self._is_http_10 = True
-            self._keep_alive = False
-        coding = headers.get(hdrs.TRANSFER_ENCODING)
-        if coding is not None and (self._is_http_10 or not message.chunked or coding.lower() != "chunked"):
-            raise FramingError("a transfer coding that is not chunked, or in HTTP/1.0")
-        length = headers.get(hdrs.CONTENT_LENGTH)
-        body = None
-        if length is not None or message.chunked:
-            body = request_body(content_length=length, chunked=message.chunked)
-        if (upgrade := headers.get(hdrs.UPGRADE)) is not None:
-            self._is_upgrade = message.upgrade and upgrade.lower() == "websocket" and not self._is_http_10
-            if self._is_upgrade:
-                # What is pipelined behind an upgrade that is refused may be anything but a request.
-                self._keep_alive = False
-                if body is not None:
-                    raise FramingError("a WebSocket handshake with a body")
-        return body
 
     # -- the door ---------------------------------------------------------------------------------------
 
@@ -434,12 +374,6 @@ class Downstream(Connection):
             self._caller,
             listener.trust_unix,
         )
-
-    def _serve_native(self, head: bytes) -> None:
-        """A page of our own, asked for with fields that are known: aiohttp wants a message of its own making."""
-        parsed = self.parse(head)
-        assert parsed is not None
-        self._serve(*parsed)
 
     def _serve(self, message: RawRequestMessage, payload: StreamReader) -> None:
         self.serve_native(message, payload)
@@ -739,7 +673,7 @@ class Downstream(Connection):
             if instance:
                 admission = admission._replace(instance=instance)
         else:
-            client = _text(self._peer if self._refusal is None else self._refusal.client.address)
+            client = text_of(self._peer if self._refusal is None else self._refusal.client.address)
         return self._plane.render(
             error,
             self._inbound,
@@ -758,14 +692,9 @@ class Downstream(Connection):
         if self._body is not None or self._plane.draining:
             # Who expects 100 Continue may never send the body, and what comes would be taken for it.
             self._keep_alive = False
-        lines = [b"HTTP/1.1 %d %b\r\n" % (status, REASONS[status])]
-        lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in page.headers]
-        lines.append(b"Content-Length: %d\r\n" % len(page.body))
-        lines.append(b"\r\n" if self._keep_alive else b"Connection: close\r\n\r\n")
-        if self._inbound is None or self._inbound.method != "HEAD":
-            lines.append(page.body)
+        without_body = self._inbound is not None and self._inbound.method == "HEAD"
         if self.transport is not None:
-            self.write(b"".join(lines))
+            self.write(message_of(status, page, keep_alive=self._keep_alive, without_body=without_body))
 
     def _done(self, status: int, size: int, code: str) -> None:
         forward, self._forward = self._forward, None
@@ -938,47 +867,14 @@ class Downstream(Connection):
         self._plane.log(self._record(status, bytes_in, bytes_out, code))
 
     def _record(self, status: int, bytes_in: int, bytes_out: int, code: str) -> RequestRecord:
-        inbound, admission, refusal = self._inbound, self._admission, self._refusal
-        instance = ""
-        allowed: bool | None = None
-        if admission is not None:
-            client, peer = admission.caller.address, admission.caller.peer
-            instance, allowed = admission.instance, True
-        else:
-            client = peer = _text(self._peer)
-            if refusal is not None:
-                client, instance = _text(refusal.client.address), refusal.instance
-                allowed = None if refusal.decision is None else refusal.decision.allowed
-        if inbound is None:
-            method, target, host = "-", "-", ""
-        else:
-            method, target, host = inbound.method, inbound.target, inbound.host
-        return RequestRecord(
+        return request_record(
             self._request_id,
-            client,
-            peer,
-            instance,
-            method,
-            target,
-            host,
-            status,
-            bytes_in,
-            bytes_out,
-            self._started_at,
-            allowed,
-            code,
+            self._inbound,
+            self._admission or self._refusal,
+            peer=self._peer,
+            status=status,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            started_at=self._started_at,
+            code=code,
         )
-
-
-def _request_framing(message: RawRequestMessage) -> bytes:
-    """How the request's body ends, said anew towards the notebook."""
-    if message.chunked:
-        return b"Transfer-Encoding: chunked\r\n"
-    if (length := message.headers.get(hdrs.CONTENT_LENGTH)) is not None:
-        # Said again even where it is 0: some servers insist on it for POST.
-        return b"Content-Length: %d\r\n" % int(length)
-    return b""
-
-
-def _text(address: Address | None) -> str | None:
-    return None if address is None else str(address)

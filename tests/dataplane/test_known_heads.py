@@ -10,7 +10,8 @@ import pytest
 from raw_upstream import Peer
 from stage import HOST, Stage, get, ok, open_stage
 
-from proxy.dataplane.downstream import KNOWN_HEAD_BYTES, KNOWN_HEADS, Downstream
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.known_heads import HEAD_BYTES, HEADS
 
 FIELDS = b"Accept: */*\r\nCookie: _xsrf=a\r\n"
 
@@ -110,7 +111,7 @@ async def test_a_request_line_that_is_not_plain_goes_to_the_parser(
         pytest.param(b"Transfer-Encoding: chunked\r\n", id="chunked"),
         pytest.param(b"Connection: close\r\n", id="the last one"),
         pytest.param(b"Connection: Upgrade\r\nUpgrade: h2c\r\n", id="an upgrade"),
-        pytest.param(b"X: " + b"y" * KNOWN_HEAD_BYTES + b"\r\n", id="large"),
+        pytest.param(b"X: " + b"y" * HEAD_BYTES + b"\r\n", id="large"),
     ],
 )
 async def test_fields_that_say_more_are_never_remembered(stage: Stage, fields: bytes) -> None:
@@ -122,16 +123,16 @@ async def test_fields_that_say_more_are_never_remembered(stage: Stage, fields: b
         caller.send(b"0\r\n\r\n")
     notebook = await stage.notebook()
     await notebook.head()
-    assert the_connection(stage)._known == {}
+    assert len(the_connection(stage)._known) == 0
 
 
 async def test_few_heads_are_remembered(stage: Stage) -> None:
     caller, notebook = await stage.get(fields=b"X: first\r\n")
     notebook.send(ok(b"x"))
     await caller.response()
-    for number in range(3 * KNOWN_HEADS):
+    for number in range(3 * HEADS):
         await exchange(caller, notebook, get(fields=b"X: %d\r\n" % number))
-        assert 1 <= len(the_connection(stage)._known) <= KNOWN_HEADS
+        assert 1 <= len(the_connection(stage)._known) <= HEADS
 
 
 async def test_a_page_of_our_own_may_follow(tmp_path: Path, parsed: list[bytes]) -> None:

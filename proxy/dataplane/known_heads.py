@@ -1,0 +1,67 @@
+"""Heads that a connection repeats: browsers and programs mostly send the same fields again, with another target.
+
+The rule: what was read by aiohttp's parser once need not be read again if it comes again to the letter. Only fields are
+remembered that announce neither a body nor an upgrade, and that keep the connection; and only request lines are taken
+that leave nothing to a parser. Everything else goes to the parser. Decides about nothing: each request is admitted.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from aiohttp import hdrs
+
+from proxy.dataplane.aiohttp_internals import FIELD_BYTES
+from proxy.wire.heads import RequestFields
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
+
+_PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
+"""None of these says anything of a body; and a target that begins with its path names no other host."""
+HEADS: Final = 4
+HEAD_BYTES: Final = 4096
+"""Of one connection, at most so many heads, of at most so many bytes."""
+
+
+class KnownFields(NamedTuple):
+    """A request's fields, as the parser read them and as they travel on."""
+
+    headers: CIMultiDictProxy[str]
+    host: str
+    fields: RequestFields
+
+
+class KnownHeads:
+    """What one connection sent before."""
+
+    __slots__ = ("_by_lines",)
+
+    def __init__(self) -> None:
+        self._by_lines: dict[bytes, KnownFields] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_lines)
+
+    def find(self, head: bytes) -> tuple[str, str, KnownFields] | None:
+        """The method, the target and the fields of a whole head, if it needs no parser."""
+        line, _, lines = head.partition(b"\r\n")
+        known = self._by_lines.get(lines)
+        if known is None or len(line) > FIELD_BYTES:
+            return None
+        plain = _PLAIN_REQUEST_LINE.fullmatch(line)
+        if plain is None:
+            return None
+        method, target = plain.groups()
+        return method.decode("ascii"), target.decode("ascii"), known
+
+    def remember(self, head: bytes, known: KnownFields) -> None:
+        """Keep the fields of a head that was read, whose connection is kept and which has no body."""
+        lines = head.partition(b"\r\n")[2]
+        headers = known.headers
+        if len(lines) > HEAD_BYTES or hdrs.CONTENT_LENGTH in headers or hdrs.UPGRADE in headers:
+            return
+        if len(self._by_lines) >= HEADS:
+            self._by_lines.clear()
+        self._by_lines[lines] = known

@@ -1,0 +1,56 @@
+"""The access record of a request, from what its connection knows of it when it is over."""
+
+from __future__ import annotations
+
+from proxy.client_address.networks import Address
+from proxy.gateway import Admission, Inbound, Refusal
+from proxy.telemetry.access_log import RequestRecord
+
+
+def request_record(
+    request_id: str,
+    inbound: Inbound | None,
+    verdict: Admission | Refusal | None,
+    *,
+    peer: Address | None,
+    status: int,
+    bytes_in: int,
+    bytes_out: int,
+    started_at: float,
+    code: str,
+) -> RequestRecord:
+    """`inbound` is None for a request that could not be read, `verdict` for one that nobody was asked about."""
+    if isinstance(verdict, Admission):
+        caller = verdict.caller
+        client_text, peer_text, instance, allowed = caller.address, caller.peer, verdict.instance, True
+    else:
+        client_text = peer_text = text_of(peer)
+        instance, allowed = "", None
+        if verdict is not None:
+            client_text, instance = text_of(verdict.client.address), verdict.instance
+            if verdict.decision is not None:
+                allowed = verdict.decision.allowed
+    if inbound is None:
+        method, target, host = "-", "-", ""
+    else:
+        method, target, host = inbound.method, inbound.target, inbound.host
+    return RequestRecord(
+        request_id,
+        client_text,
+        peer_text,
+        instance,
+        method,
+        target,
+        host,
+        status,
+        bytes_in,
+        bytes_out,
+        started_at,
+        allowed,
+        code,
+    )
+
+
+def text_of(address: Address | None) -> str | None:
+    """An address as it stands in logs and on pages; None for one that could not be determined."""
+    return None if address is None else str(address)
