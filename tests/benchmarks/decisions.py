@@ -1,7 +1,8 @@
-"""What a decision costs for an address that was not seen before, by the number of prefixes listed.
+"""What a decision costs by the number of prefixes listed: for an address not seen before, and on a decided connection.
 
 The rule: all that is done for a new connection is timed, from the text that the socket gives to the decision, through
-the gateway itself; every decision is compared with what it should be. In CPU time, which others' work disturbs least.
+the gateway itself; every decision is compared with what it should be. Of a connection that was decided about, it is
+all of `Gateway.admit` for one more request. In CPU time, which others' work disturbs least.
 `python -m tests.benchmarks.decisions` prints one JSON object.
 """
 
@@ -14,9 +15,11 @@ import statistics
 import time
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from multidict import CIMultiDict
+
 from proxy.client_address.networks import Network, NetworkSet, peer_address
 from proxy.client_address.resolve import ForwardingHeader, TrustedProxies
-from proxy.gateway import Gateway
+from proxy.gateway import Admission, Gateway, Inbound
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm, gateway_policy
 from proxy.routing.mounts import Mount
@@ -93,9 +96,29 @@ def measure(family: str, size: int) -> float:
     return statistics.median(costs)
 
 
+def measure_decided(size: int) -> float:
+    """Microseconds of `Gateway.admit` for one more request of a connection: the median batch's."""
+    chance = random.Random(f"decided {size}")
+    listed = prefixes("v4", size, chance)
+    peer = peer_address(str(listed[0].network_address))
+    gateway = door(NetworkSet(listed))
+    inbound = Inbound(peer, CIMultiDict(), "notebooks.internal", "/api/kernels", "GET", 443, "https", "id")
+    admission = gateway.admit(inbound)
+    assert isinstance(admission, Admission)
+    inbound.known = admission.caller
+    costs = []
+    for _ in range(BATCHES):
+        start = time.thread_time_ns()
+        for _ in range(DECISIONS_PER_BATCH):
+            gateway.admit(inbound)
+        costs.append((time.thread_time_ns() - start) / DECISIONS_PER_BATCH / 1e3)
+    return statistics.median(costs)
+
+
 def main() -> None:
     figures: dict[str, float] = {}
     for name, size in SIZES.items():
+        figures[f"decided_{name}_us"] = measure_decided(size)
         costs = {family: measure(family, size) for family in FAMILIES}
         figures |= {f"decide_{name}_{family}_us": cost for family, cost in costs.items()}
         # The figure of the bars: whichever family is dearer.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.install import program
+from tests.benchmarks.install import PYTHON, program
 from tests.benchmarks.machine import cpu_seconds, peak_rss_mb, reset_peak, rss_mb
 from tests.benchmarks.processes import LoadError, holding, run_load, run_tool
 
@@ -184,7 +183,7 @@ def startup(target: Target, effort: Effort) -> Figures:
 
 def decide(target: Target, effort: Effort) -> Figures:
     """The cost of a decision, in a process of its own."""
-    figures: Figures = json.loads(run_tool([sys.executable, "-m", "tests.benchmarks.decisions"]))
+    figures: Figures = json.loads(run_tool([str(PYTHON), "-m", "tests.benchmarks.decisions"]))
     return figures
 
 

@@ -39,5 +39,5 @@ def test_what_was_not_measured_is_left_out() -> None:
 
 
 def test_every_bar_is_about_a_figure_of_some_metric() -> None:
-    families = {*METRICS, "idle"}
+    families = {*METRICS, "idle", "decided"}
     assert all(any(bar.figure.startswith(f"{family}_") for family in families) for bar in BARS)
