@@ -338,3 +338,19 @@ def test_stretches_that_meet_a_network_hold_what_both_have(
 def test_stretches_of_one_family_do_not_meet_the_other() -> None:
     assert list(NetworkSet([IPv4Network("0.0.0.0/0")]).meeting(IPv6Network("::/0"))) == []
     assert list(NetworkSet([IPv6Network("::/0")]).meeting(IPv6Network("2001:db8::/32"))) == [(0, 1 << 128)]
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 64, 65, 500])
+def test_the_edges_of_many_networks_are_found_exactly(count: int) -> None:
+    """Each network's first and last address, and their neighbours, where a search begins in a selection of edges."""
+    v4 = NetworkSet(parse_network(f"10.{number // 128}.{number % 128 * 2}.0/24") for number in range(count))
+    v6 = NetworkSet(parse_network(f"2001:db8:{number * 2:x}::/48") for number in range(count))
+    for listed, make, bits in ((v4, IPv4Address, 32), (v6, IPv6Address, 128)):
+        for network in listed:
+            first, last = int(network.network_address), int(network.broadcast_address)
+            assert make(first) in listed
+            assert make(last) in listed
+            assert make(first - 1) not in listed
+            assert make(last + 1) not in listed
+        assert make(0) not in listed
+        assert make((1 << bits) - 1) not in listed
