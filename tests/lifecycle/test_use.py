@@ -10,7 +10,7 @@ USE = [
     ("GET", "/"),
     ("GET", "/lab"),
     ("GET", "/lab?reset"),
-    ("GET", "/lab/tree/work/a.ipynb"),
+    ("GET", "/lab/tree/team/a.ipynb"),
     ("GET", "/lab/workspaces/auto-4"),
     ("GET", "/tree"),
     ("GET", "/tree/work"),
@@ -28,8 +28,8 @@ USE = [
     ("DELETE", "/api/terminals/1"),
     ("PUT", "/lab/api/settings/@jupyterlab/apputils-extension:themes"),
     ("POST", "/proxy/8050/_dash-update-component"),
-    ("POST", "/git/work/commit"),
-    ("POST", "/git/work/push"),
+    ("POST", "/git/team/commit"),
+    ("POST", "/git/team/push"),
     ("PROPFIND", "/anything"),
 ]
 
@@ -56,9 +56,9 @@ POLLS = [
     ("HEAD", "/files/data.csv"),
     ("HEAD", "/lab"),
     ("OPTIONS", "/api/contents"),
-    ("POST", "/git/work/status"),
-    ("POST", "/git/work/branch"),
-    ("POST", "/git/work/remote/fetch?x=1"),
+    ("POST", "/git/team/status"),
+    ("POST", "/git/team/branch"),
+    ("POST", "/git/team/remote/fetch?x=1"),
     ("POST", "/api/security/csp-report?reportOnly=1"),
 ]
 
