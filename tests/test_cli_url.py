@@ -71,7 +71,7 @@ def test_its_times_and_its_user_can_be_chosen(tmp_path: Path) -> None:
     [
         ("/", "lab"),
         ("", "lab"),
-        ("work/a b.ipynb", "lab/tree/work/a%20b.ipynb"),
+        ("team/a b.ipynb", "lab/tree/team/a%20b.ipynb"),
         ("/team/", "lab/tree/team"),
         ("ü?#", "lab/tree/%C3%BC%3F%23"),
         ("//evil.example", "lab/tree/evil.example"),

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.install import PYTHON, program
+from tests.benchmarks.install import HERE, PYTHON, program
 from tests.benchmarks.machine import cpu_seconds, peak_rss_mb, reset_peak, rss_mb
 from tests.benchmarks.processes import LoadError, holding, run_load, run_tool
 
@@ -90,13 +90,14 @@ def _with_cpu(target: Target, figures: Figures, name: str, cpu_per_unit: float) 
     return {**figures, f"{name}_cpu": cpu_per_unit} if target.pids else figures
 
 
-def small(target: Target, effort: Effort, *, connections: int) -> Figures:
-    """Small GETs over kept connections, as fast as they are answered."""
-    name = f"small_c{connections}"
+def small(target: Target, effort: Effort, *, connections: int, script: str = "", name: str = "") -> Figures:
+    """Small GETs over kept connections, as fast as they are answered; `script` is wrk's, in this directory."""
+    name = name or f"small_c{connections}"
     seconds = max(1, round(effort.seconds))
     before = cpu_seconds(target.pids)
     url = f"http://127.0.0.1:{target.port}{SMALL_PATH}"
-    output = run_tool(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", url])
+    scripted = ["-s", str(HERE / script)] if script else []
+    output = run_tool(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *scripted, url])
     cpu = cpu_seconds(target.pids) - before
     requests = re.search(r"(\d+) requests in", output)
     rate = re.search(r"Requests/sec:\s*([\d.]+)", output)
@@ -191,6 +192,9 @@ METRICS: Mapping[str, Metric] = {
     "small_c1": Metric(partial(small, connections=1)),
     "small_c16": Metric(partial(small, connections=16)),
     "small_c64": Metric(partial(small, connections=64)),
+    "small_differing": Metric(
+        partial(small, connections=16, script="differing.lua", name="small_differing_c16")
+    ),
     "rate": Metric(rate),
     "download": Metric(partial(bulk, direction="download", framing="length")),
     "download_chunked": Metric(partial(bulk, direction="download", framing="chunked")),
