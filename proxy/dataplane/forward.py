@@ -17,6 +17,7 @@ from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import NbgateError, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
 from proxy.routing.pages import rewrite_location
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
+from proxy.wire.credentials import take_out
 from proxy.wire.heads import RequestHead, ResponseFacts, request_head, response_head
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ class Forward:
         ):
             if self._repair(facts):
                 return None
-        elif facts.set_cookies and b"authToken" not in self._head.target:
+        elif facts.set_cookies and not take_out(self._route.upstream_target).links:
             # What a caller's own presigned URL buys is not the session that all callers share.
             self._keeper.absorb(self._session, facts.set_cookies)
         self.status = facts.status

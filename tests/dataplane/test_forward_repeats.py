@@ -436,7 +436,9 @@ async def test_cookies_of_the_session_and_of_the_caller_never_cross(stage: Stage
     ]
 
 
-@pytest.mark.parametrize("target", [b"/?authToken=of-theirs", b"/lab?view=lab&authToken=of-theirs"])
+@pytest.mark.parametrize(
+    "target", [b"/?authToken=of-theirs", b"/lab?view=lab&authToken=of-theirs", b"/?auth%54oken=of-theirs"]
+)
 async def test_what_a_callers_own_link_buys_is_not_taken_for_the_session(stage: Stage, target: bytes) -> None:
     """A presigned URL that a caller brings along must not change who everybody else is at the notebook."""
     caller = await stage.call(get(target))
