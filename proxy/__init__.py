@@ -1,3 +1,3 @@
 """nbgate: a team's fixed front door to its Amazon SageMaker notebook instances."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
