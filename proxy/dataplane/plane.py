@@ -38,7 +38,7 @@ from proxy.gateway import Admission, Gateway, Inbound
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
-from proxy.wire.frames import GOING_AWAY, POLICY_VIOLATION
+from proxy.wire.frames import POLICY_VIOLATION, SERVICE_RESTART
 from proxy.wire.heads import ResponseFacts
 
 SWEEP_SECONDS: Final = 1.0
@@ -198,7 +198,7 @@ class DataPlane:
         relay.start(is_full=is_full, tail=tail, inbox=inbox)
         relay.settle()
         if self.draining:
-            relay.close(GOING_AWAY, "the gateway is restarting", now=self.clock.monotonic())
+            relay.close(SERVICE_RESTART, "the gateway is restarting", now=self.clock.monotonic())
 
     # -- for the server ---------------------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class DataPlane:
         for arrival in tuple(self.arrivals):
             arrival.abort()
         for relay in tuple(self.relays):
-            relay.close(GOING_AWAY, "the gateway is restarting", now=now)
+            relay.close(SERVICE_RESTART, "the gateway is restarting", now=now)
         while self._open and self.clock.monotonic() - now < seconds:
             await self.clock.sleep(0.05)
 

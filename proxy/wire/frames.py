@@ -13,6 +13,7 @@ from typing import Final
 
 NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
+"""After it, as after 1000, JupyterLab 4.6 and Notebook 7.6 never connect again: nothing that heals says so."""
 PROTOCOL_ERROR: Final = 1002
 NO_STATUS: Final = 1005
 """Never on the wire: a close frame without a status code."""
@@ -21,6 +22,8 @@ ABNORMAL_CLOSURE: Final = 1006
 POLICY_VIOLATION: Final = 1008
 MESSAGE_TOO_BIG: Final = 1009
 INTERNAL_ERROR: Final = 1011
+SERVICE_RESTART: Final = 1012
+"""IANA's registry of close codes: the service is restarted, and whoever comes again is welcome."""
 
 MAX_CONTROL_PAYLOAD: Final = 125
 

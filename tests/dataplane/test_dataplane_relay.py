@@ -13,10 +13,10 @@ from stage import Stage, eventually, get, ok, open_stage
 
 from proxy.dataplane.relay import LINGER_SECONDS, PING_PAYLOAD, Relay
 from proxy.wire.frames import (
-    GOING_AWAY,
     MESSAGE_TOO_BIG,
     POLICY_VIOLATION,
     PROTOCOL_ERROR,
+    SERVICE_RESTART,
     close_frame,
     ping_frame,
 )
@@ -324,7 +324,7 @@ async def test_much_that_comes_with_the_101_waits_for_a_caller_that_does_not_rea
 # -- closes of the gateway's own -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", [POLICY_VIOLATION, GOING_AWAY])
+@pytest.mark.parametrize("code", [POLICY_VIOLATION, SERVICE_RESTART])
 async def test_the_gateway_closes_both_sides_at_once_between_frames(stage: Stage, code: int) -> None:
     caller, notebook = await websocket(stage)
     caller.send(client_frame(b"a"))
@@ -373,12 +373,12 @@ async def test_a_close_waits_for_the_end_of_the_frame_under_way_to_the_notebook(
     caller, notebook = await websocket(stage)
     caller.send(CLIENT_FRAME[:cut])
     await notebook.expect(CLIENT_FRAME[:cut])
-    close(stage, GOING_AWAY)
-    assert await close_of(caller, masked=False) == GOING_AWAY
+    close(stage, SERVICE_RESTART)
+    assert await close_of(caller, masked=False) == SERVICE_RESTART
     for byte in CLIENT_FRAME[cut:] + client_frame(b"never passed on"):
         caller.send(bytes([byte]))
     await notebook.expect(CLIENT_FRAME[cut:])
-    assert await close_of(notebook, masked=True) == GOING_AWAY
+    assert await close_of(notebook, masked=True) == SERVICE_RESTART
 
 
 async def test_no_frame_passes_after_the_gateways_close(stage: Stage) -> None:
@@ -397,7 +397,7 @@ async def test_no_frame_passes_after_the_gateways_close(stage: Stage) -> None:
 async def test_a_second_close_changes_nothing(stage: Stage) -> None:
     caller, _ = await websocket(stage)
     close(stage, POLICY_VIOLATION)
-    close(stage, GOING_AWAY)
+    close(stage, SERVICE_RESTART)
     assert await close_of(caller, masked=False) == POLICY_VIOLATION
     await settle()
     assert caller.is_silent
@@ -407,8 +407,8 @@ async def test_a_side_that_had_closed_already_is_not_told_again(stage: Stage) ->
     caller, notebook = await websocket(stage)
     caller.send(close_frame(1000, mask=MASK))
     await notebook.expect(close_frame(1000, mask=MASK))
-    close(stage, GOING_AWAY)
-    assert await close_of(caller, masked=False) == GOING_AWAY
+    close(stage, SERVICE_RESTART)
+    assert await close_of(caller, masked=False) == SERVICE_RESTART
     assert await caller.gone()
     assert await notebook.gone()
 
@@ -416,9 +416,9 @@ async def test_a_side_that_had_closed_already_is_not_told_again(stage: Stage) ->
 @pytest.mark.parametrize("side", ["caller", "notebook"])
 async def test_a_side_that_answers_a_close_with_nonsense_is_cut(stage: Stage, side: str) -> None:
     caller, notebook = await websocket(stage)
-    close(stage, GOING_AWAY)
-    assert await close_of(caller, masked=False) == GOING_AWAY
-    assert await close_of(notebook, masked=True) == GOING_AWAY
+    close(stage, SERVICE_RESTART)
+    assert await close_of(caller, masked=False) == SERVICE_RESTART
+    assert await close_of(notebook, masked=True) == SERVICE_RESTART
     peer = caller if side == "caller" else notebook
     peer.send(b"\xff" * 20)
     assert await peer.gone()
@@ -427,11 +427,11 @@ async def test_a_side_that_answers_a_close_with_nonsense_is_cut(stage: Stage, si
 
 async def test_a_side_that_does_not_answer_a_close_is_cut(stage: Stage) -> None:
     caller, _ = await websocket(stage)
-    close(stage, GOING_AWAY)
+    close(stage, SERVICE_RESTART)
     await stage.sweep(LINGER_SECONDS - 0.1)
     assert stage.plane.relays
     await stage.sweep(0.1)
-    assert await close_of(caller, masked=False) == GOING_AWAY
+    assert await close_of(caller, masked=False) == SERVICE_RESTART
     assert await caller.gone()
     assert not stage.plane.relays
 
@@ -443,7 +443,7 @@ async def test_a_close_does_not_make_the_gateway_hold_what_a_full_side_does_not_
     relay = relay_of(stage)
     await eventually(lambda: relay.notebook.read_paused)
     held = relay.caller.transport.get_write_buffer_size()
-    close(stage, GOING_AWAY)
+    close(stage, SERVICE_RESTART)
     for _ in range(100):
         await asyncio.sleep(0.001)
     assert relay.caller.transport.get_write_buffer_size() <= held
@@ -457,11 +457,11 @@ async def test_a_paused_side_is_read_until_its_close(stage: Stage) -> None:
     caller, notebook = await websocket(stage)
     relay = relay_of(stage)
     relay.notebook.pause_reading()
-    close(stage, GOING_AWAY)
-    assert await close_of(notebook, masked=True) == GOING_AWAY
-    notebook.send(close_frame(GOING_AWAY, mask=None))
+    close(stage, SERVICE_RESTART)
+    assert await close_of(notebook, masked=True) == SERVICE_RESTART
+    notebook.send(close_frame(SERVICE_RESTART, mask=None))
     assert await notebook.gone()
-    assert await close_of(caller, masked=False) == GOING_AWAY
+    assert await close_of(caller, masked=False) == SERVICE_RESTART
 
 
 # -- frames that may not pass ----------------------------------------------------------------------------------
@@ -616,17 +616,18 @@ async def test_a_caller_that_takes_a_long_frame_for_minutes_is_not_silent(stage:
 # -- drain -----------------------------------------------------------------------------------------------------
 
 
-async def test_draining_closes_websockets_with_1001_and_lets_requests_end(stage: Stage) -> None:
+async def test_draining_closes_websockets_with_1012_and_lets_requests_end(stage: Stage) -> None:
+    """After 1001 JupyterLab 4.6 never connects again: the open notebook would stay dead."""
     caller, notebook = await websocket(stage)
     requester, answering = await stage.get()
     idler, once = await stage.get()
     once.send(ok(b"x"))
     await idler.response()
     draining = asyncio.ensure_future(stage.plane.drain(30.0))
-    assert await close_of(caller, masked=False) == GOING_AWAY
-    assert await close_of(notebook, masked=True) == GOING_AWAY
-    caller.send(close_frame(GOING_AWAY, mask=MASK))
-    notebook.send(close_frame(GOING_AWAY, mask=None))
+    assert await close_of(caller, masked=False) == 1012
+    assert await close_of(notebook, masked=True) == 1012
+    caller.send(close_frame(SERVICE_RESTART, mask=MASK))
+    notebook.send(close_frame(SERVICE_RESTART, mask=None))
     assert await caller.gone()
     assert await idler.gone()
     assert not draining.done()
@@ -660,7 +661,7 @@ async def test_a_websocket_that_opens_while_draining_is_told_at_once(stage: Stag
     await settle()
     notebook.send(SWITCHED % b"")
     assert (await caller.head()).startswith(b"HTTP/1.1 101 ")
-    assert await close_of(caller, masked=False) == GOING_AWAY
+    assert await close_of(caller, masked=False) == SERVICE_RESTART
     caller.close()
     notebook.close()
     await eventually(lambda: not stage.plane.relays)
