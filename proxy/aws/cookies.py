@@ -16,6 +16,9 @@ from typing import Final
 MAX_COOKIES: Final = 64
 MAX_COOKIE_BYTES: Final = 16 * 1024
 """Four times what browsers take: a front end's token in a cookie may be long."""
+MAX_ATTRIBUTES: Final = 64
+"""Of one cookie. There are a dozen that mean something."""
+_LONGEST_DATE: Final = 64
 
 _CONTROLS: Final = bytes(range(0x20)).replace(b"\t", b"") + b"\x7f"
 
@@ -38,11 +41,11 @@ class SetCookie:
         if max_age is not None and max_age.lstrip("-").isdecimal():
             return max_age.startswith("-") or int(max_age[:18]) == 0
         expires = self.attribute("expires")
-        if expires is None:
+        if expires is None or len(expires) > _LONGEST_DATE:
             return False
         try:
             at = parsedate_to_datetime(expires)
-        except ValueError:
+        except (ValueError, OverflowError):
             return False
         return (at if at.tzinfo else at.replace(tzinfo=UTC)) <= now
 
@@ -50,6 +53,8 @@ class SetCookie:
 def parse_set_cookie(value: bytes) -> SetCookie | None:
     """RFC 6265 section 5.2; None for a field that sets nothing or that no jar should hold."""
     if len(value) > MAX_COOKIE_BYTES or value.translate(None, _CONTROLS) != value:
+        return None
+    if value.count(b";") > MAX_ATTRIBUTES:
         return None
     pair, *rest = value.split(b";")
     name, equals, content = pair.partition(b"=")

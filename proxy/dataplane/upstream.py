@@ -15,7 +15,7 @@ from proxy.aws.sessions import Origin
 from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
 from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
 from proxy.wire.body import Body, Data, FramingError, LengthBody, UntilClose, response_body
-from proxy.wire.heads import ResponseFacts, read_response
+from proxy.wire.heads import ResponseFacts, fault_of_response, read_response
 
 
 class Exchange(Protocol):
@@ -54,15 +54,18 @@ class Exchange(Protocol):
         """It does again."""
 
 
-INTERIM_RESPONSES: Final = 64
-"""Of one exchange. A notebook that sends them without end would fill the gateway on its caller's behalf."""
+INTERIM_RESPONSES: Final = 16
+"""Of one exchange; Apache passes 10. A notebook that sends them without end would fill the gateway on its caller's
+behalf, and have the loop read a whole head for each."""
+
+_HEAD_END: Final = b"\r\n\r\n"
 
 
 def parse_response_head(head: bytes) -> ResponseFacts:
     """Read one whole response head, its blank line included. Raises UpstreamInvalid."""
     facts = read_response(head)
     if facts is None:
-        raise UpstreamInvalid(detail="response head: malformed")
+        raise UpstreamInvalid(detail=f"response head: {fault_of_response(head)}")
     return facts
 
 
@@ -75,6 +78,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_head",
         "_head_limit",
         "_held",
+        "_interim_bytes",
         "_interim_left",
         "_is_full",
         "_is_keep_alive",
@@ -114,11 +118,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._landing = landing
         self._large_reads: LargeReads | None = None
         self._on_closed = on_closed
-        self._head = b""
+        self._head: bytearray | None = None
+        """What has come of a head that is not whole."""
         self._body: Body | None = None
         self._response_done = True
         self._is_keep_alive = False
         self._interim_left = INTERIM_RESPONSES
+        self._interim_bytes = 0
+        """Of the exchange under way. The limit is for all its heads together."""
         self._is_full = False
         self._held = False
         self._rest = b""
@@ -221,18 +228,24 @@ class UpstreamConnection(asyncio.Protocol):
     # -- inside -----------------------------------------------------------------------------------------
 
     def _feed_head(self, data: bytes) -> None:
-        if self._head:
-            data = self._head + data
-            self._head = b""
+        if self._head is not None:
+            # A head may come byte by byte: what was searched before is neither searched nor copied again.
+            held, searched = self._head, len(self._head)
+            held += data
+            if held.find(_HEAD_END, max(0, searched - 3)) < 0:
+                if len(held) > self._head_limit - self._interim_bytes:
+                    self._fail(UpstreamInvalid(detail="response head: too large"))
+                return
+            data, self._head = bytes(held), None
         while True:
-            end = data.find(b"\r\n\r\n") + 4
+            end = data.find(_HEAD_END) + 4
             if end == 3:
-                if len(data) > self._head_limit:
+                if len(data) > self._head_limit - self._interim_bytes:
                     self._fail(UpstreamInvalid(detail="response head: too large"))
                 else:
-                    self._head = data
+                    self._head = bytearray(data)
                 return
-            if end > self._head_limit:
+            if end > self._head_limit - self._interim_bytes:
                 self._fail(UpstreamInvalid(detail="response head: too large"))
                 return
             try:
@@ -247,6 +260,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(UpstreamInvalid(detail="response head: too many interim responses"))
                 return
             self._interim_left -= 1
+            self._interim_bytes += end
             assert self.exchange is not None
             self.exchange.on_interim(facts)
             if not data:
@@ -257,6 +271,7 @@ class UpstreamConnection(asyncio.Protocol):
         exchange = self.exchange
         assert exchange is not None
         self._interim_left = INTERIM_RESPONSES
+        self._interim_bytes = 0
         if facts.status == 101:
             # What follows is not HTTP, and whoever takes over is not there yet: read nothing until then.
             self.pause_reading()

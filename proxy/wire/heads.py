@@ -119,8 +119,8 @@ def _translated(
     lines: list[bytes] = []
     append = lines.append
     rules = REQUEST_RULES
-    cookies: list[bytes] | None = None
-    connection: list[bytes] | None = None
+    cookies: list[bytes] = []
+    connection: list[bytes] = []
     for entry in fields:
         rule = rules[entry[0]]
         if not rule:
@@ -130,11 +130,11 @@ def _translated(
             continue
         name, value = entry
         if rule is _COOKIE:
-            cookies = [*(cookies or ()), value]
+            cookies.append(value)
         elif rule is Rule.CONNECTION:
             lower = value.lower()
             if lower not in {b"keep-alive", b"close", b"upgrade"}:
-                connection = [*(connection or ()), value]
+                connection.append(value)
         elif rule is Rule.ORIGIN:
             if value.lower() == translation.own_origin:
                 value = translation.upstream_origin
@@ -143,12 +143,12 @@ def _translated(
             append(b"%b: %b\r\n" % (name, upstream_referer(value, translation)))
         elif rule is Rule.ACCEPT_ENCODING and not plain_encoding:
             append(b"%b: %b\r\n" % (name, value))
-    if connection is not None and (hop_by_hop := nominated(connection)):
+    if connection and (hop_by_hop := nominated(connection)):
         # Rare enough to pay for a second pass. `cookies` is the caller's too, so naming it removes it.
         kept = [(name, value) for name, value in fields if name.lower() not in hop_by_hop]
         others = [(name, value) for name, value in kept if REQUEST_RULES[name] is not Rule.CONNECTION]
         return _translated(others, translation, is_upgrade=is_upgrade, plain_encoding=plain_encoding)
-    if cookies is None:
+    if not cookies:
         append(translation.own_cookies)
     elif cookie := strip_and_overlay(cookies, drop=translation.withheld_cookies, overlay=translation.cookies):
         append(b"Cookie: %b\r\n" % cookie)
@@ -216,8 +216,13 @@ class ResponseFacts:
         return [(name, value.strip(b" \t")) for name, _, value in split]
 
 
+RESPONSE_FIELDS: Final = 256
+"""In one head. Jupyter sends a dozen; each costs some microseconds, and the rest of the loop waits."""
+
 _CONTENT_LENGTH: Final = Rule.CONTENT_LENGTH
 _CONTENT_TYPE: Final = Rule.CONTENT_TYPE
+_SET_COOKIE: Final = Rule.SET_COOKIE
+_LOCATION: Final = Rule.LOCATION
 _SERVER: Final = Rule.SERVER
 _CONNECTION: Final = Rule.CONNECTION
 
@@ -260,14 +265,15 @@ _LINES: Final = _LineBook()
 
 
 def read_response(head: bytes) -> ResponseFacts | None:
-    """Collect what the gateway must know of a response's head; None if it is not one of HTTP/1's, strictly read.
+    """Collect what the gateway must know of a response's head; None if it is not one of HTTP/1's, strictly read, or
+    has too many fields.
 
     `head` is whole, its blank line included.
     """
     received = head[:-4].split(b"\r\n")
     status_line = received.pop(0)
     status = _STATUS_LINES.get(status_line) or _read_status_line(status_line)
-    if status is None:
+    if status is None or len(received) > RESPONSE_FIELDS:
         return None
     try:
         return ResponseFacts(status[0], status[1], is_http_11=status[2], received=received)
@@ -275,9 +281,15 @@ def read_response(head: bytes) -> ResponseFacts | None:
         return None
 
 
+def fault_of_response(head: bytes) -> str:
+    """Why `read_response` did not read a head."""
+    return "too many fields" if head.count(b"\r\n") > RESPONSE_FIELDS + 2 else "malformed"
+
+
 def _read_fields(facts: ResponseFacts, received: list[bytes]) -> None:
     keep = facts.lines.append
     connection: list[bytes] | None = None
+    translated: list[tuple[int, Rule, bytes, bytes]] | None = None
     book = _LINES
     for line in received:
         rule, name, value = book[line]
@@ -296,9 +308,20 @@ def _read_fields(facts: ResponseFacts, received: list[bytes]) -> None:
             facts.server = value
         elif rule is _CONNECTION:
             if value != b"keep-alive":
-                connection = [*(connection or ()), value]
+                if connection is None:
+                    connection = []
+                connection.append(value)
+        elif rule is _SET_COOKIE or rule is _LOCATION:
+            if translated is None:
+                translated = []
+            translated.append((len(facts.lines), rule, name, value))
+            keep(line)
         else:
-            _read_rare_field(facts, rule, line, name, value)
+            _read_rare_field(facts, rule, line, value)
+    if translated is not None:
+        facts.translated = tuple(translated)
+        facts.set_cookies = tuple(value for _, rule, _, value in translated if rule is _SET_COOKIE)
+        facts.location = next((value for _, rule, _, value in reversed(translated) if rule is _LOCATION), b"")
     if connection is not None:
         facts.says_close = any(has_token(value, b"close") for value in connection)
         if hop_by_hop := nominated(connection):
@@ -319,17 +342,14 @@ def _drop_named(facts: ResponseFacts, hop_by_hop: frozenset[bytes]) -> None:
     )
 
 
-def _read_rare_field(facts: ResponseFacts, rule: Rule, line: bytes, name: bytes, value: bytes) -> None:
-    if rule is Rule.SET_COOKIE or rule is Rule.LOCATION:
-        facts.translated = (*facts.translated, (len(facts.lines), rule, name, value))
-        facts.lines.append(line)
-        if rule is Rule.LOCATION:
-            facts.location = value
-        else:
-            facts.set_cookies = (*facts.set_cookies, value)
-    elif rule is Rule.TRANSFER_ENCODING:
+def _read_rare_field(facts: ResponseFacts, rule: Rule, line: bytes, value: bytes) -> None:
+    if rule is Rule.TRANSFER_ENCODING:
+        # Several codings are none that is known here, however many: the first two say so.
         previous = facts.transfer_encoding
-        facts.transfer_encoding = value if previous is None else previous + b"," + value
+        if previous is None:
+            facts.transfer_encoding = value
+        elif b"," not in previous:
+            facts.transfer_encoding = previous + b"," + value
     elif rule is Rule.CONTENT_ENCODING:
         facts.lines.append(line)
         facts.content_encoding = value.lower()
@@ -367,13 +387,13 @@ def response_head(
     lines = facts.lines
     if facts.translated:
         lines = lines.copy()
-        # From the last to the first, so that one that is withheld moves none that is still to be translated.
-        for place, rule, name, value in reversed(facts.translated):
+        for place, rule, name, value in facts.translated:
             if rule is Rule.LOCATION:
                 lines[place] = b"%b: %b" % (name, location)
             elif set_cookie_name(value) in translation.withheld_cookies:
-                del lines[place]
+                lines[place] = b""
             else:
                 cookie = sanitize_set_cookie(value, prefix=translation.prefix.decode("ascii"))
                 lines[place] = b"%b: %b" % (name, cookie)
+        lines = [line for line in lines if line]
     return b"%b\r\n%b\r\n" % (b"\r\n".join(lines), framing)

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.aws.cookies import MAX_COOKIE_BYTES, MAX_COOKIES, Cookies, parse_set_cookie, parse_set_cookies
+from proxy.aws.cookies import (
+    MAX_ATTRIBUTES,
+    MAX_COOKIE_BYTES,
+    MAX_COOKIES,
+    Cookies,
+    parse_set_cookie,
+    parse_set_cookies,
+)
 from tests.aws.fakes import COOKIE_SECRET
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,6 +117,25 @@ def test_the_number_of_cookies_is_bounded_and_known_ones_still_change() -> None:
     jar = after(*(b"c%d=1" % number for number in range(2 * MAX_COOKIES)))
     assert len(jar.pairs) == MAX_COOKIES
     assert dict(after(b"c0=2", jar=jar).pairs)[b"c0"] == b"2"
+
+
+def test_a_cookie_with_too_many_attributes_is_dropped() -> None:
+    assert parse_set_cookie(b"a=b" + b";x" * MAX_ATTRIBUTES) is not None
+    assert parse_set_cookie(b"a=b" + b";x" * (MAX_ATTRIBUTES + 1)) is None
+
+
+@pytest.mark.parametrize(
+    "expires",
+    [
+        b"Mon, 01 Jan " + b"9" * 20 + b" 00:00:00 GMT",
+        b"Mon, 01 Jan 2020 " + b"9" * 20 + b":00:00 GMT",
+        b"Mon, 01 Jan 2020 00:00:00 +" + b"9" * 20,
+        b"Mon, 01 Jan 2020 00:00:00" + b" " * 10_000 + b"GMT",
+    ],
+)
+def test_a_date_that_no_clock_has_ends_no_cookie(expires: bytes) -> None:
+    """A notebook writes it, and what raises here would raise in the loop."""
+    assert after(b"a=1; Expires=" + expires, jar=after(b"a=0")).header == b"a=1"
 
 
 def test_values_do_not_print() -> None:

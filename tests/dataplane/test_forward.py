@@ -14,6 +14,7 @@ from stage import FORWARDED_LINES, HOST, SESSION_COOKIE, Stage, eventually, get,
 
 from proxy.aws.sessions import Origin
 from proxy.dataplane.upstream import INTERIM_RESPONSES
+from proxy.wire.heads import RESPONSE_FIELDS
 
 
 async def test_a_request_reaches_the_notebook_and_its_answer_the_caller(rig: Rig) -> None:
@@ -230,6 +231,14 @@ async def test_interim_responses_without_end_are_no_http(stage: Stage) -> None:
     assert head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
     assert heads == INTERIM_RESPONSES
     assert await notebook.gone()
+
+
+async def test_a_response_of_too_many_fields_is_no_http(stage: Stage) -> None:
+    caller, notebook = await stage.get()
+    notebook.send(b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=1\r\n" * (RESPONSE_FIELDS + 1) + b"\r\n")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert await notebook.gone()
+    assert [(record.status, record.error) for record in stage.records] == [(502, "UPSTREAM_INVALID")]
 
 
 # -- HTTP/1.0 callers ---------------------------------------------------------------------------------------

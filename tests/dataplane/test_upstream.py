@@ -12,7 +12,7 @@ from proxy.dataplane.landing import Landing
 from proxy.dataplane.upstream import INTERIM_RESPONSES, UpstreamConnection, parse_response_head
 from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
 from proxy.wire.body import CHUNKS_A_FEED, Body
-from proxy.wire.heads import ResponseFacts
+from proxy.wire.heads import RESPONSE_FIELDS, ResponseFacts
 
 
 class FakeTransport(asyncio.Transport):
@@ -175,6 +175,31 @@ async def test_interim_responses_are_counted_for_each_exchange() -> None:
         connection.transport.write(b"head")
     connection.data_received(b"HTTP/1.1 103 Hm\r\n\r\n" * (INTERIM_RESPONSES + 1))
     assert transcript.told[-1] is UpstreamInvalid
+
+
+async def test_all_heads_of_an_exchange_have_one_limit_together() -> None:
+    connection, transport, transcript = begin()
+    hint = b"HTTP/1.1 103 Hm\r\nX: %b\r\n\r\n"
+    final = b"HTTP/1.1 204 OK\r\n\r\n"
+    rest = 1000 - len(final) - len(hint) + 2
+    connection.data_received(hint % (b"y" * rest) + final)
+    assert transcript.told == [103, 204, "end"]
+    connection.begin(transcript)
+    connection.data_received(hint % (b"y" * (rest + 1)) + final[:-1])
+    connection.data_received(final[-1:])
+    assert transcript.told == [103, 204, "end", 103, UpstreamInvalid]
+    assert transport.closed
+
+
+def test_a_head_of_too_many_fields_says_so() -> None:
+    head = b"HTTP/1.1 200 OK\r\n%b\r\n"
+    assert len(parse_response_head(head % (b"A: 1\r\n" * RESPONSE_FIELDS)).lines) == RESPONSE_FIELDS + 1
+    with pytest.raises(UpstreamInvalid) as caught:
+        parse_response_head(head % (b"A: 1\r\n" * (RESPONSE_FIELDS + 1)))
+    assert caught.value.detail == "response head: too many fields"
+    with pytest.raises(UpstreamInvalid) as caught:
+        parse_response_head(head % b"A 1\r\n")
+    assert caught.value.detail == "response head: malformed"
 
 
 # -- ends -----------------------------------------------------------------------------------------------------

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from proxy.wire import heads
 from proxy.wire.heads import (
+    RESPONSE_FIELDS,
     RequestFields,
     RequestHead,
     ResponseFacts,
     Translation,
+    fault_of_response,
     read_response,
     request_head,
     response_head,
@@ -240,6 +242,31 @@ def test_what_the_gateway_must_know_of_a_response_is_read_once() -> None:
     assert facts.content_encoding == b"gzip"
     assert (facts.location, facts.server, facts.upgrade) == (b"/x", b"TornadoServer/6", b"websocket")
     assert facts.set_cookies == (b"a=1", b"b=2")
+
+
+def test_a_head_may_have_many_fields_and_not_one_more() -> None:
+    head = b"HTTP/1.1 200 OK\r\n%b\r\n"
+    fields = b"Set-Cookie: a=1\r\n" * RESPONSE_FIELDS
+    facts = read_response(head % fields)
+    assert facts is not None
+    assert len(facts.set_cookies) == RESPONSE_FIELDS
+    assert read_response(head % (fields + b"A:\r\n")) is None
+    assert fault_of_response(head % (fields + b"A:\r\n")) == "too many fields"
+    assert fault_of_response(head % b"A\r\n") == "malformed"
+
+
+def test_the_last_location_counts_and_further_codings_change_nothing() -> None:
+    facts = facts_of(
+        200, b"OK", [(b"Location", b"/x"), (b"Location", b"/y")] + [(b"Transfer-Encoding", b"a")] * 5
+    )
+    assert facts.location == b"/y"
+    assert facts.transfer_encoding == b"a,a"
+
+
+def test_a_connection_is_closed_by_whichever_of_several_fields_says_so() -> None:
+    facts = facts_of(200, b"OK", [(b"Connection", b"x-a"), (b"Connection", b"close"), (b"X-A", b"1")])
+    assert facts.says_close
+    assert facts.lines == [b"HTTP/1.1 200 OK"]
 
 
 def test_a_connection_that_is_kept_says_so_to_the_gateway_alone() -> None:
