@@ -35,7 +35,7 @@ from proxy.routing.router import OwnPage, Redirect, Route, Router
 QUESTIONS_REMEMBERED = 4096
 """Of all but the address: instance, TLS or not, action. Dropped all at once when there are more."""
 
-NO_RESOURCES: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -164,7 +164,8 @@ class Gateway:
     `at` (UTC) is the aws:CurrentTime of all its decisions; None: the time is not known, so that conditions on
     it find no such key. At `changes_at` another gateway has to take over. `resources` are the instances'
     ARNs, `region` is aws:RequestedRegion. `guarded` instances need a session or a token, which `entrance` judges;
-    without one nobody comes in there.
+    without one nobody comes in there. `leads_to` tells the notebooks apart that instances are, for what was given out
+    for one is not good for the next of that name.
     """
 
     def __init__(
@@ -176,7 +177,8 @@ class Gateway:
         own_policy: Policy,
         trusted_proxies: Strategy,
         audit: Audit,
-        resources: Mapping[str, str] = NO_RESOURCES,
+        resources: Mapping[str, str] = _NOTHING,
+        leads_to: Mapping[str, str] = _NOTHING,
         region: str | None = None,
         at: datetime | None = None,
         entrance: Entrance | None = None,
@@ -188,6 +190,7 @@ class Gateway:
         self._trusted_proxies = trusted_proxies
         self._audit = audit
         self._resources = dict(resources)
+        self._leads_to = dict(leads_to)
         self._region = region
         self.at = at
         self.own_cookies = frozenset(
@@ -234,6 +237,7 @@ class Gateway:
         instance = route.instance
         presented = Presented(
             route,
+            self._leads_to.get(instance, ""),
             inbound.method,
             inbound.headers,
             caller.client.address,

@@ -28,6 +28,9 @@ instances:
 """
 
 
+NOTEBOOKS = {"research": "research-gpu-1", "nlp": "nlp"}
+
+
 def run(directory: Path, *arguments: str, key: str | None = KEY, more: str = "") -> Result:
     file = directory / "nbgate.yaml"
     file.write_text(CONFIG + ("tokens: {key: '${NBGATE_TOKEN_KEY}'" + more + "}\n" if key else ""))
@@ -42,9 +45,12 @@ def printed(directory: Path, *arguments: str, more: str = "") -> str:
     return line
 
 
-def verified(kind: TokenKind, text: str, *, instance: str, address: str = "203.0.113.7") -> Claims:
+def verified(
+    kind: TokenKind, text: str, *, instance: str, address: str = "203.0.113.7", leads_to: str = ""
+) -> Claims:
     tokens = Tokens([KEY], own_key=KEY, clock=SystemClock(), nonce=nonce)
-    return tokens.verify(kind, text, instance=instance, address=parse_address(address))
+    leads_to = leads_to or f"eu-west-1   {NOTEBOOKS[instance]}"
+    return tokens.verify(kind, text, instance=instance, leads_to=leads_to, address=parse_address(address))
 
 
 def test_a_link_for_a_browser(tmp_path: Path) -> None:
@@ -79,7 +85,7 @@ def test_its_times_and_its_user_can_be_chosen(tmp_path: Path) -> None:
 )
 def test_a_link_into_jupyterlab(tmp_path: Path, path: str, page: str) -> None:
     assert printed(tmp_path, "research", "--lab", path).startswith(
-        f"https://notebooks.internal/research/{page}?authToken=nbgate1_u."
+        f"https://notebooks.internal/research/{page}?authToken=nbgate2_u."
     )
 
 
@@ -133,5 +139,7 @@ def test_a_link_that_another_key_signed_is_refused(tmp_path: Path) -> None:
     token = printed(tmp_path, "research").partition("?authToken=")[2]
     tokens = Tokens(["x" * 20 + "0123456789abcdef"], own_key=KEY, clock=FakeClock(), nonce=nonce)
     with pytest.raises(TokenRefused) as caught:
-        tokens.verify(TokenKind.URL, token, instance="research", address=None)
+        tokens.verify(
+            TokenKind.URL, token, instance="research", leads_to="eu-west-1   research-gpu-1", address=None
+        )
     assert caught.value.reason == "signed with a key that is not configured"

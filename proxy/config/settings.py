@@ -307,6 +307,16 @@ class Settings:
         path = mount.path if mount.kind is MountKind.PATH else "/"
         return tuple(dict.fromkeys(listener.origin(host) + path for listener in leading))
 
+    def leads_to(self, instance_name: str) -> str:
+        """What tells the notebook that an instance is from every other: Region, account ("" where it is not known), the
+        role by which it is reached, and its name. What is given out for one (sessions, links, tokens, forms) is not
+        good for another that has the instance's name after it. KeyError for one that is not configured.
+        """
+        instance = self.instances[instance_name]
+        # The Region is that which is served: ARNs may have the file's, which waits for a restart.
+        account = instance.arn.split(":")[4] if instance.arn else ""
+        return f"{self.aws.region} {account} {instance.assume_role or ''} {instance.notebook}"
+
     def policy_for(self, instance_name: str) -> Policy:
         """The policy that decides about an instance; KeyError for one that is not configured."""
         return self.instances[instance_name].policy

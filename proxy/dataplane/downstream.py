@@ -35,7 +35,7 @@ from proxy.dataplane.handshake import handshake_fault
 from proxy.dataplane.known_heads import KnownFields, KnownHeads
 from proxy.dataplane.landing import LARGE_BYTES, LargeReads
 from proxy.dataplane.link import Link, link
-from proxy.dataplane.records import request_record, text_of
+from proxy.dataplane.records import RESPONSE_CUT, request_record, text_of
 from proxy.dataplane.request_framing import framing_lines, request_framing
 from proxy.dataplane.rewriting import wants_plain
 from proxy.dataplane.transports import peer_of, reset
@@ -713,7 +713,7 @@ class Downstream(Connection):
     def broken(self) -> None:
         forward, self._forward = self._forward, None
         if forward is not None:
-            self._log(forward.status, forward.bytes_in, forward.bytes_out, "RESPONSE_CUT")
+            self._log(forward.status, forward.bytes_in, forward.bytes_out, RESPONSE_CUT)
             self._answered = True
         self._state = _DEAD
         if self.transport is not None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.client_address.networks import Address
 from proxy.gateway import Admission, Inbound, Refusal
 from proxy.telemetry.access_log import RequestRecord
+
+RESPONSE_CUT: Final = "RESPONSE_CUT"
+"""The code of a response that began and was not finished: the notebook's fault, or its caller may have it no longer."""
 
 
 def request_record(

@@ -2,17 +2,19 @@
 
 The rule: what is over tells it at the access record's end; what lasts (uploads, downloads, WebSockets) is looked at
 every few seconds. A WebSocket that is held open is no use, nor are its pings and pongs: only messages from the caller
-are, after its first seconds, in which pages greet Jupyter by themselves. What counts among requests is
+are, after its first seconds, in which pages greet Jupyter by themselves. What is remembered belongs to a notebook and
+not to a name, which may come to lead to another one. What counts among requests is
 `proxy.lifecycle.use`'s to say; what follows from it is not known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from proxy.clock import Clock
+from proxy.dataplane.records import RESPONSE_CUT
 from proxy.dataplane.relay import Relay
 from proxy.lifecycle.use import is_use
 from proxy.routing.router import Route
@@ -38,24 +40,31 @@ class Traffic:
         self._clock = clock
         self._write = write
         self._prefixes = _NOBODY
-        self._used_at: dict[str, float] = {}
+        self._notebooks: Mapping[str, Hashable] = {}
+        self._used_at: dict[Hashable, float] = {}
+        """By notebook."""
         self._relays: frozenset[Relay] = frozenset()
         self._bytes: dict[Downstream, int] = {}
         self._verdicts: dict[tuple[str, str, str], bool] = {}
 
-    def watch(self, prefixes: Mapping[str, str]) -> Callable[[RequestRecord], None]:
+    def watch(
+        self, prefixes: Mapping[str, str], notebooks: Mapping[str, Hashable]
+    ) -> Callable[[RequestRecord], None]:
         """Note the use of these instances from now on; each with its mount's path, without the last slash.
 
+        `notebooks` says which notebook each of them is: what is known of those that stay is kept, whatever their names.
         Returns what access records are to be given to: where nobody is watched, that is the log itself.
         """
         self._prefixes = dict(prefixes)
-        self._used_at = {name: at for name, at in self._used_at.items() if name in prefixes}
+        self._notebooks = {name: notebooks[name] for name in prefixes}
+        stay = set(self._notebooks.values())
+        self._used_at = {notebook: at for notebook, at in self._used_at.items() if notebook in stay}
         self._verdicts.clear()
         return self._note if prefixes else self._write
 
     def last_use(self, name: str) -> float | None:
-        """Monotonic seconds; None: none since the instance is watched."""
-        return self._used_at.get(name)
+        """Monotonic seconds; None: none since the instance's notebook is watched."""
+        return self._used_at.get(self._notebooks.get(name))
 
     def look(self) -> None:
         """Look at what lasts. Called every few seconds while something is watched."""
@@ -66,13 +75,23 @@ class Traffic:
     def _note(self, record: RequestRecord) -> None:
         self._write(record)
         instance = record.instance
-        if instance in self._prefixes and record.status and record.status < 400 and not record.is_websocket:
+        if (
+            instance in self._prefixes
+            and record.status
+            and record.status < 400
+            and not record.is_websocket
+            # It may have been cut because the name leads to another notebook now. What lasted was looked at meanwhile.
+            and record.error != RESPONSE_CUT
+        ):
             key = (instance, record.method, record.target)
             verdict = self._verdicts.get(key)
             if verdict is None:
                 verdict = self._judge(*key)
             if verdict:
-                self._used_at[instance] = self._clock.monotonic()
+                self._use(instance, self._clock.monotonic())
+
+    def _use(self, instance: str, now: float) -> None:
+        self._used_at[self._notebooks[instance]] = now
 
     def _judge(self, instance: str, method: str, target: str) -> bool:
         verdict = is_use(method, target.removeprefix(self._prefixes[instance]))
@@ -92,7 +111,7 @@ class Traffic:
             if relay not in self._relays:
                 continue  # its first seconds
             if relay.caller.is_used:
-                self._used_at[instance] = now
+                self._use(instance, now)
             relay.caller.watch()
         self._relays = frozenset(relay for relay, _ in watched)
 
@@ -109,4 +128,4 @@ class Traffic:
             if is_use(method, route.upstream_target):
                 self._bytes[connection] = size
                 if before.get(connection) != size:
-                    self._used_at[instance] = now
+                    self._use(instance, now)

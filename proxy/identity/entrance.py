@@ -100,13 +100,20 @@ class Entrance:
         raise error
 
     def _verify(self, kind: TokenKind, text: str, presented: Presented) -> Claims:
-        return self._tokens.verify(kind, text, instance=presented.route.instance, address=presented.address)
+        return self._tokens.verify(
+            kind,
+            text,
+            instance=presented.route.instance,
+            leads_to=presented.leads_to,
+            address=presented.address,
+        )
 
     def _enter(self, presented: Presented, claims: Claims, *, location: str, seconds: int) -> Entry:
         mount = presented.route.mount
         token = self._tokens.issue(
             TokenKind.SESSION,
             instance=claims.instance,
+            leads_to=presented.leads_to,
             principal=claims.principal,
             address=presented.address,
             seconds=seconds,

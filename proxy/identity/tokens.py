@@ -1,11 +1,13 @@
 """Tokens that the gateway gives out and takes back: links, sessions and programs' keys, signed and opaque.
 
-    nbgate1_u.KEY.PAYLOAD.MAC      version and kind, the signing key's name, claims, HMAC-SHA256
+    nbgate2_u.KEY.PAYLOAD.MAC      version and kind, the signing key's name, claims, HMAC-SHA256
 
 The rule: there is one algorithm, and no field that could name another. Each kind has a key of its own, derived from the
 configured one, so that a session's token never passes as a link. The MAC covers the text itself, so that no other
 spelling of it passes, and it is compared in constant time before any claim is looked at. A token says who, where and
-until when, and never what is allowed: the policy decides that, each time. It must not know HTTP or the configuration.
+until when, and never what is allowed: the policy decides that, each time. "Where" is the gateway's name of an instance
+and the notebook that it leads to, of which it holds a mark alone: whoever reads it learns no account and no role, and
+what was made for one notebook does not open the next one of that name. It must not know HTTP or the configuration.
 """
 
 from __future__ import annotations
@@ -34,13 +36,15 @@ MAX_SECONDS: Final = 366 * 86_400
 MAX_CHARACTERS: Final = 3072
 """Of a whole token: browsers keep cookies of up to 4096 bytes, their names and attributes included."""
 MAX_PRINCIPAL_BYTES: Final = 1024
+MARK_BYTES: Final = 15
 VERIFIED_REMEMBERED: Final = 4096
 """Tokens whose signature need not be computed again; forgotten all at once when there are more, or other keys."""
 SKEW_SECONDS: Final = 60
 """How far the clock of the gateway that issued a token may be ahead of this one's."""
 
+_VERSION: Final = "nbgate2_"
 _SHAPE: Final = re.compile(
-    r"nbgate1_(?P<kind>[a-z])\.(?P<key>[0-9a-f]{8})\.(?P<payload>[A-Za-z0-9_-]+)\.(?P<mac>[A-Za-z0-9_-]{43})",
+    r"nbgate2_(?P<kind>[a-z])\.(?P<key>[0-9a-f]{8})\.(?P<payload>[A-Za-z0-9_-]+)\.(?P<mac>[A-Za-z0-9_-]{43})",
     re.ASCII,
 )
 
@@ -60,12 +64,14 @@ class TokenKind(Enum):
 class Claims:
     """What a verified token says. Times are UNIX seconds; `ends_at` is the first at which it is over.
 
-    `address` is the only client address that it is good for, None for any. `session_seconds` is how long the session
-    lasts that a link buys. `nonce` tells it from every other token.
+    `mark` stands for the notebook that the instance led to when it was issued. `address` is the only client address
+    that it is good for, None for any. `session_seconds` is how long the session lasts that a link buys. `nonce` tells
+    it from every other token.
     """
 
     kind: TokenKind
     instance: str
+    mark: str
     principal: str
     address: Address | None
     issued_at: int
@@ -78,6 +84,17 @@ class Claims:
 class _Key:
     name: str
     by_kind: dict[TokenKind, bytes] = field(repr=False)
+    marking: bytes = field(repr=False)
+    marks: dict[str, str] = field(default_factory=dict, repr=False)
+    """By notebook, those that were asked for: as many as there were in configurations since the key was adopted."""
+
+    def mark(self, leads_to: str) -> str:
+        """What stands for a notebook in a token. Without the key nobody can tell, or try out, for which."""
+        mark = self.marks.get(leads_to)
+        if mark is None:
+            digest = hmac.digest(self.marking, leads_to.encode("utf-8"), "sha256")
+            mark = self.marks[leads_to] = _encode(digest[:MARK_BYTES])
+        return mark
 
 
 class Tokens:
@@ -106,7 +123,7 @@ class Tokens:
 
     def adopt(self, keys: Sequence[str], *, bind_address: bool) -> None:
         """Sign and verify with these from now on."""
-        self._verified: dict[tuple[TokenKind, str], Claims] = {}
+        self._verified: dict[tuple[TokenKind, str], tuple[Claims, _Key]] = {}
         self._keys = tuple(_derive(secret) for secret in keys or (self._own_key,))
         self.bind_address = bind_address
 
@@ -124,12 +141,13 @@ class Tokens:
         kind: TokenKind,
         *,
         instance: str,
+        leads_to: str,
         principal: str,
         address: Address | None,
         seconds: int,
         session_seconds: int = 0,
     ) -> str:
-        """A token for one instance, good for `seconds` from now.
+        """A token for one instance, good for `seconds` from now, and while the instance `leads_to` that notebook.
 
         A link (`TokenKind.URL`) says how many `session_seconds` its session lasts. `address` is ignored unless tokens
         are bound to addresses. Raises ValueError for what no token can say.
@@ -144,8 +162,10 @@ class Tokens:
         ):
             raise ValueError("that is no principal's name")
         now = int(self._clock.now().timestamp())
+        key = self._keys[0]
         claims = [
             instance,
+            key.mark(leads_to),
             principal,
             str(address) if address is not None and self.bind_address else None,
             now,
@@ -154,24 +174,27 @@ class Tokens:
             self._nonce(),
         ]
         payload = _encode(json.dumps(claims, ensure_ascii=False, separators=(",", ":")).encode())
-        key = self._keys[0]
-        signed = f"nbgate1_{kind.value}.{key.name}.{payload}"
+        signed = f"{_VERSION}{kind.value}.{key.name}.{payload}"
         if not self._are_about:
             self._are_about = True
             for tell in self._told:
                 tell()
         return f"{signed}.{_mac(key, kind, signed)}"
 
-    def verify(self, kind: TokenKind, text: str, *, instance: str, address: Address | None) -> Claims:
-        """What `text` says, if it is a token of that kind, for that instance, from that address, now.
+    def verify(
+        self, kind: TokenKind, text: str, *, instance: str, leads_to: str, address: Address | None
+    ) -> Claims:
+        """What `text` says, if it is a token of that kind, for that instance and notebook, from that address, now.
 
         Raises TokenRefused, whose `reason` is for the audit log.
         """
         # A session's is verified for each request. To find it here one has to have all of it: no time tells more.
-        claims = self._verified.get((kind, text)) or self._authenticate(kind, text)
+        claims, key = self._verified.get((kind, text)) or self._authenticate(kind, text)
         now = self._clock.now().timestamp()
         if claims.instance != instance:
             raise TokenRefused(reason="for another instance")
+        if claims.mark != key.mark(leads_to):
+            raise TokenRefused(reason="for the notebook that the instance led to before")
         if now >= claims.ends_at:
             raise TokenRefused(reason="expired")
         if claims.issued_at - now > SKEW_SECONDS:
@@ -180,8 +203,8 @@ class Tokens:
             raise TokenRefused(reason="from another address than it was issued to")
         return claims
 
-    def _authenticate(self, kind: TokenKind, text: str) -> Claims:
-        """The claims of a token that one of the keys has signed, whatever they say."""
+    def _authenticate(self, kind: TokenKind, text: str) -> tuple[Claims, _Key]:
+        """The claims of a token that one of the keys has signed, whatever they say, and that key."""
         shape = _shape(text)
         if shape["kind"] != kind.value:
             raise TokenRefused(reason="a token of another kind")
@@ -191,11 +214,11 @@ class Tokens:
         signed, _, mac = text.rpartition(".")
         if not hmac.compare_digest(_mac(key, kind, signed), mac):
             raise TokenRefused(reason="the signature is wrong")
-        claims = _read(kind, shape["payload"])
+        found = _read(kind, shape["payload"]), key
         if len(self._verified) >= VERIFIED_REMEMBERED:
             self._verified.clear()
-        self._verified[kind, text] = claims
-        return claims
+        self._verified[kind, text] = found
+        return found
 
 
 def authorized_url(mount_url: str, token: str) -> str:
@@ -207,7 +230,7 @@ def authorized_url(mount_url: str, token: str) -> str:
 def _shape(text: str) -> re.Match[str]:
     if len(text) > MAX_CHARACTERS:
         raise TokenRefused(reason="too long to be a token")
-    if is_ours(text) and not text.startswith("nbgate1_"):
+    if is_ours(text) and not text.startswith(_VERSION):
         raise TokenRefused(reason="a token of another version")
     shape = _SHAPE.fullmatch(text)
     if shape is None:
@@ -220,10 +243,10 @@ def _derive(secret: str) -> _Key:
     master = secret.encode("utf-8")
 
     def expand(purpose: str) -> bytes:
-        return hmac.digest(master, f"nbgate token 1 {purpose}".encode() + b"\x01", "sha256")
+        return hmac.digest(master, f"nbgate token 2 {purpose}".encode() + b"\x01", "sha256")
 
     by_kind = {kind: expand(kind.name) for kind in TokenKind}
-    return _Key(expand("name").hex()[:8], by_kind)
+    return _Key(expand("name").hex()[:8], by_kind, expand("notebook"))
 
 
 def _mac(key: _Key, kind: TokenKind, signed: str) -> str:
@@ -236,8 +259,8 @@ def _encode(data: bytes) -> str:
 
 def _read(kind: TokenKind, payload: str) -> Claims:
     """The claims of a token whose signature was verified: written by `issue`, so there is no other form."""
-    instance, principal, address, issued_at, ends_at, session_seconds, nonce = json.loads(
+    instance, mark, principal, address, issued_at, ends_at, session_seconds, nonce = json.loads(
         urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
     )
     bound = None if address is None else read_address(address)
-    return Claims(kind, instance, principal, bound, issued_at, ends_at, session_seconds, nonce)
+    return Claims(kind, instance, mark, principal, bound, issued_at, ends_at, session_seconds, nonce)

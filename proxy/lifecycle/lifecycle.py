@@ -124,21 +124,18 @@ class Lifecycle:
     def adopt(self, rules: Mapping[str, IdleRules], notebooks: Mapping[str, Hashable]) -> None:
         """Go by these rules from now on. `notebooks` says which names are one notebook; theirs are equal rules.
 
-        What is remembered of notebooks that stay is kept.
+        What is remembered of notebooks that stay is kept, whatever their names.
         """
-        before = self._watches
+        before = {watch.notebook: watch for watch in self._watches.values()}
         gone = set(before.values())
         shared: dict[Hashable, list[str]] = {}
         for name in rules:
             shared.setdefault(notebooks[name], []).append(name)
         self._watches = {}
-        for names in shared.values():
-            old = next((before[name] for name in names if name in before), None)
-            watch = _Watch((), rules[names[0]])
-            if old is not None and old in gone and old.notebook == notebooks[names[0]]:
-                gone.discard(old)
-                watch = old
-            watch.notebook = notebooks[names[0]]
+        for notebook, names in shared.items():
+            watch = before.get(notebook) or _Watch((), rules[names[0]])
+            gone.discard(watch)
+            watch.notebook = notebook
             watch.names = tuple(names)
             if watch.rules != rules[names[0]]:
                 watch.rules = rules[names[0]]

@@ -131,6 +131,10 @@ class Opening:
         return _starting()
 
     async def _start(self, name: str, start: _Start) -> None:
+        if self._starts.get(self._keys.get(name)) is not start:
+            # The name leads to another notebook by now, which nobody opened.
+            start.is_under_way = False
+            return
         try:
             await self._starter.start(name)
             start.told_at = self._clock.monotonic()

@@ -21,9 +21,13 @@ SESSION_COOKIE: Final = "nbgate-session"
 
 
 class Presented(NamedTuple):
-    """A request for an instance, as far as credentials are concerned. The policy has let its address in."""
+    """A request for an instance, as far as credentials are concerned. The policy has let its address in.
+
+    `leads_to` is the notebook that the instance is (`proxy.config.settings.Settings.leads_to`).
+    """
 
     route: Route
+    leads_to: str
     method: str
     headers: MultiMapping[str]
     address: Address | None

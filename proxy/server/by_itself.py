@@ -93,7 +93,8 @@ class ByItself:
                 name: instances[name].mount.prefix
                 for name, rule in rules.items()
                 if rule.after_seconds is not None
-            }
+            },
+            notebooks,
         )
 
     def met(self, error: NbgateError, admission: Admission, inbound: Inbound) -> NbgateError:

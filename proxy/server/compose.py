@@ -48,6 +48,7 @@ def gateway(
         trusted_proxies=settings.trusted_proxies,
         audit=audit,
         resources={name: instance.arn for name, instance in settings.instances.items()},
+        leads_to={name: settings.leads_to(name) for name in settings.instances},
         region=settings.aws.region,
         at=at,
         entrance=entrance,

@@ -52,6 +52,7 @@ class Links:
         token = self._tokens.issue(
             TokenKind.URL,
             instance=name,
+            leads_to=settings.leads_to(name),
             principal=caller.address or "",
             address=caller.client.address,
             seconds=URL_SECONDS,

@@ -23,7 +23,7 @@ from proxy.lifecycle.judge import Finding
 from proxy.server import pages
 from proxy.server.error_pages import FAILED, PENDING, Form, Progress
 from proxy.server.fleet import Fleet
-from proxy.server.forms import FormTokens, require_same_origin
+from proxy.server.forms import require_same_origin
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.server.sight import AWAKE, AWAKE_PATH, START, START_PATH, STOP, STOP_PATH, Beholder, Sight, View
 
@@ -105,13 +105,10 @@ class Card:
 class Portal:
     """Handlers of the portal's pages."""
 
-    def __init__(
-        self, *, sight: Sight, fleet: Fleet, forms: FormTokens, keep_awake: Callable[[str, float], object]
-    ) -> None:
+    def __init__(self, *, sight: Sight, fleet: Fleet, keep_awake: Callable[[str, float], object]) -> None:
         """`keep_awake` takes an instance and hours, 0 for no longer."""
         self._sight = sight
         self._fleet = fleet
-        self._forms = forms
         self._keep_awake = keep_awake
 
     def register(self, table: OwnPages) -> None:
@@ -200,9 +197,7 @@ class Portal:
             fields = {}
         # After the body, which may have taken its time: a reload counts, and nothing waits from here on.
         name = self._named(visit)
-        self._forms.verify(
-            fields.get("token", ""), address=visit.caller.address, instance=name, action=offered or action
-        )
+        self._sight.verify(visit.beholder, name, offered or action, fields.get("token", ""))
         visit.decide(name, action)
         return name, fields
 

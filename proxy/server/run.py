@@ -41,7 +41,7 @@ from proxy.server.admin import Readiness, admin_application
 from proxy.server.by_itself import ByItself
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
-from proxy.server.forms import FormTokens, form_key
+from proxy.server.forms import FormTokens
 from proxy.server.json_api import JsonApi
 from proxy.server.links import Links
 from proxy.server.listening import OpenListener, address_of, bind, listen
@@ -159,7 +159,7 @@ async def start(
         )
         log = logs.access.write if logs.access is not None else logs.counts.count
         sign_in.register(pages)
-        forms = FormTokens(form_key(settings.tokens.keys[0] if settings.tokens.keys else secret_key()), clock)
+        forms = FormTokens(settings.tokens.keys, own_key=secret_key(), clock=clock)
         sight = Sight(
             lambda: reloader.settings,
             fleet=fleet,
@@ -198,6 +198,7 @@ async def start(
             by_itself.adopt(settings, keepers)
             signatures.adopt(access_keys(settings.api))
             tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
+            forms.adopt(settings.tokens.keys)
 
         reloader = Reloader(
             settings,
@@ -220,9 +221,7 @@ async def start(
             tasks=tasks,
         )
         streams.register(pages)
-        Portal(sight=sight, fleet=fleet, forms=forms, keep_awake=by_itself.lifecycle.keep_awake).register(
-            pages
-        )
+        Portal(sight=sight, fleet=fleet, keep_awake=by_itself.lifecycle.keep_awake).register(pages)
         link = Links(sight=sight, tokens=tokens, settings=lambda: reloader.settings, clock=clock)
         JsonApi(sight=sight, fleet=fleet, link=link).register(pages)
         SageMakerApi(

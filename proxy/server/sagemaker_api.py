@@ -132,7 +132,8 @@ class SageMakerApi:
 
     async def _create_url(self, call: _Call) -> Members:
         name = self._permitted(call)
-        url = self._url(call, name)
+        # As it is now: while SageMaker is asked, the name may come to lead elsewhere, for which nothing was permitted.
+        url, leads_to = self._url(call, name), self._settings().leads_to(name)
         description = await self._fleet.describe(name)
         if not description.in_service:
             raise _wrong_state(call.operation, description.status, description.arn)
@@ -140,6 +141,7 @@ class SageMakerApi:
         token = self._tokens.issue(
             TokenKind.URL,
             instance=name,
+            leads_to=leads_to,
             principal=call.principal.user or caller.address or "",
             address=caller.client.address,
             seconds=URL_SECONDS,

@@ -154,7 +154,10 @@ class Sight:
 
         Raises RouteNotFound where a reload took it away meanwhile.
         """
+        if name not in self._settings().instances:
+            raise RouteNotFound
         description, problem = None, ""
+        leads_to = self._settings().leads_to(name)
         if beholder.may(name, DESCRIBE):
             try:
                 description = await self._fleet.describe(name)
@@ -162,10 +165,14 @@ class Sight:
                 problem = error.message
         if name not in self._settings().instances:
             raise RouteNotFound
+        if leads_to != self._settings().leads_to(name):
+            # What was learnt is another notebook's.
+            return self.glance(beholder, name)
         return self._view(beholder, name, description, problem)
 
     async def views(self, beholder: Beholder) -> list[View]:
         """All that exist for this caller. What SageMaker has not said for a while is shown as it was last seen."""
+        before = self._settings()
         asked = {
             name: self._tasks.start(self.view(beholder, name), name=f"show {name}")
             for name in self.names(beholder)
@@ -179,11 +186,14 @@ class Sight:
         finally:
             for task in (patience, *pending):
                 task.cancel()
-        there = self._settings().instances
+        now = self._settings()
         return [
-            self.glance(beholder, name) if task in pending else task.result()
+            self.glance(beholder, name)
+            # Some may have been learnt before a reload that came while others were waited for.
+            if task in pending or before.leads_to(name) != now.leads_to(name)
+            else task.result()
             for name, task in asked.items()
-            if name in there
+            if name in now.instances
         ]
 
     def glance(self, beholder: Beholder, name: str) -> View:
@@ -191,9 +201,24 @@ class Sight:
         known = self._fleet.known(name) if beholder.may(name, DESCRIBE) else None
         return self._view(beholder, name, known.description if known is not None else None, "")
 
+    def verify(self, beholder: Beholder, name: str, action: str, token: str) -> None:
+        """Raise OriginRefused unless `token` is of a button that `form` made for this, where the name still leads."""
+        self._forms.verify(
+            token,
+            address=beholder.caller.address,
+            instance=name,
+            leads_to=self._settings().leads_to(name),
+            action=action,
+        )
+
     def form(self, beholder: Beholder, name: str, action: str) -> Form:
         """A button for an action, to be shown to who may press it."""
-        token = self._forms.issue(address=beholder.caller.address, instance=name, action=action)
+        token = self._forms.issue(
+            address=beholder.caller.address,
+            instance=name,
+            leads_to=self._settings().leads_to(name),
+            action=action,
+        )
         return Form(name, _PATHS[action] + name, token)
 
     def standing(self, admission: Admission, port: int) -> Standing:

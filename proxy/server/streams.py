@@ -35,13 +35,14 @@ PATH: Final = "/.nbgate/events"
 
 
 class _Stream:
-    """One listening page. What changed since the last write is kept once per instance, the latest status alone."""
+    """One listening page, and the names of what changed since the last write: the status is read when it is told, for a
+    name may lead to another notebook by then."""
 
     __slots__ = ("changed", "is_over", "visit", "wakes", "writing_since")
 
     def __init__(self, visit: OwnVisit) -> None:
         self.visit = visit
-        self.changed: dict[str, str] = {}
+        self.changed: dict[str, None] = {}
         self.wakes = asyncio.Event()
         self.is_over = False
         self.writing_since = math.inf
@@ -101,9 +102,7 @@ class Streams:
             return response
         stream = _Stream(visit)
         # What changed since the page was made is not to be missed.
-        for name in self._sight.names(visit.beholder):
-            if (known := self._fleet.known(name)) is not None:
-                stream.changed[name] = known.description.status
+        stream.changed = dict.fromkeys(self._sight.names(visit.beholder))
         stream.wakes.set()
         self._opened(stream, address)
         try:
@@ -121,7 +120,9 @@ class Streams:
             changed, stream.changed = stream.changed, {}
             try:
                 text = "".join(
-                    _event(name, status) for name, status in changed.items() if self._may_hear(stream, name)
+                    _event(name, known.description.status)
+                    for name in changed
+                    if self._may_hear(stream, name) and (known := self._fleet.known(name)) is not None
                 )
             except AccessDenied:
                 return
@@ -140,9 +141,9 @@ class Streams:
         beholder = stream.visit.beholder
         return name in self._sight.names(beholder) and beholder.may(name, DESCRIBE)
 
-    def _happened(self, name: str, description: InstanceDescription) -> None:
+    def _happened(self, name: str, _description: InstanceDescription) -> None:
         for stream in self._open:
-            stream.changed[name] = description.status
+            stream.changed[name] = None
             stream.wakes.set()
 
     async def _beat(self) -> None:

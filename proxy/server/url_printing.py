@@ -40,6 +40,7 @@ def browsers_url(
     token = tokens.issue(
         TokenKind.URL,
         instance=name,
+        leads_to=settings.leads_to(name),
         principal=principal,
         address=address,
         seconds=seconds,
@@ -52,5 +53,12 @@ def programs_url(
     settings: Settings, name: str, *, tokens: Tokens, principal: str, address: Address | None, seconds: int
 ) -> str:
     """The address of an instance as Jupyter's programs take it, `…/?token=…`. Raises ValueError."""
-    token = tokens.issue(TokenKind.API, instance=name, principal=principal, address=address, seconds=seconds)
+    token = tokens.issue(
+        TokenKind.API,
+        instance=name,
+        leads_to=settings.leads_to(name),
+        principal=principal,
+        address=address,
+        seconds=seconds,
+    )
     return f"{settings.urls(name)[0]}?{TOKEN_PARAMETER}={token}"

@@ -1,9 +1,9 @@
 """The gateway's own credentials on their way in: found in a request, and taken out before it goes upstream.
 
-    GET /lab?authToken=nbgate1_u…               a link, which a browser opens
-    GET /api/kernels?token=nbgate1_a…           a program's token, where Jupyter's own would stand
-    Authorization: token nbgate1_a…             the same; `Bearer`, too
-    Cookie: __Host-nbgate-session=nbgate1_s…    a session
+    GET /lab?authToken=nbgate2_u…               a link, which a browser opens
+    GET /api/kernels?token=nbgate2_a…           a program's token, where Jupyter's own would stand
+    Authorization: token nbgate2_a…             the same; `Bearer`, too
+    Cookie: __Host-nbgate-session=nbgate2_s…    a session
 
 The rule: what is the gateway's never travels to the notebook, and what is somebody else's (Jupyter's own token, another
 scheme of authorization) passes byte for byte. `authToken` is always the gateway's: the notebook's front end knows a

@@ -26,7 +26,8 @@ async def opened(tmp_path) -> AsyncIterator[OpenPlane]:
 def watch(opened: OpenPlane, prefixes: dict[str, str] | None = None) -> Traffic:
     traffic = Traffic(opened.clock, opened.records.append)
     traffic.plane = opened.plane
-    opened.plane.log = traffic.watch({"research": ""} if prefixes is None else prefixes)
+    prefixes = {"research": ""} if prefixes is None else prefixes
+    opened.plane.log = traffic.watch(prefixes, dict.fromkeys(prefixes, "research-gpu-1"))
     return traffic
 
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from proxy.chance import nonce
 from proxy.clock import SystemClock
+from proxy.config.load import load
 from proxy.identity.tokens import TokenKind, Tokens, authorized_url
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(180)]
@@ -22,7 +23,13 @@ def link(
     """A gateway's address as CreatePresignedNotebookInstanceUrl would answer it."""
     tokens = Tokens([TOKEN_KEY], own_key=TOKEN_KEY, clock=SystemClock(), nonce=nonce)
     token = tokens.issue(
-        kind, instance=name, principal="zoe", address=None, seconds=seconds, session_seconds=1800
+        kind,
+        instance=name,
+        leads_to=load(house.config, environ={}).leads_to(name),
+        principal="zoe",
+        address=None,
+        seconds=seconds,
+        session_seconds=1800,
     )
     url = house.urls[name] + page
     if kind is TokenKind.API:

@@ -19,6 +19,7 @@ from proxy.routing.mounts import Mount
 from proxy.routing.router import Route
 
 HERE = ip_address("203.0.113.7")
+NOTEBOOK = "eu-west-1 123456789012  research-gpu-1"
 PATH = Mount.at_path("/research/")
 COOKIE = "__Secure-nbgate-session"
 
@@ -39,7 +40,14 @@ class Desk:
         self._requests = iter(range(1, 1_000_000))
 
     def token(self, kind: TokenKind, **changes: Any) -> str:
-        said = {"instance": "research", "principal": "zoe", "address": HERE, "seconds": 300, **changes}
+        said = {
+            "instance": "research",
+            "leads_to": NOTEBOOK,
+            "principal": "zoe",
+            "address": HERE,
+            "seconds": 300,
+            **changes,
+        }
         if kind is TokenKind.URL:
             said.setdefault("session_seconds", 1800)
         return self.tokens.issue(kind, **said)
@@ -51,6 +59,7 @@ class Desk:
         method: str = "GET",
         guarded: bool = True,
         address: Any = HERE,
+        leads_to: str = NOTEBOOK,
         mount: Mount = PATH,
         scheme: str = "https",
         request_id: str = "",
@@ -58,6 +67,7 @@ class Desk:
     ) -> Permit | Entry | None:
         presented = Presented(
             Route("research", mount, target, mount.prefix),
+            leads_to,
             method,
             CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}),
             address,
@@ -148,7 +158,7 @@ def test_a_link_is_good_once(desk: Desk) -> None:
     link = f"/?authToken={desk.token(TokenKind.URL)}"
     first = desk.ask(link)
     assert desk.refused(link) == "a link that was used before"
-    assert desk.refused(link, Cookie=f"{COOKIE}=nbgate1_s.x") == "a link that was used before"
+    assert desk.refused(link, Cookie=f"{COOKIE}=nbgate2_s.x") == "a link that was used before"
     # The browser that it let in opens it again: it has a session by now, and gets no other.
     again = desk.ask(link, Cookie=desk.session(first))
     assert again == Entry("https://nb.internal/research/")
@@ -322,4 +332,4 @@ def test_no_other_token_is_a_session(desk: Desk, kind: TokenKind) -> None:
 
 
 def test_an_open_instance_does_not_ask_for_the_session(desk: Desk) -> None:
-    assert desk.ask(guarded=False, Cookie=f"{COOKIE}=nbgate1_s.broken") is None
+    assert desk.ask(guarded=False, Cookie=f"{COOKIE}=nbgate2_s.broken") is None

@@ -23,6 +23,7 @@ from proxy.wire.credentials import is_ours
 
 KEY = "correct-horse-battery-staple-and-more"
 OTHER_KEY = "another-secret-which-is-long-enough-too"
+NOTEBOOK = "eu-west-1 123456789012 arn:aws:iam::123456789012:role/nbgate research-gpu-1"
 HERE, ELSEWHERE = ip_address("203.0.113.7"), ip_address("2001:db8::7")
 
 
@@ -40,6 +41,7 @@ def made(*keys: str, clock: FakeClock | None = None, bind_address: bool = True) 
 def issued(tokens: Tokens, kind: TokenKind = TokenKind.URL, **changes: object) -> str:
     said = {
         "instance": "research",
+        "leads_to": NOTEBOOK,
         "principal": "zoë@example.com",
         "address": HERE,
         "seconds": 300,
@@ -51,7 +53,9 @@ def issued(tokens: Tokens, kind: TokenKind = TokenKind.URL, **changes: object) -
 
 def refused(tokens: Tokens, text: str, kind: TokenKind = TokenKind.URL, **changes: object) -> str:
     with pytest.raises(TokenRefused) as caught:
-        tokens.verify(kind, text, **{"instance": "research", "address": HERE, **changes})  # type: ignore[arg-type]
+        tokens.verify(
+            kind, text, **{"instance": "research", "leads_to": NOTEBOOK, "address": HERE, **changes}
+        )  # type: ignore[arg-type]
     error = caught.value
     assert isinstance(error, ClientError)
     assert error.status == 401
@@ -63,7 +67,7 @@ def refused(tokens: Tokens, text: str, kind: TokenKind = TokenKind.URL, **change
 def test_what_was_issued_is_verified_and_says_what_it_was_told(kind: TokenKind) -> None:
     tokens = made()
     text = issued(tokens, kind)
-    claims = tokens.verify(kind, text, instance="research", address=HERE)
+    claims = tokens.verify(kind, text, instance="research", leads_to=NOTEBOOK, address=HERE)
     assert (claims.kind, claims.instance, claims.principal) == (kind, "research", "zoë@example.com")
     assert claims.address == HERE
     assert claims.ends_at - claims.issued_at == 300
@@ -111,17 +115,18 @@ def test_a_truncated_token_is_refused_wherever_it_was_cut() -> None:
     ("text", "reason"),
     [
         ("", "malformed"),
-        ("nbgate1_", "malformed"),
-        ("nbgate1_u.00000000..", "malformed"),
+        ("nbgate2_", "malformed"),
+        ("nbgate2_u.00000000..", "malformed"),
         ("eyJhbGciOiJub25lIn0.eyJpbnN0YW5jZSI6InJlc2VhcmNoIn0.", "malformed"),
-        ("nbgate1_u.00000000.é." + "A" * 43, "malformed"),
-        ("nbgate1_u.٠٠٠٠٠٠٠٠.AAAA." + "A" * 43, "malformed"),
-        ("nbgate1_u.00000000.AAAA." + "A" * 43 + "\n", "malformed"),
-        ("nbgate2_u.00000000.AAAA." + "A" * 43, "a token of another version"),
+        ("nbgate2_u.00000000.é." + "A" * 43, "malformed"),
+        ("nbgate2_u.٠٠٠٠٠٠٠٠.AAAA." + "A" * 43, "malformed"),
+        ("nbgate2_u.00000000.AAAA." + "A" * 43 + "\n", "malformed"),
+        # Those of 0.1 ended with it: they were not bound to a notebook.
+        ("nbgate1_u.00000000.AAAA." + "A" * 43, "a token of another version"),
         ("nbgate0_u.00000000.AAAA." + "A" * 43, "a token of another version"),
-        ("nbgate1_u." + "A" * 10_000, "too long to be a token"),
+        ("nbgate2_u." + "A" * 10_000, "too long to be a token"),
         ("\udcff" * 10, "malformed"),
-        ("nbgate1_u.00000000.AAAA." + "A" * 43, "signed with a key that is not configured"),
+        ("nbgate2_u.00000000.AAAA." + "A" * 43, "signed with a key that is not configured"),
     ],
 )
 def test_what_is_no_token_is_refused(text: str, reason: str) -> None:
@@ -133,7 +138,7 @@ def test_a_token_is_good_for_its_seconds_and_not_one_more() -> None:
     tokens = made(clock=clock)
     text = issued(tokens)
     clock._elapsed = 299.9
-    tokens.verify(TokenKind.URL, text, instance="research", address=HERE)
+    tokens.verify(TokenKind.URL, text, instance="research", leads_to=NOTEBOOK, address=HERE)
     clock._elapsed = 300.0
     assert refused(tokens, text) == "expired"
     clock._elapsed = 301.0
@@ -144,7 +149,7 @@ def test_clocks_of_two_gateways_may_differ_by_a_minute() -> None:
     text = issued(made(), seconds=3600)
     behind = FakeClock()
     behind._elapsed = -float(SKEW_SECONDS)
-    made(clock=behind).verify(TokenKind.URL, text, instance="research", address=HERE)
+    made(clock=behind).verify(TokenKind.URL, text, instance="research", leads_to=NOTEBOOK, address=HERE)
     behind._elapsed -= 1
     assert refused(made(clock=behind), text) == "issued in the future"
 
@@ -152,6 +157,41 @@ def test_clocks_of_two_gateways_may_differ_by_a_minute() -> None:
 def test_another_instances_token_is_refused() -> None:
     tokens = made()
     assert refused(tokens, issued(tokens), instance="nlp") == "for another instance"
+
+
+@pytest.mark.parametrize("kind", TokenKind)
+@pytest.mark.parametrize(
+    "leads_to",
+    [
+        "eu-west-2 123456789012 arn:aws:iam::123456789012:role/nbgate research-gpu-1",
+        "eu-west-1 210987654321 arn:aws:iam::123456789012:role/nbgate research-gpu-1",
+        "eu-west-1  arn:aws:iam::123456789012:role/nbgate research-gpu-1",
+        "eu-west-1 123456789012 arn:aws:iam::123456789012:role/other research-gpu-1",
+        "eu-west-1 123456789012  research-gpu-1",
+        "eu-west-1 123456789012 arn:aws:iam::123456789012:role/nbgate research-gpu-2",
+        "",
+    ],
+    ids=["Region", "account", "no account", "role", "no role", "notebook", "nothing"],
+)
+def test_a_token_for_what_the_name_led_to_before_is_refused(kind: TokenKind, leads_to: str) -> None:
+    tokens = made()
+    text = issued(tokens, kind)
+    for _ in range(2):
+        reason = refused(tokens, text, kind, leads_to=leads_to)
+        assert reason == "for the notebook that the instance led to before"
+        # And the other way round: it is not the first one asked about that counts.
+        tokens.verify(kind, text, instance="research", leads_to=NOTEBOOK, address=HERE)
+
+
+def test_a_token_tells_nobody_which_account_and_role_it_is_for() -> None:
+    """Its claims can be read by whoever has it. Account numbers are few enough to try out a plain hash of them."""
+    first, second = issued(made()), issued(made(OTHER_KEY))
+    claims = [json.loads(urlsafe_b64decode(one.split(".")[2] + "==")) for one in (first, second)]
+    for text in NOTEBOOK.split():
+        assert text not in json.dumps(claims)
+    # Under another key the same notebook has another mark.
+    assert claims[0][0] == claims[1][0] == "research"
+    assert claims[0][1] != claims[1][1]
 
 
 @pytest.mark.parametrize("address", [ELSEWHERE, ip_address("203.0.113.8"), None])
@@ -163,7 +203,10 @@ def test_another_addresss_token_is_refused(address: object) -> None:
 def test_unless_bound_a_token_is_good_from_everywhere() -> None:
     tokens = made(bind_address=False)
     text = issued(tokens)
-    assert tokens.verify(TokenKind.URL, text, instance="research", address=ELSEWHERE).address is None
+    assert (
+        tokens.verify(TokenKind.URL, text, instance="research", leads_to=NOTEBOOK, address=ELSEWHERE).address
+        is None
+    )
     # What was bound stays bound.
     assert refused(tokens, issued(made()), address=ELSEWHERE)
 
@@ -188,7 +231,7 @@ def test_there_is_no_algorithm_to_choose() -> None:
     for forged in (
         f"{head}.{key}.{payload}.",
         f"{head}.{key}.{payload}",
-        f"nbgate1_n.{key}.{payload}.{mac}",
+        f"nbgate2_n.{key}.{payload}.{mac}",
         f"{head}.{key}.{payload}.{'A' * 43}",
     ):
         assert refused(tokens, forged)
@@ -202,7 +245,7 @@ def test_the_first_key_signs_and_all_verify() -> None:
     rotated = made(OTHER_KEY, KEY, clock=clock)
     new = issued(rotated)
     for text in (old, new):
-        rotated.verify(TokenKind.URL, text, instance="research", address=HERE)
+        rotated.verify(TokenKind.URL, text, instance="research", leads_to=NOTEBOOK, address=HERE)
     assert refused(made(KEY, clock=clock), new) == "signed with a key that is not configured"
     rotated.adopt([OTHER_KEY], bind_address=True)
     assert refused(rotated, old) == "signed with a key that is not configured"
@@ -217,7 +260,7 @@ def test_without_a_key_it_is_the_processs_own_until_there_is_one() -> None:
     tokens.adopt([OTHER_KEY], bind_address=True)
     assert refused(tokens, text) == "signed with a key that is not configured"
     tokens.adopt([], bind_address=True)
-    tokens.verify(TokenKind.URL, text, instance="research", address=HERE)
+    tokens.verify(TokenKind.URL, text, instance="research", leads_to=NOTEBOOK, address=HERE)
 
 
 def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +274,7 @@ def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module.hmac, "compare_digest", watched)
     tokens = made()
     text = issued(tokens)
-    tokens.verify(TokenKind.URL, text, instance="research", address=HERE)
+    tokens.verify(TokenKind.URL, text, instance="research", leads_to=NOTEBOOK, address=HERE)
     assert refused(tokens, text[:-43] + "A" * 43)
     assert compared == [text[-43:]] * 2
 
@@ -241,7 +284,7 @@ def test_a_token_that_was_verified_before_is_judged_all_the_same(monkeypatch: py
     tokens = made(clock=clock)
     text = issued(tokens, TokenKind.SESSION)
     for _ in range(2):
-        tokens.verify(TokenKind.SESSION, text, instance="research", address=HERE)
+        tokens.verify(TokenKind.SESSION, text, instance="research", leads_to=NOTEBOOK, address=HERE)
     assert refused(tokens, text, TokenKind.SESSION, instance="nlp") == "for another instance"
     assert refused(tokens, text, TokenKind.SESSION, address=ELSEWHERE)
     assert refused(tokens, text, TokenKind.URL) == "a token of another kind"
@@ -253,7 +296,9 @@ def test_a_token_that_was_verified_before_is_judged_all_the_same(monkeypatch: py
     assert refused(tokens, text, TokenKind.SESSION) == "signed with a key that is not configured"
     monkeypatch.setattr(module, "VERIFIED_REMEMBERED", 3)
     for _ in range(10):
-        tokens.verify(TokenKind.API, issued(tokens, TokenKind.API), instance="research", address=HERE)
+        tokens.verify(
+            TokenKind.API, issued(tokens, TokenKind.API), instance="research", leads_to=NOTEBOOK, address=HERE
+        )
         assert len(tokens._verified) <= 3
 
 
@@ -279,7 +324,7 @@ def test_what_no_token_can_say_is_not_issued(changes: dict[str, object]) -> None
 def test_the_longest_token_that_can_be_issued_is_verified() -> None:
     tokens = made()
     text = issued(tokens, instance="x" * 63, principal="ö" * 512, address=ELSEWHERE)
-    tokens.verify(TokenKind.URL, text, instance="x" * 63, address=ELSEWHERE)
+    tokens.verify(TokenKind.URL, text, instance="x" * 63, leads_to=NOTEBOOK, address=ELSEWHERE)
 
 
 def test_no_key_shows() -> None:

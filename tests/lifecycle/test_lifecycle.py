@@ -411,6 +411,14 @@ async def test_a_name_that_leads_to_another_notebook_begins_anew(stage: Stage) -
     assert stage.state().kept_awake_until is None
 
 
+async def test_two_names_that_change_places_leave_each_notebook_its_own(stage: Stage) -> None:
+    stage.lifecycle.adopt({"research": RULES, "other": RULES}, {"research": "n1", "other": "n2"})
+    stage.lifecycle.keep_awake("research", 1)
+    stage.lifecycle.adopt({"research": RULES, "other": RULES}, {"research": "n2", "other": "n1"})
+    assert stage.state().kept_awake_until is None
+    assert stage.lifecycle.state("other").kept_awake_until is not None
+
+
 @pytest.mark.parametrize("rules", [{"research": RULES}, {}], ids=["another notebook", "nothing"])
 async def test_a_name_that_is_exchanged_in_the_middle_of_the_last_look_stops_nothing(
     stage: Stage, rules: dict[str, IdleRules]
@@ -449,7 +457,7 @@ async def test_many_instances_are_looked_at_in_turn_and_none_is_forgotten(
     stage: Stage, count: int, at_once: int
 ) -> None:
     names = [f"n{number}" for number in range(count)]
-    stage.lifecycle.adopt(dict.fromkeys(names, RULES), dict(zip(names, names, strict=True)))
+    stage.lifecycle.adopt(dict.fromkeys(names, RULES), {name: f"notebook of {name}" for name in names})
     before = 0
     stage.world.reads.clear()
     for _ in range(count // at_once):

@@ -227,3 +227,15 @@ async def test_a_reload_remembers_that_it_was_started(stage: Stage) -> None:
     assert stage.visit() == "Pending"
     await settle()
     assert stage.fleet.started == ["research"]
+
+
+async def test_a_start_that_a_reload_outruns_starts_nothing_else(stage: Stage) -> None:
+    """The visitor opened the one notebook; the name leads to another before the start has begun."""
+    assert stage.visit() == "Pending"
+    stage.opening.adopt({"research": "n2"})
+    await settle()
+    assert stage.fleet.started == []
+    # Whoever comes now opens what is there now.
+    assert stage.visit() == "Pending"
+    await settle()
+    assert stage.fleet.started == ["research"]

@@ -17,7 +17,12 @@ from proxy.server.forms import TOKEN_SECONDS, FormTokens, form_key, require_same
 
 OWN = "https://notebooks.internal:8443"
 CALLER: Any = SimpleNamespace(scheme="https", authority=parse_authority("notebooks.internal:8443"))
-BOUND = {"address": "203.0.113.7", "instance": "research", "action": "start"}
+BOUND = {
+    "address": "203.0.113.7",
+    "instance": "research",
+    "leads_to": "eu-west-1   research-gpu-1",
+    "action": "start",
+}
 
 OURS = [
     {"Origin": OWN, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"},
@@ -69,8 +74,8 @@ def test_a_request_that_says_nothing_is_no_forms_but_may_be_a_programs() -> None
         require_same_origin(CIMultiDict(), CALLER)
 
 
-def tokens(clock: FakeClock | None = None, key: bytes = b"k" * 32) -> FormTokens:
-    return FormTokens(key, clock or FakeClock())
+def tokens(clock: FakeClock | None = None, *keys: str, own_key: str = "k" * 32) -> FormTokens:
+    return FormTokens(keys, own_key=own_key, clock=clock or FakeClock())
 
 
 def test_a_token_is_good_for_what_it_was_issued_for() -> None:
@@ -84,9 +89,10 @@ def test_a_token_is_good_for_what_it_was_issued_for() -> None:
         {"address": "203.0.113.8"},
         {"address": None},
         {"instance": "other"},
+        {"leads_to": "eu-west-1   research-gpu-2"},
         {"action": "stop"},
         # The border between two parts moved.
-        {"instance": "researchs", "action": "tart"},
+        {"leads_to": "eu-west-1   research-gpu-1s", "action": "tart"},
     ],
 )
 def test_a_token_is_good_for_nothing_else(change: dict[str, str | None]) -> None:
@@ -108,7 +114,26 @@ async def test_a_token_ends() -> None:
 
 def test_a_token_of_another_process_is_refused() -> None:
     with pytest.raises(OriginRefused):
-        tokens(key=b"o" * 32).verify(tokens().issue(**BOUND), **BOUND)
+        tokens(own_key="o" * 32).verify(tokens().issue(**BOUND), **BOUND)
+
+
+def test_keys_are_exchanged_as_those_of_links_are() -> None:
+    old, new = "old-" * 8, "new-" * 8
+    forms = tokens(None, old)
+    issued = forms.issue(**BOUND)
+    # The new one signs; what lies open goes on until the old one is gone.
+    forms.adopt([new, old])
+    forms.verify(issued, **BOUND)
+    later = forms.issue(**BOUND)
+    forms.adopt([new])
+    forms.verify(later, **BOUND)
+    with pytest.raises(OriginRefused):
+        forms.verify(issued, **BOUND)
+    # And without any it is this process's own again.
+    forms.adopt([])
+    tokens().verify(forms.issue(**BOUND), **BOUND)
+    with pytest.raises(OriginRefused):
+        forms.verify(later, **BOUND)
 
 
 @given(st.data())

@@ -47,6 +47,12 @@ async def house(tmp_path) -> AsyncIterator[Rig]:
         yield rig
 
 
+def offered(rig: Rig, name: str, action: str) -> str:
+    """The token of a button as a page would have offered it to this machine."""
+    leads_to = rig.gateway.reloader.settings.leads_to(name)
+    return rig.gateway.forms.issue(address="127.0.0.1", instance=name, leads_to=leads_to, action=action)
+
+
 async def test_only_what_this_caller_may_reach_is_there_with_its_state(house: Rig) -> None:
     page = await shown(house)
     assert page.cards == {
@@ -149,15 +155,36 @@ async def test_a_form_of_another_address_changes_nothing(tmp_path) -> None:
 
 async def test_an_action_that_the_policy_denies_is_denied_whatever_form_comes(house: Rig) -> None:
     """The token alone opens nothing: it is decided when it is pressed. The denial is on record, with its action."""
-    token = house.gateway.forms.issue(
-        address="127.0.0.1", instance="guarded", action="sagemaker:StartNotebookInstance"
-    )
+    token = offered(house, "guarded", "sagemaker:StartNotebookInstance")
     answer = await house.raw(post_form(house, Form(f"{START}guarded", {"token": token})))
     assert status_of(answer) == 403
     assert house.sandbox.calls["StartNotebookInstance"] == 0
     [line] = [line for line in house.log_lines() if line["kind"] == "audit"]
     assert (line["instance"], line["action"]) == ("guarded", "sagemaker:StartNotebookInstance")
     assert "NobodyStarts" in line["sids"]
+
+
+async def test_buttons_end_with_the_key_that_signed_them(tmp_path) -> None:
+    """As links do: a key that was exchanged because somebody knows it must not sign buttons any more."""
+    old, new = "old-key-0123456789-abcdefghijklmnop", "new-key-0123456789-abcdefghijklmnop"
+    mounted = {"research": MOUNTED["research"]}
+    async with open_rig(tmp_path, mounted=mounted, clock=FakeClock(), tokens={"key": old}) as rig:
+
+        async def exchange(key: Any) -> None:
+            file = tmp_path / "nbgate.yaml"
+            file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "tokens": {"key": key}}))
+            assert await rig.gateway.reloader.reload_now()
+
+        form = (await shown(rig)).form(f"{STOP}research")
+        await exchange([new, old])
+        rig.sandbox.instances["research-gpu-1"].status = "Stopped"
+        # Both count; that it is stopped already is no fault.
+        assert status_of(await rig.raw(post_form(rig, form))) == 303
+        await exchange(new)
+        assert status_of(await rig.raw(post_form(rig, form))) == 403
+        rig.sandbox.instances["research-gpu-1"].status = "InService"
+        await rig.gateway.fleet.describe("research", max_age_seconds=0)
+        assert status_of(await rig.raw(post_form(rig, (await shown(rig)).form(f"{STOP}research")))) == 303
 
 
 @pytest.mark.parametrize("name", ["secret", "nothing", "..", "%73ecret"])
@@ -291,9 +318,7 @@ async def test_an_instance_that_is_stopped_when_idle_can_be_kept_awake(tmp_path)
         assert (status_of(answer), location(answer)) == (303, "/")
         assert "Kept awake until 08:00 UTC" in (await shown(rig)).text
         # A form that was made to start it does not keep it awake.
-        token = rig.gateway.forms.issue(
-            address="127.0.0.1", instance="research", action="sagemaker:StartNotebookInstance"
-        )
+        token = offered(rig, "research", "sagemaker:StartNotebookInstance")
         stolen = replace(kept, fields=kept.fields | {"token": token})
         assert status_of(await rig.raw(post_form(rig, stolen))) == 403
 
@@ -304,7 +329,7 @@ async def test_who_may_not_start_an_instance_may_not_keep_it_awake(tmp_path) -> 
         tmp_path, mounted={"research": guarded}, clock=FakeClock(), sandbox_clock=FakeClock()
     ) as rig:
         assert (await shown(rig)).forms == []
-        token = rig.gateway.forms.issue(address="127.0.0.1", instance="research", action="keep awake")
+        token = offered(rig, "research", "keep awake")
         form = Form(f"{AWAKE}research", {"token": token, "hours": "8"})
         assert status_of(await rig.raw(post_form(rig, form))) == 403
 
@@ -330,9 +355,7 @@ async def test_what_runs_is_told_where_it_is_known_anyway(tmp_path) -> None:
 async def test_a_form_never_leads_to_another_origin(house: Rig) -> None:
     """Browsers hold `form-action` against redirects, too (CSP 3, section 6.4.1)."""
     for name, leads_to in (("own", "/"), ("research", f"{START}research")):
-        token = house.gateway.forms.issue(
-            address="127.0.0.1", instance=name, action="sagemaker:StartNotebookInstance"
-        )
+        token = offered(house, name, "sagemaker:StartNotebookInstance")
         form = Form(f"{START}{name}", {"token": token, "then": "open"})
         answer = await house.raw(post_form(house, form))
         assert (status_of(answer), location(answer)) == (303, leads_to)

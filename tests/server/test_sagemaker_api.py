@@ -82,7 +82,13 @@ async def test_the_urls_token_is_for_that_instance_and_as_long_a_session_as_was_
             client, "create_presigned_notebook_instance_url", NotebookInstanceName="research-gpu-1", **more
         )
         text = URL(answer["AuthorizedUrl"]).query["authToken"]
-        claims = tokens.verify(TokenKind.URL, text, instance="research", address=read_address("127.0.0.1"))
+        claims = tokens.verify(
+            TokenKind.URL,
+            text,
+            instance="research",
+            leads_to=rig.gateway.reloader.settings.leads_to("research"),
+            address=read_address("127.0.0.1"),
+        )
         assert claims.session_seconds == seconds
         assert claims.ends_at - claims.issued_at == 300
         assert claims.principal == "127.0.0.1"

@@ -82,7 +82,11 @@ async def test_boto3_signs_and_is_let_in(rig: Rig, path: str) -> None:
     )
     token = URL(answer["AuthorizedUrl"]).query["authToken"]
     claims = rig.gateway.tokens.verify(
-        TokenKind.URL, token, instance="research", address=read_address("127.0.0.1")
+        TokenKind.URL,
+        token,
+        instance="research",
+        leads_to=rig.gateway.reloader.settings.leads_to("research"),
+        address=read_address("127.0.0.1"),
     )
     assert claims.principal == "alice"
     await call(client, "start_notebook_instance", NotebookInstanceName="nlp-team")

@@ -26,6 +26,9 @@ PRESIGNED: dict[str, Any] = {"access": "presigned"}
 
 def made(rig: Rig, kind: TokenKind = TokenKind.URL, **changes: Any) -> str:
     said = {"instance": "research", "principal": "zoe", "address": HERE, "seconds": 300, **changes}
+    settings = rig.gateway.reloader.settings
+    name = said["instance"]
+    said.setdefault("leads_to", settings.leads_to(name) if name in settings.instances else "nothing")
     if kind is TokenKind.URL:
         said.setdefault("session_seconds", 1800)
     return rig.gateway.tokens.issue(kind, **said)
@@ -112,7 +115,7 @@ async def test_a_denied_address_learns_nothing_of_tokens(tmp_path: Path) -> None
             ("/?authToken=x", ""),
             (f"/?token={api}", ""),
             ("/", f"Authorization: token {api}\r\n"),
-            ("/", "Authorization: token nbgate1_a.x\r\n"),
+            ("/", "Authorization: token nbgate2_a.x\r\n"),
             ("/", f"Cookie: nbgate-session={session}\r\n"),
             ("/", ""),
         ]:
@@ -130,8 +133,8 @@ async def test_a_denied_address_learns_nothing_of_tokens(tmp_path: Path) -> None
         ({}, lambda token: token[:-1] + ("A" if token[-1] != "A" else "B"), "the signature is wrong"),
         ({}, lambda token: token[:40], "malformed"),
         ({"instance": "nlp"}, str, "for another instance"),
-        ({}, lambda token: token.replace("nbgate1_u", "nbgate1_s"), "a token of another kind"),
-        ({}, lambda token: token.replace("nbgate1_", "nbgate2_"), "a token of another version"),
+        ({}, lambda token: token.replace("nbgate2_u", "nbgate2_s"), "a token of another kind"),
+        ({}, lambda token: token.replace("nbgate2_", "nbgate1_"), "a token of another version"),
         ({}, lambda token: "eyJhbGciOiJub25lIn0.e30.", "malformed"),
     ],
 )
@@ -493,8 +496,8 @@ async def test_a_programs_token_that_is_not_good_is_refused(tmp_path: Path, acce
     async with open_rig(tmp_path, clock=clock, access=access) as rig:
         other, ended = made(rig, TokenKind.API, instance="nlp"), made(rig, TokenKind.API)
         await clock.advance(300)
-        for token in (other, ended, ended + "x", "nbgate1_a", made(rig)):
-            if not token.startswith("nbgate1_"):
+        for token in (other, ended, ended + "x", "nbgate2_a", made(rig)):
+            if not token.startswith("nbgate2_"):
                 continue
             assert await ask(rig, f"/api?token={token}") == [401, 401]
             assert await ask(rig, "/api", extra=f"Authorization: token {token}\r\n") == [401, 401]
@@ -563,4 +566,4 @@ async def test_no_token_is_in_any_line(tmp_path: Path, style: str) -> None:
         text = rig.log_file.read_text()
         assert len(text.splitlines()) > 10
         assert "authToken" not in text
-        assert "nbgate1_" not in text
+        assert "nbgate2_" not in text

@@ -14,7 +14,7 @@ from proxy.wire.credentials import (
     take_out,
 )
 
-T = "nbgate1_a.00000000.AAAA.BBBB"
+T = "nbgate2_a.00000000.AAAA.BBBB"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ T = "nbgate1_a.00000000.AAAA.BBBB"
         ("/a%20b?c=%20", "/a%20b?c=%20", (), ()),
         (f"/api?token={T}", "/api", (), (T,)),
         (f"/api?x=1&token={T}&token={T}", "/api?x=1", (), (T, T)),
-        (f"/api?to%6Ben=%6Ebgate1_{T[8:]}", "/api", (), (T,)),
+        (f"/api?to%6Ben=%6Ebgate2_{T[8:]}", "/api", (), (T,)),
         ("/api?token=nbgate99_x", "/api", (), ("nbgate99_x",)),
         # Jupyter's own.
         ("/api?token=0123456789abcdef", "/api?token=0123456789abcdef", (), ()),
