@@ -3,11 +3,15 @@
 PYTHON ?= python3
 VENV   ?= .venv
 
+# As many processes as processors run the tests; each takes a module at a time.
+WORKERS ?= $(shell nproc)
+PYTEST   = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder
+
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo quick test lint bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,8 +19,11 @@ help: ## this list
 demo: $(STAMP) ## run a local SageMaker with two real JupyterLabs and nbgate in front (Ctrl-C ends it)
 	@$(BIN)/nbgate demo
 
+quick: $(STAMP) ## run the tests that need no Jupyter, browser or other program, in about a minute
+	$(PYTEST) --quick $(ARGS)
+
 test: $(STAMP) ## run all tests; ARGS="-k name" selects
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: $(STAMP) ## formatting, lints, types
 	$(BIN)/ruff format --check .

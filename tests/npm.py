@@ -5,6 +5,7 @@ They are installed into build/ from a committed lock file, once for each version
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -20,14 +21,25 @@ def npm_packages(source: Path, *, name: str) -> Path:
     npm = installed("npm")
     lock = (source / "package-lock.json").read_bytes()
     directory = BUILD / name / hashlib.sha256(lock).hexdigest()[:16]
-    if not (directory / "done").exists():
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        for file in ("package.json", "package-lock.json"):
-            shutil.copy(source / file, directory)
-        install = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
-        done = subprocess.run(install, cwd=directory, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise missing(f"npm cannot install {name}: {done.stderr[-200:]}")
-        (directory / "done").touch()
+    if (directory / "done").exists():
+        return directory
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with open(directory.with_suffix(".lock"), "w") as alone:
+        # Several processes run tests at once. Closing lets the next one in.
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        if not (directory / "done").exists():
+            install(npm, source, directory, name=name)
     return directory
+
+
+def install(npm: str, source: Path, directory: Path, *, name: str) -> None:
+    """Install into a directory that is new, or was left half filled."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    for file in ("package.json", "package-lock.json"):
+        shutil.copy(source / file, directory)
+    command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise missing(f"npm cannot install {name}: {done.stderr[-200:]}")
+    (directory / "done").touch()

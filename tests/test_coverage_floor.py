@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from test_architecture import F0, PACKAGE, ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def own_tests(unit: str) -> Path:
     directory = ROOT / "tests" / unit

@@ -34,7 +34,9 @@ def nginxs_module(directory: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     return load_balancers.stream_module()
 
 
-@pytest.mark.parametrize("need", [a_program, the_simulator, nginxs_module])
+@pytest.mark.parametrize(
+    "need", [a_program, pytest.param(the_simulator, marks=pytest.mark.program), nginxs_module]
+)
 def test_what_is_missing_skips_a_test_but_fails_it_in_ci(
     need: Callable[[Path, pytest.MonkeyPatch], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from tests.benchmarks.install import install, program
 from tests.benchmarks.processes import LoadError, run_load
 from tests.benchmarks.rounds import origin
 
+pytestmark = [pytest.mark.program, pytest.mark.serial]
+
 SIZE = 3_000_001
 TRANSFERS = {
     "download": ("download", SIZE, "length"),

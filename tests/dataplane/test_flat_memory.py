@@ -19,7 +19,7 @@ import pytest
 import yaml
 from fast_notebook import BLOCK, CLIENT_FRAME, SERVER_FRAME, FastNotebook, wait_until_still
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.serial]
 
 MIB = 1024 * 1024
 SIZE = 2048 * MIB

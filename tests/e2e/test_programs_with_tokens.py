@@ -50,6 +50,7 @@ def test_nbclient_runs_a_notebook(house: House, name: str) -> None:
     assert token not in house.log_file.read_text()
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("name", MOUNTS)
 def test_jupyterlabs_own_client_runs_a_cell_in_node(house: House, name: str) -> None:
     directory = npm_packages(HERE / "services", name="services")

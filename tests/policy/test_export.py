@@ -79,6 +79,7 @@ class Drawn:
 
 
 @pytest.mark.slow
+@pytest.mark.program
 def test_both_ends_agree() -> None:
     """A public caller has aws:SourceIp at AWS, one through a VPC endpoint aws:VpcSourceIp; never both."""
     requests: list[dict[str, Any]] = []

@@ -23,6 +23,8 @@ from proxy.policy.elements import read_statement
 from proxy.policy.evaluate import evaluate
 from proxy.policy.statements import Policy
 
+pytestmark = pytest.mark.program
+
 POLICIES = 2_500
 CONTEXTS = 4
 """Of each policy."""

@@ -16,6 +16,8 @@ from certificates import self_signed, trusting
 from gateways import Rig, open_rig, status_of
 from installed import installed, missing
 
+pytestmark = pytest.mark.program
+
 FRIEND, STRANGER, BALANCER = "127.0.0.2", "127.0.0.3", "127.0.0.1"
 CHANGES: dict[str, Any] = {"allowlists": {"friends": [FRIEND]}, "policy": {"allow": ["friends"]}}
 LISTENER = {"bind": "127.0.0.1:0", "proxy_protocol": [BALANCER]}
