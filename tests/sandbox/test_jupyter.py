@@ -13,10 +13,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from jupyter_server.services.kernels.connection.base import (
-    deserialize_msg_from_ws_v1,
-    serialize_msg_to_ws_v1,
-)
 
 from proxy.sandbox.child import Child
 from proxy.sandbox.instance import InstanceSpec
@@ -59,6 +55,12 @@ def execute(code: str) -> dict[str, object]:
 
 async def printed(socket: aiohttp.ClientWebSocketResponse, code: str) -> str:
     """What the code prints, in the dialect that was negotiated."""
+    # Here, and not above: this module's other tests run where Jupyter is not installed.
+    from jupyter_server.services.kernels.connection.base import (
+        deserialize_msg_from_ws_v1,
+        serialize_msg_to_ws_v1,
+    )
+
     message = execute(code)
     if socket.protocol == V1:
         parts = [
@@ -151,6 +153,7 @@ async def test_kernels_and_terminals_end_with_the_sandbox(
     assert marked(run) == []
 
 
+@pytest.mark.e2e
 async def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "jupyter_server.py").write_text("raise SystemExit('broken on purpose')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -158,6 +161,7 @@ async def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPat
         await JupyterServer().start(tmp_path / "server.sock")
 
 
+@pytest.mark.e2e
 async def test_a_server_that_does_not_answer_is_given_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
