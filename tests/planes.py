@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 from clocks import FakeClock
+from faulty import collecting
 from yarl import URL
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
@@ -204,7 +205,9 @@ class HeldSession:
 
 @dataclass
 class OpenPlane:
-    """A data plane that serves. `errors` are those that reached the event loop: a test expects none."""
+    """A data plane that serves. `errors` are those that reached the event loop, `faults` those that were met: a test
+    expects none.
+    """
 
     plane: DataPlane
     upstream: RawUpstream
@@ -214,6 +217,7 @@ class OpenPlane:
     records: list[RequestRecord] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    faults: list[BaseException] = field(default_factory=list)
     _peers: list[Peer] = field(default_factory=list)
 
     @property
@@ -307,6 +311,7 @@ async def open_plane(
     records: list[RequestRecord] = []
     refusals: list[Refusal] = []
     errors: list[dict[str, Any]] = []
+    faults: list[BaseException] = []
     loop.set_exception_handler(lambda _loop, context: errors.append(context))
 
     def audit(_inbound: Inbound, refusal: Refusal) -> None:
@@ -322,6 +327,7 @@ async def open_plane(
         new_id=lambda: f"request-{next(numbers)}",
         tasks=tasks,
         log=records.append,
+        faults=collecting(faults),
     )
     if own_pages is not None:
         plane._own_pages = own_pages
@@ -329,10 +335,11 @@ async def open_plane(
     server = await loop.create_server(lambda: make(), listener.bind.host, 0)
     port = server.sockets[0].getsockname()[1]
     make = plane.server(replace(listener, public_port=port))
-    opened = OpenPlane(plane, upstream, keeper, clock, port, records, refusals, errors)
+    opened = OpenPlane(plane, upstream, keeper, clock, port, records, refusals, errors, faults)
     try:
         yield opened
         assert not errors, errors
+        assert not faults, faults
     finally:
         for peer in opened._peers:
             peer.abort()

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 from clocks import FakeClock, settle
+from faulty import collecting
 from raw_upstream import Peer, RawUpstream, dial
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
@@ -201,6 +202,7 @@ async def open_stage(
             new_id=lambda: f"{next(numbers):016x}",
             tasks=tasks,
             log=records.append,
+            faults=collecting(failed),
         )
         sock = socket.create_server(("127.0.0.1", 0))
         sock.setblocking(False)

@@ -34,12 +34,15 @@ class Floor:
 
 
 F0 = frozenset({"errors", "policy", "client_address", "routing", "wire"})
-GIVEN = frozenset({"clock", "chance", "tasks"})
+GIVEN = frozenset({"clock", "chance", "tasks", "faults"})
 
 FLOORS = (
     Floor(0, F0, siblings=True),
     Floor(
         0.5, GIVEN, siblings=False, sees=frozenset(), why="time, chance and tasks build on nothing of ours"
+    ),
+    Floor(
+        0.6, frozenset({"rounds"}), siblings=False, sees=GIVEN, why="loops are made of time, tasks and faults"
     ),
     Floor(
         1,

@@ -232,6 +232,10 @@ class SessionKeeper:
         except NbgateError as error:
             self._hold(error)
             raise
+        except Exception:
+            # A fault of our own, which the task's owner tells: a crowd must not repeat it without end either.
+            self._hold(NbgateError())
+            raise
         finally:
             self._flight = None
             if session is None:
@@ -309,4 +313,10 @@ class SessionKeeper:
 
     def _step(self, event: Event) -> None:
         self._state = after(self._state, event)
-        self._on_event(self.key, event, self._state)
+        try:
+            self._on_event(self.key, event, self._state)
+        except Exception as error:
+            # Whoever is told has no say in what happens to sessions.
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "telling of a session failed", "exception": error}
+            )

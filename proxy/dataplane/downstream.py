@@ -855,6 +855,12 @@ class Downstream(Connection):
         elif now - self._quiet_since >= self._plane.timeouts.request_body_seconds:
             self._abandon(RequestTimeout())
 
+    def abort(self) -> None:
+        """Cut it off."""
+        self._state = _DEAD
+        if self.transport is not None:
+            self.transport.abort()
+
     def drain(self) -> None:
         """No request after the one under way."""
         self._keep_alive = False

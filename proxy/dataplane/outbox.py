@@ -56,5 +56,12 @@ class Outbox:
             self._lonely = 0
             self._direct = DIRECT_MESSAGES
         for transport, data in waiting:
-            if not transport.is_closing():
-                transport.write(data)
+            try:
+                if not transport.is_closing():
+                    transport.write(data)
+            except Exception as error:
+                # The others' messages are not to be lost with this one.
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a message could not be sent", "exception": error, "transport": transport}
+                )
+                transport.abort()

@@ -34,6 +34,7 @@ from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.visit import Visit
 from proxy.errors import NbgateError
+from proxy.faults import Faults
 from proxy.gateway import Admission, Gateway, Inbound
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
@@ -71,6 +72,7 @@ class DataPlane:
         render: Render,
         log: Callable[[RequestRecord], None],
         own_pages: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        faults: Faults,
         sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS,
     ) -> None:
         self.gateway = gateway
@@ -82,6 +84,7 @@ class DataPlane:
         self.tasks = tasks
         self.render = render
         self.log = log
+        self.faults = faults
         self.on_error: OnError = _as_it_is
         self.draining = False
         self.outbox = Outbox()
@@ -240,34 +243,34 @@ class DataPlane:
             relay.doubt()
         # Requests first: what is under way there goes on until it is judged.
         connections = sorted(self.connections, key=lambda connection: connection.is_idle)
-        judges = chain([one.judge for one in connections], [one.settle for one in self.relays])
-        while some := tuple(islice(judges, JUDGED_AT_ONCE)):
-            for judge in some:
-                judge()
+        judged: chain[Downstream | Relay] = chain(connections, tuple(self.relays))
+        while some := tuple(islice(judged, JUDGED_AT_ONCE)):
+            # What could not be judged is cut: it must not go on by a decision that no longer counts.
+            self.faults.each("judging what is open", some, _judge, broken=_cut)
             await self.clock.sleep(0)
 
     def sweep(self) -> None:
-        """Judge every deadline. Called once in `SWEEP_SECONDS`."""
-        now = self.clock.monotonic()
-        for connection in tuple(self.connections):
-            connection.sweep(now)
-        for arrival in tuple(self.arrivals):
-            arrival.sweep(now)
-        if self._ending:
-            self._end_sessions()
-        for relay in tuple(self.relays):
-            relay.sweep(now)
-        self.pool.sweep()
+        """Judge every deadline. Called once in `SWEEP_SECONDS`.
 
-    def _end_sessions(self) -> None:
-        """Have those WebSockets judged whose session, or whose token, is over."""
-        now = self.clock.now().timestamp()
-        for relay, visit in tuple(self._ending.items()):
-            permit = visit.admission.permit
-            if permit is not None and permit.ends_at <= now:
-                visit.has_ended = True
-                relay.doubt()
-                relay.settle()
+        What fails at it is cut: nobody would judge its deadlines any more, and it would be open for ever.
+        """
+        now = self.clock.monotonic()
+        each = self.faults.each
+        open_ones: tuple[Downstream | Arrival | Relay, ...]
+        open_ones = (*self.connections, *self.arrivals, *self.relays)
+        if self._ending:
+            each("sweep of sessions", tuple(self._ending), self._end_session, broken=_cut)
+        each("sweep", open_ones, lambda one: one.sweep(now), broken=_cut)
+        self.pool.sweep(self.faults)
+
+    def _end_session(self, relay: Relay) -> None:
+        """Have a WebSocket judged whose session, or whose token, is over."""
+        visit = self._ending[relay]
+        permit = visit.admission.permit
+        if permit is not None and permit.ends_at <= self.clock.now().timestamp():
+            visit.has_ended = True
+            relay.doubt()
+            relay.settle()
 
     async def drain(self, seconds: float) -> None:
         """Let requests under way end, for so long at most, and tell WebSockets that the gateway goes away."""
@@ -292,6 +295,17 @@ class DataPlane:
         for server in self._servers:
             await server.shutdown(0)
         self.pool.close()
+
+
+def _judge(one: Downstream | Relay) -> None:
+    if isinstance(one, Relay):
+        one.settle()
+    else:
+        one.judge()
+
+
+def _cut(one: Downstream | Arrival | Relay) -> None:
+    one.abort()
 
 
 def pool_limits(limits: Limits, timeouts: Timeouts) -> PoolLimits:

@@ -18,6 +18,7 @@ from proxy.clock import Clock
 from proxy.dataplane.landing import Landing
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from proxy.faults import Faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +105,16 @@ class UpstreamPool:
         else:
             connection.abort()
 
-    def sweep(self) -> None:
+    def sweep(self, faults: Faults) -> None:
         """Close what has been idle for too long. Called about once a second."""
-        oldest = self._clock.monotonic() - self.limits.idle_seconds
-        for idle in self._idle.values():
-            expired = [
-                connection for connection in idle if connection.idle_since <= oldest or not connection.is_open
-            ]
-            for connection in expired:
-                idle.remove(connection)
-                connection.abort()
+        idle = [connection for shelf in self._idle.values() for connection in shelf]
+        faults.each("sweep of the pool", idle, self._retire, broken=UpstreamConnection.abort)
+
+    def _retire(self, connection: UpstreamConnection) -> None:
+        idle_for = self._clock.monotonic() - connection.idle_since
+        if idle_for >= self.limits.idle_seconds or not connection.is_open:
+            connection.shelf.remove(connection)
+            connection.abort()
 
     def close(self) -> None:
         """Close what is idle; connections in use belong to their exchanges."""

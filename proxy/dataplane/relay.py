@@ -287,7 +287,13 @@ class Relay:
         """Have a doubt judged, if there is one. True: bytes pass."""
         if self.closing is None and self.halted:
             self.halted = False
-            self._judge(self)
+            try:
+                self._judge(self)
+            except BaseException:
+                # Undecided: no byte passes.
+                self.halted = True
+                self.abort()
+                raise
         return self.closing is None
 
     def close(self, code: int, reason: str, *, now: float) -> None:

@@ -102,30 +102,41 @@ class Traffic:
         return verdict
 
     def _look_at_websockets(self, now: float) -> None:
-        watched = [
-            (relay, record.instance)
-            for relay, record in self.plane.relays.items()
-            if record.instance in self._prefixes
-        ]
-        for relay, instance in watched:
-            if relay not in self._relays:
-                continue  # its first seconds
+        before, relays = self._relays, self.plane.relays
+        watched = [relay for relay, record in relays.items() if record.instance in self._prefixes]
+
+        def look(relay: Relay) -> None:
+            if relay not in before:
+                return  # its first seconds
             if relay.caller.is_used:
-                self._use(instance, now)
+                self._use(relays[relay].instance, now)
             relay.caller.watch()
-        self._relays = frozenset(relay for relay, _ in watched)
+
+        def in_use(relay: Relay) -> None:
+            # An instance that is used is not to be stopped: what cannot be looked at counts as use.
+            self._use(relays[relay].instance, now)
+
+        self.plane.faults.each("traffic", watched, look, broken=in_use)
+        self._relays = frozenset(watched)
 
     def _look_at_requests(self, now: float) -> None:
         before, self._bytes = self._bytes, {}
-        for connection in self.plane.connections:
+
+        def look(connection: Downstream) -> None:
             under_way = connection.under_way
             if under_way is None:
-                continue
+                return
             admission, method, _, size = under_way
             instance, route = admission.instance, admission.route
             if instance not in self._prefixes or not isinstance(route, Route):
-                continue
+                return
             if is_use(method, route.upstream_target):
                 self._bytes[connection] = size
                 if before.get(connection) != size:
                     self._use(instance, now)
+
+        def in_use(_connection: Downstream) -> None:
+            # It is not even known of which instance.
+            self._used_at |= dict.fromkeys(self._notebooks.values(), now)
+
+        self.plane.faults.each("traffic", self.plane.connections, look, broken=in_use)

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from proxy.clock import Clock
 from proxy.errors import NbgateError
+from proxy.faults import Faults
 from proxy.lifecycle.awake import AwakeState, checked_hours
 from proxy.lifecycle.evidence import Bodies, Evidence, Reading, UnreadableState, read_state
 from proxy.lifecycle.judge import IN_SERVICE, WATCHED_SECONDS, Finding, IdleRules, Verdict, judge
@@ -104,6 +105,7 @@ class Lifecycle:
         *,
         clock: Clock,
         tasks: Tasks,
+        faults: Faults,
         instances: Instances,
         notebooks: Notebooks,
         traffic: Traffic,
@@ -113,6 +115,7 @@ class Lifecycle:
         """Instances stopped for want of use so far."""
         self._clock = clock
         self._tasks = tasks
+        self._faults = faults
         self._instances = instances
         self._notebooks = notebooks
         self._traffic = traffic
@@ -189,28 +192,36 @@ class Lifecycle:
 
     # -- looking ----------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Look by the clock until cancelled."""
-        while True:
-            self.tick()
-            await self._clock.sleep(TICK_SECONDS)
-
     def tick(self) -> None:
-        """Begin the looks that are due."""
+        """Begin the looks that are due. Called once in `TICK_SECONDS`.
+
+        A fault in looking at the traffic ends this tick: who cannot see whether an instance is used, stops none.
+        """
         watches = [watch for watch in self._all() if watch.rules.after_seconds is not None]
         if not watches:
             return
         self._traffic.look()
         now = self._clock.monotonic()
-        idle = [watch for watch in watches if not watch.is_looking]
-        taken_back = [watch for watch in idle if self._is_used_after_warning(watch)]
-        due = [watch for watch in idle if now >= watch.look_at and watch not in taken_back]
-        due.sort(key=lambda watch: watch.look_at)
-        quota = max(LOOKS_AT_A_TICK, math.ceil(len(watches) * TICK_SECONDS / (WATCHED_SECONDS / 2)))
-        for watch in (*taken_back, *due[:quota]):
+        taken_back: list[_Watch] = []
+        due: list[_Watch] = []
+
+        def choose(watch: _Watch) -> None:
+            if watch.is_looking:
+                return
+            if self._is_used_after_warning(watch):
+                taken_back.append(watch)
+            elif now >= watch.look_at:
+                due.append(watch)
+
+        def begin(watch: _Watch) -> None:
             watch.is_looking = True
             watch.look_at = now + LOOK_SECONDS
             self._tasks.start(self._look(watch), name=f"idleness of {watch.name}")
+
+        self._faults.each("idleness", watches, choose)
+        due.sort(key=lambda watch: watch.look_at)
+        quota = max(LOOKS_AT_A_TICK, math.ceil(len(watches) * TICK_SECONDS / (WATCHED_SECONDS / 2)))
+        self._faults.each("idleness", (*taken_back, *due[:quota]), begin)
 
     async def _look(self, watch: _Watch) -> None:
         try:

@@ -9,7 +9,7 @@ module only says it over HTTP.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -28,13 +28,19 @@ class Readiness:
     details: Mapping[str, Detail] = field(default_factory=dict)
 
 
-def admin_application(readiness: Callable[[], Readiness], metrics: Metrics) -> web.Application:
-    """`GET /healthz`: 200 while the event loop turns. `GET /readyz`: 200 or 503, with `readiness()` as JSON.
+def admin_application(
+    readiness: Callable[[], Readiness], metrics: Metrics, unwell: Callable[[], Sequence[str]] = tuple
+) -> web.Application:
+    """`GET /healthz`: 200 while the event loop turns and nothing is `unwell()`, else 503 and what is.
+
+    `GET /readyz`: 200 or 503, with `readiness()` as JSON.
 
     `GET /metrics`: what Prometheus reads, in its text format or as OpenMetrics. Anything else is 404 or 405, as JSON.
     """
 
     async def healthz(request: web.Request) -> web.Response:
+        if words := unwell():
+            return web.Response(status=503, text="".join(f"{word}\n" for word in words))
         return web.Response(text="ok\n")
 
     async def readyz(request: web.Request) -> web.Response:

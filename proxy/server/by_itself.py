@@ -21,6 +21,7 @@ from proxy.config.settings import Settings
 from proxy.dataplane.plane import DataPlane
 from proxy.dataplane.traffic import Traffic
 from proxy.errors import InstanceNotFound, InstanceNotInService, NbgateError, UpstreamError
+from proxy.faults import Faults
 from proxy.gateway import Admission, Inbound
 from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.judge import IdleRules
@@ -48,6 +49,7 @@ class ByItself:
         traffic: Traffic,
         clock: Clock,
         tasks: Tasks,
+        faults: Faults,
         events: Events,
         sign_in_hosts: frozenset[str],
         tls: ssl.SSLContext | None = None,
@@ -58,6 +60,7 @@ class ByItself:
         self.lifecycle = Lifecycle(
             clock=clock,
             tasks=tasks,
+            faults=faults,
             instances=_Instances(fleet, self.opening),
             notebooks=self._notebooks,
             traffic=traffic,

@@ -23,6 +23,7 @@ from proxy.dataplane.answers import Page, Render
 from proxy.dataplane.plane import DataPlane, pool_limits
 from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
+from proxy.faults import Faults
 from proxy.gateway import Admission, Audit, Entrance, Gateway, Inbound
 from proxy.identity.tokens import Tokens
 from proxy.server import error_pages, sign_in
@@ -154,6 +155,7 @@ def data_plane(
     new_id: NewId,
     tasks: Tasks,
     log: Callable[[RequestRecord], None],
+    faults: Faults,
     tls: ssl.SSLContext | None = None,
     pages: OwnPages | None = None,
     standing: Callable[[Admission, int], Standing] | None = None,
@@ -173,6 +175,7 @@ def data_plane(
         render=renderer(standing),
         log=log,
         own_pages=pages or OwnPages(),
+        faults=faults,
         sign_in_hosts=notebook_hosts(settings).sign_in_hosts,
     )
 

@@ -23,6 +23,8 @@ from proxy.aws.presigned import SessionKey
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.errors import ControlPlaneError, Draining
+from proxy.faults import Faults
+from proxy.rounds import Round, Rounds
 from proxy.tasks import Tasks
 from proxy.telemetry.events import EventLog
 
@@ -95,6 +97,8 @@ class Fleet:
         control_plane: Callable[[str], ControlPlane],
         clock: Clock,
         tasks: Tasks,
+        rounds: Rounds,
+        faults: Faults,
         events: EventLog,
     ) -> None:
         """`sessions` are the keepers by instance; `control_plane` is SageMaker as a role ("": as ourselves)."""
@@ -102,10 +106,12 @@ class Fleet:
         self._control_plane = control_plane
         self._clock = clock
         self._tasks = tasks
+        self._rounds = rounds
+        self._faults = faults
         self._events = events
         self._watched: dict[str, _Watched] = {}
         self._listeners: dict[object, Listener] = {}
-        self._poller: asyncio.Task[None] | None = None
+        self._poller: Round | None = None
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._turn = 0
         self.adopt(settings, sessions)
@@ -284,13 +290,16 @@ class Fleet:
             watched.pending_since = None
 
     def _tell(self, watched: _Watched, description: InstanceDescription) -> None:
-        for listener in tuple(self._listeners.values()):
-            for name in watched.names:
-                try:
-                    listener(name, description)
-                except Exception as error:
-                    # One listener's fault is not to end the watching for all.
-                    self._events.error("telling of an instance's change failed", exc_info=error)
+        for name in watched.names:
+            self._tell_of(name, description)
+
+    def _tell_of(self, name: str, description: InstanceDescription) -> None:
+        # One listener's fault is not to keep it from the others.
+        self._faults.each(
+            "telling of an instance's change",
+            tuple(self._listeners.values()),
+            lambda listener: listener(name, description),
+        )
 
     def _moved(self, watched: _Watched) -> None:
         """It was told to change: what was known and asked of it is of the past."""
@@ -306,16 +315,22 @@ class Fleet:
 
     def _wake(self) -> None:
         if self._poller is None and (self._listeners or self._passing()):
-            self._poller = self._tasks.start(self._poll(), name="watch instances")
+            self._poller = self._rounds.start(
+                "states of instances", self._look, every_seconds=LOOK_SECONDS, at_once=True
+            )
 
-    async def _poll(self) -> None:
-        try:
-            while self._listeners or self._passing():
-                flights = [self._ask(watched) for watched in self._due()]
-                await asyncio.gather(*(asyncio.shield(flight) for flight in flights), return_exceptions=True)
-                await self._clock.sleep(LOOK_SECONDS)
-        finally:
-            self._poller = None
+    def _look(self) -> None:
+        """One look; the last one, where there is nothing to watch any more.
+
+        Nobody waits for the answers: SageMaker may take minutes to fail, and who is asked about meanwhile is not asked
+        about twice.
+        """
+        if not self._listeners and not self._passing():
+            if self._poller is not None:
+                self._poller.stop()
+                self._poller = None
+            return
+        self._faults.each("states of instances", self._due(), self._ask)
 
     def _all(self) -> list[_Watched]:
         return list({watched.key: watched for watched in self._watched.values()}.values())
@@ -331,14 +346,15 @@ class Fleet:
 
     def _due(self) -> list[_Watched]:
         """Whom to ask about at this look."""
-        passing = self._passing()
+        passing = [watched for watched in self._passing() if watched.flight is None]
         if not self._listeners:
             return passing
         now, busy = self._clock.monotonic(), {watched.key for watched in passing}
         settled = [
             watched
             for watched in self._all()
-            if watched.key not in busy and now - watched.asked_at >= LOOK_SECONDS
+            if watched.key not in busy and watched.flight is None and now - watched.asked_at >= LOOK_SECONDS
         ]
         settled.sort(key=lambda watched: watched.asked_at)
-        return passing + settled[:SETTLED_AT_A_LOOK]
+        under_way = sum(watched.flight is not None for watched in self._all())
+        return passing + settled[: max(0, SETTLED_AT_A_LOOK - under_way)]

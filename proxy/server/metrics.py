@@ -62,6 +62,12 @@ class _Gateway(Collector):
         yield CounterMetricFamily(
             "nbgate_log_lines_lost", "Log lines that were dropped.", value=self._logs.lost
         )
+        yield _counter(
+            "nbgate_faults",
+            "Faults of the gateway's own that ended nothing but what they were met in: each is a bug.",
+            "where",
+            _single(self._plane.faults.counts),
+        )
 
     def _configuration(self) -> Iterator[Metric]:
         status = self._reloader.status

@@ -11,6 +11,7 @@ It must not know sockets, nor how files are watched.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +23,7 @@ from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.dataplane.plane import DataPlane
 from proxy.errors import ConfigError, Problem
+from proxy.faults import Faults
 from proxy.gateway import Gateway
 from proxy.server.admin import Detail
 from proxy.telemetry.events import EventLog, Threshold
@@ -110,6 +112,7 @@ class Reloader:
         make_gateway: Callable[[Settings, datetime], Gateway],
         make_keepers: Callable[[Settings, Mapping[str, SessionKeeper]], Mapping[str, SessionKeeper]],
         events: EventLog,
+        faults: Faults,
         threshold: Threshold,
         clock: Clock,
         on_adopt: Callable[[Settings, Mapping[str, SessionKeeper]], None] = _nobody_follows,
@@ -123,6 +126,7 @@ class Reloader:
         self._make_gateway = make_gateway
         self._make_keepers = make_keepers
         self._events = events
+        self._faults = faults
         self._threshold = threshold
         self._clock = clock
         self._on_adopt = on_adopt
@@ -150,25 +154,27 @@ class Reloader:
                 self._refuse(error.problems, asked=asked)
                 return False
             except Exception as error:
-                # A fault of our own must not end the watching.
-                self._events.error("reload failed", exc_info=error)
+                self._faults.met("reload", error)
                 message = f"could not be put into effect: {type(error).__name__}"
                 self._refuse([Problem(str(self.settings.source), 0, "", message)], asked=asked)
                 return False
             return True
 
-    async def follow_dates(self) -> None:
-        """Have the time judged by whenever it changes a decision. Runs until it is cancelled."""
-        while True:
-            left = DATE_LOOK_SECONDS
-            if self._changes_at is not None:
-                left = (self._changes_at - self._clock.now()).total_seconds()
-            if left <= 0:
-                gateway = self._make_gateway(self.settings, self._clock.now())
-                ended = await self._adopt(self.settings, gateway, self._keepers)
-                self._events.info("a date in the policy has passed", **ended)
-            else:
-                await self._clock.sleep(min(left, DATE_LOOK_SECONDS))
+    async def follow_dates(self) -> float:
+        """Have the time judged by if it changes a decision now. Called again after as many seconds as this returns,
+        and no later than in `DATE_LOOK_SECONDS`.
+        """
+        if self._date_in() <= 0:
+            gateway = self._make_gateway(self.settings, self._clock.now())
+            ended = await self._adopt(self.settings, gateway, self._keepers)
+            self._events.info("a date in the policy has passed", **ended)
+        return self._date_in()
+
+    def _date_in(self) -> float:
+        """Seconds until the next date that changes a decision."""
+        if self._changes_at is None:
+            return math.inf
+        return (self._changes_at - self._clock.now()).total_seconds()
 
     def _read(self) -> _Version:
         """In a thread of its own."""
@@ -184,8 +190,8 @@ class Reloader:
         self._note(version)
         self._threshold.move(version.settings.log.level)
         ended = await self._adopt(version.settings, version.gateway, keepers)
-        for keeper in set(old.values()) - set(keepers.values()):
-            keeper.close()
+        gone = set(old.values()) - set(keepers.values())
+        self._faults.each("reload", gone, lambda keeper: keeper.close())
         self._events.info(
             "configuration reloaded", file=str(version.settings.source), instances=list(keepers), **ended
         )

@@ -31,11 +31,14 @@ from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Settings, SocketAddress
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.dataplane.traffic import Traffic
+from proxy.errors import NbgateError
+from proxy.faults import Faults
 from proxy.gateway import Inbound, Refusal
 from proxy.identity.entrance import Entrance
 from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
-from proxy.lifecycle.lifecycle import Lifecycle
+from proxy.lifecycle.lifecycle import TICK_SECONDS, Lifecycle
+from proxy.rounds import Rounds
 from proxy.server import compose, sign_in
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.by_itself import ByItself
@@ -47,19 +50,22 @@ from proxy.server.links import Links
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.own_pages import OwnPages
 from proxy.server.portal import Portal
-from proxy.server.reload import Reloader
+from proxy.server.reload import DATE_LOOK_SECONDS, Reloader
 from proxy.server.sagemaker_api import SageMakerApi
 from proxy.server.sagemaker_signed import Signers, access_keys
 from proxy.server.sight import Sight
 from proxy.server.streams import Streams
-from proxy.server.watch import Watcher
+from proxy.server.watch import LOOK_SECONDS, Watcher
 from proxy.tasks import Tasks
 from proxy.telemetry.counts import Counts
+from proxy.telemetry.events import EventLog
 from proxy.telemetry.logs import Logs, open_logs
 
 FLUSH_SECONDS = 0.2
 GC_THRESHOLDS = (20_000, 20, 50)
 """A proxy makes much short-lived garbage and few cycles: look for those less often than Python would."""
+READ_SECONDS = 120.0
+"""How long reading a changed configuration may take before the loop that follows it counts as stuck."""
 SWITCH_SECONDS = 0.0005
 """How long traffic may wait for another thread to let go of the interpreter. A large configuration is read in one:
 with Python's 5 ms, each answer meanwhile would come up to 14 ms later, with this 2 ms."""
@@ -79,6 +85,7 @@ class RunningGateway:
     reloader: Reloader
     logs: Logs
     tasks: Tasks
+    rounds: Rounds
     addresses: list[Bind]
     admin_address: SocketAddress | None
     _listeners: list[OpenListener]
@@ -125,7 +132,10 @@ async def start(
             environ=os.environ,
         )
         stack.callback(logs.close)
-        tasks = Tasks(lambda name, error: logs.events.error("task failed", task=name, exc_info=error))
+        faults = Faults(partial(_tell, logs.events), monotonic=clock.monotonic)
+        stack.callback(_faults_of_callbacks(faults))
+        tasks = Tasks(partial(_task_failed, logs.events, faults))
+        rounds = Rounds(clock=clock, tasks=tasks, faults=faults)
         sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
         stack.callback(sagemaker.close)
         stack.push_async_callback(tasks.close)
@@ -149,14 +159,12 @@ async def start(
             control_plane=sagemaker.control_plane,
             clock=clock,
             tasks=tasks,
+            rounds=rounds,
+            faults=faults,
             events=logs.events,
         )
         # Its handlers are added below, by the parts that they belong to.
-        pages = OwnPages(
-            on_fault=lambda request_id, error: logs.events.error(
-                "page failed", request_id=request_id, exc_info=error
-            )
-        )
+        pages = OwnPages(on_fault=lambda request_id, error: faults.met("page", error, what=request_id))
         log = logs.access.write if logs.access is not None else logs.counts.count
         sign_in.register(pages)
         forms = FormTokens(settings.tokens.keys, own_key=secret_key(), clock=clock)
@@ -177,6 +185,7 @@ async def start(
             new_id=new_id,
             tasks=tasks,
             log=log,
+            faults=faults,
             tls=upstream_tls,
             pages=pages,
             standing=sight.standing,
@@ -187,6 +196,7 @@ async def start(
             traffic=Traffic(clock, log),
             clock=clock,
             tasks=tasks,
+            faults=faults,
             events=logs.events,
             sign_in_hosts=compose.notebook_hosts(settings).sign_in_hosts,
             tls=upstream_tls,
@@ -194,11 +204,15 @@ async def start(
         by_itself.adopt(settings, keepers)
 
         def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
-            fleet.adopt(settings, keepers)
-            by_itself.adopt(settings, keepers)
-            signatures.adopt(access_keys(settings.api))
-            tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address)
-            forms.adopt(settings.tokens.keys)
+            followers: tuple[Callable[[], object], ...] = (
+                lambda: tokens.adopt(settings.tokens.keys, bind_address=settings.tokens.bind_address),
+                lambda: forms.adopt(settings.tokens.keys),
+                lambda: signatures.adopt(access_keys(settings.api)),
+                lambda: fleet.adopt(settings, keepers),
+                lambda: by_itself.adopt(settings, keepers),
+            )
+            # One that fails must not keep what the file says from the others, the policy least of all.
+            faults.each("reload", followers, lambda adopt: adopt())
 
         reloader = Reloader(
             settings,
@@ -209,6 +223,7 @@ async def start(
             make_gateway=lambda settings, at: make_gateway(settings, at=at),
             make_keepers=lambda settings, known: compose.keepers(settings, make_keeper, known=known),
             events=logs.events,
+            faults=faults,
             threshold=logs.threshold,
             clock=clock,
             on_adopt=follow,
@@ -218,7 +233,8 @@ async def start(
             fleet=fleet,
             limit=lambda: reloader.settings.limits.event_streams_per_address,
             clock=clock,
-            tasks=tasks,
+            rounds=rounds,
+            faults=faults,
         )
         streams.register(pages)
         Portal(sight=sight, fleet=fleet, keep_awake=by_itself.lifecycle.keep_awake).register(pages)
@@ -242,6 +258,7 @@ async def start(
             application = admin_application(
                 lambda: _readiness(reloader, plane, by_itself),
                 partial(_metrics, plane, reloader, by_itself, logs),
+                lambda: (*rounds.unwell(), *logs.unwell()),
             )
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
@@ -249,13 +266,19 @@ async def start(
             sock = bind(settings.admin.bind)
             await web.SockSite(runner, sock).start()
             admin_address = address_of(sock)
-        tasks.start(_every(SWEEP_SECONDS, plane.sweep, clock), name="sweep")
-        tasks.start(_every(FLUSH_SECONDS, logs.flush, clock), name="flush")
-        tasks.start(reloader.follow_dates(), name="dates")
-        tasks.start(by_itself.lifecycle.run(), name="idleness")
+        rounds.start("sweep", plane.sweep, every_seconds=SWEEP_SECONDS)
+        rounds.start("flush", logs.flush, every_seconds=FLUSH_SECONDS)
+        rounds.start("dates", reloader.follow_dates, every_seconds=DATE_LOOK_SECONDS, at_once=True)
+        rounds.start("idleness", by_itself.lifecycle.tick, every_seconds=TICK_SECONDS, at_once=True)
         if settings.files:
             watcher = Watcher(reloader.files, clock=clock)
-            tasks.start(_follow(watcher, reloader), name="configuration")
+            rounds.start(
+                "configuration",
+                partial(_follow, watcher, reloader),
+                every_seconds=LOOK_SECONDS,
+                stuck_seconds=READ_SECONDS,
+                at_once=True,
+            )
         return RunningGateway(
             plane,
             fleet,
@@ -267,6 +290,7 @@ async def start(
             reloader,
             logs,
             tasks,
+            rounds,
             addresses,
             admin_address,
             listeners,
@@ -340,15 +364,40 @@ def _metrics(
 
 
 async def _follow(watcher: Watcher, reloader: Reloader) -> None:
-    while True:
-        await watcher.changed()
+    if not await watcher.has_changed():
+        return
+    try:
         await reloader.reload_now(asked=False)
+    except BaseException:
+        watcher.forget()
+        raise
 
 
-async def _every(seconds: float, do: Any, clock: Clock) -> None:
-    while True:
-        await clock.sleep(seconds)
-        do()
+def _tell(events: EventLog, where: str, what: str, error: BaseException, untold: int) -> None:
+    named = {"what": what} if what else {}
+    more = {"times_since": untold} if untold else {}
+    events.error("a fault of the gateway's own", where=where, **named, **more, exc_info=error)
+
+
+def _task_failed(events: EventLog, faults: Faults, name: str, error: BaseException) -> None:
+    if isinstance(error, NbgateError):
+        # Expected, and answered to whoever waited for it.
+        events.warning("task failed", task=name, code=error.code, detail=error.detail)
+    else:
+        faults.met("task", error, what=name)
+
+
+def _faults_of_callbacks(faults: Faults) -> Callable[[], None]:
+    """Have faults met that reach the event loop itself, such as a connection's; the result undoes it."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+
+    def met(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        message = str(context["message"])
+        faults.met("callback", context.get("exception") or RuntimeError(message), what=message)
+
+    loop.set_exception_handler(met)
+    return lambda: loop.set_exception_handler(before)
 
 
 def _audit(logs: Logs) -> Any:

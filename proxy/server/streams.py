@@ -20,10 +20,11 @@ from aiohttp import web
 from proxy.aws.control_plane import InstanceDescription
 from proxy.clock import Clock
 from proxy.errors import AccessDenied, Draining, TooManyStreams
+from proxy.faults import Faults
+from proxy.rounds import Round, Rounds
 from proxy.server.fleet import Fleet
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.server.sight import DESCRIBE, Sight
-from proxy.tasks import Tasks
 
 HEARTBEAT_SECONDS: Final = 15.0
 """Between two signs of life on a stream where nothing happens; load balancers cut what is quiet for a minute."""
@@ -56,17 +57,25 @@ class Streams:
     """The open streams of this process; `limit` (per client address) is read when one is opened."""
 
     def __init__(
-        self, *, sight: Sight, fleet: Fleet, limit: Callable[[], int], clock: Clock, tasks: Tasks
+        self,
+        *,
+        sight: Sight,
+        fleet: Fleet,
+        limit: Callable[[], int],
+        clock: Clock,
+        rounds: Rounds,
+        faults: Faults,
     ) -> None:
         self._sight = sight
         self._fleet = fleet
         self._limit = limit
         self._clock = clock
-        self._tasks = tasks
+        self._rounds = rounds
+        self._faults = faults
         self._open: set[_Stream] = set()
         self._by_address: Counter[str | None] = Counter()
         self._unsubscribe: Callable[[], None] = _nothing
-        self._heart: asyncio.Task[None] | None = None
+        self._heart: Round | None = None
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -142,27 +151,31 @@ class Streams:
         return name in self._sight.names(beholder) and beholder.may(name, DESCRIBE)
 
     def _happened(self, name: str, _description: InstanceDescription) -> None:
-        for stream in self._open:
+        def note(stream: _Stream) -> None:
             stream.changed[name] = None
             stream.wakes.set()
 
-    async def _beat(self) -> None:
-        while True:
-            await self._clock.sleep(HEARTBEAT_SECONDS)
-            now = self._clock.monotonic()
-            for stream in tuple(self._open):
-                if now - stream.writing_since > STUCK_SECONDS:
-                    transport = stream.visit.request.transport
-                    if transport is not None:
-                        transport.abort()
-                stream.wakes.set()
+        self._faults.each("status streams", tuple(self._open), note, broken=_Stream.end)
+
+    def _beat(self) -> None:
+        """A sign of life on each stream; one whose caller takes nothing is cut."""
+        now = self._clock.monotonic()
+
+        def beat(stream: _Stream) -> None:
+            if now - stream.writing_since > STUCK_SECONDS:
+                transport = stream.visit.request.transport
+                if transport is not None:
+                    transport.abort()
+            stream.wakes.set()
+
+        self._faults.each("status streams", tuple(self._open), beat, broken=_Stream.end)
 
     def _opened(self, stream: _Stream, address: str | None) -> None:
         self._by_address[address] += 1
         self._open.add(stream)
         if self._heart is None:
             self._unsubscribe = self._fleet.subscribe(self._happened)
-            self._heart = self._tasks.start(self._beat(), name="heartbeats of status streams")
+            self._heart = self._rounds.start("status streams", self._beat, every_seconds=HEARTBEAT_SECONDS)
 
     def _closed(self, stream: _Stream, address: str | None) -> None:
         self._open.discard(stream)
@@ -170,7 +183,7 @@ class Streams:
         if not self._by_address[address]:
             del self._by_address[address]
         if not self._open and self._heart is not None:
-            self._heart.cancel()
+            self._heart.stop()
             self._heart = None
             self._unsubscribe()
 

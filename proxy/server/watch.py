@@ -33,7 +33,8 @@ def look(paths: Iterable[Path]) -> dict[Path, Version | None]:
 def _version(path: Path) -> Version | None:
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):
+        # ValueError: no name that a file can have.
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
@@ -46,19 +47,25 @@ class Watcher:
         self._clock = clock
         self._seen: dict[Path, Version | None] = {}
 
-    async def changed(self) -> None:
-        """Return when the files are not as they were the last time; the first time, at once.
+    async def has_changed(self) -> bool:
+        """Look, and tell whether the files are not as they were the last time; the first time they never are.
 
-        Whoever reads them now reads what was seen, or something later, of which the next call tells.
+        Whoever reads them now reads what was seen, or something later, of which the next look tells.
         """
-        while (now := await self._look()) == self._seen:
-            await self._clock.sleep(LOOK_SECONDS)
+        now = await self._look()
+        if now == self._seen:
+            return False
         for _ in range(STEADY_LOOKS):
             await self._clock.sleep(STEADY_SECONDS)
             before, now = now, await self._look()
             if now == before:
                 break
         self._seen = now
+        return True
+
+    def forget(self) -> None:
+        """What was seen last was not made use of: the next look tells of it again."""
+        self._seen = {}
 
     async def _look(self) -> dict[Path, Version | None]:
         return await asyncio.to_thread(look, tuple(self._paths()))

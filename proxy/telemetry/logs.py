@@ -39,6 +39,10 @@ class Logs:
         """How many lines were dropped since the start."""
         return self.sink.lost
 
+    def unwell(self) -> tuple[str, ...]:
+        """What has died, in words, as `proxy.rounds.Rounds.unwell` has it."""
+        return ("log: ended",) if self.sink.is_dead else ()
+
     def flush(self) -> None:
         """Hand buffered access and audit lines over; the server's sweep calls it about five times a
         second.

@@ -104,29 +104,39 @@ class LineSink:
         self._lost_untold = 0
         self._state.notify()
 
+    @property
+    def is_dead(self) -> bool:
+        """Nothing is written any more, although nobody closed the sink. One that only waits is not dead."""
+        return not self._closing and not self._thread.is_alive()
+
     def _run(self) -> None:
         untold = 0
         while chunks := self._take():
-            text = []
             missing = untold + sum(chunk.lost_before for chunk in chunks)
-            for chunk in chunks:
-                untold += chunk.lost_before
-                if untold:
-                    text.append(self._loss_line(untold).encode("utf-8", "backslashreplace"))
-                text.append(chunk.data)
-                untold = 0
             try:
-                if self._mid_line:
-                    self._write(b"\n")
-                self._write(b"".join(text))
-                lost = 0
-            except OSError:
+                self._write_all(chunks, untold)
+                lost = untold = 0
+            except Exception:
+                # Whatever it was, the next lines get their turn, and these are counted.
                 lost = sum(chunk.lines for chunk in chunks)
                 untold = missing + lost
             with self._state:
                 # The bytes count against the bound until they are out: a write under way may last for ever.
                 self._backlog_bytes -= sum(len(chunk.data) for chunk in chunks)
                 self._lost += lost
+
+    def _write_all(self, chunks: list[_Chunk], untold: int) -> None:
+        """Write these lines, each gap among them with how many are missing there, `untold` before the first."""
+        text = []
+        for chunk in chunks:
+            untold += chunk.lost_before
+            if untold:
+                text.append(self._loss_line(untold).encode("utf-8", "backslashreplace"))
+            text.append(chunk.data)
+            untold = 0
+        if self._mid_line:
+            self._write(b"\n")
+        self._write(b"".join(text))
 
     def _take(self) -> list[_Chunk]:
         """Wait for lines; take about 1 MiB of them at once, since each turn waits for the interpreter's

@@ -525,12 +525,21 @@ async def test_a_remembered_error_does_not_grow_with_each_telling(world: World) 
     assert {error.detail for error in errors} == {"why"}
 
 
-async def test_an_unforeseen_error_leaves_a_keeper_that_works(world: World) -> None:
+async def test_an_unforeseen_error_is_held_like_any_failure_and_leaves_a_keeper_that_works(
+    world: World,
+) -> None:
+    """A crowd must not repeat it without end, and the next one must not find the keeper dead."""
     world.exchange.failures.append(KeyError("bug"))
     with pytest.raises(KeyError):
         await world.keeper.acquire()
     assert world.keeper.state is State.COLD
+    for _ in range(100):
+        assert type(await failure_of(world.keeper.acquire())) is NbgateError
+    assert world.calls == (1, 1)
+    assert [type(error) for error in world.task_errors] == [KeyError]
+    await world.clock.advance(1)
     await world.keeper.acquire()
+    assert world.keeper.state is State.LIVE
 
 
 async def test_a_failed_flight_is_reported_to_the_owner_of_tasks(world: World) -> None:
@@ -581,3 +590,22 @@ async def test_no_repr_of_a_keepers_parts_tells_a_secret(world: World) -> None:
     assert "FrontEnd" in told
     assert COOKIE_SECRET not in told
     assert SECRET not in told
+
+
+# -- faults of our own
+
+
+async def test_whoever_is_told_of_sessions_cannot_break_them(world: World) -> None:
+    def broken(*_told: object) -> None:
+        raise ZeroDivisionError
+
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: faults.append(context["exception"])
+    )
+    world.keeper._on_event = broken
+    await world.keeper.acquire()
+    world.keeper.drop()
+    await world.keeper.acquire()
+    assert world.keeper.state is State.LIVE
+    assert {type(fault) for fault in faults} == {ZeroDivisionError}

@@ -132,3 +132,28 @@ async def test_a_last_answer_is_sent_before_the_connection_ends(stage: Stage) ->
     _, body = await caller.response()
     assert body == b"bye"
     assert await caller.rest() == b""
+
+
+async def test_a_message_that_cannot_be_sent_keeps_no_other_back(sent: list[Any]) -> None:
+    """Its connection ends, since something of it is missing now; the fault reaches the loop."""
+
+    class Broken(Wire):
+        def write(self, data: Any) -> None:
+            raise RuntimeError(self.name)
+
+        def abort(self) -> None:
+            self.ended = True
+
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    outbox, one, broken, other = Outbox(), Wire(sent, "one"), Broken(sent, "broken"), Wire(sent, "other")
+    outbox.add(one, b"1")
+    outbox.add(broken, b"2")
+    outbox.add(other, b"3")
+    outbox.flush()
+    assert sent == [("one", b"1"), ("other", b"3")]
+    assert broken.ended
+    assert [str(error) for error in told] == ["broken"]
+    outbox.add(one, b"4")
+    await asyncio.sleep(0)
+    assert sent[-1] == ("one", b"4")

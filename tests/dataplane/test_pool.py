@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from certificates import self_signed, serving, trusting
 from clocks import FakeClock
+from faulty import collecting
 from raw_upstream import Peer, RawUpstream
 from stage import Stage, eventually, get, ok, open_stage, session_at
 
@@ -22,6 +23,8 @@ from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from proxy.wire.body import Body
 from proxy.wire.heads import ResponseFacts
+
+NO_FAULTS = collecting([])
 
 
 class Asked:
@@ -118,16 +121,16 @@ async def test_idle_connections_end_by_the_clock(upstream: RawUpstream) -> None:
     young, young_notebook = await used(pool, upstream)
     pool.give_back(young)
     await clock.advance(19.0)
-    pool.sweep()
+    pool.sweep(NO_FAULTS)
     assert pool.idle_connections(old.origin) == 2
     await clock.advance(1.0)
-    pool.sweep()
+    pool.sweep(NO_FAULTS)
     assert await old_notebook.gone()
     assert young_notebook.is_silent
     assert pool.take(pool.shelf(old.origin)) is young
     pool.give_back(young)
     await clock.advance(50.0)
-    pool.sweep()
+    pool.sweep(NO_FAULTS)
     assert await young_notebook.gone()
     await eventually(lambda: pool.open_connections(old.origin) == 0)
 
@@ -139,7 +142,7 @@ async def test_use_begins_the_idle_time_anew(upstream: RawUpstream) -> None:
     for _ in range(3):
         pool.give_back(connection)
         await clock.advance(49.0)
-        pool.sweep()
+        pool.sweep(NO_FAULTS)
         assert pool.take(pool.shelf(connection.origin)) is connection
         await exchange(connection, notebook)
     connection.abort()

@@ -189,3 +189,41 @@ async def test_many_targets_are_not_remembered_without_end(opened: OpenPlane) ->
     assert len(traffic._verdicts) <= 1024
     traffic._judge("research", "GET", "/lab?token=secret")
     assert not any("secret" in target for _, _, target in traffic._verdicts)
+
+
+async def test_what_cannot_be_looked_at_counts_as_use_and_hides_no_other(
+    opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance is stopped for want of use: who cannot see must not conclude that there was none."""
+    traffic = watch(opened)
+    for _ in range(2):
+        await websocket(opened)
+    first, second = opened.plane.relays
+    looked: list[object] = []
+    monkeypatch.setattr(type(first.caller), "watch", lambda end: looked.append(end))
+    traffic.look()
+    monkeypatch.setattr(first.caller, "tracker", None)
+    monkeypatch.setattr(
+        type(first.caller), "is_used", property(lambda end: 1 / 0 if end is first.caller else False)
+    )
+    await opened.clock.advance(1)
+    traffic.look()
+    assert traffic.last_use("research") == opened.clock.monotonic()
+    assert looked == [second.caller]
+    assert [type(error) for error in opened.faults] == [ZeroDivisionError]
+    opened.faults.clear()
+    monkeypatch.undo()
+
+
+async def test_a_request_that_cannot_be_looked_at_counts_as_use_of_all(
+    opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic = watch(opened)
+    peer = await opened.connect()
+    peer.send(opened.head())
+    await peer.response()
+    monkeypatch.setattr(type(opened.connection), "under_way", property(lambda _connection: 1 / 0))
+    traffic.look()
+    assert traffic.last_use("research") == opened.clock.monotonic()
+    assert [type(error) for error in opened.faults] == [ZeroDivisionError]
+    opened.faults.clear()

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from clocks import FakeClock, settle
+from faulty import collecting
 
 from proxy.errors import InstanceNotFound, NbgateError, PermissionMissing, UpstreamTimeout
 from proxy.lifecycle.awake import AwakeRefused
 from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.judge import Finding, IdleRules
 from proxy.lifecycle.lifecycle import FAILED_STOP_SECONDS, LOOK_SECONDS, TICK_SECONDS, Lifecycle
+from proxy.rounds import Rounds
 from proxy.tasks import Tasks
 
 RULES = IdleRules(after_seconds=3600.0, warning_seconds=600.0)
@@ -106,6 +108,7 @@ class Stage:
     world: World
     clock: FakeClock
     lifecycle: Lifecycle
+    failed: list[BaseException]
 
     def state(self) -> Any:
         return self.lifecycle.state("research")
@@ -121,13 +124,15 @@ async def stage() -> AsyncIterator[Stage]:
     world = World(clock)
     failed: list[BaseException] = []
     tasks = Tasks(lambda _name, error: failed.append(error))
+    faults = collecting(failed)
     lifecycle = Lifecycle(
-        clock=clock, tasks=tasks, instances=world, notebooks=world, traffic=world, events=world
+        clock=clock, tasks=tasks, faults=faults, instances=world, notebooks=world, traffic=world, events=world
     )
     lifecycle.adopt({"research": RULES}, {"research": "n1"})
-    tasks.start(lifecycle.run(), name="lifecycle")
+    rounds = Rounds(clock=clock, tasks=tasks, faults=faults)
+    rounds.start("lifecycle", lifecycle.tick, every_seconds=TICK_SECONDS, at_once=True)
     await settle()
-    yield Stage(world, clock, lifecycle)
+    yield Stage(world, clock, lifecycle, failed)
     await tasks.close()
     assert failed == []
 
@@ -483,3 +488,33 @@ async def test_a_look_that_takes_long_is_not_doubled(stage: Stage) -> None:
     gate.set()
     await stage.pass_minutes(2)
     assert len(stage.world.reads) > asked + 1
+
+
+async def test_an_instance_that_cannot_be_looked_at_keeps_no_other_running(stage: Stage) -> None:
+    """Nor one whose look fails in the background: its turn comes again."""
+    stage.lifecycle.adopt({"research": RULES, "broken": RULES}, {"research": "n1", "broken": "n2"})
+
+    def last_use(name: str) -> float | None:
+        if name == "broken":
+            raise ZeroDivisionError
+        return None
+
+    stage.world.last_use = last_use  # type: ignore[method-assign]
+    await stage.pass_minutes(61)
+    assert stage.world.stopped == ["research"]
+    assert {type(error) for error in stage.failed} == {ZeroDivisionError}
+    assert len(stage.failed) > 50
+    stage.failed.clear()
+
+
+async def test_where_the_traffic_cannot_be_looked_at_nothing_is_stopped(stage: Stage) -> None:
+    def look() -> None:
+        raise ZeroDivisionError
+
+    good, stage.world.look = stage.world.look, look  # type: ignore[method-assign]
+    await stage.pass_minutes(120)
+    assert stage.world.stopped == []
+    stage.failed.clear()
+    stage.world.look = good  # type: ignore[method-assign]
+    await stage.pass_minutes(2)
+    assert stage.state().finding is not None

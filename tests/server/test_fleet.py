@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import yaml
 from clocks import FakeClock, settle
+from faulty import collecting
 
 from proxy.aws.control_plane import InstanceDescription
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.errors import Draining, InstanceNotFound, InstanceNotInService, PermissionMissing, Throttled
+from proxy.faults import Faults
+from proxy.rounds import Rounds
 from proxy.server.fleet import LOOK_SECONDS, SETTLED_AT_A_LOOK, Fleet
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import LogStyle
@@ -68,6 +71,8 @@ class Watching:
     log: Lines
     roles: list[str]
     directory: Path
+    faults: Faults
+    failed: list[BaseException]
     told: list[tuple[str, str]] = field(default_factory=list)
 
     def listen(self, name: str, description: InstanceDescription) -> None:
@@ -99,6 +104,8 @@ async def watching(tmp_path: Path) -> AsyncIterator[Watching]:
     aws.put("one")
     aws.put("two", "Stopped")
     tasks = Tasks(lambda _name, error: failed.append(error))
+    met: list[BaseException] = []
+    faults = collecting(met)
     sessions = {"a": Sessions(), "b": Sessions()}
     fleet = Fleet(
         settings_of(tmp_path, {"a": {"notebook": "one"}, "b": {"notebook": "two"}}),
@@ -106,9 +113,11 @@ async def watching(tmp_path: Path) -> AsyncIterator[Watching]:
         control_plane=control_plane,
         clock=clock,
         tasks=tasks,
+        rounds=Rounds(clock=clock, tasks=tasks, faults=faults),
+        faults=faults,
         events=open_events(log, clock, style=LogStyle.JSON, threshold=Threshold("info")),
     )
-    yield Watching(fleet, aws, clock, sessions, log, roles, tmp_path)
+    yield Watching(fleet, aws, clock, sessions, log, roles, tmp_path, faults, failed)
     await tasks.close()
     assert failed == []
 
@@ -336,7 +345,7 @@ async def test_a_listeners_fault_ends_nothing(watching: Watching) -> None:
     watching.fleet.subscribe(watching.listen)
     await settle()
     assert sorted(watching.told) == [("a", "InService"), ("b", "Stopped")]
-    assert len(watching.events("telling of an instance's change failed")) == 2
+    assert watching.faults.counts["telling of an instance's change"] == 2
 
 
 async def test_an_instance_that_cannot_be_described_does_not_keep_others_waiting(watching: Watching) -> None:
@@ -431,3 +440,49 @@ async def test_a_reload_keeps_what_is_known_of_those_that_stay(watching: Watchin
     await watching.fleet.stop("renamed")
     assert watching.sessions["renamed"].calls == ["drop"]
     assert watching.sessions["a"].calls == ["retry"]
+
+
+async def test_a_fault_in_asking_about_one_instance_costs_the_others_nothing(watching: Watching) -> None:
+    ask = watching.aws.describe
+
+    async def broken(notebook: str) -> InstanceDescription:
+        if notebook == "one":
+            raise ZeroDivisionError
+        return await ask(notebook)
+
+    watching.aws.describe = broken  # type: ignore[method-assign]
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    assert watching.told == [("b", "Stopped")]
+    watching.aws.put("two", "InService")
+    await watching.look()
+    await watching.look()
+    assert watching.told[1:] == [("b", "InService")]
+    assert {type(error) for error in watching.failed} == {ZeroDivisionError}
+    watching.failed.clear()
+    watching.aws.describe = ask  # type: ignore[method-assign]
+    await watching.look()
+    assert watching.told[2:] == [("a", "InService")]
+
+
+async def test_an_instance_that_sagemaker_does_not_answer_about_keeps_no_other_waiting(
+    watching: Watching,
+) -> None:
+    """A call that hangs for minutes: the next look does not wait for it, and does not ask about the same again."""
+    ask, hanging = watching.aws.describe, asyncio.Event()
+
+    async def slow(notebook: str) -> InstanceDescription:
+        if notebook == "one":
+            await hanging.wait()
+        return await ask(notebook)
+
+    watching.aws.describe = slow  # type: ignore[method-assign]
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    watching.aws.put("two", "InService")
+    await watching.look()
+    assert watching.told == [("b", "Stopped"), ("b", "InService")]
+    hanging.set()
+    await settle()
+    assert watching.aws.asked["one"] == 1
+    assert watching.told[2:] == [("a", "InService")]

@@ -191,6 +191,7 @@ async def test_nothing_that_a_caller_chooses_is_a_label(rig: Rig) -> None:
                 "kind",
                 "version",
                 "python",
+                "where",
             }
             assert sample.labels.get("instance", "") in ("", "research")
             assert sample.labels.get("code", "none") in ("none", "1xx", "2xx", "3xx", "4xx", "5xx")

@@ -118,8 +118,8 @@ async def test_a_fault_of_our_own_is_a_500_that_tells_nothing_and_is_logged(own:
     assert status_of(answer) == 500
     assert b"implementation" not in answer
     request_id = fields(answer)["x-request-id"]
-    [line] = [line for line in own.log_lines() if line.get("event") == "page failed"]
-    assert line["request_id"] == request_id
+    [line] = [line for line in own.log_lines() if line.get("event") == "a fault of the gateway's own"]
+    assert (line["where"], line["what"]) == ("page", request_id)
     assert "of the implementation" in line["exception"]
 
 

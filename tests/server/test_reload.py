@@ -28,8 +28,9 @@ from proxy.aws.sessions import Origin
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.errors import ConfigError, Problem
+from proxy.rounds import Round, Rounds
 from proxy.server import compose
-from proxy.server.reload import Reloader, servable
+from proxy.server.reload import DATE_LOOK_SECONDS, Reloader, servable
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.sink import LineSink
@@ -122,6 +123,7 @@ async def open_reloading(directory: Path, **changes: Any) -> AsyncIterator[Reloa
             make_gateway=lambda settings, at: make_gateway(settings, at=at),
             make_keepers=lambda settings, known: compose.keepers(settings, make, known=known),
             events=events,
+            faults=opened.plane.faults,
             threshold=threshold,
             clock=opened.clock,
         )
@@ -222,8 +224,9 @@ async def test_a_fault_of_our_own_refuses_the_change_and_no_more(
     monkeypatch.setattr(reloading.reloader, "_load", broken)
     assert not await reloading.reloader.reload_now()
     assert (await reloading.opened.get()).status == 200
+    assert [type(error) for error in reloading.opened.faults] == [RecursionError]
+    reloading.opened.faults.clear()
     assert [event["event"] for event in reloading.events()] == [
-        "reload failed",
         "configuration refused, the one before it stays in effect",
     ]
 
@@ -333,12 +336,21 @@ async def test_the_log_level_moves(reloading: Reloading) -> None:
 # -- dates --------------------------------------------------------------------------------------------
 
 
+def follow_dates(reloading: Reloading) -> Round:
+    """As the server does."""
+    plane = reloading.opened.plane
+    rounds = Rounds(clock=plane.clock, tasks=plane.tasks, faults=plane.faults)
+    return rounds.start(
+        "dates", reloading.reloader.follow_dates, every_seconds=DATE_LOOK_SECONDS, at_once=True
+    )
+
+
 async def test_a_date_that_passes_counts_from_its_first_moment(tmp_path: Path) -> None:
     """An entry that ends: its callers' connections end with it, and no request of theirs is let in any more."""
     ending = [{"cidr": "127.0.0.0/8", "note": "contractor", "until": "2026-01-02"}]
     async with open_reloading(tmp_path, allowlists={"here": ending}) as reloading:
-        opened, reloader = reloading.opened, reloading.reloader
-        following = asyncio.ensure_future(reloader.follow_dates())
+        opened = reloading.opened
+        following = follow_dates(reloading)
         await settle()
         caller = await opened.connect()
         caller.send(opened.upgrade())
@@ -351,7 +363,7 @@ async def test_a_date_that_passes_counts_from_its_first_moment(tmp_path: Path) -
         event = reloading.events()[-1]
         assert event["event"] == "a date in the policy has passed"
         assert event["websockets_ended"] == 1
-        following.cancel()
+        following.stop()
 
 
 @pytest.mark.parametrize(
@@ -376,7 +388,7 @@ async def test_a_date_condition_is_judged_again_when_it_passes(
     }
     async with open_reloading(tmp_path, policy={"statements": [allow]}) as reloading:
         opened = reloading.opened
-        following = asyncio.ensure_future(reloading.reloader.follow_dates())
+        following = follow_dates(reloading)
         caller = await opened.connect()
         caller.send(opened.upgrade())
         assert (b" 101 " in await caller.head()) is (before == 200)
@@ -388,12 +400,12 @@ async def test_a_date_condition_is_judged_again_when_it_passes(
         if after == 403:
             assert (await caller.exactly(4))[2:] == b"\x03\xf0"
             assert opened.plane.withdrawn["websockets"] == 1
-        following.cancel()
+        following.stop()
 
 
 async def test_a_reload_brings_its_own_dates(reloading: Reloading) -> None:
     opened = reloading.opened
-    following = asyncio.ensure_future(reloading.reloader.follow_dates())
+    following = follow_dates(reloading)
     await opened.clock.jump(86_400)
     reloading.write(
         allowlists={"here": [{"cidr": "127.0.0.1", "until": "2026-01-03"}], "elsewhere": ["203.0.113.1"]}
@@ -403,7 +415,7 @@ async def test_a_reload_brings_its_own_dates(reloading: Reloading) -> None:
     assert (await opened.get()).status == 200
     await opened.clock.advance(1)
     assert (await opened.get()).status == 403
-    following.cancel()
+    following.stop()
 
 
 async def test_a_list_in_a_file_of_its_own_is_a_file_to_watch(reloading: Reloading) -> None:

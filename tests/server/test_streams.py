@@ -201,3 +201,29 @@ async def test_a_caller_who_takes_nothing_is_cut_off(rig: Rig, listen: Listeners
     held.writing_since = min(held.writing_since, clock.monotonic() - STUCK_SECONDS)
     await clock.advance(HEARTBEAT_SECONDS)
     await eventually(lambda: len(rig.gateway.streams) == 0)
+
+
+async def test_a_stream_that_cannot_be_told_is_ended_and_the_others_hear(
+    rig: Rig, clock: FakeClock, listen: Listeners
+) -> None:
+    broken, other = await listen(), await listen()
+    await broken.hears(b"InService")
+    await other.hears(b"InService")
+
+    class Broken(asyncio.Event):
+        def set(self) -> None:
+            raise ZeroDivisionError
+
+    port = broken.writer.get_extra_info("sockname")[1]
+    [stream] = [
+        one
+        for one in rig.gateway.streams._open
+        if one.visit.request.transport.get_extra_info("peername")[1] == port
+    ]
+    stream.wakes = Broken()
+    for _ in range(2):
+        other.received = b""
+        await clock.advance(HEARTBEAT_SECONDS)
+        await other.hears(b":\n\n")
+    assert stream.is_over
+    assert rig.gateway.plane.faults.counts["status streams"] >= 4

@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 from clocks import FakeClock, settle
 
-from proxy.clock import SystemClock
+from proxy.clock import Clock, SystemClock
 from proxy.server.watch import LOOK_SECONDS, STEADY_LOOKS, STEADY_SECONDS, Watcher, look
+
+
+async def changed(watcher: Watcher, clock: Clock = SystemClock()) -> None:
+    """Look as often as the server does, until there is a change."""
+    while not await watcher.has_changed():
+        await clock.sleep(LOOK_SECONDS)
 
 
 async def seen(watcher: Watcher) -> None:
     """Return when the watcher tells of a change; a test that waits for long has failed."""
-    await asyncio.wait_for(watcher.changed(), 10)
+    await asyncio.wait_for(changed(watcher), 10)
 
 
 def write_in_place(file: Path) -> None:
@@ -87,7 +93,7 @@ class Stills(Watcher):
 async def told_after(pictures: list[int]) -> float:
     """Seconds until a change was told, to the tenth."""
     clock = FakeClock()
-    telling = asyncio.ensure_future(Stills(pictures, clock).changed())
+    telling = asyncio.ensure_future(changed(Stills(pictures, clock), clock))
     await settle()
     seconds = 0.0
     while not telling.done():
@@ -111,4 +117,5 @@ def test_a_change_is_told_within_a_second_whatever_happens() -> None:
 
 def test_what_cannot_be_looked_at_is_none(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    assert look([missing]) == {missing: None}
+    unspeakable = Path("a\0b")
+    assert look([missing, unspeakable]) == {missing: None, unspeakable: None}

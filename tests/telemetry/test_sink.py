@@ -246,3 +246,45 @@ def test_losses_add_up_until_they_can_be_told(
     pipe.close(writer)
     assert read_all(reader) == b"3 lines lost\nfound\n"
     assert sink.lost == 3
+
+
+@pytest.mark.parametrize("error", [ValueError, MemoryError, RecursionError])
+def test_the_thread_outlives_whatever_goes_wrong_in_it(
+    pipe: Pipe, make_sink: Callable[..., LineSink], monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Else all that is logged from then on would be lost, and nobody would know."""
+    failed = threading.Event()
+    write = os.write
+
+    def broken(fd: int, data: bytes) -> int:
+        if bytes(data).startswith(b"first"):
+            failed.set()
+            raise error
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", broken)
+    sink = make_sink(pipe.writer)
+    sink.put("first\n")
+    assert failed.wait(10)
+    sink.put("second\n")
+    sink.close(timeout_seconds=10)
+    assert os.read(pipe.reader, 1000) == b"1 lines lost\nsecond\n"
+    assert sink.lost == 1
+
+
+def test_a_sink_whose_thread_has_ended_says_so(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LineSink, "_take", lambda _self: [])
+    sink = LineSink(pipe.writer, loss_line=loss_line)
+    sink._thread.join(10)
+    assert sink.is_dead
+
+
+def test_a_sink_that_waits_for_its_far_end_is_not_dead(
+    pipe: Pipe, make_sink: Callable[..., LineSink]
+) -> None:
+    sink = make_sink(pipe.writer)
+    sink.put("x" * 1_000_000)
+    assert not sink.is_dead
+    pipe.close(pipe.reader)
+    sink.close(timeout_seconds=10)
+    assert not sink.is_dead
