@@ -18,7 +18,7 @@ HOST = Mount.on_host("nlp.notebooks.internal")
 
 def presented(mount: Mount, *, scheme: str = "https", host: str = "notebooks.internal:8443") -> Presented:
     route = Route("research", mount, "/", mount.prefix)
-    return Presented(route, "GET", CIMultiDict(), None, scheme, parse_authority(host), "1")
+    return Presented(route, "nowhere", "GET", CIMultiDict(), None, scheme, parse_authority(host), "1")
 
 
 @pytest.mark.parametrize(
