@@ -17,23 +17,31 @@
     │   ├── MediaTypeRefused       415  a body of another kind than the page reads
     │   ├── Misdirected            421  not a host name of this gateway
     │   ├── UpgradeRequired        426  a WebSocket version that is not 13
-    │   ├── TooManyStreams         429  more status streams from one address than are kept open
     │   └── HeadTooLarge           431
     ├── UpstreamError              the notebook's side is at fault
-    │   ├── UpstreamUnreachable    502  no connection, or it broke before an answer
-    │   ├── UpstreamInvalid        502  an answer that is not HTTP, or not from the notebook
+    │   ├── UpstreamUnreachable    503  no connection, or it broke before an answer
+    │   ├── UpstreamTimeout        503  not in time
     │   ├── SessionRejected        503  signed out, and signing in again did not help (yet)
-    │   └── UpstreamTimeout        504
+    │   ├── OutcomeUnknown         504  an unsafe request that may have arrived, and no answer to it
+    │   ├── UpstreamUntrusted      502  its certificate is not trusted
+    │   └── UpstreamInvalid        502  an answer that is not HTTP, or not from the notebook
     ├── ControlPlaneError          SageMaker's API is at fault, or our right to use it
     │   ├── PermissionMissing      502  the gateway's role lacks a permission
-    │   ├── CredentialsMissing     502  the gateway has no AWS credentials
-    │   ├── ControlPlaneFailed     502  anything else that AWS answered
+    │   ├── CredentialsMissing     503  the gateway has no AWS credentials (yet)
+    │   ├── ControlPlaneFailed     503  anything else that AWS answered
     │   ├── InstanceNotFound       404
     │   ├── InstanceNotInService   503  stopped, starting, failed …
     │   ├── LimitReached           503  the account may not run more instances of this type
     │   ├── Throttled              503
-    │   └── ControlPlaneTimeout    504
+    │   └── ControlPlaneTimeout    503
+    ├── LimitMet                   503  a limit of this gateway's own
+    │   ├── TooManyStreams         503  more status streams from one address than are kept open
+    │   └── TooManyUpstreams       503  more connections to one notebook than are kept open
     └── Draining                   503  this gateway is shutting down
+
+What passes by itself is 503, with `Retry-After`: JupyterLab and Notebook 7 ask again after a 503 (or a 424) and give a
+kernel up for ever after a 401, 403, 429, 502 or 504. 502 is what somebody has to mend; 504 says that repeating may do
+something twice. Who is let in no more (401, 403) is answered in the same spirit by `proxy.server.error_pages`.
 
 `status` is the HTTP status, `code` a stable word for logs, metrics and JSON, `title` the heading of the page
 and `str(error)` the public message: it may be shown to the caller, so it holds no credential, no rule
@@ -57,6 +65,8 @@ class NbgateError(Exception):
     default_message: ClassVar[str] = "The gateway met an error of its own."
     advice: ClassVar[str] = ""
     """What the caller can do about it, shown below the message; "" where there is nothing."""
+    passes_in_seconds: ClassVar[int] = 0
+    """When to try again what passes by itself, if nothing better is known; 0 for what does not."""
 
     def __init__(
         self, message: str | None = None, *, detail: str = "", retry_after_seconds: int | None = None
@@ -69,6 +79,11 @@ class NbgateError(Exception):
     def message(self) -> str:
         """The public message."""
         return str(self)
+
+    @property
+    def wait_seconds(self) -> int:
+        """What `Retry-After` says; 0: nothing."""
+        return self.retry_after_seconds or self.passes_in_seconds
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -255,15 +270,6 @@ class UpgradeRequired(ClientError):
     default_message = "Only version 13 of the WebSocket protocol is supported."
 
 
-class TooManyStreams(ClientError):
-    """RFC 6585 section 4."""
-
-    status = 429
-    code = "TOO_MANY_STREAMS"
-    title = "Too many pages are open"
-    default_message = "Too many pages from your address follow the notebooks' states."
-
-
 class HeadTooLarge(ClientError):
     """RFC 6585 section 5."""
 
@@ -286,15 +292,18 @@ class UpstreamError(NbgateError):
 class UpstreamUnreachable(UpstreamError):
     """No connection, or it broke before a whole answer."""
 
+    status = 503
     code = "UPSTREAM_UNREACHABLE"
+    passes_in_seconds = 5
 
 
-class UpstreamInvalid(UpstreamError):
-    """An answer that is not valid HTTP, or that comes from somewhere else than a notebook."""
+class UpstreamTimeout(UpstreamError):
+    """No connection, or no response head, in time."""
 
-    code = "UPSTREAM_INVALID"
-    title = "The notebook's answer was not understood"
-    default_message = "The notebook's side sent an answer that the gateway cannot pass on."
+    status = 503
+    code = "UPSTREAM_TIMEOUT"
+    default_message = "The notebook took too long to answer."
+    passes_in_seconds = 5
 
 
 class SessionRejected(UpstreamError):
@@ -304,14 +313,36 @@ class SessionRejected(UpstreamError):
     code = "SESSION_REJECTED"
     title = "Signing in to the notebook again"
     default_message = "The notebook ended the gateway's session, and the request could not be repeated."
+    passes_in_seconds = 5
 
 
-class UpstreamTimeout(UpstreamError):
-    """No connection, or no response head, in time."""
+class OutcomeUnknown(UpstreamError):
+    """RFC 9110 section 9.2.1: a request that is not safe went out, and no answer came.
+
+    It may have been acted on, so that nobody is told to repeat it; `detail` has what happened.
+    """
 
     status = 504
-    code = "UPSTREAM_TIMEOUT"
-    default_message = "The notebook took too long to answer."
+    code = "OUTCOME_UNKNOWN"
+    default_message = "The notebook may have done what was asked, but its answer did not come."
+    advice = "Look whether it was done before you repeat it."
+
+
+class UpstreamUntrusted(UpstreamError):
+    """The notebook host's certificate is not trusted, or is another host's."""
+
+    code = "UPSTREAM_UNTRUSTED"
+    title = "The notebook could not be verified"
+    default_message = "The notebook's TLS certificate could not be verified."
+    advice = "Send the request id below to whoever runs this gateway."
+
+
+class UpstreamInvalid(UpstreamError):
+    """An answer that is not valid HTTP, or that comes from somewhere else than a notebook."""
+
+    code = "UPSTREAM_INVALID"
+    title = "The notebook's answer was not understood"
+    default_message = "The notebook's side sent an answer that the gateway cannot pass on."
 
 
 class ControlPlaneError(NbgateError):
@@ -327,7 +358,9 @@ class ControlPlaneError(NbgateError):
 class ControlPlaneFailed(ControlPlaneError):
     """Any error of the API that has no class of its own."""
 
+    status = 503
     code = "CONTROL_PLANE_FAILED"
+    passes_in_seconds = 15
 
 
 class PermissionMissing(ControlPlaneError):
@@ -338,10 +371,16 @@ class PermissionMissing(ControlPlaneError):
 
 
 class CredentialsMissing(ControlPlaneError):
-    """The gateway has no usable AWS credentials."""
+    """The gateway has no usable AWS credentials.
 
+    They mostly come from a neighbour (instance metadata, Pod Identity) that may be away for a moment; nothing tells
+    that from credentials that somebody has to mend.
+    """
+
+    status = 503
     code = "CREDENTIALS_MISSING"
     default_message = "The gateway has no usable AWS credentials."
+    passes_in_seconds = 30
 
 
 class InstanceNotFound(ControlPlaneError):
@@ -382,6 +421,7 @@ class LimitReached(ControlPlaneError):
     title = "No more instances of this type"
     default_message = "The AWS account's limit for instances of this type is reached."
     advice = "Stop another instance of this type, or have the quota raised."
+    passes_in_seconds = 60
 
 
 class Throttled(ControlPlaneError):
@@ -392,15 +432,46 @@ class Throttled(ControlPlaneError):
     title = "SageMaker is busy"
     default_message = "SageMaker's API is throttling the gateway."
     advice = "This passes by itself. Try again in a moment."
+    passes_in_seconds = 15
 
 
 class ControlPlaneTimeout(ControlPlaneError):
     """The API did not answer, or could not be reached, in time."""
 
-    status = 504
+    status = 503
     code = "CONTROL_PLANE_TIMEOUT"
     title = "SageMaker did not answer"
     default_message = "SageMaker's API did not answer in time."
+    passes_in_seconds = 15
+
+
+class LimitMet(NbgateError):
+    """As much of something is open or under way as this gateway is configured to hold."""
+
+    status = 503
+    code = "LIMIT_MET"
+    title = "The gateway is busy"
+    default_message = "A limit of this gateway is met."
+    advice = "Try again in a moment."
+    passes_in_seconds = 10
+
+
+class TooManyStreams(LimitMet):
+    """`limits.event_streams_per_address`."""
+
+    code = "TOO_MANY_STREAMS"
+    title = "Too many pages are open"
+    default_message = "Too many pages from your address follow the notebooks' states."
+    advice = "Close some of them."
+
+
+class TooManyUpstreams(LimitMet):
+    """`limits.upstream_connections`."""
+
+    code = "TOO_MANY_UPSTREAM_CONNECTIONS"
+    title = "The notebook is busy"
+    default_message = "There are too many connections to this notebook."
+    passes_in_seconds = 5
 
 
 class Draining(NbgateError):
@@ -411,3 +482,4 @@ class Draining(NbgateError):
     title = "The gateway is restarting"
     default_message = "The gateway is shutting down."
     advice = "Try again in a moment."
+    passes_in_seconds = 5

@@ -68,7 +68,30 @@ def test_the_public_message_has_a_default_and_holds_no_detail(kind: type[NbgateE
     assert kind("Other words.").message == "Other words."
 
 
+@pytest.mark.parametrize("kind", [kind for kind in LEAVES if kind is not InstanceNotInService])
+def test_what_passes_by_itself_is_503_and_says_when_to_ask_again(kind: type[NbgateError]) -> None:
+    """An instance's state says when, or that only a person can help."""
+    assert (kind.status == 503) is (kind.passes_in_seconds > 0)
+    assert kind().wait_seconds == kind.passes_in_seconds
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_no_failure_has_a_status_after_which_a_notebook_is_given_up_though_it_passes(
+    kind: type[NbgateError],
+) -> None:
+    """JupyterLab 4.6 and Notebook 7.6: 401, 403, 429, 502 and 504 for a kernel mean "died", for ever."""
+    mended_by_somebody = {"UPSTREAM_ERROR", "CONTROL_PLANE_ERROR"} | {
+        "UPSTREAM_UNTRUSTED",
+        "UPSTREAM_INVALID",
+        "PERMISSION_MISSING",
+    }
+    assert (kind.status == 502) is (kind.code in mended_by_somebody)
+    assert (kind.status == 504) is (kind.code == "OUTCOME_UNKNOWN")
+    assert kind.status != 429
+
+
 def test_how_long_to_wait_is_kept() -> None:
+    assert Throttled(retry_after_seconds=3).wait_seconds == 3
     assert Throttled(retry_after_seconds=3).retry_after_seconds == 3
     stopped = InstanceNotInService(instance_status="Stopped", detail="d", retry_after_seconds=5)
     assert (stopped.instance_status, stopped.detail, stopped.retry_after_seconds) == ("Stopped", "d", 5)

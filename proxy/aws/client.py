@@ -16,8 +16,8 @@ import aiohttp
 from yarl import URL
 
 from proxy.aws.cookies import Cookies, SetCookie, parse_set_cookies
-from proxy.aws.sessions import NotConnected, Origin
-from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
+from proxy.aws.sessions import NotConnected, NotTrusted, Origin
+from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable, UpstreamUntrusted
 
 _HEAD_LIMIT_BYTES: Final = 64 * 1024
 """A token of several KiB may come back in `Location` and `Set-Cookie`; aiohttp's own limit is 8190."""
@@ -55,9 +55,9 @@ async def ask(
 ) -> Answer:
     """One GET, head only: the body is left unread and its connection dropped.
 
-    Raises UpstreamUnreachable (NotConnected if nothing was sent yet, which `first` says) or UpstreamInvalid;
-    outside the `except` clauses, so that no chain leads to an exception of aiohttp. How long to wait for the
-    answer is the caller's to bound.
+    Raises UpstreamUnreachable or UpstreamUntrusted (NotConnected, NotTrusted if nothing was sent yet, which `first`
+    says) or UpstreamInvalid; outside the `except` clauses, so that no chain leads to an exception of aiohttp. How
+    long to wait for the answer is the caller's to bound.
     """
     answer, _ = await _get(client, target, headers, first=first, max_bytes=0)
     return answer
@@ -87,7 +87,8 @@ async def _get(
     except aiohttp.ConnectionTimeoutError:
         failure = _no_connection(first, f"connecting to {where(target)} took too long")
     except aiohttp.ClientConnectorCertificateError:
-        failure = _no_connection(first, f"the certificate of {where(target)} is not trusted")
+        detail = f"the certificate of {where(target)} is not trusted"
+        failure = NotTrusted(detail=detail) if first else UpstreamUntrusted(detail=detail)
     except aiohttp.ClientConnectorError as error:
         reason = error.os_error.strerror or type(error).__name__
         failure = _no_connection(first, f"connecting to {where(target)}: {reason}")

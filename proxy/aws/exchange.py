@@ -91,9 +91,9 @@ class NotebookExchange:
     async def __call__(self, url: PresignedUrl) -> SignIn:
         """Sign in. The URL is never sent in its last `url_margin_seconds`.
 
-        Raises NotConnected, SessionRejected (refused: redirect to a sign-in page, 4xx, HTML in place of the
+        Raises NotConnected, NotTrusted, SessionRejected (refused: redirect to a sign-in page, 4xx, HTML in place of the
         API, no cookie; or the URL is too old), UpstreamInvalid (leads to a host that is no notebook, or is
-        not HTTP), UpstreamUnreachable or UpstreamTimeout. None of them holds the URL.
+        not HTTP), UpstreamUnreachable, UpstreamUntrusted or UpstreamTimeout. None of them holds the URL.
         """
         options = self._options
         target = self._parse(url.reveal())

@@ -20,7 +20,7 @@ from typing import Final
 from proxy.aws.control_plane import SESSION_SECONDS_MAX, ControlPlane
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
 from proxy.aws.session_states import Event, State, after
-from proxy.aws.sessions import Exchange, NotConnected, SignIn, UpstreamSession
+from proxy.aws.sessions import Exchange, NotConnected, NotTrusted, SignIn, UpstreamSession
 from proxy.chance import Jitter
 from proxy.clock import Clock
 from proxy.errors import (
@@ -255,7 +255,7 @@ class SessionKeeper:
         self._step(Event.URL_READY)
         try:
             return url, await self._exchange(url)
-        except NotConnected:
+        except (NotConnected, NotTrusted):
             self._urls.put(self.key, url)
             raise
 

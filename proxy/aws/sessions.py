@@ -16,7 +16,7 @@ from yarl import URL
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.presigned import PresignedUrl
-from proxy.errors import UpstreamUnreachable
+from proxy.errors import UpstreamUnreachable, UpstreamUntrusted
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
@@ -105,9 +105,13 @@ class Exchange(Protocol):
     """Turns a presigned URL into a sign-in, once."""
 
     async def __call__(self, url: PresignedUrl) -> SignIn:
-        """Raises NotConnected (the URL is unspent), SessionRejected (refused: another URL may do better),
-        UpstreamUnreachable, UpstreamTimeout or UpstreamInvalid."""
+        """Raises NotConnected or NotTrusted (the URL is unspent), SessionRejected (refused: another URL may do better),
+        UpstreamUnreachable, UpstreamUntrusted, UpstreamTimeout or UpstreamInvalid."""
 
 
 class NotConnected(UpstreamUnreachable):
     """No connection came about, so nothing of the presigned URL was sent and it may still be used."""
+
+
+class NotTrusted(UpstreamUntrusted):
+    """The same, for the host's certificate."""

@@ -651,6 +651,7 @@ class Downstream(Connection):
         """The request turned out broken in its middle."""
         forward = self._forward
         if forward is not None:
+            error = forward.told(error)
             forward.cancel()
         if (forward is not None and forward.has_begun) or not self.is_native_idle:
             self.broken()

@@ -11,10 +11,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.aws.front_end import PASSING, is_front_ends
 from proxy.dataplane.link import Link
 from proxy.dataplane.rewriting import PageRewrite, page_rewrite
 from proxy.dataplane.upstream import UpstreamConnection
-from proxy.errors import NbgateError, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
+from proxy.errors import (
+    NbgateError,
+    OutcomeUnknown,
+    SessionRejected,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from proxy.routing.pages import rewrite_location
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
 from proxy.wire.credentials import take_out
@@ -28,7 +37,8 @@ if TYPE_CHECKING:
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND"})
 """RFC 9110 section 9.2.2: what may be sent again when the connection broke before an answer."""
-
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"})
+"""RFC 9110 section 9.2.1, and WebDAV's: what changes nothing, whether it arrived or not."""
 
 CORKED_BYTES: Final = 16 * 1024
 """A first part of a body up to this size is joined to the head; copying more costs more than a second buffer."""
@@ -137,6 +147,11 @@ class Forward:
         """Whether anything of the response was sent to the caller."""
         return self._head_sent
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the notebook may be acting on it, or may have acted, although nothing of an answer came."""
+        return self.method not in SAFE and (self._connection is not None or self._fresh_connection)
+
     # -- towards the notebook ---------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -172,7 +187,7 @@ class Forward:
     async def _connect(self, origin: Origin) -> None:
         try:
             connection = await self._plane.pool.connect(origin)
-        except UpstreamError as error:
+        except NbgateError as error:
             self._fail(error)
             return
         except Exception:
@@ -238,6 +253,9 @@ class Forward:
         ):
             if self._repair(facts):
                 return None
+        elif facts.status in PASSING and is_front_ends(facts, self._route.upstream_target):
+            self._fail(UpstreamUnreachable(detail=f"the notebook's front end answered {facts.status}"))
+            return None
         elif facts.set_cookies and not take_out(self._route.upstream_target).links:
             # What a caller's own presigned URL buys is not the session that all callers share.
             self._keeper.absorb(self._session, facts.set_cookies)
@@ -314,7 +332,7 @@ class Forward:
         self._caller.switch(connection, facts, tail)
 
     def on_failure(self, error: UpstreamError) -> None:
-        connection, self._connection = self._connection, None
+        connection = self._connection
         if self._head_sent:
             self._end()
             self._caller.broken()
@@ -326,6 +344,7 @@ class Forward:
             and self._replay is not None
             and self.method in IDEMPOTENT
         ):
+            self._connection = None
             self._fresh_connection = True
             self._upstream_full = False
             self._caller.hold_body()
@@ -487,6 +506,13 @@ class Forward:
     def _fail(self, error: NbgateError) -> None:
         if self._ended:
             return
+        error = self.told(error)
         self._end()
         self.status = error.status
         self._caller.answer(error)
+
+    def told(self, error: NbgateError) -> NbgateError:
+        """What to answer where no answer came: nothing that invites to repeat what may have been done."""
+        if isinstance(error, UpstreamUnreachable | UpstreamTimeout) and self.is_in_doubt:
+            return OutcomeUnknown(detail=f"{error.code}: {error.detail}")
+        return error

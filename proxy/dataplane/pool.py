@@ -17,7 +17,13 @@ from proxy.aws.sessions import Origin
 from proxy.clock import Clock
 from proxy.dataplane.landing import Landing
 from proxy.dataplane.upstream import UpstreamConnection
-from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from proxy.errors import (
+    NbgateError,
+    TooManyUpstreams,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    UpstreamUntrusted,
+)
 from proxy.faults import Faults
 
 
@@ -59,15 +65,11 @@ class UpstreamPool:
     async def connect(self, origin: Origin) -> UpstreamConnection:
         """Open another connection.
 
-        Raises UpstreamUnreachable and UpstreamTimeout.
+        Raises UpstreamUnreachable, UpstreamTimeout, UpstreamUntrusted and TooManyUpstreams.
         """
         limits = self.limits
         if len(self._open[origin]) >= limits.connections:
-            raise UpstreamUnreachable(
-                "There are too many connections to this notebook.",
-                detail="limits.upstream_connections",
-                retry_after_seconds=5,
-            )
+            raise TooManyUpstreams(detail="limits.upstream_connections")
         connection = UpstreamConnection(
             origin, head_limit_bytes=limits.head_bytes, landing=self.landing, on_closed=self.forget
         )
@@ -146,11 +148,11 @@ class UpstreamPool:
         return self._tls
 
 
-def _translated(error: OSError) -> UpstreamError:
+def _translated(error: OSError) -> NbgateError:
     if isinstance(error, TimeoutError):
         return UpstreamTimeout("The notebook could not be reached in time.", detail="connect")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return UpstreamUntrusted(detail=f"tls: {error.reason}: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
-        return UpstreamUnreachable(
-            "The notebook's TLS certificate could not be verified.", detail=f"tls: {error.reason}"
-        )
+        return UpstreamUnreachable(detail=f"tls: {error.reason}")
     return UpstreamUnreachable(detail=f"connect: {error.strerror or type(error).__name__}")

@@ -14,10 +14,7 @@ from proxy.errors import (
     BodyTooLarge,
     ClientError,
     ConfigError,
-    ControlPlaneError,
-    ControlPlaneTimeout,
     CredentialsMissing,
-    Draining,
     InstanceNotFound,
     InstanceNotInService,
     LimitReached,
@@ -45,11 +42,11 @@ _FAULTS: Final[tuple[tuple[type[NbgateError], str, int], ...]] = (
     # Not ours to give, and no repetition helps; the message says whose the fault is.
     (PermissionMissing, "AccessDeniedException", 403),
     (CredentialsMissing, "AccessDeniedException", 403),
-    (ControlPlaneTimeout, "ServiceUnavailable", 503),
-    (ControlPlaneError, "ServiceUnavailable", 503),
-    (Draining, "ServiceUnavailable", 503),
     (NbgateError, "InternalFailure", 500),
 )
+_TOLD_OTHERWISE: Final = (CredentialsMissing, InstanceNotInService, LimitReached)
+"""503 in our own words, and in SageMaker's one that its clients do not simply repeat."""
+_UNAVAILABLE: Final = 503
 
 
 def fault_of(error: NbgateError) -> AwsFault:
@@ -62,6 +59,8 @@ def fault_of(error: NbgateError) -> AwsFault:
     if isinstance(error, ConfigError):
         # Its problems name files and lines.
         return AwsFault("InternalFailure", NbgateError.default_message, status=500)
+    if error.wait_seconds and error.status == _UNAVAILABLE and not isinstance(error, _TOLD_OTHERWISE):
+        return AwsFault("ServiceUnavailable", error.message, status=_UNAVAILABLE)
     code, status = next((code, status) for kind, code, status in _FAULTS if isinstance(error, kind))
     return AwsFault(code, error.message, status=status)
 
@@ -72,10 +71,12 @@ def fault_page(error: NbgateError, *, request_id: str, client_address: str | Non
     if isinstance(error, AccessDenied):
         seen = f" (seen here: {client_address})" if client_address else ""
         fault = AwsFault(fault.code, f"{error.message}{seen}", status=fault.status)
-    headers = (
+    headers: tuple[tuple[str, str], ...] = (
         ("Content-Type", CONTENT_TYPE),
         ("Cache-Control", "no-store"),
         ("x-amzn-RequestId", request_id),
         ("X-Request-Id", request_id),
     )
-    return Page(headers, answer_fault(fault))
+    if fault.status == _UNAVAILABLE and error.wait_seconds:
+        headers += (("Retry-After", str(error.wait_seconds)),)
+    return Page(headers, answer_fault(fault), fault.status)

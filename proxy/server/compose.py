@@ -32,6 +32,7 @@ from proxy.server.error_pages import Standing
 from proxy.server.own_pages import OwnPages
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from proxy.wire.browsers import Asker, who_asks
 
 
 def gateway(
@@ -193,23 +194,29 @@ def renderer(standing: Callable[[Admission, int], Standing] | None = None) -> Re
         port: int,
         json_only: bool = False,
     ) -> Page:
-        asked = inbound.headers if inbound is not None else {}
-        if "X-Amz-Target" in asked:
-            return fault_page(error, request_id=request_id, client_address=client)
-        if inbound is not None and sign_in.is_for(error, method=inbound.method, headers=inbound.headers):
-            # A relative address: the one that the caller asked has this page, too.
-            redirect = (("Location", sign_in.PATH), *error_pages.HEADERS, ("X-Request-Id", request_id))
-            return Page(redirect, b"", status=302)
-        wants_html = not json_only and error_pages.wants_html(
-            asked.get("Accept", ""), asked.get("Sec-Fetch-Mode", "")
-        )
+        status, asker = error.status, Asker.PROGRAM
+        if inbound is not None:
+            if "X-Amz-Target" in inbound.headers:
+                return fault_page(error, request_id=request_id, client_address=client)
+            asker = who_asks(inbound.headers, host=inbound.host, target=inbound.target)
+            if sign_in.is_for(error, asker, inbound):
+                # A relative address: the one that the caller asked has this page, too.
+                redirect = (("Location", sign_in.PATH), *error_pages.HEADERS, ("X-Request-Id", request_id))
+                return Page(redirect, b"", status=302)
+            status = error_pages.status_for(error, asker, method=inbound.method, target=inbound.target)
+        wants_html = asker is Asker.WINDOW and not json_only
         known = None
         if standing is not None and wants_html and admission is not None and admission.instance:
             known = standing(admission, port)
         rendered = error_pages.render(
-            error, wants_html=wants_html, request_id=request_id, client_address=client, standing=known
+            error,
+            wants_html=wants_html,
+            request_id=request_id,
+            client_address=client,
+            standing=known,
+            status=status,
         )
         headers = (("Content-Type", rendered.content_type), ("X-Request-Id", request_id), *rendered.headers)
-        return Page(headers, rendered.body)
+        return Page(headers, rendered.body, status)
 
     return render

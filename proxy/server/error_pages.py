@@ -4,6 +4,9 @@ A page says what happened, what to do, and the request id under which the operat
 holds nothing of the request (no path, no header, no host), nothing of the policy's rules, and loads
 nothing. The texts of an error are the error's own (`proxy.errors`); here is only what a person needs beyond
 them.
+
+`status_for` is the one exception to an error's own status: who was let in before, and is no more, is told so in the way
+that heals the page that asks.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from proxy.errors import (
     BadRequest,
     ClientError,
     ConfigError,
+    ControlPlaneFailed,
+    ControlPlaneTimeout,
+    CredentialsMissing,
     Draining,
     HeadTooLarge,
     InstanceNotInService,
@@ -27,18 +33,21 @@ from proxy.errors import (
     Misdirected,
     NbgateError,
     OriginRefused,
+    OutcomeUnknown,
     RequestTimeout,
     RouteNotFound,
     SessionRejected,
     SignInRequired,
     Throttled,
     TokenRefused,
-    TooManyStreams,
     UpgradeRequired,
     UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
     WrongState,
 )
 from proxy.server import pages
+from proxy.wire.browsers import Asker, mount_of_api
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -122,6 +131,10 @@ _START_HERE: Final = (
     "You can start it here. That usually takes a few minutes; the notebook then opens by itself."
 )
 _TELL: Final = "If it keeps happening, send the request id below to whoever runs this gateway."
+_RELOADS_OR_RESTART: Final = (
+    "This page reloads by itself. If it stays like this, restart the notebook instance."
+)
+_RELOADS_OR_TELL: Final = f"This page reloads by itself. {_TELL}"
 
 _ADVICE: Final[dict[type[NbgateError], str]] = {
     NbgateError: f"Try again in a moment. {_TELL}",
@@ -132,7 +145,11 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
     MethodNotAllowed: "Go back to the page that you came from, reload it, and try again.",
     MediaTypeRefused: "Update the program that you use.",
     RequestTimeout: "Check your connection, then try again.",
-    TooManyStreams: "Close some of them.",
+    UpstreamUnreachable: _RELOADS_OR_RESTART,
+    UpstreamTimeout: _RELOADS_OR_RESTART,
+    ControlPlaneFailed: _RELOADS_OR_TELL,
+    ControlPlaneTimeout: _RELOADS_OR_TELL,
+    CredentialsMissing: _RELOADS_OR_TELL,
     WrongState: "Go back to the page that you came from, and reload it.",
     UpgradeRequired: "Update the browser or the program that you use.",
     HeadTooLarge: "Clear this site's cookies, then try again.",
@@ -147,15 +164,44 @@ _FINAL: Final = (
     MethodNotAllowed,
     Misdirected,
     OriginRefused,
+    OutcomeUnknown,
     RouteNotFound,
     SignInRequired,
     TokenRefused,
     UpgradeRequired,
 )
-"""Errors that the same request meets again: their pages do not offer to repeat it."""
+"""Errors that the same request meets again, or that it must not be repeated after: their pages do not offer that."""
 
-_REFRESH_SECONDS: Final[dict[type[NbgateError], int]] = {Draining: 5, SessionRejected: 5, Throttled: 15}
-"""Conditions that pass by themselves, so that their page reloads by itself."""
+_RELOADING: Final = (
+    ControlPlaneFailed,
+    ControlPlaneTimeout,
+    CredentialsMissing,
+    Draining,
+    SessionRejected,
+    Throttled,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+"""Conditions that pass by themselves, and before long, so that their page reloads by itself."""
+
+ENDED: Final = 424
+"""Failed Dependency (RFC 4918 section 11.4): what JupyterHub answers, and JupyterLab and Notebook 7 ask again after."""
+_NOT_LET_IN: Final = (AccessDenied, SignInRequired, TokenRefused)
+_GOES_ON: Final = "This page goes on by itself"
+_ENDED_MESSAGES: Final[dict[type[NbgateError], tuple[str, str]]] = {
+    AccessDenied: (
+        "ACCESS_WITHDRAWN",
+        f"Your address is not allowed to reach this notebook. {_GOES_ON} when it is.",
+    ),
+    **dict.fromkeys(
+        (SignInRequired, TokenRefused),
+        (
+            "SESSION_ENDED",
+            f"Your session has ended. Open a new link to this notebook in another tab. {_GOES_ON} then.",
+        ),
+    ),
+}
+"""The reason and the message for a page whose caller was let in before."""
 
 _INSTANCE_STATES: Final[dict[str, _Text]] = {
     "Pending": _Text(
@@ -214,21 +260,18 @@ HEADERS: Final[Headers] = (
 """On every answer of the gateway's own."""
 
 
-def wants_html(accept: str, sec_fetch_mode: str = "") -> bool:
-    """Whether an error is shown as a page: to a browser that navigates, or to whoever prefers HTML to JSON.
+def status_for(error: NbgateError, asker: Asker, *, method: str, target: str) -> int:
+    """The status to answer `error` with; mostly its own.
 
-    `Sec-Fetch-Mode` (Fetch Metadata, W3C) decides where it is sent: a script's own fetch gets JSON. Without
-    it `Accept` does (RFC 9110 section 12.5.1); `*/*` alone, curl's and most programs' value, asks for JSON.
+    A page whose caller may come in no more (its session or its access has ended) asks for its kernels by itself, and
+    gives them up for ever after a 401 or 403. Its WebSocket is told 403 in any case: scripts do not see the status.
     """
-    if sec_fetch_mode:
-        return sec_fetch_mode.strip().lower() == "navigate"
-    weights = {"text/html": 0.0, "application/xhtml+xml": 0.0, "application/json": 0.0}
-    for media_range in accept.lower().split(",")[:64]:
-        name, *parameters = (part.strip() for part in media_range.split(";"))
-        if name in weights:
-            weights[name] = max(weights[name], _weight(parameters))
-    html = max(weights["text/html"], weights["application/xhtml+xml"])
-    return html > 0 and html >= weights["application/json"]
+    if isinstance(error, _NOT_LET_IN):
+        if asker is Asker.SCRIPT and method == "GET" and mount_of_api(target) is not None:
+            return ENDED
+        if asker is Asker.HANDSHAKE:
+            return AccessDenied.status
+    return error.status
 
 
 def render(
@@ -238,26 +281,33 @@ def render(
     request_id: str,
     client_address: str | None,
     standing: Standing | None = None,
+    status: int = 0,
 ) -> ErrorBody:
     """The body for `error`. `client_address` (None: it could not be determined) is told to a denied caller
-    only; `standing` is what is known of the instance that the request was for.
+    only; `standing` is what is known of the instance that the request was for; `status` is what is answered, 0 the
+    error's own.
     """
     text = _text(error)
+    status = status or error.status
     headers = HEADERS
-    retry_after_seconds = error.retry_after_seconds or text.refresh_seconds
+    retry_after_seconds = error.wait_seconds or text.refresh_seconds
     if retry_after_seconds:
         headers += (("Retry-After", str(retry_after_seconds)),)
     if isinstance(error, UpgradeRequired):
         # RFC 9110 section 15.5.22 and RFC 6455 section 4.4
         headers += (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
-    if isinstance(error, SignInRequired | TokenRefused):
-        # RFC 9110 section 11.6.1
-        headers += (("WWW-Authenticate", "Bearer"),)
+    if status == SignInRequired.status:
+        # RFC 9110 section 11.6.1 and RFC 6750 section 3
+        challenge = 'Bearer error="invalid_token"' if isinstance(error, TokenRefused) else "Bearer"
+        headers += (("WWW-Authenticate", challenge),)
     if isinstance(error, MethodNotAllowed):
         # RFC 9110 section 10.2.1
         headers += (("Allow", ", ".join(error.allow)),)
     if not wants_html:
-        body = _envelope(error, message=text.message, request_id=request_id, client_address=client_address)
+        reason, message = _ENDED_MESSAGES[type(error)] if status == ENDED else ("", text.message)
+        body = _envelope(
+            error, message=message, reason=reason, request_id=request_id, client_address=client_address
+        )
         return ErrorBody("application/json", body, headers)
     return _page(
         error, text, headers, request_id=request_id, client_address=client_address, standing=standing
@@ -273,7 +323,7 @@ def _page(
     client_address: str | None,
     standing: Standing | None,
 ) -> ErrorBody:
-    refresh_seconds = (error.retry_after_seconds or text.refresh_seconds) if text.refresh_seconds else 0
+    refresh_seconds = (error.wait_seconds or text.refresh_seconds) if text.refresh_seconds else 0
     status = error.instance_status if isinstance(error, InstanceNotInService) else ""
     # It need not be offered where it was done already.
     can_start = status in STARTABLE and not error.retry_after_seconds
@@ -344,7 +394,7 @@ def _text(error: NbgateError) -> _Text:
             retry=retry,
         )
     kind = type(error)
-    refresh_seconds = _REFRESH_SECONDS.get(kind, 0)
+    refresh_seconds = error.wait_seconds if isinstance(error, _RELOADING) else 0
     return _Text(
         title=error.title,
         # Problems of a configuration name files and lines: never for a caller.
@@ -386,7 +436,9 @@ def _facts(
     return facts
 
 
-def _envelope(error: NbgateError, *, message: str, request_id: str, client_address: str | None) -> bytes:
+def _envelope(
+    error: NbgateError, *, message: str, reason: str, request_id: str, client_address: str | None
+) -> bytes:
     told: dict[str, str] = {"code": error.code, "message": message, "request_id": request_id}
     if isinstance(error, InstanceNotInService) and error.instance_status:
         told["instance_status"] = error.instance_status
@@ -394,17 +446,5 @@ def _envelope(error: NbgateError, *, message: str, request_id: str, client_addre
         told["client_address"] = client_address
     # The message stands a second time where JupyterLab's own dialogs look for it (@jupyterlab/services,
     # ServerConnection.ResponseError).
-    return json.dumps({"success": False, "message": message, "error": told}).encode()
-
-
-def _weight(parameters: list[str]) -> float:
-    """The `q` of a media range (RFC 9110 section 12.4.2); 0 where it is malformed."""
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                weight = float(value)
-            except ValueError:
-                return 0.0
-            return weight if 0.0 <= weight <= 1.0 else 0.0
-    return 1.0
+    said = {"success": False, "message": message} | ({"reason": reason} if reason else {})
+    return json.dumps(said | {"error": told}).encode()

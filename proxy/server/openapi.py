@@ -27,12 +27,12 @@ _REFUSALS: Final = {
     409: "The instance's state does not allow it (`WRONG_STATE`).",
     413: "The body is too large (`BODY_TOO_LARGE`).",
     415: "The body is not `application/json` (`MEDIA_TYPE_REFUSED`).",
-    502: "SageMaker refused, or its answer was not understood (`PERMISSION_MISSING`, `CONTROL_PLANE_FAILED` …).",
-    503: "Not now (`THROTTLED`, `LIMIT_REACHED`, `DRAINING` …); `Retry-After` may say when.",
-    504: "SageMaker did not answer in time (`CONTROL_PLANE_TIMEOUT`).",
+    502: "Somebody has to mend it: the gateway's role lacks a permission (`PERMISSION_MISSING`).",
+    503: "Not now (`THROTTLED`, `CONTROL_PLANE_TIMEOUT`, `CONTROL_PLANE_FAILED`, `LIMIT_REACHED`, `DRAINING` …); "
+    "`Retry-After` says when.",
 }
 _READING: Final = (400, 403, 404, 405)
-_ACTING: Final = (400, 403, 404, 405, 409, 413, 415, 502, 503, 504)
+_ACTING: Final = (400, 403, 404, 405, 409, 413, 415, 502, 503)
 _GIVING: Final = (400, 403, 404, 405, 413, 415)
 
 

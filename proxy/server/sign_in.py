@@ -9,23 +9,23 @@ from __future__ import annotations
 from typing import Final
 
 from aiohttp import hdrs, web
-from multidict import MultiMapping
 
 from proxy.errors import NbgateError, SignInRequired, TokenRefused
+from proxy.gateway import Inbound
 from proxy.server import error_pages
 from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.wire.browsers import Asker, is_ahead_of_time, who_asks
 
 PATH: Final = "/.nbgate/sign-in"
 
 
-def is_for(error: NbgateError, *, method: str, headers: MultiMapping[str]) -> bool:
+def is_for(error: NbgateError, asker: Asker, inbound: Inbound) -> bool:
     """Whether a browser that met `error` is to be sent there: its window only, not what a page of it asks for."""
     return (
         isinstance(error, SignInRequired | TokenRefused)
-        and method == hdrs.METH_GET
-        and hdrs.UPGRADE not in headers
-        and "prefetch" not in headers.get("Sec-Purpose", headers.get("Purpose", ""))
-        and error_pages.wants_html(headers.get(hdrs.ACCEPT, ""), headers.get("Sec-Fetch-Mode", ""))
+        and asker is Asker.WINDOW
+        and inbound.method == hdrs.METH_GET
+        and not is_ahead_of_time(inbound.headers)
     )
 
 
@@ -35,8 +35,9 @@ def register(pages: OwnPages) -> None:
 
 
 async def _page(visit: OwnVisit) -> web.StreamResponse:
-    headers = visit.request.headers
-    wants_html = error_pages.wants_html(headers.get(hdrs.ACCEPT, ""), headers.get("Sec-Fetch-Mode", ""))
+    inbound = visit.inbound
+    asker = who_asks(inbound.headers, host=inbound.host, target=inbound.target)
+    wants_html = asker is Asker.WINDOW
     rendered = error_pages.render(
         SignInRequired(),
         wants_html=wants_html,

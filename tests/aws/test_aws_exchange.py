@@ -16,7 +16,7 @@ from clocks import FakeClock
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.presigned import PresignedUrl
-from proxy.aws.sessions import NotConnected, SignIn
+from proxy.aws.sessions import NotConnected, NotTrusted, SignIn
 from proxy.errors import (
     NbgateError,
     SessionRejected,
@@ -387,7 +387,7 @@ async def test_tls_is_verified() -> None:
     host.signs_in()
     try:
         error = await Trial(host).failure(host.url)
-        assert isinstance(error, NotConnected)
+        assert isinstance(error, NotTrusted)
         assert "certificate" in error.detail
         assert host.seen == []
         trusting = ExchangeOptions(ssl_context=ssl.create_default_context(cafile=str(pem)))

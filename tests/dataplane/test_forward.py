@@ -475,23 +475,23 @@ async def test_a_chunked_body_that_turns_out_broken_never_looks_complete(stage: 
 
 @pytest.mark.parametrize("way", ["close", "reset"])
 @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\nContent-"])
-async def test_a_connection_that_breaks_before_the_response_is_a_502(
+async def test_a_connection_that_breaks_before_the_response_is_a_503(
     stage: Stage, part: bytes, way: str
 ) -> None:
     caller, notebook = await stage.get()
     notebook.send(part)
     await notebook.drain()
     getattr(notebook, way)()
-    assert (await caller.response())[0].startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert stage.upstream.accepted == 1
 
 
 async def test_nobody_listens_at_the_notebook(stage: Stage) -> None:
     stage.upstream.refuse()
     caller = await stage.call(get())
-    assert (await caller.response())[0].startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     caller.send(get())
-    assert (await caller.response())[0].startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
 
 
 async def test_a_fault_of_the_gateways_own_while_it_connects_is_a_500_and_not_a_silence(stage: Stage) -> None:
@@ -726,12 +726,12 @@ async def test_tiny_chunks_pass_in_order_although_the_loop_gets_its_turns(stage:
 # -- silence ------------------------------------------------------------------------------------------------
 
 
-async def test_a_notebook_that_does_not_answer_in_time_is_a_504(stage: Stage) -> None:
+async def test_a_notebook_that_does_not_answer_in_time_is_a_503(stage: Stage) -> None:
     caller, notebook = await stage.get()
     await stage.sweep(299.0)
     assert caller.is_silent
     await stage.sweep(1.0)
-    assert (await caller.response())[0].startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
     assert await notebook.gone()
 
 

@@ -88,14 +88,14 @@ async def test_a_request_is_never_sent_a_third_time(stage: Stage) -> None:
     notebook = await stage.notebook()
     await notebook.head()
     notebook.close()
-    assert (await caller.response())[0].startswith(b"HTTP/1.1 502 ")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
     assert stage.upstream.accepted == 2
 
 
 async def test_a_new_connection_that_breaks_is_not_replaced(stage: Stage) -> None:
     caller, notebook = await stage.get()
     notebook.close()
-    assert (await caller.response())[0].startswith(b"HTTP/1.1 502 ")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
     assert stage.upstream.accepted == 1
 
 
@@ -104,7 +104,7 @@ async def test_a_request_that_may_not_be_repeated_is_not(stage: Stage) -> None:
     caller.send(post(b"hello"))
     await stale.head()
     stale.close()
-    assert (await caller.response())[0].startswith(b"HTTP/1.1 502 ")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 504 ")
     assert stage.upstream.accepted == 1
 
 
@@ -116,7 +116,7 @@ async def test_a_response_that_has_begun_is_not_repeated(stage: Stage) -> None:
     await stale.drain()
     await eventually(lambda: stage.records)
     stale.close()
-    assert (await caller.response())[0].startswith(b"HTTP/1.1 502 ")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
     assert stage.upstream.accepted == 1
 
 
@@ -142,7 +142,7 @@ async def test_a_put_whose_body_was_too_long_to_keep_is_not_repeated(stage: Stag
     await stale.head()
     await stale.exactly(len(body))
     stale.close()
-    assert (await caller.response())[0].startswith(b"HTTP/1.1 502 ")
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 504 ")
     assert stage.upstream.accepted == 1
 
 

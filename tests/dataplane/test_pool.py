@@ -20,7 +20,13 @@ from proxy.aws.sessions import Origin
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.transports import reset
 from proxy.dataplane.upstream import UpstreamConnection
-from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from proxy.errors import (
+    TooManyUpstreams,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    UpstreamUntrusted,
+)
 from proxy.wire.body import Body
 from proxy.wire.heads import ResponseFacts
 
@@ -162,7 +168,7 @@ async def test_more_than_so_many_idle_connections_are_not_kept(upstream: RawUpst
 async def test_more_than_so_many_connections_are_not_opened(upstream: RawUpstream) -> None:
     pool = UpstreamPool(PoolLimits(connections=1), clock=FakeClock())
     connection, _ = await used(pool, upstream)
-    with pytest.raises(UpstreamUnreachable, match="too many"):
+    with pytest.raises(TooManyUpstreams, match="too many"):
         await pool.connect(connection.origin)
     connection.abort()
     await eventually(lambda: pool.open_connections(connection.origin) == 0)
@@ -322,7 +328,7 @@ async def tls_upstream(certificate: Path) -> AsyncIterator[RawUpstream]:
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_upstream: RawUpstream) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock())
     origin = origin_of(tls_upstream, tls=True)
-    with pytest.raises(UpstreamUnreachable, match="certificate could not be verified") as caught:
+    with pytest.raises(UpstreamUntrusted, match="certificate could not be verified") as caught:
         await pool.connect(origin)
     assert caught.value.detail.startswith("tls: CERTIFICATE_VERIFY_FAILED")
     assert pool.open_connections(origin) == 0
@@ -332,7 +338,7 @@ async def test_a_certificate_for_another_name_is_refused(
     tls_upstream: RawUpstream, certificate: Path
 ) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), tls=trusting(certificate))
-    with pytest.raises(UpstreamUnreachable, match="certificate could not be verified"):
+    with pytest.raises(UpstreamUntrusted, match="certificate could not be verified"):
         await pool.connect(Origin("https", "127.0.0.1", tls_upstream.port))
 
 

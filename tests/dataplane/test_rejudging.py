@@ -327,7 +327,7 @@ async def test_an_instance_that_is_another_notebook_now_ends_what_went_to_the_ol
     await change(tmp_path, opened, another)
     await closed_with_1008(caller)
     answer = await waiting.response()
-    assert answer.status == 502
+    assert answer.status == 503
     assert answer.value("retry-after") == "1"
 
 
@@ -385,7 +385,7 @@ async def test_new_limits_and_timeouts_count_for_what_comes(tmp_path: Path, open
     assert (await large.response()).status == 431
     crowded = await opened.connect()
     crowded.send(opened.head())
-    assert (await crowded.response()).status == 502
+    assert (await crowded.response()).status == 503
     await opened.pass_time(1.0)
     await opened.pass_time(2.5)
     assert (await caller.exactly(1))[0] == PING[0]

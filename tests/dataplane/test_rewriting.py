@@ -187,13 +187,13 @@ async def test_a_large_page_that_breaks_off_never_looks_complete(stage: Stage) -
         await caller.rest()
 
 
-async def test_a_page_that_breaks_off_is_a_502(stage: Stage) -> None:
+async def test_a_page_that_breaks_off_is_a_503(stage: Stage) -> None:
     caller, notebook = await page(stage)
     notebook.send(b"HTTP/1.1 200 OK\r\n" + HTML + b"Content-Length: 71\r\n\r\n" + PAGE[:30])
     await notebook.drain()
     notebook.close()
     head, body = await caller.response()
-    assert head.startswith(b"HTTP/1.1 502 ")
+    assert head.startswith(b"HTTP/1.1 503 ")
     assert b"static" not in body
 
 

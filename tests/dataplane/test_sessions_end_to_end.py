@@ -249,7 +249,7 @@ async def test_a_session_that_the_notebook_never_honours_is_a_503(rig: Rig) -> N
 async def test_a_presigned_url_is_never_used_in_its_last_30_seconds(timed: Rig, clock: FakeClock) -> None:
     """The notebook is away while the URL ages: 269 s old it is still used, 270 s old it is not."""
     await timed.sandbox.faults.refuse()
-    assert status_of(await timed.get()) == 502
+    assert status_of(await timed.get()) == 503
     assert (mints(timed), sign_ins(timed)) == (1, 0)
     await clock.advance(269)
     await timed.sandbox.faults.accept()
@@ -259,7 +259,7 @@ async def test_a_presigned_url_is_never_used_in_its_last_30_seconds(timed: Rig, 
 
 async def test_a_presigned_url_of_270_seconds_is_replaced(timed: Rig, clock: FakeClock) -> None:
     await timed.sandbox.faults.refuse()
-    assert status_of(await timed.get()) == 502
+    assert status_of(await timed.get()) == 503
     await clock.advance(270)
     await timed.sandbox.faults.accept()
     assert status_of(await timed.get()) == 200

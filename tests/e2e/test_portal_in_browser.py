@@ -233,7 +233,7 @@ PAGES = {
     "failed": ("/forecasts/lab", 503, "The notebook instance failed to start"),
     "permission": ("/quiet/lab", 502, "SageMaker did not let the gateway in"),
     "throttled": ("/quiet/lab", 503, "SageMaker is busy"),
-    "upstream-gone": ("/quiet/lab", 502, "The notebook did not answer"),
+    "upstream-gone": ("/quiet/lab", 503, "The notebook did not answer"),
 }
 
 

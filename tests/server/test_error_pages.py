@@ -23,7 +23,9 @@ from proxy.errors import (
     ConfigError,
     Draining,
     InstanceNotInService,
+    LimitReached,
     NbgateError,
+    OutcomeUnknown,
     Problem,
     Throttled,
     UpgradeRequired,
@@ -37,7 +39,6 @@ from proxy.server.error_pages import (
     duration,
     public_reason,
     render,
-    wants_html,
 )
 
 
@@ -274,8 +275,10 @@ def refresh_seconds(body: ErrorBody) -> list[str | None]:
         (InstanceNotInService(instance_status="Stopped", retry_after_seconds=30), ["30"], "30"),
         (Draining(), ["5"], "5"),
         (Throttled(retry_after_seconds=3), ["3"], "3"),
-        (UpstreamUnreachable(), [], None),
-        (UpstreamUnreachable(retry_after_seconds=2), [], "2"),
+        (UpstreamUnreachable(), ["5"], "5"),
+        (UpstreamUnreachable(retry_after_seconds=2), ["2"], "2"),
+        (LimitReached(), [], "60"),
+        (OutcomeUnknown(), [], None),
         (AccessDenied(), [], None),
     ],
 )
@@ -299,45 +302,6 @@ def test_an_upgrade_to_another_version_is_told_which_one_works() -> None:
     headers = dict(envelope(UpgradeRequired()).headers)
     assert (headers["Upgrade"], headers["Sec-WebSocket-Version"]) == ("websocket", "13")
     assert "Upgrade" not in dict(envelope(BadRequest()).headers)
-
-
-CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
-
-
-@pytest.mark.parametrize(
-    ("accept", "mode", "expected"),
-    [
-        (CHROME, "navigate", True),
-        (CHROME, "", True),
-        ("*/*", "cors", False),
-        (CHROME, "cors", False),
-        (CHROME, "no-cors", False),
-        (CHROME, "websocket", False),
-        (CHROME, "same-origin", False),
-        ("*/*", "navigate", True),
-        ("*/*", "", False),
-        ("", "", False),
-        ("application/json", "", False),
-        ("application/json, text/html;q=0.5", "", False),
-        ("application/json;q=0.5, text/html", "", True),
-        ("text/html;q=0", "", False),
-        ("text/html;q=0.000", "", False),
-        ("text/html;q=zero", "", False),
-        ("text/html;q=nan", "", False),
-        ("text/html;q=2", "", False),
-        ("TEXT/HTML; charset=utf-8", "", True),
-        ("application/xhtml+xml", "", True),
-        ("text/html;level=1;q=0.3,application/json;q=0.2", "", True),
-        ("text/htmlx", "", False),
-    ],
-)
-def test_browsers_get_a_page_and_programs_get_json(accept: str, mode: str, expected: bool) -> None:
-    assert wants_html(accept, mode) is expected
-
-
-@given(st.text(), st.text())
-def test_any_header_is_an_answer(accept: str, mode: str) -> None:
-    assert wants_html(accept, mode) in (True, False)
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,9 @@ async def opened(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def test_without_a_session_nobody_comes_in_and_nothing_is_dialled(guarded: Rig) -> None:
-    assert await ask(guarded) == [401, 401]
-    assert await ask(guarded, "/api/kernels?token=jupyters-own") == [401, 401]
-    assert await ask(guarded, "/lab", extra="Cookie: nbgate-session=x\r\n") == [401, 401]
+    assert await ask(guarded) == [401, 403]
+    assert await ask(guarded, "/api/kernels?token=jupyters-own") == [401, 403]
+    assert await ask(guarded, "/lab", extra="Cookie: nbgate-session=x\r\n") == [401, 403]
     assert untouched(guarded)
     records = audited(guarded)
     assert len(records) == 6
@@ -79,7 +79,9 @@ async def test_programs_get_json_and_browsers_the_sign_in_page(guarded: Rig) -> 
     assert fields_of(program)["www-authenticate"] == "Bearer"
     assert json.loads(body_of(program))["error"]["code"] == "SIGN_IN_REQUIRED"
     script = await guarded.get("/api/status", extra="Accept: text/html\r\nSec-Fetch-Mode: cors\r\n")
-    assert status_of(script) == 401
+    # JupyterLab's own question: after a 401 it would give its kernels up.
+    assert status_of(script) == 424
+    assert json.loads(body_of(script))["reason"] == "SESSION_ENDED"
     browser = await guarded.get("/lab", extra=BROWSER)
     assert status_of(browser) == 302
     assert fields_of(browser)["location"] == "/.nbgate/sign-in"
@@ -103,7 +105,7 @@ async def test_a_link_lets_a_browser_in_for_http_and_websockets(guarded: Rig) ->
     head = asked(guarded)[-1]
     assert "nbgate" not in json.dumps(head.headers)
     # SameSite=Lax or not: without it there is no way in.
-    assert await ask(guarded, "/api/kernels") == [401, 401]
+    assert await ask(guarded, "/api/kernels") == [401, 403]
 
 
 async def test_a_denied_address_learns_nothing_of_tokens(tmp_path: Path) -> None:
@@ -240,7 +242,7 @@ async def test_turning_access_to_presigned_ends_what_came_in_without(tmp_path: P
         frame = await asyncio.wait_for(reader.readexactly(4), 10)
         assert (frame[0], int.from_bytes(frame[2:4], "big")) == (0x88, 1008)
         writer.close()
-        assert await ask(rig) == [401, 401]
+        assert await ask(rig) == [401, 403]
         assert await ask(rig, extra=await enter(rig)) == [200, 101]
 
 
@@ -499,8 +501,8 @@ async def test_a_programs_token_that_is_not_good_is_refused(tmp_path: Path, acce
         for token in (other, ended, ended + "x", "nbgate2_a", made(rig)):
             if not token.startswith("nbgate2_"):
                 continue
-            assert await ask(rig, f"/api?token={token}") == [401, 401]
-            assert await ask(rig, "/api", extra=f"Authorization: token {token}\r\n") == [401, 401]
+            assert await ask(rig, f"/api?token={token}") == [401, 403]
+            assert await ask(rig, "/api", extra=f"Authorization: token {token}\r\n") == [401, 403]
         assert untouched(rig)
 
 

@@ -1,0 +1,93 @@
+"""Who sends a request, as far as its fields tell: a browser's window, a page's own script, its WebSocket, or a program.
+
+The rule: Fetch Metadata (W3C) decides where it is sent, which browsers do to https and to loopback addresses. On plain
+http `Accept` tells a window, and a `Referer` below the same mount tells its script. One reading, for everything that
+answers windows, scripts and programs in different ways. None of it proves anything: no permission may rest on it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from multidict import MultiMapping
+
+
+class Asker(Enum):
+    """Who sends a request."""
+
+    WINDOW = "window"
+    """A browser's window or frame that goes there: people read the answer."""
+    SCRIPT = "script"
+    """What a page fetches by itself; people see the answer only if the page shows it."""
+    HANDSHAKE = "handshake"
+    """A page's WebSocket. Scripts are told nothing of an answer but 101."""
+    PROGRAM = "program"
+    """Anything else: no browser, or a part of a page, such as an image."""
+
+
+_FETCHES: Final = frozenset({"cors", "same-origin"})
+_OWN_API: Final = "/api/gateway/"
+_PROXIED: Final = "/proxy/"
+
+
+def who_asks(headers: MultiMapping[str], *, host: str, target: str) -> Asker:
+    """`host` is the field's value and `target` the request's, both as they came."""
+    mode = headers.get("Sec-Fetch-Mode", "").strip().lower()
+    if "Upgrade" in headers:
+        return Asker.HANDSHAKE if mode or "Origin" in headers else Asker.PROGRAM
+    if mode:
+        if mode == "navigate":
+            return Asker.WINDOW
+        return Asker.SCRIPT if mode in _FETCHES else Asker.PROGRAM
+    if prefers_html(headers.get("Accept", "")):
+        return Asker.WINDOW
+    prefix = mount_of_api(target)
+    if prefix is not None and headers.get("Referer", "").startswith(f"http://{host}{prefix}/"):
+        return Asker.SCRIPT
+    return Asker.PROGRAM
+
+
+def is_ahead_of_time(headers: MultiMapping[str]) -> bool:
+    """Whether a browser only fetches ahead what nobody has opened (`Sec-Purpose`, and what it was called before)."""
+    return any("prefetch" in headers.get(name, "").lower() for name in ("Sec-Purpose", "Purpose", "X-Moz"))
+
+
+def mount_of_api(target: str) -> str | None:
+    """What stands before Jupyter's API (`/api/`, `/lab/api/`) in a request target: the mount's prefix, without a slash
+    at its end. None where it leads elsewhere: to what runs behind Jupyter (`/proxy/`), or to the gateway's own API.
+
+    Told from the target alone, so that it tells nothing of which mounts there are.
+    """
+    path = target.partition("?")[0]
+    end = path.find("/api/")
+    if end < 0 or path.startswith(_OWN_API, end):
+        return None
+    prefix = path[:end].removesuffix("/lab")
+    return None if _PROXIED in f"{prefix}/" else prefix
+
+
+def prefers_html(accept: str) -> bool:
+    """Whether `Accept` (RFC 9110 section 12.5.1) names HTML, and JSON no more than that. `*/*` alone, curl's and most
+    programs' value, does not.
+    """
+    weights = {"text/html": 0.0, "application/xhtml+xml": 0.0, "application/json": 0.0}
+    for media_range in accept.lower().split(",")[:64]:
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        if name in weights:
+            weights[name] = max(weights[name], _weight(parameters))
+    html = max(weights["text/html"], weights["application/xhtml+xml"])
+    return html > 0 and html >= weights["application/json"]
+
+
+def _weight(parameters: list[str]) -> float:
+    """The `q` of a media range (RFC 9110 section 12.4.2); 0 where it is malformed."""
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                weight = float(value)
+            except ValueError:
+                return 0.0
+            return weight if 0.0 <= weight <= 1.0 else 0.0
+    return 1.0
