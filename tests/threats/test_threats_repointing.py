@@ -113,7 +113,7 @@ async def a_sessions_cookie(pointed: Pointed) -> AsyncIterator[None]:
     cookie = await pointed.enter()
     assert await ask(pointed.rig, "/a/lab", extra=cookie) == [200, 101]
     yield
-    assert await ask(pointed.rig, "/a/lab", extra=cookie) == [401, 401]
+    assert await ask(pointed.rig, "/a/lab", extra=cookie) == [401, 403]
     reasons = {record["reason"] for record in audited(pointed.rig)}
     assert "for the notebook that the instance led to before" in reasons
 
@@ -130,8 +130,8 @@ async def a_programs_token(pointed: Pointed) -> AsyncIterator[None]:
     assert await ask(pointed.rig, "/a/api", extra=extra) == [200, 101]
     assert await ask(pointed.rig, f"/a/api?token={token}") == [200, 101]
     yield
-    assert await ask(pointed.rig, "/a/api", extra=extra) == [401, 401]
-    assert await ask(pointed.rig, f"/a/api?token={token}") == [401, 401]
+    assert await ask(pointed.rig, "/a/api", extra=extra) == [401, 403]
+    assert await ask(pointed.rig, f"/a/api?token={token}") == [401, 403]
 
 
 async def an_open_websocket_of_a_session(pointed: Pointed) -> AsyncIterator[None]:
