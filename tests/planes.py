@@ -199,6 +199,9 @@ class HeldSession:
     def reject(self, session: UpstreamSession) -> bool:
         return True
 
+    def is_over(self, session: UpstreamSession) -> bool:
+        return False
+
     def absorb(self, session: UpstreamSession, set_cookie_fields: tuple[bytes, ...]) -> None:
         self.absorbed += set_cookie_fields
 

@@ -43,7 +43,8 @@ FORWARDED_LINES = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
 class StandInKeeper:
     """Implements what the data plane uses of `proxy.aws.keeper.SessionKeeper`.
 
-    `reject` signs in anew while there are `successors`; `gate` holds `acquire` back; `failure` ends it.
+    `reject` signs in anew while there are `successors`; `gate` holds `acquire` back; `failure` ends it. Sessions with
+    a generation in `ended` are over.
     """
 
     session: UpstreamSession | None
@@ -52,6 +53,7 @@ class StandInKeeper:
     absorbed: list[tuple[bytes, ...]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     failure: NbgateError | None = None
+    ended: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -74,6 +76,9 @@ class StandInKeeper:
                 return False
             self.session = None
         return True
+
+    def is_over(self, session: UpstreamSession) -> bool:
+        return session.generation in self.ended
 
     def absorb(self, session: UpstreamSession, set_cookie_fields: Sequence[bytes]) -> None:
         self.absorbed.append(tuple(set_cookie_fields))

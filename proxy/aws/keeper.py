@@ -113,6 +113,7 @@ class SessionKeeper:
         self._session: UpstreamSession | None = None
         self._flight: asyncio.Task[UpstreamSession] | None = None
         self._generation = 0
+        self._lost_generation = 0
         self._failure: NbgateError | None = None
         self._failures = 0
         self._held_until = -math.inf
@@ -181,6 +182,13 @@ class SessionKeeper:
             self._start()
         return True
 
+    def is_over(self, session: UpstreamSession) -> bool:
+        """Whether a session has ended, as far as is known: its time is up, or it was rejected or dropped.
+
+        One that was only replaced ahead of its end is not over.
+        """
+        return session.generation <= self._lost_generation or self._clock.monotonic() >= session.expires_at
+
     def absorb(self, session: UpstreamSession, set_cookie_fields: Sequence[bytes]) -> None:
         """A response to a request with `session` carried these Set-Cookie fields; later requests use them."""
         current = self._session
@@ -217,6 +225,7 @@ class SessionKeeper:
         return session
 
     def _lose(self) -> None:
+        self._lost_generation = self._generation
         self._session = None
         self._step(Event.LOST)
 

@@ -720,7 +720,9 @@ class Downstream(Connection):
         if self.transport is not None:
             reset(self.transport)
 
-    def switch(self, connection: UpstreamConnection, facts: ResponseFacts, tail: bytes) -> None:
+    def switch(
+        self, connection: UpstreamConnection, session: UpstreamSession, facts: ResponseFacts, tail: bytes
+    ) -> None:
         self._forward = None
         assert self._link is not None
         assert self._admission is not None
@@ -745,6 +747,7 @@ class Downstream(Connection):
             self.take_transport(),
             connection,
             visit=visit,
+            session=session,
             record=record,
             extensions=any(name.lower() == b"sec-websocket-extensions" for name, _ in facts.fields),
             is_full=is_full,

@@ -85,8 +85,10 @@ class Caller(Protocol):
     def broken(self) -> None:
         """The response cannot be completed: let the caller see that."""
 
-    def switch(self, connection: UpstreamConnection, facts: ResponseFacts, tail: bytes) -> None:
-        """The notebook answered 101."""
+    def switch(
+        self, connection: UpstreamConnection, session: UpstreamSession, facts: ResponseFacts, tail: bytes
+    ) -> None:
+        """The notebook answered 101 to a handshake with `session`."""
 
 
 class Forward:
@@ -329,7 +331,8 @@ class Forward:
             return
         self.status = 101
         self._ended = True
-        self._caller.switch(connection, facts, tail)
+        assert self._session is not None
+        self._caller.switch(connection, self._session, facts, tail)
 
     def on_failure(self, error: UpstreamError) -> None:
         connection = self._connection

@@ -27,6 +27,7 @@ from proxy.config.settings import Limits, Listener, Timeouts
 from proxy.dataplane.aiohttp_internals import Server
 from proxy.dataplane.answers import Render
 from proxy.dataplane.arrival import Arrival
+from proxy.dataplane.closes import told
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
@@ -154,6 +155,7 @@ class DataPlane:
         connection: UpstreamConnection,
         *,
         visit: Visit,
+        session: UpstreamSession,
         record: RequestRecord,
         extensions: bool,
         is_full: bool,
@@ -162,8 +164,13 @@ class DataPlane:
     ) -> None:
         """From a request to a WebSocket: both transports change hands before anything else can arrive.
 
-        `tail` and `inbox` are what already came from the notebook and from the caller.
+        `session` is the upstream session that the handshake was made with; `tail` and `inbox` are what already came
+        from the notebook and from the caller.
         """
+        keeper, route = visit.keeper, visit.admission.route
+        assert keeper is not None
+        assert isinstance(route, Route)
+        target = route.upstream_target
 
         def judge(relay: Relay) -> None:
             if reason := visit.objection(self.gateway, self.keeper):
@@ -172,6 +179,17 @@ class DataPlane:
             elif visit.admission.permit is not None:
                 # Here and not once at the start: a reload may have made a session needed that was not.
                 self._ending[relay] = visit
+
+        def tell(code: int, page_closed: bool) -> int:
+            said = told(
+                code,
+                target=target,
+                page_closed=page_closed,
+                session_is_over=lambda: keeper.is_over(session),
+            )
+            if said != code:
+                record.error = f"UPSTREAM_CLOSED_{code}"
+            return said
 
         def ended(relay: Relay) -> None:
             self.relays.pop(relay, None)
@@ -194,6 +212,7 @@ class DataPlane:
             landing=self.landing,
             judge=judge,
             on_end=ended,
+            tell=tell,
         )
         self.relays[relay] = record
         # The gateway may have changed since the handshake was admitted.

@@ -1,9 +1,11 @@
 """A WebSocket carried between a caller and a notebook: two transports spliced, with an eye on frame boundaries.
 
 The rule: bytes pass verbatim and are never held; frames of the gateway's own (close, ping) are put in at a frame
-boundary only, and after a close of ours no frame passes any more. Who may still send is decided elsewhere: this
-module knows close codes and silence, and of policy only that there may be a doubt, which is settled before the
-next byte passes. So a decision that changed costs frames nothing: the one flag that they look at says both.
+boundary only, and after a close of ours no frame passes any more. One thing is changed: the code of a close frame
+from the notebook's side, where `proxy.dataplane.closes` says so, in its place and with its reason kept. Who may still
+send is decided elsewhere: this module knows close codes and silence, and of policy only that there may be a doubt,
+which is settled before the next byte passes. So a decision that changed costs frames nothing: the one flag that they
+look at says both.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.chance import mask_key
+from proxy.dataplane.closes import FOR_EVER
 from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
 from proxy.wire.frames import (
     ABNORMAL_CLOSURE,
+    CloseBegins,
     FrameError,
     FrameTracker,
     close_frame,
@@ -79,7 +83,10 @@ class End(asyncio.Protocol):
         self._is_upstream = is_upstream
         # Clients mask, servers don't (RFC 6455 section 5.1).
         self.tracker = FrameTracker(
-            masked=not is_upstream, max_frame_bytes=max_frame_bytes, extensions=extensions
+            masked=not is_upstream,
+            max_frame_bytes=max_frame_bytes,
+            extensions=extensions,
+            told_codes=FOR_EVER if is_upstream else frozenset(),
         )
         self._follow = self.tracker.feed
         self._large_reads: LargeReads | None = None
@@ -105,6 +112,14 @@ class End(asyncio.Protocol):
             return
         try:
             self._follow(data)
+        except CloseBegins as begun:
+            data = self._told(data, begun)
+            try:
+                self._follow(data[begun.size :])
+            except FrameError as error:
+                self._pass_on(data[: begun.size + error.good])
+                relay.broken(self, error)
+                return
         except FrameError as error:
             if error.good:
                 self._pass_on(data[: error.good])
@@ -113,6 +128,17 @@ class End(asyncio.Protocol):
         self._pass_on(data)
         if len(data) >= LARGE_BYTES:
             self._read_large()
+
+    def _told(self, data: bytes | memoryview, begun: CloseBegins) -> bytes:
+        """`data`, with the code that has just come as the other side is to be told it.
+
+        The codes in question differ in their last byte alone, which is here: their first may have passed already.
+        """
+        told = self.relay.told(begun.code)
+        if told == begun.code:
+            return bytes(data)
+        assert told >> 8 == begun.code >> 8
+        return b"".join((data[: begun.size - 1], bytes((told & 0xFF,)), data[begun.size :]))
 
     def large_received(self, data: memoryview) -> bool:
         self.data_received(data)
@@ -186,7 +212,7 @@ class End(asyncio.Protocol):
         """
         if self.other.close_sent or not self.other.is_full:
             self.resume_reading()
-        if self.tracker.close_seen and self.close_sent:
+        if self.tracker.close_seen and self.tracker.at_boundary and self.close_sent:
             self.transport.close()
 
     def _receive_while_closing(self, data: bytes | memoryview) -> None:
@@ -199,16 +225,24 @@ class End(asyncio.Protocol):
         try:
             if not self.other.close_sent:
                 rest_of_frame = data[: tracker.boundary_in(data)]
-                tracker.feed(rest_of_frame)
-                self.other.transport.write(rest_of_frame)
+                self.other.transport.write(self._fed(rest_of_frame))
                 data = data[len(rest_of_frame) :]
                 self.other.send_close(*closing)
             # Only its own close is still of interest.
-            tracker.feed(data)
+            self._fed(data)
         except FrameError:
             self.transport.abort()
             return
         self.read_for_close()
+
+    def _fed(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Follow `data`; returns it as the other side is to get it."""
+        try:
+            self.tracker.feed(data)
+        except CloseBegins as begun:
+            data = self._told(data, begun)
+            self.tracker.feed(data[begun.size :])
+        return data
 
 
 class Relay:
@@ -218,6 +252,7 @@ class Relay:
         "_deadline",
         "_judge",
         "_on_end",
+        "_tell",
         "caller",
         "close_code",
         "closing",
@@ -238,8 +273,12 @@ class Relay:
         landing: Landing,
         judge: Callable[[Relay], None],
         on_end: Callable[[Relay], None],
+        tell: Callable[[int, bool], int] = lambda code, _page_closed: code,
     ) -> None:
-        """`judge` closes the relay, or does not; it is called where `doubt` was."""
+        """`judge` closes the relay, or does not; it is called where `doubt` was.
+
+        `tell` says which code the caller is told for one of FOR_EVER, and is told whether the caller closed first.
+        """
         self.caller = End(
             self, caller, is_upstream=False, max_frame_bytes=max_frame_bytes, extensions=extensions
         )
@@ -259,6 +298,7 @@ class Relay:
         self.landing = landing
         self._judge = judge
         self._on_end = on_end
+        self._tell = tell
         self._deadline = 0.0
 
     def start(self, *, is_full: bool, tail: bytes, inbox: bytes) -> None:
@@ -311,6 +351,13 @@ class Relay:
             end.send_close(code, reason)
         for end in (self.caller, self.notebook):
             end.read_for_close()
+
+    def told(self, code: int) -> int:
+        """The code for the caller, where the notebook's side begins a close with one of FOR_EVER."""
+        told = self._tell(code, self.caller.tracker.close_seen)
+        if told != code:
+            self.close_code = told
+        return told
 
     def broken(self, end: End, error: FrameError) -> None:
         """`end` sent an ill-formed frame: both sides are told, and nothing that `end` still sends is looked at.

@@ -76,6 +76,11 @@ class Faults:
         for host in self._chosen(instance):
             host.drop_websockets()
 
+    def close_websockets(self, *, code: int = 1001, instance: str | None = None) -> None:
+        """The notebook host itself closes all open WebSockets, as AWS's may when a session ends."""
+        for host in self._chosen(instance):
+            host.close_websockets(code)
+
     async def refuse(self, *, instance: str | None = None) -> None:
         """Nobody listens at the notebook host; open connections break. `accept` undoes it."""
         for host in self._chosen(instance):
@@ -127,6 +132,7 @@ class Faults:
                 self.drop,
                 self.drop_connections,
                 self.drop_websockets,
+                self.close_websockets,
                 self.refuse,
                 self.accept,
                 self.set_status,

@@ -152,17 +152,17 @@ class Relay:
                 autoclose=False,
             )
             await downstream.prepare(request)
-            closing = asyncio.Event()
             ways = (
-                tasks.start(_pump(upstream, downstream, closing=closing), name="notebook host: from Jupyter"),
-                tasks.start(_pump(downstream, upstream, closing=closing), name="notebook host: to Jupyter"),
+                tasks.start(_pump(upstream, downstream), name="notebook host: from Jupyter"),
+                tasks.start(_pump(downstream, upstream), name="notebook host: to Jupyter"),
             )
             try:
                 for way in asyncio.as_completed(ways):
                     if not await way:
-                        hang_up(request)
                         break
             finally:
+                # Also after both closes: aiohttp would add one of its own.
+                hang_up(request)
                 for way in ways:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
@@ -251,11 +251,11 @@ async def _keep_refusal(
 _Side = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
 
 
-async def _pump(source: _Side, sink: _Side, *, closing: asyncio.Event) -> bool:
-    """Pass messages on until `source` closes (True: both were then closed, with its code) or breaks (False).
+async def _pump(source: _Side, sink: _Side) -> bool:
+    """Pass messages on until `source` has closed (True: its close was passed on, too) or breaks (False).
 
-    `closing` is shared by both directions: while one closes both sides, the other must not take
-    its own side's end for a broken connection.
+    The close passes as it came: one without a code (RFC 6455 section 7.1.5) stays so. Its answer is the other
+    direction's last message.
     """
     try:
         while True:
@@ -270,12 +270,10 @@ async def _pump(source: _Side, sink: _Side, *, closing: asyncio.Event) -> bool:
                 case aiohttp.WSMsgType.PONG:
                     await sink.pong(message.data)
                 case aiohttp.WSMsgType.CLOSE:
-                    closing.set()
-                    code = message.data or aiohttp.WSCloseCode.OK
-                    await sink.close(code=code, message=(message.extra or "").encode())
-                    await source.close(code=code)
+                    code = message.data.to_bytes(2, "big") if message.data else b""
+                    await sink.send_frame(code + (message.extra or "").encode(), aiohttp.WSMsgType.CLOSE)
                     return True
                 case _:
-                    return closing.is_set()
+                    return False
     except ConnectionError:
-        return closing.is_set()
+        return False

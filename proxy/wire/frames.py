@@ -57,6 +57,19 @@ class FrameError(Exception):
         self.good = good
 
 
+class CloseBegins(Exception):
+    """Not a fault: a close frame with a code that is to be told has begun.
+
+    `size` counts the bytes of the feed up to the end of that code, which is whole: they count as fed, and the rest
+    of that feed is to be fed again.
+    """
+
+    def __init__(self, code: int, *, size: int) -> None:
+        super().__init__(code)
+        self.code = code
+        self.size = size
+
+
 def is_wire_close_code(code: int) -> bool:
     """Tell whether a close frame may carry this code (RFC 6455 section 7.4, and IANA's registry).
 
@@ -69,7 +82,8 @@ class FrameTracker:
     """The frames of one direction. `masked` says which: callers mask every frame, servers none.
 
     With `extensions` negotiated the reserved bits are theirs and pass. `max_frame_bytes` bounds a data
-    frame's payload on the wire (1009); control frames have the RFC's bound.
+    frame's payload on the wire (1009); control frames have the RFC's bound. `told_codes` are close codes at which
+    `feed` stops and raises CloseBegins, for the first close frame: what cannot happen twice costs frames nothing.
     """
 
     __slots__ = (
@@ -84,11 +98,19 @@ class FrameTracker:
         "_medium_overhead",
         "_simple",
         "_skips",
+        "_told_codes",
         "close_code",
         "close_seen",
     )
 
-    def __init__(self, *, masked: bool, max_frame_bytes: int, extensions: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        masked: bool,
+        max_frame_bytes: int,
+        extensions: bool = False,
+        told_codes: frozenset[int] = frozenset(),
+    ) -> None:
         self.close_seen = False
         """A close frame has begun: no data frame may follow (RFC 6455 section 5.5.1)."""
         self.close_code: int | None = None
@@ -96,6 +118,7 @@ class FrameTracker:
         self._masked = masked
         self._max = max_frame_bytes
         self._extensions = extensions
+        self._told_codes = told_codes
         self._fragmented = False
         self._left = 0  # bytes of the frame under way still to come, its masking key included
         self._head = b""  # a header that has only partly arrived
@@ -120,7 +143,8 @@ class FrameTracker:
     def feed(self, data: bytes | memoryview) -> None:
         """Follow `data`, which may end anywhere.
 
-        Raises FrameError as soon as a header cannot become a legal one; feed nothing more then.
+        Raises FrameError as soon as a header cannot become a legal one; feed nothing more then. Raises
+        CloseBegins once, for a close frame with one of `told_codes`.
         """
         size = len(data)
         left = self._left
@@ -200,14 +224,17 @@ class FrameTracker:
         head = self._head
         self._head = b""
         try:
-            total = self._enter(head + bytes(data[: _LONGEST_LOOK - len(head)]), good=0)
+            total = self._enter(head + bytes(data[: _LONGEST_LOOK - len(head)]), good=0, known=len(head))
         except FrameError:
             self._head = head
             raise
         return total - len(head) if total else 0
 
-    def _enter(self, head: bytes, *, good: int) -> int:
-        """Begin the frame whose first bytes are `head`; return its length, or 0 and keep a partial header."""
+    def _enter(self, head: bytes, *, good: int, known: int = 0) -> int:
+        """Begin the frame whose first bytes are `head`; return its length, or 0 and keep a partial header.
+
+        `known` bytes of it came with an earlier feed, `good` bytes of this one lie before it.
+        """
         total = self._measure(head, good=good)
         if not total:
             self._head = head
@@ -218,9 +245,13 @@ class FrameTracker:
             if fragmented is not self._fragmented:
                 self._enter_state(fragmented=fragmented)
         elif opcode == _CLOSE:
-            self.close_seen = True
+            is_first, self.close_seen = not self.close_seen, True
             self.close_code = self._close_code(head) if head[1] & 0x7F else NO_STATUS
             self._enter_state(fragmented=self._fragmented)
+            if is_first and self.close_code in self._told_codes:
+                to_code = 4 + (_KEY_BYTES if self._masked else 0)
+                self._left = total - to_code
+                raise CloseBegins(self.close_code, size=good + to_code - known)
         return total
 
     def _enter_state(self, *, fragmented: bool) -> None:

@@ -115,6 +115,28 @@ async def test_a_closed_keeper_ends_its_flight_and_forgets_what_it_kept(world: W
     assert len(world.urls) == 0
 
 
+async def test_a_session_is_over_when_its_time_is_up_or_it_was_turned_down_but_not_when_it_was_renewed(
+    world: World,
+) -> None:
+    renewed = await world.keeper.acquire()
+    await world.clock.advance(HOURS_12 - 200.0)
+    assert world.keeper.live() is renewed  # and its successor is on the way
+    await settle()
+    rejected = world.keeper.live()
+    assert rejected is not None
+    assert rejected is not renewed
+    assert not world.keeper.is_over(renewed)
+    await world.clock.advance(200.0)
+    assert world.keeper.is_over(renewed)
+    assert not world.keeper.is_over(rejected)
+    assert world.keeper.reject(rejected)
+    assert world.keeper.is_over(rejected)
+    dropped = await world.keeper.acquire()
+    assert not world.keeper.is_over(dropped)
+    world.keeper.drop()
+    assert world.keeper.is_over(dropped)
+
+
 async def test_a_failure_is_forgotten_when_the_instances_state_has_changed(world: World) -> None:
     world.control_plane.put(NOTEBOOK, "Stopped")
     assert isinstance(await failure_of(world.keeper.acquire()), InstanceNotInService)

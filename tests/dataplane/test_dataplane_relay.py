@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from clocks import settle
 from gateways import Rig
-from raw_upstream import Peer
 from stage import Stage, eventually, get, ok, open_stage
+from websocket_peers import MASK, SWITCHED, UPGRADE, client_frame, close_of, server_frame, websocket
 
 from proxy.dataplane.relay import LINGER_SECONDS, PING_PAYLOAD, Relay
 from proxy.wire.frames import (
@@ -21,50 +21,6 @@ from proxy.wire.frames import (
     ping_frame,
 )
 
-MASK = b"\x01\x02\x03\x04"
-UPGRADE = (
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-)
-SWITCHED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n%b\r\n"
-)
-
-
-def server_frame(payload: bytes, *, opcode: int = 2, fin: bool = True) -> bytes:
-    """A frame as a notebook sends it."""
-    return _head(opcode, len(payload), fin=fin, masked=False) + payload
-
-
-def client_frame(payload: bytes, *, opcode: int = 2, fin: bool = True) -> bytes:
-    """A frame as a caller sends it."""
-    masked = bytes(byte ^ MASK[index & 3] for index, byte in enumerate(payload))
-    return _head(opcode, len(payload), fin=fin, masked=True) + MASK + masked
-
-
-def _head(opcode: int, length: int, *, fin: bool, masked: bool) -> bytes:
-    first, mask = opcode | (0x80 if fin else 0), 0x80 if masked else 0
-    if length < 126:
-        return bytes((first, mask | length))
-    if length < 0x10000:
-        return bytes((first, mask | 126)) + length.to_bytes(2, "big")
-    return bytes((first, mask | 127)) + length.to_bytes(8, "big")
-
-
-async def websocket(
-    stage: Stage, *, fields: bytes = b"", answer: bytes = b"", receive_bytes: int = 0
-) -> tuple[Peer, Peer]:
-    """A WebSocket that is open from end to end."""
-    caller = await stage.call(
-        get(b"/api/kernels/1/channels", fields=UPGRADE + fields), receive_bytes=receive_bytes
-    )
-    notebook = await stage.notebook()
-    await notebook.head()
-    notebook.send(SWITCHED % answer)
-    await caller.head()
-    return caller, notebook
-
 
 def relay_of(stage: Stage) -> Relay:
     [relay] = stage.plane.relays
@@ -73,16 +29,6 @@ def relay_of(stage: Stage) -> Relay:
 
 def close(stage: Stage, code: int, reason: str = "") -> None:
     relay_of(stage).close(code, reason, now=stage.clock.monotonic())
-
-
-async def close_of(peer: Peer, *, masked: bool) -> int:
-    """The code of the close frame that is next."""
-    head = await peer.exactly(2)
-    assert head[0] == 0x88
-    assert bool(head[1] & 0x80) is masked
-    mask = await peer.exactly(4) if masked else bytes(4)
-    payload = await peer.exactly(head[1] & 0x7F)
-    return int.from_bytes(bytes(byte ^ mask[index & 3] for index, byte in enumerate(payload))[:2], "big")
 
 
 # -- the handshake ---------------------------------------------------------------------------------------------
@@ -262,7 +208,7 @@ async def test_a_caller_that_dies_takes_the_notebooks_connection_with_it(stage: 
 
 async def test_what_was_under_way_when_one_side_ended_still_arrives(stage: Stage) -> None:
     caller, notebook = await websocket(stage, receive_bytes=65536)
-    frames = server_frame(bytes(60_000)) * 100 + close_frame(1000, mask=None)
+    frames = server_frame(bytes(60_000)) * 100 + close_frame(4000, mask=None)
     notebook.send(frames).close()
     assert await caller.rest() == frames
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from certificates import self_signed, serving, trusting
@@ -130,6 +131,27 @@ async def test_past_its_end_a_session_is_replaced_without_a_failed_request(
     assert await all_get(timed, 50) == [200] * 50
     assert mints(timed) == 2
     assert timed.sandbox.instances[NAME].counts.signed_out == 0
+
+
+@pytest.mark.parametrize("code", [1000, 1001])
+@pytest.mark.parametrize(
+    ("path", "early"),
+    [("/api/kernels/1/channels", 1012), ("/proxy/8501/stream", None)],
+    ids=["kernel", "app"],
+)
+async def test_a_page_whose_websocket_awss_side_ended_comes_again(
+    timed: Rig, clock: FakeClock, code: int, path: str, early: int | None
+) -> None:
+    """After 1000 and 1001 JupyterLab never would. An application's code is its own until the session has ended."""
+    async with aiohttp.ClientSession() as page:
+        for wait_seconds, expected in ((0, early or code), (SESSION_SECONDS, 1012)):
+            async with page.ws_connect(f"{timed.origin}{path}", autoclose=False) as websocket:
+                await websocket.send_str("there?")
+                assert await websocket.receive_str() == "there?"
+                await clock.jump(wait_seconds)
+                timed.sandbox.faults.close_websockets(code=code)
+                message = await websocket.receive()
+                assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, expected)
 
 
 @pytest.mark.parametrize("shape", SignedOutShape)

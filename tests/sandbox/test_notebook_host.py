@@ -275,6 +275,18 @@ async def test_open_websockets_can_be_cut(sandbox: Sandbox, signed_in: aiohttp.C
         assert socket.close_code != aiohttp.WSCloseCode.GOING_AWAY
 
 
+@pytest.mark.parametrize("code", [1000, 1001])
+async def test_open_websockets_can_be_closed_by_the_host_itself(
+    sandbox: Sandbox, signed_in: aiohttp.ClientSession, code: int
+) -> None:
+    async with signed_in.ws_connect(f"{sandbox.origins[NAME]}/ws", autoclose=False) as socket:
+        await socket.send_str("there?")
+        assert await socket.receive_str() == "there?"
+        await sandbox.faults.apply({"fault": "close_websockets", "code": code})
+        message = await socket.receive()
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, code)
+
+
 async def test_clear_undoes_faults(sandbox: Sandbox, call: Call, signed_in: aiohttp.ClientSession) -> None:
     sandbox.faults.throttle(times=100)
     sandbox.faults.slow_api(seconds=1000)

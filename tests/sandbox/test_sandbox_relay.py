@@ -175,6 +175,32 @@ async def test_the_close_code_passes_outward(
         assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, code, "as asked")
 
 
+@pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x03\xf4soon back"], ids=["no code", "1000", "1012"])
+async def test_a_close_handshake_passes_as_it_is(
+    sandbox: Sandbox, signed_in: aiohttp.ClientSession, payload: bytes
+) -> None:
+    """Jupyter closes without a code: to a page, 1000 in its place would say that it must not come again."""
+    answered: asyncio.Future[tuple[aiohttp.WSMsgType, int, str]] = asyncio.get_running_loop().create_future()
+
+    async def close(request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoclose=False)
+        await socket.prepare(request)
+        await socket.send_frame(payload, aiohttp.WSMsgType.CLOSE)
+        message = await socket.receive()
+        answered.set_result((message.type, message.data, message.extra))
+        return socket
+
+    sandbox.plain[NAME].handler = close
+    code, reason = int.from_bytes(payload[:2]), payload[2:].decode()
+    async with signed_in.ws_connect(f"{sandbox.origins[NAME]}/ws", autoclose=False) as socket:
+        message = await socket.receive()
+        assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, code, reason)
+        await socket.send_frame(payload, aiohttp.WSMsgType.CLOSE)
+        assert await answered == (aiohttp.WSMsgType.CLOSE, code, reason)
+        # And nothing behind it.
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSED
+
+
 async def test_the_close_code_passes_inward(sandbox: Sandbox, signed_in: aiohttp.ClientSession) -> None:
     closed: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
 

@@ -12,6 +12,7 @@ from proxy.wire.frames import (
     MESSAGE_TOO_BIG,
     NO_STATUS,
     PROTOCOL_ERROR,
+    CloseBegins,
     FrameError,
     FrameTracker,
     close_frame,
@@ -43,8 +44,14 @@ def xor(payload: bytes) -> bytes:
     return bytes(byte ^ KEY[index % 4] for index, byte in enumerate(payload))
 
 
-def tracker(*, masked: bool = True, extensions: bool = False, limit: int = LIMIT) -> FrameTracker:
-    return FrameTracker(masked=masked, max_frame_bytes=limit, extensions=extensions)
+def tracker(
+    *,
+    masked: bool = True,
+    extensions: bool = False,
+    limit: int = LIMIT,
+    told_codes: frozenset[int] = frozenset(),
+) -> FrameTracker:
+    return FrameTracker(masked=masked, max_frame_bytes=limit, extensions=extensions, told_codes=told_codes)
 
 
 def feed_in_pieces(watched: FrameTracker, data: bytes, cuts: list[int]) -> None:
@@ -301,6 +308,47 @@ def test_the_close_code_is_known_once_its_frame_has_begun(masked: bool) -> None:
     bare = tracker(masked=masked)
     bare.feed(frame(0x88, masked=masked))
     assert bare.close_code == NO_STATUS
+
+
+@given(conversations, st.lists(st.integers(0, 2_000), max_size=12), st.booleans(), st.binary(max_size=9))
+def test_a_close_that_is_to_be_told_is_told_once_at_the_end_of_its_code(
+    frames: list[tuple[int, bytes]], cuts: list[int], masked: bool, reason: bytes
+) -> None:
+    before = b"".join(frame(first, payload, masked=masked) for first, payload in frames)
+    closing = frame(0x88, b"\x03\xe8" + reason, masked=masked)
+    data = before + closing + closing + frame(0x8A, b"late pong", masked=masked)
+    watched = tracker(masked=masked, told_codes=frozenset({1000, 1001}))
+    told = []
+    for start, stop in pairwise(sorted({0, *(min(cut, len(data)) for cut in cuts), len(data)})):
+        try:
+            watched.feed(data[start:stop])
+        except CloseBegins as begun:
+            told.append((begun.code, start + begun.size))
+            watched.feed(data[start + begun.size : stop])
+    assert told == [(1000, len(before) + (8 if masked else 4))]
+    assert watched.at_boundary
+    assert watched.close_code == 1000
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("cut", range(20))
+def test_where_a_told_code_ends_is_counted_from_the_feed_that_ends_it(cut: int, masked: bool) -> None:
+    data = frame(0x81, b"x", masked=masked) + frame(0x88, b"\x03\xe9away", masked=masked)
+    code_ends = len(frame(0x81, b"x", masked=masked)) + (8 if masked else 4)
+    watched = tracker(masked=masked, told_codes=frozenset({1001}))
+    start = cut if cut < code_ends else 0
+    watched.feed(data[:start])
+    with pytest.raises(CloseBegins) as caught:
+        watched.feed(data[start:])
+    assert (caught.value.code, start + caught.value.size) == (1001, code_ends)
+    assert not watched.at_boundary
+    watched.feed(data[code_ends:])
+    assert watched.at_boundary
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x03\xe9", b"\x0f\xa1why"])
+def test_other_closes_are_not_told(payload: bytes) -> None:
+    tracker(told_codes=frozenset({1000})).feed(frame(0x88, payload) + frame(0x8A))
 
 
 @pytest.mark.parametrize("code", [1005, 1006, 1015, 0, 70000])
