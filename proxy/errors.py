@@ -7,9 +7,9 @@
     │   ├── ValidationFailed       400  well-formed, but not what is asked for there
     │   ├── SignInRequired         401  only with a session, and there is none
     │   ├── TokenRefused           401  a link, session or token that is not good, or not any more
-    │   ├── AccessDenied           403  the policy says no
+    │   ├── AccessDenied           403  the policy says no, or nothing is mounted there
     │   ├── OriginRefused          403  a cross-site WebSocket
-    │   ├── RouteNotFound          404  no instance is mounted there
+    │   ├── RouteNotFound          404  no such page of the gateway's own, or no such instance for this caller there
     │   ├── MethodNotAllowed       405  a page of the gateway's own, asked in another way than it answers
     │   ├── RequestTimeout         408  the head or the body did not come in time
     │   ├── WrongState             409  an instance is not in a state in which that can be done
@@ -173,13 +173,18 @@ class TokenRefused(ClientError):
 
 
 class AccessDenied(ClientError):
-    """The policy says no. The caller is told its address and a request id, and nothing of the rules."""
+    """The policy says no, or nothing is mounted there: in the same words, for who may not reach an instance is not told
+    that there is one. The caller is told its address and a request id, and nothing of the rules.
+    """
 
     status = 403
     code = "ACCESS_DENIED"
     title = "Access denied"
-    default_message = "Your address is not allowed to reach this notebook."
-    advice = "If it should be, send the address and the request id below to whoever runs this gateway."
+    default_message = "No notebook is mounted here, or your address is not allowed to reach it."
+    advice = (
+        "Check the link for a typing error. If you should be let in, send the address and the request id below "
+        "to whoever runs this gateway."
+    )
 
 
 class OriginRefused(ClientError):
@@ -192,12 +197,12 @@ class OriginRefused(ClientError):
 
 
 class RouteNotFound(ClientError):
-    """No notebook instance is mounted at this address."""
+    """The gateway has no such page, or none about an instance that this caller may reach."""
 
     status = 404
     code = "NOT_FOUND"
     title = "Nothing here"
-    default_message = "No notebook is mounted at this address."
+    default_message = "There is no such page, or no such notebook for you."
 
 
 class MethodNotAllowed(ClientError):

@@ -6,7 +6,8 @@
 A `Gateway` is built from one frozen snapshot of the configuration and never changes: a reload builds another
 and swaps one reference. It knows no sockets, no aiohttp and no AWS; deciding takes no I/O, so the answer is
 there before the next byte is read. The address is judged first: whoever it keeps out learns nothing of links,
-sessions and tokens, which `Entrance` judges.
+sessions and tokens, which `Entrance` judges; nor which instances there are, for a path where nothing is mounted is
+refused in the same words.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ QUESTIONS_REMEMBERED = 4096
 """Of all but the address: instance, TLS or not, action. Dropped all at once when there are more."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+NOT_PERMITTED = "Your address is not allowed to do this."
+"""To whom may reach an instance and not do to it what was asked for."""
+_NOBODY_REACHES = Decision(False, (), "denied: nothing is mounted there")
+"""Of a path under no mount. To tell it apart from an instance that a caller may not reach would tell of that one."""
 
 
 @dataclass(slots=True)
@@ -218,16 +223,18 @@ class Gateway:
             route = self._router.match(host=caller.authority.host, listener_port=inbound.port, target=target)
         except ClientError as error:
             return Refusal(error, caller.client)
-        instance = route.instance if isinstance(route, Route) else ""
+        instance = "" if route is None else route.instance
         decision = caller.decisions.get(instance)
         if decision is None:
             decision = caller.decisions[instance] = self.decide(
                 caller.client.address, instance, secure_transport=caller.scheme == "https"
             )
         if decision.allowed:
-            if self._entrance.is_watching and isinstance(route, Route):
-                return self._enter(inbound, caller, route, decision)
-            return Admission(caller, route, instance, decision)
+            if route is not None:
+                if self._entrance.is_watching and isinstance(route, Route):
+                    return self._enter(inbound, caller, route, decision)
+                return Admission(caller, route, instance, decision)
+            decision = _NOBODY_REACHES
         return self._deny(inbound, caller, instance, decision, CONNECT)
 
     def _enter(
@@ -309,11 +316,12 @@ class Gateway:
             username=username,
         )
         refusal = Refusal(
-            AccessDenied(),
+            AccessDenied(NOT_PERMITTED if action != CONNECT else None),
             caller.client,
             instance,
             decision,
-            decisive(verdicts),
+            # Where nothing is mounted no statement decided; it was looked for all the same, so that it takes as long.
+            decisive(verdicts) if decision is not _NOBODY_REACHES else (),
             action,
             user=username or "",
         )

@@ -8,7 +8,7 @@ Targets are never decoded or normalised, so the policy and the notebook judge th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from proxy.errors import Misdirected
@@ -31,10 +31,12 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """The mount's address without its last slash; `location` has it, and the query."""
+    """The mount's address without its last slash; `location` has it, and the query. `instance` is mounted there, which
+    only who may reach it is told."""
 
     status: ClassVar[int] = 308
     location: str
+    instance: str = field(default="", kw_only=True)
 
     @property
     def fields(self) -> tuple[tuple[str, str], ...]:
@@ -44,8 +46,9 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class OwnPage:
-    """A page of the gateway's own, or none; `path` is raw and without the query."""
+    """A page of the gateway's own, or a path where one could be; `path` is raw and without the query."""
 
+    instance: ClassVar[str] = ""
     path: str
 
 
@@ -71,8 +74,8 @@ class Router:
                 self._root = mounted
         self._deepest = max((path.count("/") for path in self._by_path), default=0)
 
-    def match(self, *, host: str, listener_port: int, target: str) -> Route | Redirect | OwnPage:
-        """Find what is mounted at `host` (canonical) on that listener, for a `target` in origin-form.
+    def match(self, *, host: str, listener_port: int, target: str) -> Route | Redirect | OwnPage | None:
+        """Find what is mounted at `host` (canonical) on that listener, for a `target` in origin-form; None for nothing.
 
         Ports come before hosts, hosts before paths (the longest first), paths before the root; the gateway's
         own paths come before all. Raises Misdirected for a host that is not ours, and for an instance's host
@@ -93,7 +96,7 @@ class Router:
                 return found
             mounted = self._root
             if mounted is None:
-                return OwnPage(_path(target))
+                return OwnPage("/") if _path(target) == "/" else None
         instance, mount = mounted
         return Route(instance, mount, target, "")
 
@@ -114,8 +117,8 @@ class Router:
         for _ in range(self._deepest - 1):
             end = path.find("/", end + 1)
             if end < 0:
-                if f"{path}/" in self._by_path:
-                    return Redirect(f"{path}/{target[len(path) :]}")
+                if (mounted := self._by_path.get(f"{path}/")) is not None:
+                    return Redirect(f"{path}/{target[len(path) :]}", instance=mounted[0])
                 break
             mounted = self._by_path.get(path[: end + 1])
             if mounted is not None:

@@ -79,6 +79,12 @@ class OwnVisit:
             raise verdict.error
         return verdict
 
+    def miss(self) -> None:
+        """Have it written down that the caller asked for an instance that is not there, as a denial would be."""
+        self.gateway.refuse(
+            self.inbound, self.caller, RouteNotFound(), reason="denied: there is no such instance here"
+        )
+
     async def body(self, *, max_bytes: int = BODY_BYTES) -> bytes:
         """The request's whole body. Raises BodyTooLarge."""
         parts: list[bytes] = []

@@ -202,7 +202,7 @@ class Portal:
         return name, fields
 
     def _named(self, visit: OwnVisit) -> str:
-        """The instance in the path, which this caller may reach. Raises RouteNotFound; a denial is audited."""
+        """The instance in the path, which this caller may reach. Raises RouteNotFound, which is audited."""
         [name] = visit.names
         self._sight.reach(visit, name)
         return name

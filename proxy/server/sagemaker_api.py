@@ -217,7 +217,8 @@ class SageMakerApi:
     def _permitted(self, call: _Call) -> str:
         """The gateway's name of the instance that is called for, which this caller may do this to.
 
-        Raises AwsFault: AccessDeniedException, which is audited, or that there is no such instance.
+        Raises AwsFault: AccessDeniedException, which is audited, also where there is no such instance: who may not do
+        this to an instance is not told that there is one.
         """
         called = call.parameters.text("NotebookInstanceName")
         instances = self._settings().instances
@@ -226,25 +227,28 @@ class SageMakerApi:
             candidates = [called]
         # Two names for one notebook: by whichever the caller may.
         name = next(
-            (name for name in candidates if self._may(call, name)), candidates[0] if candidates else ""
+            (name for name in candidates if self._may(call, name)), candidates[0] if candidates else None
         )
         self._decide(call, name, f"notebook-instance/{called}")
-        if not name:
-            raise AwsFault("ValidationException", "RecordNotFound")
+        assert name is not None
         return name
 
-    def _decide(self, call: _Call, name: str, resource: str) -> None:
-        """Raises AwsFault, after it was audited, where this caller may not do this to the instance ("": to any)."""
+    def _decide(self, call: _Call, name: str | None, resource: str) -> None:
+        """Raises AwsFault, after it was audited, where this caller may not do this to the instance ("": to any; None:
+        there is no such instance).
+        """
         visit, user = call.visit, call.principal.user
         try:
-            visit.decide(name, action_of(call.operation), username=user)
-            if name and not call.principal.reaches(name):
+            visit.decide(name or "", action_of(call.operation), username=user)
+            if name is None or (name and not call.principal.reaches(name)):
                 refusal = visit.gateway.refuse(
                     visit.inbound,
                     visit.caller,
                     AccessDenied(),
-                    reason="the access key is for other instances",
-                    instance=name,
+                    reason="denied: there is no such instance"
+                    if name is None
+                    else "the access key is for other instances",
+                    instance=name or "",
                     action=action_of(call.operation),
                     user=user or "",
                 )

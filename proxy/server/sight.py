@@ -66,6 +66,7 @@ class Visit(Protocol):
     @property
     def beholder(self) -> Beholder: ...
     def decide(self, instance: str) -> Decision: ...
+    def miss(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,11 @@ class Sight:
         )
 
     def reach(self, visit: Visit, name: str) -> None:
-        """Raise RouteNotFound unless an instance exists for this caller; a denial is audited."""
+        """Raise RouteNotFound unless an instance exists for this caller; that is audited, be it denied or not there."""
         beholder = visit.beholder
         tenant = beholder.gateway.tenant(beholder.caller, beholder.port)
         if name not in self._settings().instances or (tenant and name != tenant):
+            visit.miss()
             raise RouteNotFound
         try:
             visit.decide(name)

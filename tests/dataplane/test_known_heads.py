@@ -139,14 +139,14 @@ async def test_a_page_of_our_own_may_follow(tmp_path: Path, parsed: list[bytes])
         caller, notebook = await stage.get(b"/nb/x", fields=FIELDS)
         notebook.send(ok(b"x"))
         await caller.response()
-        caller.send(get(b"/nowhere", fields=FIELDS))
+        caller.send(get(b"/.nbgate/x", fields=FIELDS))
         # The stage has no page there: it is the server's to answer.
         connection = the_connection(stage)
         async with asyncio.timeout(5):
             while len(parsed) < 2:
                 await asyncio.sleep(0)
         assert connection._inbound is not None
-        assert connection._inbound.target == "/nowhere"
+        assert connection._inbound.target == "/.nbgate/x"
         head, _ = await caller.response()
         assert head.startswith(b"HTTP/1.1 404 ")
         # ... and a notebook after that.

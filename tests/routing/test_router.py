@@ -41,24 +41,24 @@ def find(
             "/research/files/a%2Fb%20c;x=1?q=1&q=%2B",
             ("research", "/files/a%2Fb%20c;x=1?q=1&q=%2B", "/research"),
         ),
-        ("/research?a=/b/&c", Redirect("/research/?a=/b/&c")),
-        ("/research", Redirect("/research/")),
-        ("/team/gpu", Redirect("/team/gpu/")),
+        ("/research?a=/b/&c", Redirect("/research/?a=/b/&c", instance="research")),
+        ("/research", Redirect("/research/", instance="research")),
+        ("/team/gpu", Redirect("/team/gpu/", instance="gpu")),
         ("/team/gpu/x", ("gpu", "/x", "/team/gpu")),
         ("/team/gpu/x/y/z", ("gpu", "/x/y/z", "/team/gpu")),
-        ("/team/", OwnPage("/team/")),
-        ("/team", OwnPage("/team")),
-        ("/team/cpu/x", OwnPage("/team/cpu/x")),
+        ("/team/", None),
+        ("/team", None),
+        ("/team/cpu/x", None),
         ("/", OwnPage("/")),
         ("/?next=/research/", OwnPage("/")),
-        ("/researcher/x", OwnPage("/researcher/x")),
-        ("/research%2f/x", OwnPage("/research%2f/x")),
-        ("/%72esearch/x", OwnPage("/%72esearch/x")),
-        ("/Research/x", OwnPage("/Research/x")),
-        ("/research;v=1/x", OwnPage("/research;v=1/x")),
-        ("//research/x", OwnPage("//research/x")),
-        ("/x/../research/", OwnPage("/x/../research/")),
-        ("/x?/research/", OwnPage("/x")),
+        ("/researcher/x", None),
+        ("/research%2f/x", None),
+        ("/%72esearch/x", None),
+        ("/Research/x", None),
+        ("/research;v=1/x", None),
+        ("//research/x", None),
+        ("/x/../research/", None),
+        ("/x?/research/", None),
     ],
 )
 def test_paths_match_whole_segments_of_raw_bytes(target: str, found: object) -> None:
@@ -92,7 +92,7 @@ def test_a_host_mount_takes_its_host_and_no_other() -> None:
 
 def test_the_root_takes_what_the_paths_leave() -> None:
     assert find(WITH_ROOT, "/researcher") == ("main", "/researcher", "")
-    assert find(WITH_ROOT, "/research") == Redirect("/research/")
+    assert find(WITH_ROOT, "/research") == Redirect("/research/", instance="research")
     only_root = Router([HOST], {"main": Mount.root()})
     assert find(only_root, "/research/lab?x") == ("main", "/research/lab?x", "")
 
@@ -129,7 +129,7 @@ def test_of_nested_paths_the_longest_counts() -> None:
     nested = Router([HOST], {"outer": Mount.at_path("/a/"), "inner": Mount.at_path("/a/b/")})
     assert find(nested, "/a/b/c") == ("inner", "/c", "/a/b")
     assert find(nested, "/a/bc") == ("outer", "/bc", "/a")
-    assert find(nested, "/a/b") == Redirect("/a/b/")
+    assert find(nested, "/a/b") == Redirect("/a/b/", instance="inner")
     assert find(nested, "/a/x/y/z") == ("outer", "/x/y/z", "/a")
 
 
@@ -154,8 +154,8 @@ def test_no_target_escapes_its_mount(target: str) -> None:
     elif isinstance(route, Route):
         assert route.prefix + route.upstream_target == target
         assert route.upstream_target.startswith("/")
-    else:
-        assert target.startswith(route.path)
+    elif isinstance(route, OwnPage):
+        assert target.partition("?")[0] == route.path == "/"
 
 
 @pytest.mark.parametrize(

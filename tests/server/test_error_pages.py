@@ -186,7 +186,7 @@ def test_a_denied_caller_is_told_the_address_that_the_gateway_saw() -> None:
     assert "203.0.113.7" in page(AccessDenied()).body.decode()
     assert json.loads(envelope(AccessDenied()).body)["error"] == {
         "code": "ACCESS_DENIED",
-        "message": "Your address is not allowed to reach this notebook.",
+        "message": "No notebook is mounted here, or your address is not allowed to reach it.",
         "request_id": "3f9c2a71b0d84e56",
         "client_address": "203.0.113.7",
     }

@@ -195,17 +195,30 @@ async def test_a_failed_instance_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("name", ["not-configured", "deleted-long-ago", "nobody"])
-async def test_an_instance_that_is_not_there_or_not_configured(
-    rig: Rig, client: Any, operation: str, name: str
-) -> None:
-    """To the API, an instance of the account that the gateway is not for does not exist."""
-    assert await refused(client, operation, NotebookInstanceName=name) == (
+async def test_an_instance_that_sagemaker_does_not_know(client: Any, operation: str) -> None:
+    """Who may do this to it is told."""
+    assert await refused(client, operation, NotebookInstanceName="deleted-long-ago") == (
         "ValidationException",
         "RecordNotFound",
         400,
     )
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("name", ["not-configured", "nobody"])
+async def test_an_instance_that_is_not_configured(rig: Rig, client: Any, operation: str, name: str) -> None:
+    """It is answered as one that is denied, be it in the account or not; only the record says that there is none."""
+    assert await refused(client, operation, NotebookInstanceName=name) == (
+        "AccessDeniedException",
+        f"User: 127.0.0.1 is not authorized to perform: sagemaker:{OPERATIONS[operation]} on resource: "
+        f"notebook-instance/{name}",
+        403,
+    )
     assert rig.sandbox.instances["not-configured"].status == "InService"
+    assert rig.sandbox.calls.total() == 0
+    [line] = denials(rig)
+    assert line["instance"] is None
+    assert line["reason"] == "denied: there is no such instance"
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

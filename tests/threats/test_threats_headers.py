@@ -267,7 +267,7 @@ async def test_what_the_gateway_makes_is_not_stored(tmp_path: Path) -> None:
     """Cache: gateway-made redirects and errors carry `Cache-Control: no-store`."""
     mounts = {"research": {"notebook": "research-gpu-1", "mount": {"path": "/research"}}}
     async with open_plane(tmp_path, instances=mounts) as opened:
-        for target, status in (("/research", 308), ("/.nbgate/x", 404), ("/nowhere", 404), ("/a#b", 400)):
+        for target, status in (("/research", 308), ("/.nbgate/x", 404), ("/nowhere", 403), ("/a#b", 400)):
             answer = await opened.get(target)
             assert (answer.status, answer.values("cache-control")) == (status, ["no-store"]), target
     denied = tmp_path / "denied"
