@@ -27,6 +27,7 @@ from proxy.policy.by_address import ByAddress
 from proxy.policy.context import CONNECT, Context
 from proxy.policy.evaluate import Decision
 from proxy.policy.explain import Verdict, decisive, explain
+from proxy.policy.prospects import Prospects
 from proxy.policy.statements import Policy
 from proxy.routing.authority import Authority, origin_form, parse_authority
 from proxy.routing.entry import Entry, Permit, Presented, cookie_name
@@ -209,6 +210,7 @@ class Gateway:
         if guarded:
             self._entrance.watch()
         self._by_address: dict[tuple[str, bool | None, str, str | None], ByAddress] = {}
+        self._prospects: Prospects | None = None
 
     def admit(self, inbound: Inbound) -> Admission | Refusal:
         """Decide about one request. Never raises for anything that a caller sends."""
@@ -429,6 +431,16 @@ class Gateway:
     def home(self, caller: Caller, port: int) -> str:
         """The path of the gateway's own first page, at the origin that `caller` called."""
         return self._router.home(host=caller.authority.host, listener_port=port)
+
+    def could_let_in(self, address: Address) -> bool:
+        """Whether any request from `address` could be admitted, as far as the policy says; else it is a stranger's."""
+        if self._prospects is None:
+            asked = [
+                (self._own_policy, "*"),
+                *((policy, self._resources.get(name, "*")) for name, policy in self._policies.items()),
+            ]
+            self._prospects = Prospects(asked, self.context(None, ""))
+        return self._prospects.could_allow(address)
 
     def trusts(self, peer: Address | None) -> bool:
         """Whether `peer` is a proxy of ours, whose connections belong to many callers."""

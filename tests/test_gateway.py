@@ -81,3 +81,16 @@ def test_no_question_gets_the_answer_to_another(monkeypatch: pytest.MonkeyPatch,
 def test_an_instance_that_is_not_there_is_a_mistake() -> None:
     with pytest.raises(KeyError):
         door().decide(None, "stranger")
+
+
+def test_only_addresses_that_some_rule_could_let_in_are_no_strangers() -> None:
+    """Whatever else a request brings: over TLS `research` is open to the few, `nlp` and the own pages to the office."""
+    opened = door()
+    for text, could in (
+        ("203.0.113.1", True),
+        ("203.0.113.200", True),
+        ("2001:db8::1", True),
+        ("198.51.100.1", False),
+        ("2001:db9::1", False),
+    ):
+        assert opened.could_let_in(parse_address(text)) is could

@@ -21,6 +21,7 @@ Network = IPv4Network | IPv6Network
 
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 _MAPPED_BITS = 96
+_INTERFACE_BITS = 64  # RFC 4291 section 2.5.1
 _SHOWN_IN_REPR = 4
 
 
@@ -65,6 +66,16 @@ def peer_address(text: str) -> Address | None:
     if packed.startswith(_MAPPED_PREFIX):
         return IPv4Address(packed[12:])
     return IPv6Address(packed)
+
+
+def subscriber(address: Address) -> Address | IPv6Network:
+    """What one subscriber has at least, and is counted by: an IPv4 address; of an IPv6 address its /64.
+
+    Every site gets a /64 or more (RFC 6177), and chooses among its addresses as it likes (RFC 8981).
+    """
+    if isinstance(address, IPv4Address):
+        return address
+    return IPv6Network((int(address) >> _INTERFACE_BITS << _INTERFACE_BITS, 128 - _INTERFACE_BITS))
 
 
 def parse_address(text: str) -> Address:

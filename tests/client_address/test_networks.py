@@ -20,6 +20,7 @@ from proxy.client_address.networks import (
     parse_network,
     peer_address,
     read_address,
+    subscriber,
 )
 
 # Crowded into few bits, so that networks touch, nest and repeat.
@@ -354,3 +355,27 @@ def test_the_edges_of_many_networks_are_found_exactly(count: int) -> None:
             assert make(last + 1) not in listed
         assert make(0) not in listed
         assert make((1 << bits) - 1) not in listed
+
+
+@pytest.mark.parametrize(
+    ("text", "counted_as"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:ffff:ffff:ffff", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("::1", "::/64"),
+        ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff::/64"),
+    ],
+)
+def test_a_subscriber_is_an_ipv4_address_or_an_ipv6_prefix_of_64_bits(text: str, counted_as: str) -> None:
+    assert str(subscriber(parse_address(text))) == counted_as
+
+
+@given(st.ip_addresses(), st.ip_addresses())
+def test_two_addresses_are_one_subscribers_if_their_first_64_bits_are_the_same(
+    one: Address, other: Address
+) -> None:
+    same = one == other or (one.version == other.version == 6 and int(one) >> 64 == int(other) >> 64)
+    assert (subscriber(one) == subscriber(other)) is same

@@ -1,0 +1,112 @@
+"""Whether a policy could ever allow a client address: asked before anything but the address is known.
+
+The rule: three-valued. What a connection shows before its first byte is the address; the Region and the time belong to
+the snapshot; all else (TLS or not, who signs, tags) may turn out as it likes. An Allow counts if it may apply, a Deny
+only if it must, so the answer is no only where `evaluate` would deny whatever else a request brings. It must not know
+what the answer is good for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy.client_address.networks import Address
+from proxy.policy.conditions import Condition
+from proxy.policy.context import Context
+from proxy.policy.statements import Effect, Policy, Statement
+
+ADDRESSES_REMEMBERED = 4096
+"""Dropped all at once when there are more, since callers choose them."""
+
+_ADDRESS = frozenset({"aws:SourceIp", "aws:VpcSourceIp"})
+_REGION, _TIME = "aws:RequestedRegion", "aws:CurrentTime"
+
+_Conditions = tuple[Condition, ...]
+"""Of one statement: those that the address decides. Empty: it applies to every address."""
+
+
+class Prospects:
+    """Of several policies, each asked about a resource of its own: could one of them allow an address?"""
+
+    __slots__ = ("_cases", "_context", "_remembered")
+
+    def __init__(self, asked: Iterable[tuple[Policy, str]], context: Context) -> None:
+        """`asked` are policies and resources; of `context` count the action, the Region and the time.
+
+        A time that is None is not known, and may be any.
+        """
+        self._context = context
+        self._remembered: dict[Address, bool] = {}
+        cases: dict[frozenset[tuple[int, ...]], _Case] = {}
+        for policy, resource in asked:
+            case = _Case(policy, context._replace(resource=resource))
+            known = cases.setdefault(frozenset(case.denies), case)
+            known.allows.update(case.allows)
+        kept: list[_Case] = []
+        # Instances narrow what counts for all: mostly the widest case is the only one that is left.
+        for case in sorted(cases.values(), key=lambda case: len(case.denies)):
+            if case.allows and not any(other.covers(case) for other in kept):
+                kept.append(case)
+        self._cases = tuple((tuple(case.denies.values()), tuple(case.allows.values())) for case in kept)
+
+    def could_allow(self, address: Address) -> bool:
+        """Whether there is a request from `address` that is allowed. Never raises."""
+        remembered = self._remembered
+        answer = remembered.get(address)
+        if answer is None:
+            if len(remembered) >= ADDRESSES_REMEMBERED:
+                remembered.clear()
+            answer = remembered[address] = self._work_out(address)
+        return answer
+
+    def _work_out(self, address: Address) -> bool:
+        context = self._context._replace(source_ip=address)
+        return any(
+            not any(_hold(conditions, context) for conditions in denies)
+            and any(_hold(conditions, context) for conditions in allows)
+            for denies, allows in self._cases
+        )
+
+
+class _Case:
+    """What is left of a policy for one resource: the Denies that must apply and the Allows that may, by the address.
+
+    Statements are told apart by their conditions' identity: those of the gateway are shared by all instances, and to
+    compare large lists is dear.
+    """
+
+    __slots__ = ("allows", "denies")
+
+    def __init__(self, policy: Policy, context: Context) -> None:
+        self.denies: dict[tuple[int, ...], _Conditions] = {}
+        self.allows: dict[tuple[int, ...], _Conditions] = {}
+        for statement in policy.statements:
+            conditions = _by_address(statement, context)
+            if conditions is not None:
+                found = self.denies if statement.effect is Effect.DENY else self.allows
+                found[tuple(map(id, conditions))] = conditions
+
+    def covers(self, other: _Case) -> bool:
+        """Whether every address that `other` could allow could be allowed here."""
+        return self.denies.keys() <= other.denies.keys() and other.allows.keys() <= self.allows.keys()
+
+
+def _by_address(statement: Statement, context: Context) -> _Conditions | None:
+    """The conditions that the address decides; None for an Allow that cannot apply, or a Deny that need not."""
+    if context.action not in statement.actions or context.resource not in statement.resources:
+        return None
+    conditions = []
+    for condition in statement.conditions:
+        name = condition.key.name
+        if name in _ADDRESS:
+            conditions.append(condition)
+        elif name == _REGION or (name == _TIME and context.now is not None):
+            if not condition.holds(context):
+                return None
+        elif statement.effect is Effect.DENY:
+            return None
+    return tuple(conditions)
+
+
+def _hold(conditions: _Conditions, context: Context) -> bool:
+    return all(condition.holds(context) for condition in conditions)
