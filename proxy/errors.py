@@ -35,6 +35,8 @@
     │   ├── Throttled              503
     │   └── ControlPlaneTimeout    503
     ├── LimitMet                   503  a limit of this gateway's own
+    │   ├── TooManyConnections     503  more connections than are kept open in all
+    │   ├── TooManyFromAddress     503  more connections of one address than are kept open
     │   ├── TooManyStreams         503  more status streams from one address than are kept open
     │   └── TooManyUpstreams       503  more connections to one notebook than are kept open
     └── Draining                   503  this gateway is shutting down
@@ -477,6 +479,21 @@ class TooManyUpstreams(LimitMet):
     title = "The notebook is busy"
     default_message = "There are too many connections to this notebook."
     passes_in_seconds = 5
+
+
+class TooManyConnections(LimitMet):
+    """`limits.connections`."""
+
+    code = "TOO_MANY_CONNECTIONS"
+    default_message = "The gateway holds as many connections as it can."
+
+
+class TooManyFromAddress(LimitMet):
+    """`limits.connections_per_address`."""
+
+    code = "TOO_MANY_FROM_ADDRESS"
+    default_message = "Too many connections from your address are open."
+    advice = "Close tabs that you do not need, and try again in a moment."
 
 
 class Draining(NbgateError):

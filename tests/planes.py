@@ -12,7 +12,7 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.plane import DataPlane
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
+from proxy.server.listening import listen
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 
@@ -221,6 +222,8 @@ class OpenPlane:
     refusals: list[Refusal] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     faults: list[BaseException] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """The warnings of limits that were met."""
     _peers: list[Peer] = field(default_factory=list)
 
     @property
@@ -313,6 +316,7 @@ async def open_plane(
     keeper = HeldSession(UpstreamSession(origin, cookies, 0.0, 1e9, 2e9))
     records: list[RequestRecord] = []
     refusals: list[Refusal] = []
+    events: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
     faults: list[BaseException] = []
     loop.set_exception_handler(lambda _loop, context: errors.append(context))
@@ -331,14 +335,13 @@ async def open_plane(
         tasks=tasks,
         log=records.append,
         faults=collecting(faults),
+        warn=lambda event, **fields: events.append({"event": event, **fields}),
     )
     if own_pages is not None:
         plane._own_pages = own_pages
-    listener = settings.listeners[0]
-    server = await loop.create_server(lambda: make(), listener.bind.host, 0)
-    port = server.sockets[0].getsockname()[1]
-    make = plane.server(replace(listener, public_port=port))
-    opened = OpenPlane(plane, upstream, keeper, clock, port, records, refusals, errors, faults)
+    listener = listen(plane, settings.listeners[0])
+    port = listener.address.port
+    opened = OpenPlane(plane, upstream, keeper, clock, port, records, refusals, errors, faults, events)
     try:
         yield opened
         assert not errors, errors
@@ -346,7 +349,7 @@ async def open_plane(
     finally:
         for peer in opened._peers:
             peer.abort()
-        server.close()
+        listener.close()
         upstream_server.close()
         await plane.close()
         upstream.close()

@@ -12,7 +12,6 @@ session is a stand-in, whose session is there at once. So a test reads like a tr
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from proxy.config.load import load
 from proxy.dataplane.plane import DataPlane
 from proxy.errors import NbgateError
 from proxy.server import compose
+from proxy.server.listening import listen
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 
@@ -209,16 +209,13 @@ async def open_stage(
             log=records.append,
             faults=collecting(failed),
         )
-        sock = socket.create_server(("127.0.0.1", 0))
-        sock.setblocking(False)
-        port = sock.getsockname()[1]
-        listener = replace(settings.listeners[0], public_port=80)
-        server = await asyncio.get_running_loop().create_server(plane.server(listener), sock=sock)
+        listener = listen(plane, replace(settings.listeners[0], public_port=80))
+        port = listener.address.port
         stage = Stage(upstream, plane, keeper, clock, port, records, failed)
         try:
             yield stage
         finally:
-            server.close()
+            listener.close()
             await plane.close()
             await tasks.close()
             for caller in stage._callers:

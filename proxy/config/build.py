@@ -209,6 +209,7 @@ def settings(
             websocket_frame_bytes=file.limits.websocket_frame,
             connections=file.limits.connections,
             connections_per_address=file.limits.connections_per_address,
+            connections_per_stranger=file.limits.connections_per_stranger,
             event_streams_per_address=file.limits.event_streams_per_address,
             upstream_connections=file.limits.upstream_connections,
             upstream_idle_connections=file.limits.upstream_idle_connections,

@@ -541,9 +541,13 @@ class LimitsSection(_Section):
     websocket_frame: Annotated[int, _size(1024, 16 * 1024**3)] = _bytes(_LIMITS.websocket_frame_bytes)
     """The largest WebSocket frame, either way; above it the WebSocket is closed with 1009."""
     connections: Annotated[int, _count(1_000_000)] = _LIMITS.connections
-    """Callers' connections, all together."""
+    """Callers' connections, all together, WebSockets included."""
     connections_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.connections_per_address
-    """Callers' connections from one address; trusted proxies are exempt."""
+    """Callers' connections from one address (of IPv6, from one /64) that some rule could let in. Trusted proxies are
+    exempt."""
+    connections_per_stranger: Annotated[int, _count(1_000_000)] = _LIMITS.connections_per_stranger
+    """Connections from one address that no rule could let in. All such addresses together get a quarter of
+    `connections`."""
     event_streams_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.event_streams_per_address
     """Open pages per client address that follow the instances' states."""
     upstream_connections: Annotated[int, _count(1_000_000)] = _LIMITS.upstream_connections

@@ -202,8 +202,10 @@ class Limits:
     websocket_frame_bytes: int = 64 * 1024 * 1024
     connections: int = 10_000
     """Downstream connections of the whole process."""
-    connections_per_address: int = 512
-    """Downstream connections per peer address; trusted proxies are exempt."""
+    connections_per_address: int = 4096
+    """Downstream connections of one address (IPv6: one /64) that some rule could let in; trusted proxies are exempt."""
+    connections_per_stranger: int = 16
+    """The same for every other address."""
     event_streams_per_address: int = 64
     """Open pages per client address that follow the instances' states."""
     upstream_connections: int = 1024
@@ -217,8 +219,8 @@ class Timeouts:
     """Patience, in seconds."""
 
     request_head_seconds: float = 15.0
-    """From accepting a connection, or from a later request's first byte, to the end of the request's head.
-    The TLS handshake may take as long."""
+    """From accepting a connection, or from a later request's first byte, to the end of the request's head: a prelude
+    and the TLS handshake included."""
     request_body_seconds: float = 60.0
     """Silence of the caller in the middle of a request body."""
     idle_seconds: float = 75.0

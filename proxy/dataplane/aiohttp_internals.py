@@ -17,7 +17,7 @@ that task, so it is started only for a page of the gateway's own. What is used b
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
@@ -146,14 +146,3 @@ class Connection(RequestHandler):
         if self._task_handler is not None:
             self._task_handler.cancel()
         self.force_close()
-
-
-class Server(web.Server):
-    """aiohttp's server with connections of our own making."""
-
-    def __init__(self, make: Any, native_handler: Any) -> None:
-        super().__init__(native_handler, handler_cancellation=True)
-        self._make = make
-
-    def __call__(self) -> RequestHandler:
-        return cast(RequestHandler, self._make(self, self._loop))

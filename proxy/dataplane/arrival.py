@@ -1,171 +1,178 @@
-"""A connection that begins with a PROXY protocol prelude, until it is known where it comes from.
+"""A connection from the moment it is accepted until somebody reads requests from it.
 
-The rule: only listed peers may send a prelude, and they have to. Whoever else connects, sends something else or
-nothing in time, is cut off without a byte. Reading stops exactly where the prelude does, so that what follows is
-read from its beginning by whom it is meant for: a TLS handshake, or `Downstream`. The source that the prelude
-names is the connection's peer from then on; forwarding headers count only if *it* is a trusted proxy.
+The rule: it is counted before anything else, whatever kind of listener it came to, and refused without a byte where it
+has no place. Then comes the PROXY protocol's prelude, where the listener asks for one: only listed peers may send it,
+and they have to; whoever else connects, sends something else or nothing in time is cut off. It is read from the bare
+socket, exactly up to its end, so that what follows is read from its beginning by whom it is meant for. The source that
+it names is the connection's peer from then on. Last comes TLS. All of it has one deadline, which the sweep judges.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import socket
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.client_address.networks import Address
 from proxy.client_address.proxy_protocol import Prelude, PreludeError
 from proxy.config.settings import UnixSocket
-from proxy.dataplane.transports import peer_of
-from proxy.telemetry.access_log import RequestRecord
+from proxy.dataplane.budgets import Claim, Place
+from proxy.telemetry.limits_met import Bound
 
 if TYPE_CHECKING:
     from proxy.config.settings import Listener
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.plane import DataPlane
 
-NOT_LISTED: Final = "PROXY_NOT_LISTED"
-MALFORMED: Final = "PROXY_MALFORMED"
-TIMEOUT: Final = "PROXY_TIMEOUT"
+NOT_LISTED: Final = Bound("listeners.proxy_protocol", "PROXY_NOT_LISTED")
+MALFORMED: Final = Bound("listeners.proxy_protocol", "PROXY_MALFORMED")
+PRELUDE_LATE: Final = Bound("timeouts.request_head", "PROXY_TIMEOUT")
+HANDSHAKE_LATE: Final = Bound("timeouts.request_head", "TLS_TIMEOUT")
+ON_ARRIVAL: Final = (NOT_LISTED, MALFORMED, PRELUDE_LATE, HANDSHAKE_LATE)
+
+LOOP_PATIENCE_SECONDS: Final = 10.0
+"""So long after the deadline the event loop gives a handshake up by itself, should nobody sweep."""
+
+Make = Callable[[Place, float], "Downstream"]
+"""Makes the protocol that takes a connection over, in its place; its first head's deadline comes with it."""
 
 
-class Arrival(asyncio.BufferedProtocol):
-    """One connection. `make` makes the one that takes over; with `tls`, a handshake comes in between."""
-
-    __slots__ = (
-        "_buffer",
-        "_deadline",
-        "_listener",
-        "_make",
-        "_peer",
-        "_plane",
-        "_prelude",
-        "_started_at",
-        "_tls",
-        "_transport",
-    )
+class Reception:
+    """Takes the connections of one listener."""
 
     def __init__(
-        self,
-        plane: DataPlane,
-        listener: Listener,
-        *,
-        make: Callable[[], Downstream],
-        tls: ssl.SSLContext | None,
+        self, plane: DataPlane, listener: Listener, *, make: Make, tls: ssl.SSLContext | None
     ) -> None:
         self._plane = plane
         self._listener = listener
         self._make = make
         self._tls = tls
-        self._prelude = Prelude()
-        self._buffer = bytearray()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._peer = peer_of(transport)
-        self._started_at = self._plane.clock.monotonic()
-        self._deadline = self._started_at + self._plane.timeouts.request_head_seconds
-        if not self._plane.arrived(self):
-            self.abort()
-        elif not self._is_listed():
-            self._refuse(NOT_LISTED)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._plane.arrivals.discard(self)
-        # Load balancers look whether somebody listens: they come and go without a word.
-        if self._deadline != math.inf and not self._prelude.is_empty:
-            self._log(MALFORMED)
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        # No larger than what surely belongs to the prelude.
-        self._buffer = bytearray(self._prelude.wanted)
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        try:
-            origin = self._prelude.feed(bytes(self._buffer[:nbytes]))
-        except PreludeError:
-            self._refuse(MALFORMED)
+    def receive(self, sock: socket.socket, peer: Address | None) -> None:
+        """Take a connection that was accepted a moment ago, or close it. `peer`: None on a Unix socket."""
+        plane, listener = self._plane, self._listener
+        if plane.draining:
+            sock.close()
             return
-        if origin is None:
+        claim = plane.claim(peer)
+        if listener.proxy_protocol is not None:
+            if not isinstance(listener.bind, UnixSocket) and (
+                peer is None or peer not in listener.proxy_protocol
+            ):
+                plane.refused(NOT_LISTED, peer)
+                sock.close()
+                return
+            # It is a load balancer of ours, whoever is behind it.
+            claim = Claim.TRUSTED
+        place = plane.budgets.take(peer, claim)
+        if isinstance(place, Bound):
+            plane.refused(place, peer)
+            sock.close()
             return
-        self._deadline = math.inf
-        self._transport.pause_reading()
-        peer = self._peer if origin.source is None else origin.source
-        if self._tls is None:
-            self._hand_over(self._transport, peer)
-            self._transport.resume_reading()
-        else:
-            self._plane.tasks.start(self._shake_hands(self._tls, peer), name="TLS handshake")
+        if place.met is not None:
+            plane.met(place.met, peer)
+        Arrival(plane, listener, sock, place, make=self._make, tls=self._tls).start()
+
+
+class Arrival:
+    """One connection that has a place, and nobody yet who reads requests from it."""
+
+    __slots__ = ("_deadline", "_listener", "_make", "_place", "_plane", "_prelude", "_sock", "_task", "_tls")
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        listener: Listener,
+        sock: socket.socket,
+        place: Place,
+        *,
+        make: Make,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._plane = plane
+        self._listener = listener
+        self._sock = sock
+        self._place = place
+        self._make = make
+        self._tls = tls
+        self._prelude = None if listener.proxy_protocol is None else Prelude()
+        self._deadline = plane.clock.monotonic() + plane.patience(place)
+
+    def start(self) -> None:
+        """Go on in a task of its own."""
+        self._plane.arrivals.add(self)
+        self._task = self._plane.tasks.start(self._arrive(), name="arrival")
 
     def sweep(self, now: float) -> None:
         """Judge silence. Called about once a second; `now` is the monotonic clock's."""
         if now >= self._deadline:
-            self._refuse(TIMEOUT)
+            late = HANDSHAKE_LATE if self._prelude is None else PRELUDE_LATE
+            self._plane.refused(late, self._place.peer)
+            self.abort()
 
     def abort(self) -> None:
         """Cut it off."""
         self._deadline = math.inf
-        self._transport.abort()
+        self._task.cancel()
 
-    def _is_listed(self) -> bool:
-        networks = self._listener.proxy_protocol
-        assert networks is not None
-        if isinstance(self._listener.bind, UnixSocket):
-            # Who may open the socket was decided by its file's permissions.
-            return True
-        return self._peer is not None and self._peer in networks
-
-    async def _shake_hands(self, context: ssl.SSLContext, peer: Address | None) -> None:
-        early = _Early()
+    async def _arrive(self) -> None:
+        sock = self._sock
         try:
-            transport = await asyncio.get_running_loop().start_tls(
-                self._transport,
-                early,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=self._plane.timeouts.request_head_seconds,
+            if self._prelude is not None and not await self._read_prelude(self._prelude):
+                return
+            downstream = self._make(self._place, self._deadline)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: downstream, sock, **self._tls_options()
             )
         except OSError:
-            # Not TLS, or none that both know; too slow, or gone. Nobody has asked for anything yet.
-            self._transport.abort()
-            return
+            # Gone, or not TLS, or none that both know. Nobody has asked for anything yet.
+            pass
         finally:
             self._plane.arrivals.discard(self)
-        if transport is None or transport.is_closing():
-            self._transport.abort()
-            return
-        downstream = self._hand_over(transport, peer)
-        if early.data:
-            downstream.data_received(bytes(early.data))
+            if not self._place.is_held:
+                self._place.leave()
+                sock.close()
 
-    def _hand_over(self, transport: asyncio.Transport, peer: Address | None) -> Downstream:
-        self._plane.arrivals.discard(self)
-        downstream = self._make()
-        transport.set_protocol(downstream)
-        downstream.begin(transport, peer)
-        return downstream
+    def _tls_options(self) -> dict[str, Any]:
+        if self._tls is None:
+            return {}
+        seconds = self._plane.timeouts.request_head_seconds + LOOP_PATIENCE_SECONDS
+        return {"ssl": self._tls, "ssl_handshake_timeout": seconds}
 
-    def _refuse(self, code: str) -> None:
-        self._log(code)
-        self.abort()
+    async def _read_prelude(self, prelude: Prelude) -> bool:
+        """Read it, and have the place of the source that it names. False: the connection goes no further."""
+        loop, plane = asyncio.get_running_loop(), self._plane
+        origin = None
+        while origin is None:
+            try:
+                data = await loop.sock_recv(self._sock, prelude.wanted)
+                origin = prelude.feed(data) if data else None
+            except ConnectionError:
+                data = b""
+            except PreludeError:
+                plane.refused(MALFORMED, self._place.peer)
+                return False
+            if not data:
+                # Load balancers look whether somebody listens: they come and go without a word.
+                if not prelude.is_empty:
+                    plane.refused(MALFORMED, self._place.peer)
+                return False
+        self._prelude = None
+        return origin.source is None or self._move(origin.source)
 
-    def _log(self, code: str) -> None:
-        peer = None if self._peer is None else str(self._peer)
-        request_id = self._plane.new_id()
-        self._plane.log(
-            RequestRecord(request_id, None, peer, "", "-", "-", "", 0, 0, 0, self._started_at, None, code)
-        )
-
-
-class _Early(asyncio.Protocol):
-    """Keeps what comes between the end of the handshake and the turn in which it is known to have ended."""
-
-    __slots__ = ("data",)
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
+    def _move(self, source: Address) -> bool:
+        """From the load balancer's place to one of the source's own."""
+        plane = self._plane
+        self._place.leave()
+        place = plane.budgets.take(source, plane.claim(source))
+        if isinstance(place, Bound):
+            plane.refused(place, source)
+            return False
+        if place.met is not None:
+            plane.met(place.met, source)
+        self._place = place
+        self._deadline = min(self._deadline, plane.clock.monotonic() + plane.patience(place))
+        return True

@@ -27,9 +27,9 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
-from proxy.client_address.networks import Address
 from proxy.dataplane.aiohttp_internals import Connection, new_parser
 from proxy.dataplane.answers import Page, message_of
+from proxy.dataplane.budgets import Claim, Place
 from proxy.dataplane.forward import Forward
 from proxy.dataplane.handshake import handshake_fault
 from proxy.dataplane.known_heads import KnownFields, KnownHeads
@@ -38,9 +38,10 @@ from proxy.dataplane.link import Link, link
 from proxy.dataplane.records import RESPONSE_CUT, request_record, text_of
 from proxy.dataplane.request_framing import framing_lines, request_framing
 from proxy.dataplane.rewriting import wants_plain
-from proxy.dataplane.transports import peer_of, reset
+from proxy.dataplane.transports import reset
 from proxy.dataplane.visit import Visit
 from proxy.errors import (
+    AccessDenied,
     BadRequest,
     HeadTooLarge,
     NbgateError,
@@ -50,6 +51,7 @@ from proxy.errors import (
 from proxy.gateway import Admission, Caller, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.limits_met import Bound
 from proxy.wire.body import ChunkedBody, Data, FramingError, LengthBody
 from proxy.wire.credentials import programs_fields
 from proxy.wire.heads import RequestFields, RequestHead, ResponseFacts, response_head
@@ -71,6 +73,8 @@ DROPPED_BYTES: Final = 16 * 1024 * 1024
 LINGER_SECONDS: Final = 5.0
 """How long a caller that was answered early may go on sending before its connection is cut."""
 _NEVER: Final = math.inf
+HEAD_LATE: Final = Bound("timeouts.request_head", RequestTimeout.code)
+_WELCOME, _STRANGER = Claim.WELCOME, Claim.STRANGER
 _HEAD_END: Final = b"\r\n\r\n"
 _NOT_FORWARDED: Final = frozenset({"CONNECT", "TRACE"})
 """CONNECT would make a tunnel of the gateway, TRACE would show the caller the session's cookies."""
@@ -115,6 +119,7 @@ class Downstream(Connection):
         "_linked",
         "_listener",
         "_peer",
+        "_place",
         "_plane",
         "_quiet_since",
         "_read_held",
@@ -131,11 +136,22 @@ class Downstream(Connection):
     )
 
     def __init__(
-        self, server: web.Server, loop: asyncio.AbstractEventLoop, plane: DataPlane, listener: Listener
+        self,
+        server: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        plane: DataPlane,
+        listener: Listener,
+        place: Place,
+        *,
+        deadline: float,
     ) -> None:
+        """`deadline` is that of the first head, by the monotonic clock."""
         super().__init__(server, loop)
         self._plane = plane
         self._listener = listener
+        self._place = place
+        self._peer = place.peer
+        self._deadline = deadline
         self._state = _HEAD
         self._inbox = bytearray()
         self._scanned = 0
@@ -162,7 +178,6 @@ class Downstream(Connection):
         self._is_upgrade = False
         self._request_id = ""
         self._started_at = 0.0
-        self._deadline = 0.0
         self._dropped = 0
         self._received = 0
         self._swept_bytes = -1
@@ -171,22 +186,18 @@ class Downstream(Connection):
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.begin(transport, peer_of(transport))
-
-    def begin(self, transport: asyncio.BaseTransport, peer: Address | None) -> None:
-        """A connection from `peer`, whom somebody in front may have named."""
         super().connection_made(transport)
         assert self.transport is not None
         self.write = self.transport.write
-        self._peer = peer
-        self._deadline = self._plane.clock.monotonic() + self._plane.timeouts.request_head_seconds
-        if not self._plane.opened(self, self._peer):
+        self._place.is_held = True
+        self._plane.connections.add(self)
+        if self._plane.draining:
             self._state = _DEAD
             self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._plane.connections.discard(self)
-        self._plane.closed(self._peer)
+        self._place.leave()
         self._state = _DEAD
         forward, self._forward = self._forward, None
         if forward is not None:
@@ -341,10 +352,19 @@ class Downstream(Connection):
         admission = self._plane.gateway.admit(inbound)
         if isinstance(admission, Refusal):
             self._refusal = admission
+            if self._place.claim is _STRANGER or (
+                self._place.claim is _WELCOME and isinstance(admission.error, AccessDenied)
+            ):
+                # It speaks for itself, so that nobody else is on this connection: it need not be kept.
+                self._keep_alive = False
             self._refuse(admission.error)
             return None
         self._caller = admission.caller
         self._admission = admission
+        if self._place.met is not None:
+            self._keep_alive = False
+            self.answer(self._place.fault)
+            return None
         route = admission.route
         if inbound.method in _NOT_FORWARDED and not (
             inbound.method == "TRACE" and isinstance(route, OwnPage)  # there it is a 405, as any other
@@ -746,6 +766,7 @@ class Downstream(Connection):
         self._plane.splice(
             self.take_transport(),
             connection,
+            place=self._place,
             visit=visit,
             session=session,
             record=record,
@@ -844,8 +865,11 @@ class Downstream(Connection):
         if self._state is _HEAD and self._inbox:
             self._begin()
             self._started_at = due - self._plane.timeouts.request_head_seconds
+            self._plane.met(HEAD_LATE, self._peer)
             self._fault(RequestTimeout())
         elif self._state is _HEAD:
+            if not self._request_id:
+                self._plane.refused(HEAD_LATE, self._peer)
             self._hang_up()
         elif self.transport is not None:
             self._state = _DEAD

@@ -8,11 +8,12 @@ open is judged again. One sweep a second judges all deadlines, so that no reques
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain, islice
-from typing import Final, cast
+from typing import Final
 
 from aiohttp import web
 
@@ -21,16 +22,19 @@ from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sessions import UpstreamSession
 from proxy.aws.signed_out import signed_out
 from proxy.chance import NewId
-from proxy.client_address.networks import Address
+from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
 from proxy.config.settings import Limits, Listener, Timeouts
-from proxy.dataplane.aiohttp_internals import Server
+from proxy.dataplane import descriptors
 from proxy.dataplane.answers import Render
-from proxy.dataplane.arrival import Arrival
+from proxy.dataplane.arrival import ON_ARRIVAL, Arrival, Reception
+from proxy.dataplane.budgets import AT_ACCEPT, Budgets, Claim, Place
 from proxy.dataplane.closes import told
-from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.descriptors import RAN_OUT
+from proxy.dataplane.downstream import HEAD_LATE, Downstream
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
+from proxy.dataplane.records import text_of
 from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.visit import Visit
@@ -40,12 +44,19 @@ from proxy.gateway import Admission, Gateway, Inbound
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.limits_met import Bound, LimitsMet
 from proxy.wire.frames import POLICY_VIOLATION, SERVICE_RESTART
 from proxy.wire.heads import ResponseFacts
 
 SWEEP_SECONDS: Final = 1.0
+SURPLUS_SECONDS: Final = 5.0
+"""How long a connection above a limit may take to ask, and so be told of the limit."""
 JUDGED_AT_ONCE: Final = 512
 """Open connections that are judged again within one turn of the loop: some 8 ms, or 15 ms if none may stay."""
+
+
+OF_CONNECTIONS: Final = (*AT_ACCEPT, *ON_ARRIVAL, HEAD_LATE)
+"""Limits that end a connection before its first request."""
 
 
 OnError = Callable[[NbgateError, Admission, Inbound], NbgateError]
@@ -74,11 +85,15 @@ class DataPlane:
         log: Callable[[RequestRecord], None],
         own_pages: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         faults: Faults,
+        budgets: Budgets,
+        limits_met: LimitsMet,
         sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS,
     ) -> None:
         self.gateway = gateway
         self.pool = pool
         self.limits = limits
+        self.budgets = budgets
+        self.limits_met = limits_met
         self.timeouts = timeouts
         self.clock = clock
         self.new_id = new_id
@@ -101,9 +116,7 @@ class DataPlane:
         self._sign_in_hosts = sign_in_hosts
         self._ending: dict[Relay, Visit] = {}
         """WebSockets that a session or a token let in: those end."""
-        self._open = 0
-        self._open_by_address: Counter[Address] = Counter()
-        self._servers: list[Server] = []
+        self._servers: list[web.Server] = []
         self._relay_timeouts = _relay_timeouts(timeouts)
 
     # -- for connections --------------------------------------------------------------------------------
@@ -111,30 +124,35 @@ class DataPlane:
     def keeper(self, instance: str) -> SessionKeeper:
         return self._keepers[instance]
 
-    def arrived(self, arrival: Arrival) -> bool:
-        """Count a connection in that has yet to say where it comes from; False if it is one too many."""
-        self.arrivals.add(arrival)
-        return self._open + len(self.arrivals) <= self.limits.connections and not self.draining
+    def claim(self, peer: Address | None) -> Claim:
+        """What a connection from `peer` may draw on."""
+        if peer is None or self.gateway.trusts(peer):
+            return Claim.TRUSTED
+        return Claim.WELCOME if self.gateway.could_let_in(peer) else Claim.STRANGER
 
-    def opened(self, connection: Downstream, peer: Address | None) -> bool:
-        """Count a connection in; False if it is one too many."""
-        self.connections.add(connection)
-        self._open += 1
-        if peer is not None:
-            self._open_by_address[peer] += 1
-            if self._open_by_address[peer] > self.limits.connections_per_address and not self.gateway.trusts(
-                peer
-            ):
-                return False
-        return self._open <= self.limits.connections and not self.draining
+    def patience(self, place: Place) -> float:
+        """How long a connection may take to ask for something, in seconds."""
+        patience = self.timeouts.request_head_seconds
+        return patience if place.met is None else min(patience, SURPLUS_SECONDS)
 
-    def closed(self, peer: Address | None) -> None:
-        """Count it out again: a connection, or the WebSocket that it became."""
-        self._open -= 1
-        if peer is not None:
-            self._open_by_address[peer] -= 1
-            if not self._open_by_address[peer]:
-                del self._open_by_address[peer]
+    def met(self, bound: Bound, peer: Address | None) -> bool:
+        """`peer` met a limit. True: that is worth an access record, where no request is there to have one."""
+        counted = None if peer is None else str(subscriber(peer))
+        return self.limits_met.note(bound, counted, most=self.budgets.value(bound))
+
+    def refused(self, bound: Bound, peer: Address | None) -> None:
+        """`peer` met a limit before it asked for anything: its connection is cut."""
+        if self.met(bound, peer):
+            text, now = text_of(peer), self.clock.monotonic()
+            record = RequestRecord(
+                self.new_id(), text, text, "", "-", "-", "", 0, 0, 0, now, None, bound.code
+            )
+            self.log(record)
+
+    def ran_out(self, error: BaseException) -> None:
+        """Something failed, perhaps because there are no descriptors left: that is worth a word of its own."""
+        if descriptors.ran_out(error):
+            self.limits_met.note(RAN_OUT, None, most=descriptors.allowed())
 
     def signed_out(self, facts: ResponseFacts, route: Route, session: UpstreamSession) -> bool:
         """Whether a response means that the session is over."""
@@ -154,6 +172,7 @@ class DataPlane:
         caller: asyncio.Transport,
         connection: UpstreamConnection,
         *,
+        place: Place,
         visit: Visit,
         session: UpstreamSession,
         record: RequestRecord,
@@ -195,7 +214,7 @@ class DataPlane:
             self.relays.pop(relay, None)
             self._ending.pop(relay, None)
             self.pool.forget(connection)
-            self.closed(visit.inbound.peer)
+            place.leave()
             record.bytes_in = relay.caller.bytes_received
             record.bytes_out = relay.notebook.bytes_received
             record.close_code = relay.close_code
@@ -224,18 +243,18 @@ class DataPlane:
 
     # -- for the server ---------------------------------------------------------------------------------
 
-    def server(
+    def reception(
         self, listener: Listener, *, tls: ssl.SSLContext | None = None
-    ) -> Callable[[], asyncio.BaseProtocol]:
-        """A protocol factory for one listener's sockets.
+    ) -> Callable[[socket.socket, Address | None], None]:
+        """What takes one listener's connections: each as it was accepted, and the address that it comes from."""
+        return Reception(self, listener, make=self.maker(listener), tls=tls).receive
 
-        `tls` is for a listener with preludes, behind which TLS begins; elsewhere it is the socket's own.
-        """
-        server = Server(lambda server, loop: Downstream(server, loop, self, listener), self._own_pages)
+    def maker(self, listener: Listener) -> Callable[[Place, float], Downstream]:
+        """Makes what reads the requests of a connection, given its place and the deadline of its first head."""
+        server = web.Server(self._own_pages, handler_cancellation=True)
         self._servers.append(server)
-        if listener.proxy_protocol is None:
-            return server
-        return lambda: Arrival(self, listener, make=lambda: cast(Downstream, server()), tls=tls)
+        loop = asyncio.get_running_loop()
+        return lambda place, deadline: Downstream(server, loop, self, listener, place, deadline=deadline)
 
     async def adopt(
         self,
@@ -253,7 +272,7 @@ class DataPlane:
         """
         self.gateway = gateway
         self._keepers = keepers
-        self.limits = limits
+        self.limits = self.budgets.limits = limits
         self.timeouts = timeouts
         self._relay_timeouts = _relay_timeouts(timeouts)
         self.pool.limits = pool_limits(limits, timeouts)
@@ -281,6 +300,7 @@ class DataPlane:
             each("sweep of sessions", tuple(self._ending), self._end_session, broken=_cut)
         each("sweep", open_ones, lambda one: one.sweep(now), broken=_cut)
         self.pool.sweep(self.faults)
+        self.limits_met.sweep()
 
     def _end_session(self, relay: Relay) -> None:
         """Have a WebSocket judged whose session, or whose token, is over."""
@@ -301,7 +321,7 @@ class DataPlane:
             arrival.abort()
         for relay in tuple(self.relays):
             relay.close(SERVICE_RESTART, "the gateway is restarting", now=now)
-        while self._open and self.clock.monotonic() - now < seconds:
+        while self.budgets.in_all and self.clock.monotonic() - now < seconds:
             await self.clock.sleep(0.05)
 
     async def close(self) -> None:

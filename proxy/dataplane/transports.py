@@ -1,4 +1,4 @@
-"""Where connections come from and how they end. Knows transports, and nothing of what they carried."""
+"""How connections end. Knows transports, and nothing of what they carried."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ import socket
 import struct
 from typing import Final
 
-from proxy.client_address.networks import Address, peer_address
-
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
-
-
-def peer_of(transport: asyncio.BaseTransport) -> Address | None:
-    """The address of the other end; None for a Unix socket, and for a connection that is gone already."""
-    name = transport.get_extra_info("peername")
-    return peer_address(name[0]) if isinstance(name, tuple) else None
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -20,6 +20,7 @@ from proxy.chance import NewId, jitter, nonce, secret_key
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.dataplane.answers import Page, Render
+from proxy.dataplane.budgets import Budgets
 from proxy.dataplane.plane import DataPlane, pool_limits
 from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
@@ -32,6 +33,7 @@ from proxy.server.error_pages import Standing
 from proxy.server.own_pages import OwnPages
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.limits_met import LimitsMet, Warn, ignore
 from proxy.wire.browsers import Asker, who_asks
 
 
@@ -160,8 +162,12 @@ def data_plane(
     tls: ssl.SSLContext | None = None,
     pages: OwnPages | None = None,
     standing: Callable[[Admission, int], Standing] | None = None,
+    warn: Warn = ignore,
 ) -> DataPlane:
-    """Everything that carries bytes. Without `pages` the gateway has none of its own; `standing`: see `renderer`."""
+    """Everything that carries bytes. Without `pages` the gateway has none of its own; `standing`: see `renderer`.
+
+    `warn` is told of limits that are met.
+    """
     limits, timeouts = settings.limits, settings.timeouts
     pool = UpstreamPool(pool_limits(limits, timeouts), clock=clock, tls=tls)
     return DataPlane(
@@ -177,6 +183,8 @@ def data_plane(
         log=log,
         own_pages=pages or OwnPages(),
         faults=faults,
+        budgets=Budgets(limits),
+        limits_met=LimitsMet(clock, warn),
         sign_in_hosts=notebook_hosts(settings).sign_in_hosts,
     )
 

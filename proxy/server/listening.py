@@ -6,19 +6,16 @@ process has put its own in its place by then. What arrives on a socket is the da
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import socket
 import ssl
 import stat
 from dataclasses import dataclass, replace
-from typing import Any
 
 from proxy.config.settings import Bind, Listener, SocketAddress, UnixSocket
 from proxy.dataplane.plane import DataPlane
-
-BACKLOG = 1024
+from proxy.server.accepting import Acceptor
 
 _Identity = tuple[int, int]
 """Device and inode of a file."""
@@ -29,7 +26,7 @@ class OpenListener:
     """A socket that takes connections; `address` is the bound one."""
 
     address: Bind
-    _server: asyncio.Server
+    _acceptor: Acceptor
     _file: _Identity | None
 
     def close(self) -> None:
@@ -37,27 +34,28 @@ class OpenListener:
         if isinstance(self.address, UnixSocket) and self._file is not None:
             remove(self.address, self._file)
             self._file = None
-        self._server.close()
+        self._acceptor.close()
 
 
-async def listen(plane: DataPlane, listener: Listener, *, handshake_seconds: float) -> OpenListener:
-    """Serve a listener. Raises OSError where it cannot be opened, or its certificate not be read."""
+def listen(plane: DataPlane, listener: Listener) -> OpenListener:
+    """Serve a listener, in the running event loop.
+
+    Raises OSError where it cannot be opened, or its certificate not be read.
+    """
     context = None if listener.tls is None else server_context(listener)
     sock = bind(listener.bind)
     address = listener.bind if isinstance(listener.bind, UnixSocket) else address_of(sock)
     if not listener.public_port and isinstance(address, SocketAddress):
         listener = replace(listener, public_port=address.port)
-    options: dict[str, Any] = {"sock": sock, "backlog": BACKLOG}
-    # Behind a prelude TLS begins later, and the data plane begins it.
-    if context is not None and listener.proxy_protocol is None:
-        options |= {"ssl": context, "ssl_handshake_timeout": handshake_seconds}
-    protocol = plane.server(listener, tls=context)
-    loop = asyncio.get_running_loop()
-    if isinstance(address, UnixSocket):
-        file = _identity(address)
-        server = await loop.create_unix_server(protocol, **options)
-        return OpenListener(address, server, file)
-    return OpenListener(address, await loop.create_server(protocol, **options), None)
+    acceptor = Acceptor(
+        sock,
+        plane.reception(listener, tls=context),
+        on_fault=plane.ran_out,
+        clock=plane.clock,
+        tasks=plane.tasks,
+    )
+    acceptor.open()
+    return OpenListener(address, acceptor, _identity(address) if isinstance(address, UnixSocket) else None)
 
 
 def server_context(listener: Listener) -> ssl.SSLContext:

@@ -20,7 +20,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from proxy import __version__
 from proxy.aws.session_states import Event, State
-from proxy.dataplane.plane import DataPlane
+from proxy.dataplane.descriptors import RAN_OUT
+from proxy.dataplane.plane import OF_CONNECTIONS, DataPlane
 from proxy.server.by_itself import ByItself
 from proxy.server.reload import Reloader
 from proxy.telemetry.logs import Logs
@@ -101,6 +102,23 @@ class _Gateway(Collector):
             "nbgate_connections",
             "Callers' connections, WebSockets not counted.",
             value=len(plane.connections),
+        )
+        yield GaugeMetricFamily(
+            "nbgate_connections_most",
+            "How many connections of callers may be open, WebSockets included.",
+            value=plane.budgets.most,
+        )
+        met = plane.limits_met.counts
+        yield _counter(
+            "nbgate_connections_refused",
+            "Connections of callers that were cut, or told of a limit and closed, by the limit's code in the log.",
+            "reason",
+            [((bound.code.lower(),), met[bound]) for bound in OF_CONNECTIONS],
+        )
+        yield CounterMetricFamily(
+            "nbgate_descriptors_exhausted",
+            "How often something failed because there was no file descriptor left.",
+            value=met[RAN_OUT],
         )
         yield GaugeMetricFamily("nbgate_websockets", "Open WebSockets.", value=len(plane.relays))
         yield GaugeMetricFamily(

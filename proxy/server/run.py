@@ -189,6 +189,7 @@ async def start(
             tls=upstream_tls,
             pages=pages,
             standing=sight.standing,
+            warn=logs.events.warning,
         )
         by_itself = ByItself(
             fleet=fleet,
@@ -249,7 +250,7 @@ async def start(
         ).add_to(pages)
         listeners: list[OpenListener] = []
         for listener in settings.listeners:
-            opened = await listen(plane, listener, handshake_seconds=settings.timeouts.request_head_seconds)
+            opened = listen(plane, listener)
             stack.callback(opened.close)
             listeners.append(opened)
         addresses = [opened.address for opened in listeners]

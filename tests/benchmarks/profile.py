@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import linecache
+import math
 import os
 import signal
 import time
@@ -27,6 +28,7 @@ from rich.table import Table
 
 from proxy.config.load import load
 from proxy.config.settings import Settings
+from proxy.dataplane.budgets import Claim, Place
 from proxy.server.run import GC_THRESHOLDS, RunningGateway, start
 from tests.benchmarks.install import BUILD, ROOT
 from tests.benchmarks.machine import LOAD_CORE, PROXY_CORE, TICKS_PER_SECOND
@@ -220,7 +222,9 @@ async def _drive(
         gateway.plane.pool.close()
         loop.upstream = NotingTransport()
         caller = NotingTransport()
-        downstream = gateway.plane.server(settings.listeners[0])()
+        place = gateway.plane.budgets.take(None, Claim.TRUSTED)
+        assert isinstance(place, Place)
+        downstream = gateway.plane.maker(settings.listeners[0])(place, math.inf)
         downstream.connection_made(caller)
         request = _request(gateway, BROWSER_FIELDS if as_browser else "")
 

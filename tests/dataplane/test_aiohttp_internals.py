@@ -18,7 +18,7 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.dataplane.aiohttp_internals import FIELD_BYTES, Connection, Server, new_parser
+from proxy.dataplane.aiohttp_internals import FIELD_BYTES, Connection, new_parser
 
 HEAD = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 UPGRADE = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -84,7 +84,8 @@ class Recorded(Connection):
 
 
 def connect(handler: Any) -> tuple[Recorded, Transport]:
-    connection = Server(Recorded, handler)()
+    server = web.Server(handler, handler_cancellation=True)
+    connection = Recorded(server, asyncio.get_running_loop())
     assert isinstance(connection, Recorded)
     transport = Transport()
     connection.connection_made(transport)

@@ -173,6 +173,26 @@ async def test_the_build_the_process_and_lost_lines_are_told(
     assert counted["process_cpu_seconds_total",] > 0
 
 
+async def test_connections_that_are_refused_are_counted_by_reason(tmp_path: Path) -> None:
+    async with open_rig(
+        tmp_path, limits={"connections_per_stranger": 1}, policy={"allow": ["elsewhere"]}
+    ) as rig:
+        counted = await samples(rig)
+        assert counted["nbgate_connections_most",] == rig.gateway.plane.budgets.most
+        assert counted["nbgate_descriptors_exhausted_total",] == 0
+        refused = {
+            labels[1]: count
+            for labels, count in counted.items()
+            if labels[0] == "nbgate_connections_refused_total"
+        }
+        assert set(refused.values()) == {0}
+        assert {"too_many_connections", "too_many_from_address", "tls_timeout"} <= set(refused)
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        assert await rig.raw(b"") == b""
+        assert (await samples(rig))["nbgate_connections_refused_total", "too_many_from_stranger"] == 1
+        writer.close()
+
+
 async def test_nothing_that_a_caller_chooses_is_a_label(rig: Rig) -> None:
     for target, host, method in (
         ("/secret-path?authToken=x", None, "GET"),
@@ -189,6 +209,7 @@ async def test_nothing_that_a_caller_chooses_is_a_label(rig: Rig) -> None:
                 "notebook",
                 "result",
                 "kind",
+                "reason",
                 "version",
                 "python",
                 "where",

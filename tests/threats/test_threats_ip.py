@@ -456,11 +456,13 @@ def test_an_empty_named_list_is_refused(tmp_path: Path) -> None:
 
 
 async def test_denials_on_one_connection_are_each_recorded(tmp_path: Path) -> None:
-    """ "One audit record" per denial, also for many on a kept connection."""
-    async with denying(tmp_path) as rig:
+    """ "One audit record" per denial, also for many on a connection that a trusted proxy keeps."""
+    async with denying(tmp_path, client_address={"trusted_proxies": ["127.0.0.1"]}) as rig:
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
         for number in range(20):
-            writer.write(f"GET /{number} HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode())
+            writer.write(
+                f"GET /{number} HTTP/1.1\r\nHost: {rig.authority}\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n".encode()
+            )
             head = await reader.readuntil(b"\r\n\r\n")
             assert status_of(head) == 403
             length = int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0])

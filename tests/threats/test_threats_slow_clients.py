@@ -104,7 +104,7 @@ async def test_a_body_in_drops_has_a_deadline_for_each_silence(opened: OpenPlane
 
 
 async def test_one_address_cannot_take_every_connection(tmp_path: Path) -> None:
-    """Per-address cap: the one above it is cut at once; room comes back when one ends; WebSockets count."""
+    """Per-address cap: the one above it is told so; room comes back when one ends; WebSockets count."""
     async with open_plane(tmp_path, limits={"connections_per_address": 3}) as opened:
         first = await opened.connect()
         first.send(opened.upgrade())
@@ -114,7 +114,12 @@ async def test_one_address_cannot_take_every_connection(tmp_path: Path) -> None:
             other.send(opened.head())
             assert (await other.response()).status == 200
         for _ in range(3):
-            assert await ended(await opened.connect()) == b""
+            refused = await opened.connect()
+            refused.send(opened.head())
+            answer = await refused.response()
+            assert (answer.status, answer.value("connection")) == (503, "close")
+            assert answer.value("retry-after")
+            assert await ended(refused) == b""
         first.abort()
         await opened.settled(lambda: not opened.plane.relays)
         again = await opened.connect()
@@ -139,6 +144,8 @@ async def test_the_whole_process_has_a_bound_too(tmp_path: Path) -> None:
         for peer in peers[:2]:
             peer.send(opened.head())
             assert (await peer.response()).status == 200
+        peers[2].send(opened.head())
+        assert (await peers[2].response()).status == 503
         assert await ended(peers[2]) == b""
 
 

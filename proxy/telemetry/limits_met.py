@@ -1,0 +1,85 @@
+"""Limits that were met: counted always, told once a minute for each address and limit, recorded a few times.
+
+The rule: a limit that is met leaves a trace, and a stranger who meets one 200 times a second leaves no flood of them.
+The first time in a minute is told at once, the others as one number when the minute is over; of refused connections the
+first few also get an access record. What is remembered is bounded, too: beyond so many addresses a minute, all others
+are one. It must not know what a limit is for, nor how one is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from proxy.clock import Clock
+
+WINDOW_SECONDS: Final = 60.0
+ADDRESSES_TOLD: Final = 256
+"""Pairs of address and limit that are told apart within a minute."""
+RECORDS_EACH: Final = 10
+RECORDS_IN_ALL: Final = 600
+"""Access records within a minute: of one address and limit, and together."""
+OTHERS: Final = "others"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A limit: where it is set, and the code that stands for it in records and metrics."""
+
+    setting: str
+    code: str
+
+
+class Warn(Protocol):
+    """`proxy.telemetry.events.EventLog.warning`."""
+
+    def __call__(self, event: str, **fields: object) -> object: ...
+
+
+class LimitsMet:
+    """Since the start of the process. Event loop's thread only; `sweep` is called about once a second."""
+
+    def __init__(self, clock: Clock, warn: Warn) -> None:
+        self.counts: Counter[Bound] = Counter()
+        self._clock = clock
+        self._warn = warn
+        self._began_at = clock.monotonic()
+        self._times: Counter[tuple[Bound, str]] = Counter()
+        self._records = 0
+
+    def note(self, bound: Bound, address: str | None, *, most: float | None = None) -> bool:
+        """`address` met `bound`, which is `most`. True: this time is worth an access record of its own."""
+        self.counts[bound] += 1
+        times = self._times
+        key = (bound, address or "-")
+        if key not in times and len(times) >= ADDRESSES_TOLD:
+            key = (bound, OTHERS)
+        times[key] += 1
+        if times[key] == 1:
+            self._tell(key, 1, most)
+        if times[key] > RECORDS_EACH or self._records >= RECORDS_IN_ALL:
+            return False
+        self._records += 1
+        return True
+
+    def sweep(self) -> None:
+        """Tell what was not told yet, once its minute is over."""
+        now = self._clock.monotonic()
+        if now - self._began_at < WINDOW_SECONDS:
+            return
+        times, self._times = self._times, Counter()
+        self._began_at = now
+        self._records = 0
+        for key, count in times.items():
+            if count > 1:
+                self._tell(key, count - 1, None)
+
+    def _tell(self, key: tuple[Bound, str], times: int, most: float | None) -> None:
+        bound, address = key
+        fields = {} if most is None else {"most": most}
+        self._warn("limit met", limit=bound.setting, code=bound.code, address=address, times=times, **fields)
+
+
+def ignore(event: str, **fields: object) -> None:
+    """For whoever tells nobody."""
