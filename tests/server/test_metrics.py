@@ -187,7 +187,7 @@ async def test_connections_that_are_refused_are_counted_by_reason(tmp_path: Path
         }
         assert set(refused.values()) == {0}
         assert {"too_many_connections", "too_many_from_address", "tls_timeout"} <= set(refused)
-        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
         assert await rig.raw(b"") == b""
         assert (await samples(rig))["nbgate_connections_refused_total", "too_many_from_stranger"] == 1
         writer.close()
