@@ -72,6 +72,7 @@ class Router:
                 self._by_path[mount.path] = mounted
             else:
                 self._root = mounted
+        self._beside_root = (*OWN_PATHS, *self._by_path)
         self._deepest = max((path.count("/") for path in self._by_path), default=0)
 
     def match(self, *, host: str, listener_port: int, target: str) -> Route | Redirect | OwnPage | None:
@@ -109,6 +110,12 @@ class Router:
         """Where the gateway's own first page is, there: `/` where nothing is mounted at the root."""
         taken = self._root is not None or self.tenant(host=host, listener_port=listener_port)
         return OWN_PATHS[0] if taken else "/"
+
+    def others_at(self, mount: Mount) -> tuple[str, ...]:
+        """The paths on a mount's origin that lead elsewhere and may lie below it."""
+        if mount.kind is MountKind.PATH:
+            return ()
+        return self._beside_root if mount.kind is MountKind.ROOT else OWN_PATHS
 
     def _at_path(self, target: str) -> Route | Redirect | None:
         path = _path(target)

@@ -3,7 +3,8 @@
 The rule: the gateway's and the upstream session's cookies never cross, Jupyter's own pass untouched. So
 names are matched the way the most lenient reader at either end might read them, while everything else stays
 byte for byte: nothing is renamed, decoded or reordered, and duplicates stay (of two `_xsrf`, JupyterLab and
-Tornado take the last). This module does not know which names those are; it is told.
+Tornado take the last). The gateway's own are known by how their names begin, whichever mount, or gateway on the same
+host, they are of, now or formerly. The session's names this module is told.
 """
 
 from __future__ import annotations
@@ -15,6 +16,16 @@ from typing import Final
 
 # One pass in C, since a notebook may send thousands of attributes. They follow the pair, so each has a semicolon first.
 _SCOPE: Final = re.compile(rb";\s*+(domain|path)\s*+(?:=([^;]*+)|(?=;|\Z))", re.IGNORECASE)
+
+# Case counts in cookies' names; a reader that does not know that must not be told either. Prefixes: RFC 6265bis.
+_GATEWAYS: Final = rb"(?i:(?:__(?:[a-z]{1,16}-){1,2})?nbgate-[^=;,\s\"]*)"
+_GATEWAYS_MARK: Final = b"nbgate-"
+_IS_GATEWAYS: Final = re.compile(_GATEWAYS)
+
+
+def is_gateways(name: bytes) -> bool:
+    """Whether a cookie of this name is a gateway's own: `__Host-nbgate-session-8444`."""
+    return _IS_GATEWAYS.match(name) is not None
 
 
 def parse_cookie_pairs(cookie_fields: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
@@ -36,16 +47,16 @@ def parse_cookie_pairs(cookie_fields: Sequence[bytes]) -> list[tuple[bytes, byte
 def strip_and_overlay(
     cookie_fields: Sequence[bytes], *, drop: frozenset[bytes], overlay: bytes = b""
 ) -> bytes:
-    """Return the one Cookie field to send upstream: the caller's pairs less `drop`, then `overlay`.
+    """Return the one Cookie field to send upstream: the caller's pairs less `drop` and the gateway's, then `overlay`.
 
     b"" means that no field is to be sent. With nothing to do, a single field comes back as it is. A pair is
-    dropped too where a reader of another school (RFC 2109's commas, a bare name) would find a name of `drop`.
+    dropped too where a reader of another school (RFC 2109's commas, a bare name) would find such a name.
     """
     fields = cookie_fields
-    for part in _parts(drop):
-        if any(part in field for field in fields):
-            fields = [_strip(field, drop) for field in fields]
-            break
+    if any(_GATEWAYS_MARK in field.lower() for field in fields) or any(
+        part in field for part in _parts(drop) for field in fields
+    ):
+        fields = [_strip(field, drop) for field in fields]
     if len(fields) == 1 and not overlay:
         return fields[0]
     return b"; ".join(field for field in (*fields, overlay) if field)
@@ -65,7 +76,7 @@ def _parts(names: frozenset[bytes]) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=256)
 def _names_pattern(names: frozenset[bytes]) -> re.Pattern[bytes]:
-    name = b"(?:" + b"|".join(re.escape(name) for name in sorted(names)) + b")"
+    name = b"(?:" + b"|".join([*(re.escape(name) for name in sorted(names)), _GATEWAYS]) + b")"
     return re.compile(rb"\A=?\s*" + name + rb"\s*(?:=|\Z)|[\s,\"]" + name + rb"\s*=")
 
 
@@ -76,6 +87,12 @@ def set_cookie_name(value: bytes) -> bytes:
     """
     pair = value.partition(b";")[0].strip(b"= \t\r\n\v\f")
     return pair.partition(b"=")[0].rstrip()
+
+
+def is_everywhere(value: bytes) -> bool:
+    """Whether the cookie of a Set-Cookie field asks to be sent to all paths of its host."""
+    paths = [found[2] or b"" for found in _SCOPE.finditer(value) if found[1].lower() == b"path"]
+    return bool(paths) and paths[-1].strip() == b"/"
 
 
 def sanitize_set_cookie(value: bytes, *, prefix: str) -> bytes:

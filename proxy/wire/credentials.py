@@ -25,7 +25,9 @@ TOKEN_PARAMETER: Final = "token"  # noqa: S105 - its name, as Jupyter's programs
 
 _OURS: Final = re.compile(r"nbgate[0-9]+_")
 _AUTHORIZATION: Final = re.compile(r"\s*(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
-_COOKIES_TRIED: Final = 8
+_DECODED_AT_MOST: Final = 3
+_TELLING: Final = re.compile(r"nbgate[0-9]+_|\bauthtoken=", re.IGNORECASE)
+_ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -73,11 +75,42 @@ def authorization(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def session_tokens(cookie_fields: Iterable[str], name: str) -> tuple[str, ...]:
-    """The values of all cookies of that name, of which a browser may send several: the first few."""
+    """The different values of all cookies of that name, of which a browser may send several: script can put as many
+    in front of the good one as a head holds."""
     encoded = [field.encode("utf-8", "surrogateescape") for field in cookie_fields]
     wanted = name.encode("ascii")
     values = (value.decode("latin-1") for pair, value in parse_cookie_pairs(encoded) if pair == wanted)
-    return tuple(value for value, _ in zip(values, range(_COOKIES_TRIED), strict=False))
+    return tuple(dict.fromkeys(values))
+
+
+def without_credentials(address: bytes) -> bytes:
+    """The address of a page (`Referer`), absolute or from its path on, without what is the gateway's in it.
+
+    What `take_out` does not find, in a path or encoded once too often, leaves the origin alone (b"/" of a path).
+    """
+    lower = address.lower()
+    if b"oken" not in lower and b"nbgate" not in lower and b"%" not in lower:
+        return address
+    text = take_out(address.decode("latin-1")).target
+    if not _tells(text):
+        return text.encode("latin-1")
+    origin = _ORIGIN.match(text)
+    if origin is None:
+        return b"/"
+    return b"" if _tells(origin[0]) else f"{origin[0]}/".encode("latin-1")
+
+
+def _tells(text: str) -> bool:
+    """Whether a credential of ours stands in `text`, however often it was percent-encoded."""
+    for _ in range(_DECODED_AT_MOST):
+        if _TELLING.search(text):
+            return True
+        decoded = unquote_plus(text, "latin-1")
+        if decoded == text:
+            return False
+        text = decoded
+    # Nobody's address is encoded so often; what hides in it, nobody has looked at.
+    return True
 
 
 def programs_fields(fields: Fields, *, xsrf: str) -> tuple[tuple[bytes, bytes], ...]:

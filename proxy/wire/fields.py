@@ -1,15 +1,18 @@
 """Which header fields may cross the gateway, as two tables: one towards the notebook, one towards the caller.
 
 The rule: hop-by-hop fields (RFC 9110 section 7.6.1) end here, in both directions; fields by which a proxy tells
-its upstream who is calling are only ever ours, so a caller's copies are removed whatever spelling they come
-in (`X_Forwarded_For` and `X.Forwarded.For` reach a WSGI or CGI application under the same name). Everything
-else passes byte for byte. This module knows names, not values, and nothing of sockets.
+its upstream who is calling are only ever ours, so a caller's copies are removed. They and the fields of framing
+are removed in whatever spelling they come (`X_Forwarded_For`, `Content.Length`): CGI, WSGI and their like read all of
+them under one name. Towards the caller, `proxy.wire.reach` says what goes no further than its mount. Everything else
+passes byte for byte. This module knows names, not values, and nothing of sockets.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
 from typing import Final
+
+from proxy.wire.reach import FAR_REACHING, FAR_REACHING_VALUES, Reach
 
 
 class Rule(IntEnum):
@@ -21,17 +24,29 @@ class Rule(IntEnum):
     COOKIE = 3
     ORIGIN = 4
     REFERER = 5
-    CONNECTION = 6
-    ACCEPT_ENCODING = 7
-    SET_COOKIE = 8
-    LOCATION = 9
-    CONTENT_LENGTH = 10
-    TRANSFER_ENCODING = 11
-    CONTENT_TYPE = 12
-    CONTENT_ENCODING = 13
-    SERVER = 14
-    UPGRADE = 15
+    ADDRESS = 6
+    """An address of the caller's, which may hold a credential of the gateway's."""
+    CONNECTION = 7
+    ACCEPT_ENCODING = 8
+    CONTENT_LENGTH = 9
+    TRANSFER_ENCODING = 10
+    CONTENT_TYPE = 11
+    CONTENT_ENCODING = 12
+    SERVER = 13
+    UPGRADE = 14
+    BY_VALUE = 15
+    """Passes or not, as `proxy.wire.reach.FAR_REACHING_VALUES` says of its value."""
+    # From here on, what becomes of it depends on the mount.
+    SET_COOKIE = 16
+    LOCATION = 17
+    OWN_ORIGIN = 18
+    """Passes where the mount has its origin to itself."""
+    WORKER_SCOPE = 19
+    CLEAR_SITE_DATA = 20
 
+
+FIRST_OF_MOUNTS: Final = Rule.SET_COOKIE
+"""This rule, and all that are greater, depend on the mount."""
 
 _HOP_BY_HOP: Final = (
     b"connection",
@@ -49,47 +64,102 @@ _HOP_BY_HOP: Final = (
 
 _TOLD_BY_PROXIES: Final = frozenset(
     {
-        b"cf-connecting-ip",
+        b"ali-cdn-real-ip",
+        b"cdn-src-ip",
+        b"cf-ipcountry",
+        b"cf-pseudo-ipv4",
+        b"cf-visitor",
+        b"client-cert",  # RFC 9440
+        b"client-cert-chain",
         b"client-ip",
+        b"concealed-auth-export",  # RFC 9729
+        b"do-connecting-ip",
         b"fastly-client-ip",
+        b"fly-client-ip",
         b"forwarded",
+        b"forwarded-for",
+        b"forwarded-for-ip",
+        b"forwarded-host",
+        b"forwarded-proto",
         b"front-end-https",
+        b"http-client-ip",
+        b"http-host",
+        b"incap-client-ip",
         b"proxy",  # httpoxy
-        b"remote-user",
-        b"true-client-ip",
+        b"script-name",
+        b"ssl-offloaded",
         b"via",
+        b"wl-proxy-client-ip",
+        b"x-accel-mapping",  # with x-sendfile-type: which files a proxy sends in the application's place
+        b"x-anonymous-consumer",
+        b"x-appengine-user-ip",
+        b"x-azure-clientip",
+        b"x-azure-socketip",
+        b"x-backend-host",
         b"x-client-ip",
         b"x-cluster-client-ip",
-        b"x-envoy-external-address",
+        b"x-coming-from",
+        b"x-forwarded",
         b"x-host",
-        b"x-original-host",
-        b"x-original-uri",
-        b"x-original-url",
+        b"x-host-override",
+        b"x-http-host-override",
+        b"x-nf-client-connection-ip",
+        b"x-proto",
+        b"x-proxyuser-ip",
+        b"x-real-host",
         b"x-real-ip",
-        b"x-remote-addr",
-        b"x-remote-ip",
-        b"x-remote-user",
+        b"x-real-port",
         b"x-request-id",
-        b"x-rewrite-url",
         b"x-scheme",
+        b"x-script-name",
+        b"x-sendfile-type",
+        b"x-server-name",
+        b"x-sucuri-clientip",
+        b"x-true-client-ip",
         b"x-url-scheme",
     }
 )
 _TOLD_BY_PROXIES_PREFIXES: Final = (
-    b"x-forwarded-",
+    b"akamai-",
+    b"cf-access-",
+    b"cf-connecting-",
+    b"cloudfront-viewer-",
+    b"oidc-",
+    b"remote-",
+    b"ssl-client-",
+    b"tailscale-",
+    b"true-client-",
+    b"x-amzn-ava-",
+    b"x-amzn-mtls-",
+    b"x-amzn-oidc-",
+    b"x-arr-",
     b"x-auth-request-",
     b"x-auth-user",
     b"x-authenticated-",
+    b"x-authentik-",
+    b"x-client-cert",
+    b"x-client-dn",
+    b"x-client-verify",
+    b"x-consumer-",
+    b"x-credential-",
     b"x-envoy-",
-    b"x-nbgate-",
-    b"x-amzn-oidc-",
+    b"x-forwarded-",
     b"x-goog-authenticated-user-",
+    b"x-goog-iap-",
+    b"x-ms-client-principal",
+    b"x-nbgate-",
+    b"x-original-",
     b"x-pomerium-",
     b"x-remote-",
-    b"cf-access-",
-    b"tailscale-user-",
+    b"x-rewrite-",
+    b"x-ssl-",
+    b"x-vercel-",
+    b"x-vouch-",
+    b"x-webauth-",
 )
-_LOOK_ALIKES: Final = bytes.maketrans(b"_.", b"--")
+# All that a name may hold besides letters and digits (RFC 9110 section 5.6.2).
+_SEPARATORS: Final = b"!#$%&'*+-.^_`|~"
+_LOOK_ALIKES: Final = bytes.maketrans(_SEPARATORS, b"-" * len(_SEPARATORS))
 
 _REQUEST_RULES: Final[dict[bytes, Rule]] = {
     **dict.fromkeys(_HOP_BY_HOP, Rule.DROP),
@@ -98,6 +168,8 @@ _REQUEST_RULES: Final[dict[bytes, Rule]] = {
     b"cookie": Rule.COOKIE,
     b"origin": Rule.ORIGIN,
     b"referer": Rule.REFERER,
+    b"ping-from": Rule.ADDRESS,
+    b"ping-to": Rule.ADDRESS,
     b"accept-encoding": Rule.ACCEPT_ENCODING,
     # The framing of the body is stated anew by whoever builds the head.
     b"content-length": Rule.DROP,
@@ -105,7 +177,13 @@ _REQUEST_RULES: Final[dict[bytes, Rule]] = {
 }
 
 _RESPONSE_RULES: Final[dict[bytes, Rule]] = {
-    **dict.fromkeys(_HOP_BY_HOP, Rule.DROP),
+    **{
+        name: Rule.OWN_ORIGIN if row.reach is Reach.ORIGIN else Rule.DROP
+        for name, row in FAR_REACHING.items()
+    },
+    **dict.fromkeys(FAR_REACHING_VALUES, Rule.BY_VALUE),
+    b"service-worker-allowed": Rule.WORKER_SCOPE,
+    b"clear-site-data": Rule.CLEAR_SITE_DATA,
     b"connection": Rule.CONNECTION,
     b"upgrade": Rule.UPGRADE,
     b"set-cookie": Rule.SET_COOKIE,
@@ -115,12 +193,6 @@ _RESPONSE_RULES: Final[dict[bytes, Rule]] = {
     b"content-type": Rule.CONTENT_TYPE,
     b"content-encoding": Rule.CONTENT_ENCODING,
     b"server": Rule.SERVER,
-    b"x-request-id": Rule.DROP,
-    # An upstream that advertises another host would lead callers around the gateway, and one that is a
-    # notebook's user must not command the web server that may stand in front of the gateway.
-    b"alt-svc": Rule.DROP,
-    b"x-accel-redirect": Rule.DROP,
-    b"x-sendfile": Rule.DROP,
 }
 
 _MEMO_LIMIT: Final = 1024
@@ -130,6 +202,13 @@ def told_by_proxies(name: bytes) -> bool:
     """Whether `name` (lower case), in any look-alike spelling, is a field that only proxies may set."""
     canonical = name.translate(_LOOK_ALIKES)
     return canonical in _TOLD_BY_PROXIES or canonical.startswith(_TOLD_BY_PROXIES_PREFIXES)
+
+
+def looks_like_another(name: bytes) -> bool:
+    """Whether `name` (lower case) is another spelling of a field that has a rule of its own in a request, such as
+    `transfer_encoding`."""
+    canonical = name.translate(_LOOK_ALIKES)
+    return canonical != name and canonical in _REQUEST_RULES
 
 
 class _RuleBook(dict[bytes, Rule]):
@@ -146,7 +225,7 @@ class _RuleBook(dict[bytes, Rule]):
     def __missing__(self, name: bytes) -> Rule:
         lower = name.lower()
         rule = self._rules.get(lower, Rule.PASS)
-        if self._is_request and rule is Rule.PASS and told_by_proxies(lower):
+        if self._is_request and rule is Rule.PASS and (told_by_proxies(lower) or looks_like_another(lower)):
             rule = Rule.DROP
         if len(self) >= _MEMO_LIMIT:
             self.clear()

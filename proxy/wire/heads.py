@@ -9,12 +9,20 @@ one of ours. Raw targets and values pass byte for byte. This module knows no soc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from proxy.wire.cookies import sanitize_set_cookie, set_cookie_name, strip_and_overlay
-from proxy.wire.fields import REQUEST_RULES, RESPONSE_RULES, Rule, has_token, nominated
+from proxy.wire.cookies import (
+    is_everywhere,
+    is_gateways,
+    sanitize_set_cookie,
+    set_cookie_name,
+    strip_and_overlay,
+)
+from proxy.wire.credentials import without_credentials
+from proxy.wire.fields import FIRST_OF_MOUNTS, REQUEST_RULES, RESPONSE_RULES, Rule, has_token, nominated
+from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
 
 Fields = Iterable[tuple[bytes, bytes]]
 
@@ -33,9 +41,14 @@ class Translation:
     cookies: bytes = field(repr=False)
     """The upstream session's own, `a=1; b=2`, laid over the caller's."""
     withheld_cookies: frozenset[bytes]
-    """Names that belong to the upstream session or to the gateway: dropped from callers and from answers."""
+    """Names that belong to the upstream session: dropped from callers and from answers, as the gateway's own are."""
     forwarding: bytes
     """Our own forwarding fields, whole lines."""
+    owns_origin: bool = False
+    """Whether the mount has its browser origin to itself, so that its answers may speak for all of that."""
+    steering_cookies: frozenset[bytes] = frozenset()
+    """Names by which the notebook's front end steers its own page in a browser, where that page is not to be steered:
+    dropped from answers, but for those of an application that keeps them to itself."""
     after_target: bytes = field(init=False)
     """What every request line ends in, and `Host`."""
     own_cookies: bytes = field(init=False, repr=False)
@@ -141,6 +154,8 @@ def _translated(
             append(b"%b: %b\r\n" % (name, value))
         elif rule is Rule.REFERER:
             append(b"%b: %b\r\n" % (name, upstream_referer(value, translation)))
+        elif rule is Rule.ADDRESS:
+            append(b"%b: %b\r\n" % (name, without_credentials(value)))
         elif rule is Rule.ACCEPT_ENCODING and not plain_encoding:
             append(b"%b: %b\r\n" % (name, value))
     if connection and (hop_by_hop := nominated(connection)):
@@ -162,17 +177,18 @@ def _translated(
 def upstream_referer(value: bytes, translation: Translation) -> bytes:
     """`Referer` as the notebook's own page would send it; a foreign one stays, for Jupyter to judge.
 
-    Jupyter serves `/files/` to cookie-authenticated reads only if the referer's host is its own.
+    Jupyter serves `/files/` to cookie-authenticated reads only if the referer's host is its own. No credential of the
+    gateway's stays in it, be it the address of another mount, or of another gateway.
     """
     own = translation.own_origin + translation.prefix
     if value.startswith(own):
         rest = value[len(own) :]
         if not rest or rest[:1] in b"/?#":
-            return translation.upstream_origin + (rest or b"/")
+            return translation.upstream_origin + (without_credentials(rest) or b"/")
     if translation.prefix and value.startswith(translation.own_origin + b"/"):
         # Another page of this gateway, such as its portal.
         return translation.upstream_origin + b"/"
-    return value
+    return without_credentials(value)
 
 
 class ResponseFacts:
@@ -193,7 +209,7 @@ class ResponseFacts:
     upgrade = b""
     set_cookies: tuple[bytes, ...] = ()
     translated: tuple[tuple[int, Rule, bytes, bytes], ...] = ()
-    """`Set-Cookie` and `Location`: their places in `lines`, their names as spelled, and their values."""
+    """What depends on the mount: places in `lines`, rules, names as spelled, and values."""
 
     def __init__(self, status: int, status_line: bytes, *, is_http_11: bool, received: list[bytes]) -> None:
         self.status = status
@@ -253,8 +269,11 @@ class _LineBook(dict[bytes, _ReadLine]):
         if match is None:
             raise _MalformedField
         name, value = match.groups()
-        read = (RESPONSE_RULES[name], name, value.strip(b" \t"))
-        if len(line) <= _LINE_BYTES_REMEMBERED and read[0] not in {Rule.SET_COOKIE, Rule.LOCATION}:
+        rule, value = RESPONSE_RULES[name], value.strip(b" \t")
+        if rule is Rule.BY_VALUE:
+            rule = Rule.DROP if FAR_REACHING_VALUES[name.lower()].pattern.search(value) else Rule.PASS
+        read = (rule, name, value)
+        if len(line) <= _LINE_BYTES_REMEMBERED and rule is not Rule.SET_COOKIE and rule is not Rule.LOCATION:
             if len(self) >= _LINES_REMEMBERED:
                 self.clear()
             self[line] = read
@@ -311,7 +330,7 @@ def _read_fields(facts: ResponseFacts, received: list[bytes]) -> None:
                 if connection is None:
                     connection = []
                 connection.append(value)
-        elif rule is _SET_COOKIE or rule is _LOCATION:
+        elif rule >= FIRST_OF_MOUNTS:
             if translated is None:
                 translated = []
             translated.append((len(facts.lines), rule, name, value))
@@ -376,24 +395,52 @@ def _read_status_line(line: bytes) -> tuple[int, bytes, bool] | None:
 _STATUS_LINES_REMEMBERED: Final = 128
 
 
+def _no_worker(_allowed: bytes) -> bytes:
+    return b""
+
+
 def response_head(
-    facts: ResponseFacts, translation: Translation, *, framing: bytes, location: bytes
+    facts: ResponseFacts,
+    translation: Translation,
+    *,
+    framing: bytes,
+    location: bytes = b"",
+    worker_scope: Callable[[bytes], bytes] = _no_worker,
+    by_application: bool = False,
 ) -> bytes:
     """The response's head towards the caller.
 
     `framing` is whole lines that state how the body ends and whether the connection lives on; `location` is
-    the new value of `Location`.
+    the new value of `Location`, `worker_scope` makes that of `Service-Worker-Allowed`, b"" for none, and
+    `by_application` says that not Jupyter answers, but what somebody runs there.
     """
     lines = facts.lines
     if facts.translated:
         lines = lines.copy()
         for place, rule, name, value in facts.translated:
-            if rule is Rule.LOCATION:
-                lines[place] = b"%b: %b" % (name, location)
-            elif set_cookie_name(value) in translation.withheld_cookies:
-                lines[place] = b""
-            else:
-                cookie = sanitize_set_cookie(value, prefix=translation.prefix.decode("ascii"))
-                lines[place] = b"%b: %b" % (name, cookie)
+            match rule:
+                case Rule.SET_COOKIE:
+                    value = _set_cookie(value, translation, by_application=by_application)
+                case Rule.LOCATION:
+                    value = location
+                case Rule.WORKER_SCOPE:
+                    value = worker_scope(value)
+                case Rule.CLEAR_SITE_DATA:
+                    value = clear_of_own_origin(value) if translation.owns_origin else b""
+                case _:  # OWN_ORIGIN
+                    if translation.owns_origin:
+                        continue
+                    value = b""
+            lines[place] = b"%b: %b" % (name, value) if value else b""
         lines = [line for line in lines if line]
     return b"%b\r\n%b\r\n" % (b"\r\n".join(lines), framing)
+
+
+def _set_cookie(value: bytes, translation: Translation, *, by_application: bool) -> bytes:
+    """The field's value for the browser; b"" for a cookie that is none of its business."""
+    name = set_cookie_name(value)
+    if name in translation.withheld_cookies or is_gateways(name):
+        return b""
+    if name in translation.steering_cookies and (not by_application or is_everywhere(value)):
+        return b""
+    return sanitize_set_cookie(value, prefix=translation.prefix.decode("ascii"))

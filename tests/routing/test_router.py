@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import BadRequest, ClientError, Misdirected
 from proxy.routing.authority import origin_form, parse_authority
-from proxy.routing.mounts import Mount
+from proxy.routing.mounts import OWN_PATHS, Mount
 from proxy.routing.router import OwnPage, Redirect, Route, Router
 
 HOST = "notebooks.internal"
@@ -172,3 +172,17 @@ def test_who_has_an_origin_for_itself_and_where_the_gateways_own_page_is_there(
 ) -> None:
     assert router.tenant(host=host, listener_port=port) == tenant
     assert router.home(host=host, listener_port=port) == home
+
+
+def test_what_else_a_mounts_origin_has() -> None:
+    """A mount at the root has path mounts beside it; one with an origin of its own, the gateway's pages alone."""
+    mounts = {
+        "root": Mount.root(),
+        "path": Mount.at_path("/research/"),
+        "host": Mount.on_host("nlp.internal"),
+        "port": Mount.on_port(8444),
+    }
+    router = Router(["notebooks.internal"], mounts)
+    assert router.others_at(mounts["root"]) == (*OWN_PATHS, "/research/")
+    assert router.others_at(mounts["host"]) == router.others_at(mounts["port"]) == OWN_PATHS
+    assert router.others_at(mounts["path"]) == ()

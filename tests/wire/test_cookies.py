@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.wire.cookies import parse_cookie_pairs, sanitize_set_cookie, set_cookie_name, strip_and_overlay
+from proxy.wire.cookies import (
+    is_everywhere,
+    is_gateways,
+    parse_cookie_pairs,
+    sanitize_set_cookie,
+    set_cookie_name,
+    strip_and_overlay,
+)
 
 DROP = frozenset({b"authToken", b"nbgate"})
 
@@ -139,3 +146,65 @@ def test_scoping_is_idempotent_and_never_renames(value: bytes) -> None:
     once = sanitize_set_cookie(value, prefix="/p")
     assert sanitize_set_cookie(once, prefix="/p") == once
     assert once.startswith(b"n=v")
+
+
+GATEWAYS = [
+    b"nbgate-session",
+    b"nbgate-session-8444",
+    b"__Host-nbgate-session",
+    b"__Secure-nbgate-session",
+    b"__Host-nbgate-session-8444",
+    b"__HOST-NBGATE-SESSION",
+    b"__host-nbgate-Session-9999",
+    b"__Http-nbgate-session",
+    b"__Host-Http-nbgate-session",
+    b"__Host-nbgate-login-0123abcd",
+    b"NbGate-anything",
+]
+OTHERS = [b"nbgate", b"xnbgate-session", b"nbgate_session", b"my-nbgate-session", b"__Host-", b"_xsrf", b""]
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_the_gateways_own_cookies_never_go_upstream(name: bytes) -> None:
+    """Those of other mounts, former ones, and of a second gateway on the host: known by their names alone."""
+    assert is_gateways(name)
+    for field in (
+        b"%b=secret",
+        b"a=1; %b=secret; b=2",
+        b"a=1;%b = secret",
+        b"=%b=secret",
+        b"%b",
+        b"a=1, %b=secret",
+        b'a="x; %b=secret"',
+        b"a=1; %b=secret; %b=secret2".replace(b"%b=secret2", b"x=1"),
+    ):
+        sent = strip_and_overlay([field % name], drop=frozenset(), overlay=b"s=ours")
+        assert b"secret" not in sent
+        assert name not in sent
+        assert sent.endswith(b"s=ours")
+    assert strip_and_overlay([b"a=1; %b=x" % name, b"b=2"], drop=DROP) == b"a=1; b=2"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_names_that_only_resemble_them_are_other_peoples(name: bytes) -> None:
+    assert not is_gateways(name)
+    field = b"a=nbgate-session; %b=1" % name
+    assert strip_and_overlay([field], drop=frozenset()) == field
+
+
+@pytest.mark.parametrize(
+    ("value", "everywhere"),
+    [
+        (b"a=1; Path=/", True),
+        (b"a=1; path = / ; HttpOnly", True),
+        (b"a=1; Path=/x; Path=/", True),
+        (b"a=1; Path=/; Path=/proxy/8080/", False),
+        (b"a=1; Path=/proxy/8080/", False),
+        (b"a=1; Path=", False),
+        (b"a=1; Path", False),
+        (b"a=1; Domain=/", False),
+        (b"a=Path=/", False),
+    ],
+)
+def test_a_cookie_for_all_of_its_host_is_told_from_others(value: bytes, everywhere: bool) -> None:
+    assert is_everywhere(value) is everywhere

@@ -12,6 +12,7 @@ from proxy.wire.credentials import (
     programs_fields,
     session_tokens,
     take_out,
+    without_credentials,
 )
 
 T = "nbgate2_a.00000000.AAAA.BBBB"
@@ -89,12 +90,54 @@ def test_our_tokens_are_found_among_authorizations(values: list[str], found: tup
         (["s=1; s=2", "s=3"], ("1", "2", "3")),
         (["xs=1; s-8444=2; S=3; =s"], ()),
         (["s"], ()),
-        (["; ".join(f"s={n}" for n in range(100))], tuple(str(n) for n in range(8))),
+        (["; ".join(f"s={n}" for n in range(100))], tuple(str(n) for n in range(100))),
+        (["s=1; s=2; s=1", "s=2"], ("1", "2")),
         (["a=\udcff; s=1"], ("1",)),
     ],
 )
-def test_every_cookie_of_the_name_is_found_up_to_a_few(fields: list[str], values: tuple[str, ...]) -> None:
+def test_every_cookie_of_the_name_is_found_once(fields: list[str], values: tuple[str, ...]) -> None:
     assert session_tokens(fields, "s") == values
+
+
+GW = "https://notebooks.internal/research"
+
+
+@pytest.mark.parametrize(
+    ("address", "left"),
+    [
+        (f"{GW}/lab?token={T}", f"{GW}/lab"),
+        (f"{GW}/lab?a=1&authToken={T}&b=%2F", f"{GW}/lab?a=1&b=%2F"),
+        (f"{GW}/?authToken=eyJhbGciOiJIUzI1NiJ9.e30.x", f"{GW}/"),
+        (f"/lab?to%6Ben=%6Ebgate1_{T[8:]}&x", "/lab?x"),
+        (f"/lab?auth%54oken={T}", "/lab"),
+        ("?authToken=x", ""),
+        # Jupyter's own, and what is none of ours.
+        (f"{GW}/lab?token=0123456789abcdef", f"{GW}/lab?token=0123456789abcdef"),
+        ("https://evil.example/?q=a%20b%2520", "https://evil.example/?q=a%20b%2520"),
+        ("/a%2Fb?x=100%", "/a%2Fb?x=100%"),
+        ("", ""),
+        ("https://x.example/token", "https://x.example/token"),
+        # In a place or a spelling that no request's target has: the origin alone.
+        (f"{GW}/{T}/x", "https://notebooks.internal/"),
+        (f"{GW}/lab?x={T}", "https://notebooks.internal/"),
+        (f"{GW}/lab?next=%2Flab%3FauthToken%3D{T}", "https://notebooks.internal/"),
+        (f"{GW}/lab?next=%252Flab%253Ftoken%253D%256Ebgate1_a", "https://notebooks.internal/"),
+        (f"{GW}/lab?AUTHTOKEN=abc", "https://notebooks.internal/"),
+        ("HTTPS://Other.example:8443?token=NBGATE12_a", "HTTPS://Other.example:8443/"),
+        (f"/lab#{T}", "/"),
+        (f"/{T}", "/"),
+        ("/x?%2525252561", "/"),
+        (f"https://{T}@notebooks.internal/", ""),
+        (f"nonsense {T}", "/"),
+    ],
+)
+def test_no_credential_of_the_gateways_stays_in_an_address(address: str, left: str) -> None:
+    assert without_credentials(address.encode("latin-1")) == left.encode("latin-1")
+
+
+def test_an_address_with_nothing_to_do_comes_back_as_the_same_object() -> None:
+    address = b"https://notebooks.internal/research/lab?x=1"
+    assert without_credentials(address) is address
 
 
 @pytest.mark.parametrize("text", ["", "abc", "eyJhbGciOiJIUzI1NiJ9.e30.x", "nbgate", "nbgate_1", "xnbgate1_"])

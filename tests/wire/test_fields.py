@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from proxy.wire import fields
 from proxy.wire.fields import REQUEST_RULES, RESPONSE_RULES, Rule, has_token, nominated, told_by_proxies
 
+SEPARATORS = "!#$%&'*+-.^_`|~"
+"""All that a field's name may hold besides letters and digits (RFC 9110 section 5.6.2)."""
+
 ONLY_PROXIES = [
     "X-Forwarded-For",
     "X-Forwarded-Proto",
@@ -32,6 +35,96 @@ ONLY_PROXIES = [
     "X-Request-Id",
     "X-Envoy-External-Address",
 ]
+
+
+OF_FRAMING = [
+    "Transfer-Encoding",
+    "Content-Length",
+    "Proxy-Connection",
+    "Proxy-Authorization",
+    "Keep-Alive",
+    "HTTP2-Settings",
+    "Accept-Encoding",
+    "Sec-WebSocket-Key1",
+]
+MORE_THAT_ONLY_PROXIES_SAY = [
+    "Client-Cert",
+    "Client-Cert-Chain",
+    "Concealed-Auth-Export",
+    "CF-Connecting-IPv6",
+    "CloudFront-Viewer-Address",
+    "Fly-Client-IP",
+    "Forwarded-For",
+    "HTTP-Host",
+    "OIDC-Claim-Sub",
+    "Remote-Groups",
+    "Script-Name",
+    "SSL-Client-S-DN",
+    "Tailscale-User-Login",
+    "WL-Proxy-Client-IP",
+    "X-Accel-Mapping",
+    "X-Amzn-Ava-User-Context",
+    "X-Amzn-Mtls-Clientcert-Subject",
+    "X-Amzn-Oidc-Identity",
+    "X-Anonymous-Consumer",
+    "X-ARR-ClientCert",
+    "X-Authentik-Username",
+    "X-Client-Cert-DN",
+    "X-Consumer-Username",
+    "X-Credential-Identifier",
+    "X-Forwarded",
+    "X-Goog-IAP-JWT-Assertion",
+    "X-HTTP-Host-Override",
+    "X-MS-Client-Principal-Name",
+    "X-Original-Forwarded-For",
+    "X-Original-Method",
+    "X-Real-Port",
+    "X-Sendfile-Type",
+    "X-SSL-Client-Verify",
+    "X-True-Client-IP",
+    "X-Vouch-User",
+    "X-WebAuth-User",
+]
+
+
+@pytest.mark.parametrize("name", [*ONLY_PROXIES, *MORE_THAT_ONLY_PROXIES_SAY])
+@pytest.mark.parametrize("separator", SEPARATORS)
+def test_no_spelling_of_what_only_proxies_say_comes_from_a_caller(name: str, separator: str) -> None:
+    for spelled in (name.replace("-", separator), name.upper().replace("-", separator, 1)):
+        assert REQUEST_RULES[spelled.encode()] is Rule.DROP, spelled
+
+
+@pytest.mark.parametrize("name", OF_FRAMING)
+@pytest.mark.parametrize("separator", SEPARATORS.replace("-", ""))
+def test_look_alikes_of_framing_fields_are_removed(name: str, separator: str) -> None:
+    """CGI and WSGI read `Transfer_Encoding` and `Transfer.Encoding` as the field that they look like."""
+    for spelled in (name.replace("-", separator), name.lower().replace("-", separator, 1)):
+        assert REQUEST_RULES[spelled.encode()] is Rule.DROP, spelled
+
+
+@given(
+    st.sampled_from([*ONLY_PROXIES, *MORE_THAT_ONLY_PROXIES_SAY, *OF_FRAMING]),
+    st.lists(st.sampled_from(SEPARATORS), min_size=4, max_size=4),
+    st.integers(min_value=0),
+)
+def test_whatever_reads_as_a_field_of_the_gateways_is_removed(
+    name: str, separators: list[str], case: int
+) -> None:
+    """Each separator for itself, each letter in either case."""
+    left = iter(separators * 2)
+    spelled = "".join(next(left) if letter == "-" else letter for letter in name)
+    spelled = "".join(
+        letter.swapcase() if case >> place & 1 else letter for place, letter in enumerate(spelled)
+    )
+    if spelled.lower() != "accept-encoding":  # that one is read, and said anew
+        assert REQUEST_RULES[spelled.encode()] is Rule.DROP
+
+
+@pytest.mark.parametrize(
+    "name", ["X_Custom", "Content_Type", "If_None.Match", "X-Xsrftoken", "Cookie_", "Hosts"]
+)
+def test_other_names_with_odd_separators_pass(name: str) -> None:
+    assert REQUEST_RULES[name.encode()] is Rule.PASS
 
 
 @pytest.mark.parametrize("name", ONLY_PROXIES)

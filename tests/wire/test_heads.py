@@ -142,6 +142,32 @@ def test_a_foreign_referer_stays_for_jupyter_to_judge(referer: bytes) -> None:
     assert upstream_referer(referer, ROOT) == referer
 
 
+T = b"nbgate1_a.00000000.AAAA.BBBB"
+
+
+@pytest.mark.parametrize("translation", [ROOT, PATH], ids=["root", "path"])
+@pytest.mark.parametrize(
+    "referer",
+    [
+        b"https://notebooks.internal:8443/research/lab?token=" + T,
+        b"https://notebooks.internal:8443/research?authToken=" + T,
+        b"https://notebooks.internal:8443/lab?authToken=" + T,
+        b"HTTPS://NOTEBOOKS.internal:8443/research/lab?token=" + T,
+        b"https://other.internal/lab?token=" + T,
+        b"https://evil.example/?x=%6Ebgate1%5Fa.00000000.AAAA.BBBB",
+        b"https://notebooks.internal:8443/research/" + T,
+        T,
+    ],
+)
+@pytest.mark.parametrize("name", [b"Referer", b"referer", b"Ping-From", b"Ping-To"])
+def test_a_token_in_an_address_of_the_callers_ends_here(
+    name: bytes, referer: bytes, translation: Translation
+) -> None:
+    lines = sent([(name, referer)], translation=translation)
+    assert not [line for line in lines if b"nbgate" in line or b"oken" in line or b"%6E" in line]
+    assert len([line for line in lines if line.startswith(name)]) == 1
+
+
 def test_an_upgrade_is_asked_for_in_our_own_words() -> None:
     lines = sent([(b"Upgrade", b"WebSocket"), (b"Sec-WebSocket-Key", b"k")], is_upgrade=True)
     assert b"Connection: Upgrade" in lines
@@ -196,6 +222,58 @@ def test_the_sessions_cookies_stay_in_the_gateway_and_jupyters_pass() -> None:
     lines = passed_on(fields, translation=PATH)
     assert [line.partition(b"=")[0] for line in lines] == [b"Set-Cookie: _xsrf", b"Set-Cookie: username-x"]
     assert all(b"/research/" in line and b"Domain" not in line for line in lines)
+
+
+@pytest.mark.parametrize("translation", [ROOT, PATH], ids=["root", "path"])
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        b"nbgate-session=x; Path=/",
+        b"__Host-nbgate-session=x; Path=/; Secure",
+        b"__SECURE-NBGATE-session-8444=x",
+        b"=nbgate-session=x",
+        b" nbgate-login-1 = x",
+    ],
+)
+def test_no_answer_sets_a_cookie_of_the_gateways(cookie: bytes, translation: Translation) -> None:
+    for by_application in (False, True):
+        lines = passed_on(
+            [(b"Set-Cookie", cookie), (b"set-cookie", b"a=1")],
+            translation=translation,
+            by_application=by_application,
+        )
+        assert lines == [b"set-cookie: a=1"]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "by_jupyter", "by_application"),
+    [
+        (b"expiryTime=1; Path=/", False, False),
+        (b"expiryTime=1; Path=/proxy/8080/", False, True),
+        (b"expiryTime=1", False, True),
+        (b"redirectURL=1; Path=/other", True, True),
+    ],
+)
+def test_what_steers_the_page_does_not_reach_it(
+    cookie: bytes, by_jupyter: bool, by_application: bool
+) -> None:
+    """Whoever sets it; an application may keep a cookie of that name below its own paths."""
+    steered = replace(ROOT, steering_cookies=frozenset({b"expiryTime"}))
+    for application, passes in ((False, by_jupyter), (True, by_application)):
+        lines = passed_on([(b"Set-Cookie", cookie)], translation=steered, by_application=application)
+        assert lines == ([b"Set-Cookie: " + cookie] if passes else [])
+
+
+def test_what_a_worker_may_cover_is_said_anew() -> None:
+    scopes: list[bytes] = []
+
+    def scope(allowed: bytes) -> bytes:
+        scopes.append(allowed)
+        return b"/research/" if allowed == b"/" else b""
+
+    fields = [(b"Service-Worker-Allowed", b"/"), (b"X", b"1"), (b"service-worker-allowed", b"..")]
+    assert passed_on(fields, worker_scope=scope) == [b"Service-Worker-Allowed: /research/", b"X: 1"]
+    assert scopes == [b"/", b".."]
 
 
 def test_location_is_said_anew() -> None:

@@ -1,0 +1,73 @@
+"""What Jupyter itself answers, and what may be an application's."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.routing.jupyters import is_jupyters_own
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/?reset",
+        "/lab",
+        "/lab?x=//proxy/",
+        "/lab/tree/a%20b.ipynb",
+        "/lab/api/settings",
+        "/tree/work",
+        "/notebooks/a.ipynb",
+        "/edit/a.txt",
+        "/consoles/1",
+        "/api/status",
+        "/api/contents/proxy/8080/a",
+        "/api/kernels/1/channels",
+        "/terminals/websocket/1",
+        "/static/lab/main.js",
+        "/login?next=%2Flab",
+        "/logout",
+    ],
+)
+def test_jupyters_own_paths_are_a_list(target: str) -> None:
+    assert is_jupyters_own(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/proxy/8080/",
+        "/proxy/absolute/8080/",
+        "/proxy/localhost:8080/",
+        "/proxy",
+        "/Proxy/8080/",
+        "/rstudio/",
+        "/codeserver/login",
+        "/vscode",
+        "/files/evil.html",
+        "/nbconvert/html/a.ipynb",
+        "/laboratory/",
+        "/LAB",
+        # What somebody on the way may read as one of those.
+        "//proxy/8080/",
+        "///lab",
+        "/lab//proxy/8080/",
+        "/lab/../proxy/8080/",
+        "/./proxy/8080/",
+        "/x/../proxy/8080/",
+        "/lab/%2e%2E/proxy/8080/",
+        "/lab/.%2e/proxy/",
+        "/lab%2f..%2fproxy/8080/",
+        "/lab/..;/proxy/8080/",
+        "/lab;x=1/../proxy/",
+        "/lab\\..\\proxy/",
+        "/lab/%5c..%5cproxy",
+        "/lab/%252e%252e/proxy/8080",
+        "/%70roxy/8080/",
+        "/%6cab",
+        "/lab/%00",
+        "/lab/%3b",
+    ],
+)
+def test_whatever_is_not_surely_jupyters_is_an_applications(target: str) -> None:
+    assert not is_jupyters_own(target)
