@@ -8,7 +8,9 @@
     │   ├── SignInRequired         401  only with a session, and there is none
     │   ├── TokenRefused           401  a link, session or token that is not good, or not any more
     │   ├── AccessDenied           403  the policy says no, or nothing is mounted there
-    │   ├── OriginRefused          403  a cross-site WebSocket
+    │   ├── OriginRefused          403  a cross-site WebSocket, or a form that no page of ours sent
+    │   ├── CrossSiteRefused       403  what another site's page would change at a notebook
+    │   ├── WorkerRefused          403  a service worker that would cover more than its mount
     │   ├── RouteNotFound          404  no such page of the gateway's own, or no such instance for this caller there
     │   ├── MethodNotAllowed       405  a page of the gateway's own, asked in another way than it answers
     │   ├── RequestTimeout         408  the head or the body did not come in time
@@ -196,6 +198,26 @@ class OriginRefused(ClientError):
     code = "ORIGIN_REFUSED"
     title = "Origin refused"
     default_message = "WebSockets are only accepted from pages of this gateway."
+
+
+class CrossSiteRefused(ClientError):
+    """A request that is not safe (RFC 9110 section 9.2.1), or that bears a token, of a page of another origin."""
+
+    status = 403
+    code = "CROSS_SITE_REFUSED"
+    title = "Sent from another site"
+    default_message = (
+        "Requests that change something are only accepted from pages of this gateway, and from programs."
+    )
+
+
+class WorkerRefused(ClientError):
+    """A service worker's script whose scope would hold pages that are not its mount's (`proxy.routing.workers`)."""
+
+    status = 403
+    code = "WORKER_REFUSED"
+    title = "Service worker refused"
+    default_message = "A service worker in this place would cover more than its notebook."
 
 
 class RouteNotFound(ClientError):

@@ -22,7 +22,15 @@ from multidict import MultiMapping
 
 from proxy.client_address.networks import Address
 from proxy.client_address.resolve import ClientAddress, Strategy, forwarded_scheme, resolve
-from proxy.errors import AccessDenied, ClientError, NbgateError, SignInRequired, TokenRefused
+from proxy.errors import (
+    AccessDenied,
+    ClientError,
+    CrossSiteRefused,
+    NbgateError,
+    SignInRequired,
+    TokenRefused,
+    WorkerRefused,
+)
 from proxy.policy.by_address import ByAddress
 from proxy.policy.context import CONNECT, Context
 from proxy.policy.evaluate import Decision
@@ -30,12 +38,20 @@ from proxy.policy.explain import Verdict, decisive, explain
 from proxy.policy.prospects import Prospects
 from proxy.policy.statements import Policy
 from proxy.routing.authority import Authority, origin_form, parse_authority
-from proxy.routing.entry import Entry, Permit, Presented, cookie_name
+from proxy.routing.entry import Entry, Permit, Presented
 from proxy.routing.mounts import Mount
 from proxy.routing.router import OwnPage, Redirect, Route, Router
+from proxy.routing.workers import may_be_worker
+from proxy.wire.provenance import Provenance, provenance
 
 QUESTIONS_REMEMBERED = 4096
 """Of all but the address: instance, TLS or not, action. Dropped all at once when there are more."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""RFC 9110 section 9.2.1, of those that are forwarded. Others that are safe (PROPFIND …) no page sends unasked."""
+
+FOREIGN_PAGE = "a page of another site"
+"""Why a request was refused, for the audit log."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 NOT_PERMITTED = "Your address is not allowed to do this."
@@ -171,7 +187,8 @@ class Gateway:
     it find no such key. At `changes_at` another gateway has to take over. `resources` are the instances'
     ARNs, `region` is aws:RequestedRegion. `guarded` instances need a session or a token, which `entrance` judges;
     without one nobody comes in there. `leads_to` tells the notebooks apart that instances are, for what was given out
-    for one is not good for the next of that name.
+    for one is not good for the next of that name. Pages of other sites may change something at `cross_site` instances
+    alone.
     """
 
     def __init__(
@@ -189,6 +206,7 @@ class Gateway:
         at: datetime | None = None,
         entrance: Entrance | None = None,
         guarded: frozenset[str] = frozenset(),
+        cross_site: frozenset[str] = frozenset(),
     ) -> None:
         self._router = Router(hostnames, mounts)
         self._policies = dict(policies)
@@ -199,14 +217,9 @@ class Gateway:
         self._leads_to = dict(leads_to)
         self._region = region
         self.at = at
-        self.own_cookies = frozenset(
-            cookie_name(mount, scheme=scheme).encode("ascii")
-            for mount in (Mount.root(), Mount.at_path("/any/"), *mounts.values())
-            for scheme in ("http", "https")
-        )
-        """The names of session cookies at all mounts, for browsers send them to more than their own."""
         self._entrance = entrance or _Shut()
         self._guarded = guarded
+        self._cross_site = cross_site
         if guarded:
             self._entrance.watch()
         self._by_address: dict[tuple[str, bool | None, str, str | None], ByAddress] = {}
@@ -233,6 +246,8 @@ class Gateway:
             )
         if decision.allowed:
             if route is not None:
+                if inbound.method not in SAFE_METHODS and self._is_foreign(inbound, caller, instance):
+                    return self._refuse_foreign(inbound, caller, instance)
                 if self._entrance.is_watching and isinstance(route, Route):
                     return self._enter(inbound, caller, route, decision)
                 return Admission(caller, route, instance, decision)
@@ -261,9 +276,48 @@ class Gateway:
         except TokenRefused as error:
             return self.refuse(inbound, caller, error, reason=error.reason, instance=instance)
         if isinstance(found, Permit):
+            if found.xsrf and self._is_foreign(inbound, caller, instance):
+                # Jupyter excuses a foreign `Origin` of who brings a token of its own. The token is the gateway's, and
+                # Jupyter, which never sees it, would say that there is nothing.
+                return self._refuse_foreign(inbound, caller, instance)
             route = route._replace(upstream_target=found.upstream_target)
             return Admission(caller, route, instance, decision, found)
         return Admission(caller, found or route, instance, decision)
+
+    def _is_foreign(self, inbound: Inbound, caller: Caller, instance: str) -> bool:
+        """Whether another site's page wants something of an instance that does not allow for it."""
+        return (
+            instance != ""
+            and instance not in self._cross_site
+            and provenance(inbound.headers, scheme=caller.scheme, authority=caller.authority)
+            is Provenance.FOREIGN
+        )
+
+    def _refuse_foreign(self, inbound: Inbound, caller: Caller, instance: str) -> Refusal:
+        return self.refuse(inbound, caller, CrossSiteRefused(), reason=FOREIGN_PAGE, instance=instance)
+
+    def worker_objection(self, inbound: Inbound, admission: Admission) -> Refusal | None:
+        """What there is against the script of a service worker (`Service-Worker: script`), admitted as any request.
+
+        The gateway's own pages have no workers.
+        """
+        route = admission.route
+        if isinstance(route, Route):
+            path = (route.prefix + route.upstream_target).partition("?")[0]
+            mount = route.mount
+            if may_be_worker(path, mount=mount.path or "/", others=self.others_at(mount)):
+                return None
+        return self.refuse(
+            inbound,
+            admission.caller,
+            WorkerRefused(),
+            reason="a service worker that would cover more than its mount",
+            instance=admission.instance,
+        )
+
+    def others_at(self, mount: Mount) -> tuple[str, ...]:
+        """The paths on a mount's origin that are not the mount's."""
+        return self._router.others_at(mount)
 
     def permit(
         self, inbound: Inbound, caller: Caller, instance: str, action: str, *, username: str | None = None

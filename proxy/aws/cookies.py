@@ -13,6 +13,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+STEERING: Final = frozenset({b"authMode", b"expiryTime", b"redirectURL", b"ssoExpiryTimestamp"})
+"""By these the notebook's front end steers AWS's extension in the page: it sends people to the AWS console when the
+session is about to end, which the gateway renews. They change with each path, and are part of no session."""
+
 MAX_COOKIES: Final = 64
 MAX_COOKIE_BYTES: Final = 16 * 1024
 """Four times what browsers take: a front end's token in a cookie may be long."""

@@ -20,7 +20,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.aws.client import Answer, ask, cookie_field, open_client, where
-from proxy.aws.cookies import Cookies, SetCookie
+from proxy.aws.cookies import STEERING, Cookies, SetCookie
 from proxy.aws.hosts import NotebookHosts, is_sign_in
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
 from proxy.aws.sessions import Origin, SignIn
@@ -157,7 +157,11 @@ class NotebookExchange:
         return SignIn(origin, cookies, jupyter_shows=is_jupyter(answer.server))
 
     def _keep(self, answer: Answer, origin: Origin, jar: Cookies) -> Cookies:
-        ours = (cookie for cookie in answer.cookies if not belongs_to_jupyter(cookie.name))
+        ours = (
+            cookie
+            for cookie in answer.cookies
+            if not belongs_to_jupyter(cookie.name) and cookie.name not in STEERING
+        )
         return jar.apply(ours, host=origin.host, now=self._clock.now())
 
     def _following(self, target: URL, answer: Answer, secrets: frozenset[str]) -> URL | None:

@@ -27,7 +27,6 @@ from proxy.config.schema import (
 )
 from proxy.config.settings import (
     DEFAULT_PORTS,
-    Access,
     Admin,
     Api,
     ApiKey,
@@ -193,7 +192,6 @@ def settings(
                     allowlists=allowlists,
                     file=file,
                     region=aws.region,
-                    access=section.access or file.access,
                     origin=origin,
                 )
                 for name, section in file.instances.items()
@@ -230,7 +228,6 @@ def _instance(
     allowlists: Mapping[str, NamedList],
     file: File,
     region: str,
-    access: Access,
     origin: Origin,
 ) -> Instance:
     aws = file.aws
@@ -249,7 +246,8 @@ def _instance(
         statements=statements,
         arn=instance_arn(section, aws, region=region),
         lifecycle=lifecycle(section, file),
-        access=access,
+        access=section.access or file.access,
+        cross_site_requests=section.cross_site_requests or file.cross_site_requests,
     )
 
 

@@ -25,6 +25,7 @@ from proxy.config.settings import (
     Access,
     Aws,
     Bind,
+    CrossSiteRequests,
     Lifecycle,
     Limits,
     Log,
@@ -491,6 +492,8 @@ class InstanceSection(_Section):
     """Whether terminals of an old Jupyter do not keep it running. Default: the one under `lifecycle`."""
     access: Annotated[Access, _one_of(Access)] | None = None
     """open or presigned. Default: the gateway-wide one."""
+    cross_site_requests: Annotated[CrossSiteRequests, _one_of(CrossSiteRequests)] | None = None
+    """refuse or allow. Default: the gateway-wide one."""
 
 
 class TokensSection(_Section):
@@ -632,6 +635,8 @@ class File(_Section):
     """The notebook instances, each under the name that it has in this gateway's addresses and logs."""
     access: Annotated[Access, _one_of(Access)] = "open"
     """open: whom the policy lets in comes in. presigned: only with a link or a token besides, as at AWS."""
+    cross_site_requests: Annotated[CrossSiteRequests, _one_of(CrossSiteRequests)] = "refuse"
+    """Whether pages of other sites may send what changes something (POST, PUT …) to the notebooks: refuse or allow."""
     tokens: TokensSection = Field(default_factory=TokensSection)
     api: ApiSection = Field(default_factory=ApiSection)
     """SageMaker's API at the gateway."""

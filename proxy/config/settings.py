@@ -24,6 +24,7 @@ from proxy.routing.mounts import Mount, MountKind
 Scheme = Literal["http", "https"]
 TrustUnix = Literal["header", "proxy_protocol"]
 Access = Literal["open", "presigned"]
+CrossSiteRequests = Literal["refuse", "allow"]
 Signed = Literal["required", "optional"]
 StrategyName = Literal["peer", "trusted_proxies", "hop_count", "single_header"]
 
@@ -156,6 +157,8 @@ class Instance:
     """What counts for it: its own settings, or else the gateway's."""
     access: Access = "open"
     """`open`: whom the policy lets in comes in. `presigned`: only with a session or a token besides."""
+    cross_site_requests: CrossSiteRequests = "refuse"
+    """What becomes of requests that change something and come from other sites' pages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,11 @@ from proxy.errors import (
     BadRequest,
     HeadTooLarge,
     NbgateError,
+    OriginRefused,
     RequestTimeout,
     UpstreamUnreachable,
 )
-from proxy.gateway import Admission, Caller, Inbound, Refusal
+from proxy.gateway import FOREIGN_PAGE, Admission, Caller, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import Bound
@@ -72,6 +73,7 @@ DROPPED_BYTES: Final = 16 * 1024 * 1024
 """A request that is answered early may send this much more before its connection is closed."""
 LINGER_SECONDS: Final = 5.0
 """How long a caller that was answered early may go on sending before its connection is cut."""
+_WORKER: Final = "Service-Worker"
 _NEVER: Final = math.inf
 HEAD_LATE: Final = Bound("timeouts.request_head", RequestTimeout.code)
 _WELCOME, _STRANGER = Claim.WELCOME, Claim.STRANGER
@@ -335,10 +337,11 @@ class Downstream(Connection):
         if body is not None:
             self._swept_bytes = -1
             self._received = 0
-        route = self._admit(inbound)
+        is_worker = _WORKER in headers
+        route = self._admit(inbound, is_worker=is_worker)
         if route is not None:
             fields = RequestFields(message.raw_headers)
-            if body is None and is_kept:
+            if body is None and is_kept and not is_worker:
                 self._known.remember(head, KnownFields(headers, inbound.host, fields))
             self._start_forward(inbound, route, fields, framing_lines(message))
         elif self._state is _NATIVE:
@@ -346,10 +349,16 @@ class Downstream(Connection):
 
     # -- the door ---------------------------------------------------------------------------------------
 
-    def _admit(self, inbound: Inbound) -> Route | None:
-        """Ask the gateway. The notebook to go to, or None: it was answered, or is a page of our own (`_NATIVE`)."""
+    def _admit(self, inbound: Inbound, *, is_worker: bool = False) -> Route | None:
+        """Ask the gateway. The notebook to go to, or None: it was answered, or is a page of our own (`_NATIVE`).
+
+        `is_worker`: a browser fetches the script of a service worker.
+        """
         self._inbound = inbound
-        admission = self._plane.gateway.admit(inbound)
+        gateway = self._plane.gateway
+        admission = gateway.admit(inbound)
+        if is_worker and isinstance(admission, Admission):
+            admission = gateway.worker_objection(inbound, admission) or admission
         if isinstance(admission, Refusal):
             self._refusal = admission
             if self._place.claim is _STRANGER or (
@@ -375,6 +384,10 @@ class Downstream(Connection):
         elif isinstance(route, OwnPage):
             self._state = _NATIVE
         elif self._is_upgrade and (error := handshake_fault(inbound, admission.caller)):
+            if isinstance(error, OriginRefused):
+                gateway.refuse(
+                    inbound, admission.caller, error, reason=FOREIGN_PAGE, instance=admission.instance
+                )
             self._refuse(error)
         else:
             return route
@@ -504,7 +517,7 @@ class Downstream(Connection):
         if self._link is None or joined != self._linked:
             self._linked = joined
             shelf = self._plane.pool.shelf(session.origin)
-            self._link = link(session, admission.caller, prefix=admission.route.prefix, shelf=shelf)
+            self._link = link(session, admission.caller, mount=admission.route.mount, shelf=shelf)
         return self._link
 
     def _hold(self, data: Data) -> None:
@@ -752,7 +765,6 @@ class Downstream(Connection):
                 facts,
                 self._link.translation,
                 framing=b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
-                location=b"",
             )
         )
         inbox = bytes(self._inbox)

@@ -24,7 +24,9 @@ from proxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from proxy.routing.jupyters import is_jupyters_own
 from proxy.routing.pages import rewrite_location
+from proxy.routing.workers import worker_scope
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
 from proxy.wire.credentials import take_out
 from proxy.wire.heads import RequestHead, ResponseFacts, request_head, response_head
@@ -242,9 +244,7 @@ class Forward:
         # means nothing to a caller that already continued.
         if not self._is_http_10 and not (facts.status == 100 and self._body_seen):
             assert self._link is not None
-            self._caller.write(
-                response_head(facts, self._link.translation, framing=b"", location=facts.location)
-            )
+            self._caller.write(self._mounts_head(facts, b""))
 
     def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
         assert self._session is not None
@@ -258,8 +258,7 @@ class Forward:
         elif facts.status in PASSING and is_front_ends(facts, self._route.upstream_target):
             self._fail(UpstreamUnreachable(detail=f"the notebook's front end answered {facts.status}"))
             return None
-        elif facts.set_cookies and not take_out(self._route.upstream_target).links:
-            # What a caller's own presigned URL buys is not the session that all callers share.
+        elif facts.set_cookies and self._sets_session():
             self._keeper.absorb(self._session, facts.set_cookies)
         self.status = facts.status
         page: PageRewrite | None = None
@@ -270,11 +269,11 @@ class Forward:
                 self._page = page
                 return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
             facts = page.facts_as_rewritten
-        self._unsent = response_head(
-            facts,
-            self._link.translation,
-            framing=self._framing(facts, body),
-            location=self._location(facts) if facts.location else b"",
+        framing = self._framing(facts, body)
+        self._unsent = (
+            self._mounts_head(facts, framing)
+            if facts.translated
+            else response_head(facts, self._link.translation, framing=framing)
         )
         if self._is_http_10 and isinstance(body, ChunkedBody):
             return ChunkedBody(decode=True)
@@ -467,16 +466,39 @@ class Forward:
         self._caller.write(body)
 
     def _send_page_head(self, facts: ResponseFacts, framing: bytes) -> None:
-        assert self._link is not None
         self._head_sent = True
-        self._caller.write(
-            response_head(
-                facts,
-                self._link.translation,
-                framing=framing,
-                location=self._location(facts) if facts.location else b"",
-            )
+        self._caller.write(self._mounts_head(facts, framing))
+
+    def _mounts_head(self, facts: ResponseFacts, framing: bytes) -> bytes:
+        """The head of a response of which something depends on the mount."""
+        assert self._link is not None
+        return response_head(
+            facts,
+            self._link.translation,
+            framing=framing,
+            location=self._location(facts) if facts.location else b"",
+            worker_scope=self._worker_scope,
+            by_application=not is_jupyters_own(self._route.upstream_target),
         )
+
+    def _sets_session(self) -> bool:
+        """Whether cookies of this answer may be those of the session that all callers share.
+
+        Not those that an application sets, whatever it calls them, nor what a caller's own presigned URL buys.
+        """
+        target = self._route.upstream_target
+        return is_jupyters_own(target) and not take_out(target).links
+
+    def _worker_scope(self, allowed: bytes) -> bytes:
+        """`Service-Worker-Allowed`, cut to the mount."""
+        route = self._route
+        scope = worker_scope(
+            allowed.decode("latin-1"),
+            script=(route.prefix + route.upstream_target).partition("?")[0],
+            mount=route.mount.path or "/",
+            others=self._plane.gateway.others_at(route.mount),
+        )
+        return scope.encode("latin-1")
 
     def _location(self, facts: ResponseFacts) -> bytes:
         """`Location` as the caller is to see it."""

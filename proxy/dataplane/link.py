@@ -6,11 +6,13 @@ depends on a single request.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from proxy.aws.cookies import STEERING
 from proxy.aws.sessions import UpstreamSession
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.gateway import Caller
+from proxy.routing.mounts import Mount, MountKind
 from proxy.wire.heads import Translation
 
 
@@ -22,20 +24,26 @@ class Link(NamedTuple):
     """Where idle connections to that notebook rest."""
 
 
-def link(session: UpstreamSession, caller: Caller, *, prefix: str, shelf: list[UpstreamConnection]) -> Link:
-    """Join `caller`, at a mount with the path `prefix` ("" if it has none), to `session`."""
+_OWN_ORIGINS: Final = (MountKind.HOST, MountKind.PORT)
+"""A mount at the root shares its origin with the gateway's own pages for all instances, and with path mounts."""
+
+
+def link(session: UpstreamSession, caller: Caller, *, mount: Mount, shelf: list[UpstreamConnection]) -> Link:
+    """Join `caller`, at a mount, to `session`."""
     own_authority = str(caller.authority)
     translation = Translation(
         upstream_authority=session.origin.authority,
         upstream_origin=str(session.origin).encode("ascii"),
         own_origin=f"{caller.scheme}://{own_authority}".encode("ascii"),
-        prefix=prefix.encode("ascii"),
+        prefix=mount.prefix.encode("ascii"),
         cookies=session.cookie_header,
-        withheld_cookies=session.cookie_names | caller.door.own_cookies,
+        withheld_cookies=session.cookie_names,
         forwarding=(
             f"X-Forwarded-For: {caller.address}\r\n"
             f"X-Forwarded-Proto: {caller.scheme}\r\n"
             f"X-Forwarded-Host: {own_authority}\r\n"
         ).encode("ascii"),
+        owns_origin=mount.kind in _OWN_ORIGINS,
+        steering_cookies=STEERING,
     )
     return Link(translation, shelf)

@@ -59,6 +59,9 @@ def gateway(
         guarded=frozenset(
             name for name, instance in settings.instances.items() if instance.access == "presigned"
         ),
+        cross_site=frozenset(
+            name for name, instance in settings.instances.items() if instance.cross_site_requests == "allow"
+        ),
     )
 
 

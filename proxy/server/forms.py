@@ -21,11 +21,12 @@ from multidict import MultiMapping
 from proxy.clock import Clock
 from proxy.errors import OriginRefused
 from proxy.gateway import Caller
-from proxy.routing.authority import same_origin
+from proxy.wire.provenance import Provenance, provenance
 
 TOKEN_SECONDS: Final = 12 * 3600
 """How long a page may lie open before its forms have to be fetched anew."""
 _FOREIGN: Final = "This was not sent from a page of this gateway."
+_OUR_PAGES: Final = (Provenance.OWN, Provenance.UNNAMED)
 
 
 def require_same_origin(headers: MultiMapping[str], caller: Caller, *, browsers_only: bool = False) -> None:
@@ -33,17 +34,12 @@ def require_same_origin(headers: MultiMapping[str], caller: Caller, *, browsers_
 
     `browsers_only`: a request without any of the fields that browsers send passes, as a program's own.
     """
-    origins = headers.getall("Origin", [])
-    site = headers.get("Sec-Fetch-Site", "").strip().lower()
-    mode = headers.get("Sec-Fetch-Mode", "").strip().lower()
-    if not origins and not site and not mode and browsers_only:
+    came = provenance(headers, scheme=caller.scheme, authority=caller.authority)
+    if came is Provenance.PROGRAM and browsers_only:
         return
     # `no-cors` is what a foreign page can send without asking, whatever else the request says of itself.
-    if mode == "no-cors" or (site and site != "same-origin") or (not origins and site != "same-origin"):
-        raise OriginRefused(_FOREIGN)
-    if len(origins) > 1 or (
-        origins and not same_origin(origins[0], scheme=caller.scheme, authority=caller.authority)
-    ):
+    is_no_cors = headers.get("Sec-Fetch-Mode", "").strip().lower() == "no-cors"
+    if is_no_cors or came not in _OUR_PAGES:
         raise OriginRefused(_FOREIGN)
 
 

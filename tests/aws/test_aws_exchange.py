@@ -149,6 +149,17 @@ async def test_jupyters_own_cookies_are_the_browsers_and_are_not_kept(host: Note
     assert (await Trial(host).run(host.url)).cookies.names == {b"FrontEnd"}
 
 
+async def test_the_front_ends_countdown_is_no_part_of_the_session(host: NotebookHost) -> None:
+    """It changes with each path, and would have AWS's extension send people away while the gateway renews it."""
+    countdown = [
+        f"{name}=1; Path=/" for name in ("expiryTime", "redirectURL", "authMode", "ssoExpiryTimestamp")
+    ]
+    host.answers["/"] = redirect("/lab", cookies=[session_cookie(), *countdown])
+    host.answers["/lab"] = reply(200, "<html>", "text/html", headers=JUPYTER, cookies=countdown)
+    host.answers["/api/status"] = reply(200, "{}", "application/json", cookies=countdown)
+    assert (await Trial(host).run(host.url)).cookies.names == {b"FrontEnd"}
+
+
 async def test_cookies_for_wider_domains_are_not_kept(host: NotebookHost) -> None:
     cookies = [session_cookie(), "wide=1; Domain=eu-west-1.sagemaker.aws", "own=1; Domain=127.0.0.1"]
     host.answers["/"] = redirect("/lab", cookies=cookies)

@@ -39,8 +39,8 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
                 1,
                 "xyz",
                 "there is no setting called 'xyz'",
-                "known are: access, admin, allowlists, api, api_keys, aws, client_address, hostname, instances, "
-                "lifecycle, limits, listeners, log, policy, timeouts, tokens",
+                "known are: access, admin, allowlists, api, api_keys, aws, client_address, cross_site_requests, "
+                "hostname, instances, lifecycle, limits, listeners, log, policy, timeouts, tokens",
             )
         ],
     ),

@@ -120,6 +120,7 @@ def test_known_keys_are_found_by_path() -> None:
         "stop_dry_run",
         "stop_ignore_unknown_terminals",
         "access",
+        "cross_site_requests",
     ]
     assert keys_at(("listeners", 3, "tls")) == ["certificate", "key"]
     # Names of the operator's choice, a scalar, and nothing.

@@ -94,3 +94,16 @@ def test_an_instances_access_counts_before_the_gateways(tmp_path: Path) -> None:
 def test_another_word_for_access_is_refused(tmp_path: Path, sections: dict[str, str]) -> None:
     [problem] = problems_of(tmp_path, text_of(**sections))
     assert problem.hint == "write open or presigned"
+
+
+def test_an_instances_word_on_cross_site_requests_counts_before_the_gateways(tmp_path: Path) -> None:
+    instances = "instances: {research: {notebook: a, cross_site_requests: %s}, nlp: {notebook: b}}"
+    for own, general, expected in (
+        ("allow", "", {"research": "allow", "nlp": "refuse"}),
+        ("refuse", "cross_site_requests: allow", {"research": "refuse", "nlp": "allow"}),
+    ):
+        text = text_of(cross_site_requests=general, instances=instances % own)
+        settings = load_text(tmp_path, text)
+        assert {name: one.cross_site_requests for name, one in settings.instances.items()} == expected
+    [problem] = problems_of(tmp_path, text_of(cross_site_requests="cross_site_requests: 'no'"))
+    assert problem.hint == "write refuse or allow"
