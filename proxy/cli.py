@@ -200,7 +200,12 @@ def probe(instance: str, file: Path) -> None:
 @click.option(
     "--token", is_flag=True, help="For a program: the address with ?token=, good for many requests."
 )
-@click.option("--expires", metavar="TIME", help="How long it is good for. [default: 5m; 12h with --token]")
+@click.option(
+    "--expires",
+    metavar="TIME",
+    help="How long it is good for; a link for more than 5m needs tokens.bind_address and --ip. "
+    "[default: 5m; 12h with --token]",
+)
 @click.option(
     "--session",
     metavar="TIME",
@@ -250,6 +255,11 @@ def url(
         address = parse_address(ip) if ip else None
     except (AddressError, ValueProblem) as error:
         raise click.UsageError(f"{error} ({error.hint})") from error
+    if not token and seconds > URL_SECONDS and (address is None or not signed_by.bind_address):
+        raise click.UsageError(
+            "A link that is good for more than 5m has to be bound to an address, for it is good once only until the "
+            "gateway restarts. Write tokens: {bind_address: true}, which the gateway has to know, too, and give --ip."
+        )
     tokens = Tokens(
         signed_by.keys,
         own_key=secret_key(),

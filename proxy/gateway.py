@@ -158,8 +158,9 @@ class Entrance(Protocol):
     def watch(self) -> None:
         """There is, from now on."""
 
-    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | None:
+    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | None:
         """What a request is let in with; None: nothing, and nothing is needed, for the instance is not `guarded`.
+        A page of our own is for a link that nobody has opened yet.
 
         Raises SignInRequired and TokenRefused.
         """
@@ -174,7 +175,7 @@ class _Shut:
     def watch(self) -> None:
         self.is_watching = True
 
-    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | None:
+    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | None:
         if guarded:
             raise SignInRequired
         return None

@@ -64,12 +64,36 @@ def test_a_link_for_a_browser(tmp_path: Path) -> None:
 
 
 def test_its_times_and_its_user_can_be_chosen(tmp_path: Path) -> None:
-    line = printed(tmp_path, "nlp", "--expires", "1h", "--session", "30m", "--user", "zoë")
+    line = printed(tmp_path, "nlp", "--expires", "1m", "--session", "30m", "--user", "zoë")
     url, _, token = line.partition("?authToken=")
     assert url == "https://nlp.notebooks.internal/"
     claims = verified(TokenKind.URL, token, instance="nlp")
-    assert (claims.ends_at - claims.issued_at, claims.session_seconds) == (3600, 1800)
+    assert (claims.ends_at - claims.issued_at, claims.session_seconds) == (60, 1800)
     assert claims.principal == "zoë"
+
+
+def test_a_link_for_longer_is_bound_to_an_address(tmp_path: Path) -> None:
+    """Used links are good again after a restart."""
+    bound = ", bind_address: true"
+    long = ("research", "--expires", "1h")
+    line = printed(tmp_path, *long, "--ip", "203.0.113.7", more=bound)
+    claims = verified(TokenKind.URL, line.partition("?authToken=")[2], instance="research")
+    assert claims.ends_at - claims.issued_at == 3600
+    for arguments, more in (
+        (long, ""),
+        ((*long, "--ip", "203.0.113.7"), ""),
+        (long, bound),
+        (("research", "--expires", "301s"), ""),
+    ):
+        result = run(tmp_path, *arguments, more=more)
+        assert result.exit_code == 2
+        said = " ".join(result.output.split())
+        assert "bound to an address" in said
+        assert "tokens: {bind_address: true}" in said
+        assert "--ip" in said
+        assert "nbgate2_" not in said
+    # A program's token is good many times in any case.
+    printed(tmp_path, *long, "--token")
 
 
 @pytest.mark.parametrize(

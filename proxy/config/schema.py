@@ -505,7 +505,8 @@ class TokensSection(_Section):
     """The secret that they are signed with, best as ${NBGATE_TOKEN_KEY}; or a list, to exchange it: the first signs,
     all are accepted. Default: one that is drawn at each start, which no other process knows."""
     bind_address: Flag = _TOKENS.bind_address
-    """Whether they are good only from the client address that they were made for."""
+    """Whether they are good only from the client address that they were made for. Links for more than five minutes need
+    it."""
 
 
 class ApiKeySection(_Section):

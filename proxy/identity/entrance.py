@@ -1,12 +1,14 @@
 """Who judges links, sessions and programs' tokens, once the policy has let a caller's address in.
 
-    link (authToken)   -> a session's cookie, and the same address without it
+    link (authToken)   -> a session's cookie, and the same address without it; a page with a button, if nobody opened it
     session (cookie)   -> in, until it ends
     token (program's)  -> in, for this request
     none of them       -> in where the instance is open to allowed addresses; else "a link is needed"
 
 The rule: whatever is presented must be good, also where nothing would be needed, so that a link that has ended looks
-ended everywhere. A link buys one session: presented again, it is refused, unless by the browser that it let in. It must
+ended everywhere. A link buys one session: presented again, it is refused, unless by the browser that it let in. So it
+is spent by who opens it, not by a browser that fetches it ahead, nor by a chat's or a mail scanner's program that looks
+at it; the page that these get spends it when somebody presses its button (a POST to the link's own address). It must
 not know policies or sockets; implements `proxy.gateway.Entrance`.
 """
 
@@ -17,12 +19,23 @@ from typing import Final
 from proxy.clock import Clock
 from proxy.errors import SignInRequired, TokenRefused
 from proxy.identity.tokens import MAX_SESSION_SECONDS, Claims, TokenKind, Tokens
-from proxy.routing.entry import Entry, Permit, Presented, cookie_name, entry_address, set_cookie
+from proxy.routing.entry import (
+    LINK_PAGE,
+    Entry,
+    Permit,
+    Presented,
+    cookie_name,
+    entry_address,
+    set_cookie,
+)
+from proxy.routing.router import OwnPage
+from proxy.wire.browsers import is_unattended
 from proxy.wire.credentials import Found, authorization, session_tokens, take_out
 
 LINKS_REMEMBERED: Final = 65_536
 """Links that were used and have not ended yet. If there are ever more, new ones are refused."""
 
+_FORM: Final = "application/x-www-form-urlencoded"
 _VIEWS: Final = {"view=lab": "/lab", "view=classic": "/tree"}
 """As SageMaker's presigned URLs have it, on the mount's own address."""
 
@@ -43,8 +56,9 @@ class Entrance:
         """Look at every request from now on: there are tokens about, or instances that need them."""
         self.is_watching = True
 
-    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | None:
-        """What a request's credentials let it do; None: there are none, and none is needed.
+    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | None:
+        """What a request's credentials let it do; None: there are none, and none is needed. A page of our own stands in
+        for a link that is only looked at.
 
         `guarded`: the instance is only for those who bring one. Raises TokenRefused and SignInRequired.
         """
@@ -57,12 +71,15 @@ class Entrance:
             return self._token(presented, found, borne)
         return self._session(presented, found) if guarded else None
 
-    def _link(self, presented: Presented, found: Found, borne: tuple[str, ...]) -> Entry:
+    def _link(self, presented: Presented, found: Found, borne: tuple[str, ...]) -> Entry | OwnPage:
         if len(found.links) > 1 or found.tokens or borne:
             raise TokenRefused(reason="more than one credential")
-        if not _navigates(presented):
+        is_looked_at = _looks(presented)
+        if not is_looked_at and not _navigates(presented) and not _presses(presented):
             raise TokenRefused(reason="a link that was not opened in a browser's window")
         claims = self._verify(TokenKind.URL, found.links[0], presented)
+        if is_looked_at:
+            return OwnPage(LINK_PAGE)
         location = entry_address(presented, _view(found.target))
         if not self._is_first_use(claims, presented.request_id):
             try:
@@ -135,15 +152,28 @@ class Entrance:
 
 
 def _navigates(presented: Presented) -> bool:
-    """Whether this is a browser's window that goes there, as far as the request says (Fetch Metadata, W3C)."""
+    """Whether a person sends a browser's window there, as far as the request says (Fetch Metadata, W3C)."""
+    return presented.method == "GET" and _is_window(presented) and not is_unattended(presented.headers)
+
+
+def _presses(presented: Presented) -> bool:
+    """Whether it is the button of the page that stands in for a link that was looked at: a form's POST. Whose it is
+    does not matter: what looks at links presses no buttons, and an app's own browser may carry the name of what does.
+    """
+    kind = presented.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return presented.method == "POST" and _is_window(presented) and kind == _FORM
+
+
+def _looks(presented: Presented) -> bool:
+    """Whether nobody opened it: HEAD is for who only looks (RFC 9110 section 9.3.2), and some say that they do."""
+    if "Upgrade" in presented.headers:
+        return False
+    return presented.method == "HEAD" or (presented.method == "GET" and is_unattended(presented.headers))
+
+
+def _is_window(presented: Presented) -> bool:
     headers = presented.headers
-    return (
-        presented.method == "GET"
-        and "Upgrade" not in headers
-        and headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
-        # What is fetched ahead is not opened, and a link is good once.
-        and "prefetch" not in headers.get("Sec-Purpose", headers.get("Purpose", ""))
-    )
+    return "Upgrade" not in headers and headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
 
 
 def _view(target: str) -> str:

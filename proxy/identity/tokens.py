@@ -29,7 +29,8 @@ from proxy.errors import TokenRefused
 from proxy.wire.credentials import LINK_PARAMETER, is_ours
 
 URL_SECONDS: Final = 300
-"""What a link is valid for where nobody says otherwise; at AWS it is fixed."""
+"""What a link is valid for where nobody says otherwise; at AWS it is fixed. One that lasts longer is good for one
+address alone: which links were used is known to this process, so after a restart it would be good once more."""
 MAX_SESSION_SECONDS: Final = 43_200
 """SessionExpirationDurationInSeconds is at most this (API_CreatePresignedNotebookInstanceUrl)."""
 MAX_SECONDS: Final = 366 * 86_400
@@ -156,6 +157,9 @@ class Tokens:
             raise ValueError(f"a token cannot last {seconds} s")
         if kind is TokenKind.URL and not 0 < session_seconds <= MAX_SESSION_SECONDS:
             raise ValueError(f"a session cannot last {session_seconds} s")
+        bound = str(address) if address is not None and self.bind_address else None
+        if kind is TokenKind.URL and seconds > URL_SECONDS and bound is None:
+            raise ValueError(f"a link that is good from anywhere cannot last longer than {URL_SECONDS} s")
         if (
             len(principal.encode("utf-8", "surrogatepass")) > MAX_PRINCIPAL_BYTES
             or not principal.isprintable()
@@ -167,7 +171,7 @@ class Tokens:
             instance,
             key.mark(leads_to),
             principal,
-            str(address) if address is not None and self.bind_address else None,
+            bound,
             now,
             now + seconds,
             session_seconds,

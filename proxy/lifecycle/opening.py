@@ -1,8 +1,8 @@
 """Starts a stopped instance for whoever opens it: once, however many come.
 
 The rule: only a page that a person opens starts anything, never a script's request, be it the poll of a tab from
-yesterday; a frame or a prefetch does not either. Who may enter was decided before. What came of the last try is
-remembered for a moment, so that a page that reloads itself neither repeats it nor hides why it failed.
+yesterday; a frame, a prefetch or a chat's preview does not either. Who may enter was decided before. What came of the
+last try is remembered for a moment, so that a page that reloads itself neither repeats it nor hides why it failed.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class Visit:
     accept: str = ""
     sec_fetch_mode: str = ""
     sec_fetch_dest: str = ""
-    purpose: str = ""
-    """`Sec-Purpose`, or the older `Purpose` and `X-Moz`: a browser that only fetches ahead says so."""
+    is_unattended: bool = False
+    """Nobody opened it: a browser fetches ahead, or a program looks at a link that was posted somewhere."""
 
 
 def is_opened(visit: Visit, *, by_browser: bool = False) -> bool:
     """Whether somebody opens a page. Fetch Metadata (W3C) says so where it is sent; without it, who accepts HTML by
     name counts, unless it has to be certain (`by_browser`).
     """
-    if visit.method != "GET" or "prefetch" in visit.purpose.lower():
+    if visit.method != "GET" or visit.is_unattended:
         return False
     mode = visit.sec_fetch_mode.strip().lower()
     if not mode:

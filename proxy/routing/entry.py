@@ -17,6 +17,8 @@ from proxy.routing.authority import Authority
 from proxy.routing.mounts import Mount, MountKind
 from proxy.routing.router import Redirect, Route
 
+LINK_PAGE: Final = "/.nbgate/link"
+"""The gateway's own page in the place of a link that nobody has opened yet."""
 SESSION_COOKIE: Final = "nbgate-session"
 
 
@@ -53,6 +55,7 @@ class Permit:
 class Entry(Redirect):
     """The same address without the link's token; `set_cookie` is the session's, "" where there is one already."""
 
+    # Browsers ask for it by GET, also after a form's POST (Fetch, "HTTP-redirect fetch").
     status: ClassVar[int] = 302
     set_cookie: str = ""
 

@@ -30,6 +30,7 @@ from proxy.lifecycle.opening import Opening, Visit, is_opened
 from proxy.server.admin import Detail
 from proxy.server.fleet import Fleet
 from proxy.tasks import Tasks
+from proxy.wire.browsers import is_unattended
 
 START: Final = "sagemaker:StartNotebookInstance"
 
@@ -181,5 +182,5 @@ def _visit(inbound: Inbound) -> Visit:
         accept=fields.get("Accept", ""),
         sec_fetch_mode=fields.get("Sec-Fetch-Mode", ""),
         sec_fetch_dest=fields.get("Sec-Fetch-Dest", ""),
-        purpose=" ".join(fields.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz")),
+        is_unattended=is_unattended(fields),
     )

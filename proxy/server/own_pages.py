@@ -19,6 +19,7 @@ from proxy.errors import AccessDenied, BodyTooLarge, MethodNotAllowed, NbgateErr
 from proxy.gateway import Caller, Gateway, Inbound, Refusal
 from proxy.policy.context import CONNECT
 from proxy.policy.evaluate import Decision
+from proxy.routing.router import OwnPage
 from proxy.server.error_pages import HEADERS
 from proxy.server.sight import Beholder
 
@@ -37,15 +38,19 @@ class OwnVisit:
     reload while a handler waits changes them, and whoever is not admitted any more meets AccessDenied.
     """
 
-    __slots__ = ("_connection", "inbound", "names", "path", "request", "request_id")
+    __slots__ = ("_connection", "inbound", "instance", "names", "path", "request", "request_id")
 
     def __init__(self, request: web.BaseRequest) -> None:
         self._connection = cast(Downstream, request.protocol)
         self.request = request
         self.request_id = self._connection.request_id
         self.inbound: Inbound = self._connection.inbound
-        self.path = self.inbound.target.partition("?")[0]
-        """Raw, without the query."""
+        admission = self._connection.admission
+        route = None if admission is None else admission.route
+        self.path = route.path if isinstance(route, OwnPage) else ""
+        """Raw, without the query. Mostly that of the request; a page may stand in the place of another address."""
+        self.instance = "" if admission is None else admission.instance
+        """That in whose place the page stands; "" for a page of its own right."""
         self.names: tuple[str, ...] = ()
 
     @property

@@ -59,6 +59,7 @@ class Page:
 
 # JupyterLab shows documents of the same origin in frames, and their errors belong there.
 ERROR: Final = Page("error.html", _text("theme.css") + _text("error.css"), "'self'")
+LINK: Final = Page("link.html", _text("theme.css") + _text("error.css"), "'none'")
 PORTAL: Final = Page("portal.html", _text("theme.css") + _text("portal.css"), "'none'")
 
 

@@ -39,7 +39,7 @@ from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
 from proxy.lifecycle.lifecycle import TICK_SECONDS, Lifecycle
 from proxy.rounds import Rounds
-from proxy.server import compose, sign_in
+from proxy.server import compose, link_page, sign_in
 from proxy.server.admin import Readiness, admin_application
 from proxy.server.by_itself import ByItself
 from proxy.server.explaining import audited
@@ -167,6 +167,7 @@ async def start(
         pages = OwnPages(on_fault=lambda request_id, error: faults.met("page", error, what=request_id))
         log = logs.access.write if logs.access is not None else logs.counts.count
         sign_in.register(pages)
+        link_page.register(pages)
         forms = FormTokens(settings.tokens.keys, own_key=secret_key(), clock=clock)
         sight = Sight(
             lambda: reloader.settings,

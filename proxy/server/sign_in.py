@@ -14,7 +14,7 @@ from proxy.errors import NbgateError, SignInRequired, TokenRefused
 from proxy.gateway import Inbound
 from proxy.server import error_pages
 from proxy.server.own_pages import OwnPages, OwnVisit
-from proxy.wire.browsers import Asker, is_ahead_of_time, who_asks
+from proxy.wire.browsers import Asker, is_unattended, who_asks
 
 PATH: Final = "/.nbgate/sign-in"
 
@@ -25,7 +25,7 @@ def is_for(error: NbgateError, asker: Asker, inbound: Inbound) -> bool:
         isinstance(error, SignInRequired | TokenRefused)
         and asker is Asker.WINDOW
         and inbound.method == hdrs.METH_GET
-        and not is_ahead_of_time(inbound.headers)
+        and not is_unattended(inbound.headers)
     )
 
 

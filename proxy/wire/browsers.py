@@ -26,6 +26,29 @@ class Asker(Enum):
     """Anything else: no browser, or a part of a page, such as an image."""
 
 
+_AHEAD: Final = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+"""What says why a browser asks: the first by W3C's Resource Hints and Fetch, the others before there was that one."""
+_AHEAD_WORDS: Final = ("prefetch", "prerender", "preview")
+_PREVIEWERS: Final = (
+    # What such programs call themselves, and the address of who runs one, as the well-behaved say it. No browser does.
+    "+http", "bot/", "preview", "crawler", "spider", "unfurl", "fetcher", "urllookup",
+    # Chats and networks, which show what a link leads to.
+    "slackbot", "slack-imgproxy", "discordbot", "telegrambot", "whatsapp", "teams/", "mattermost-bot", "rocket.chat",
+    "synapse", "beeperbot", "viber", "line-poker", "kakaotalk-scrap", "peekbot", "nextcloud", "friendica", "mastodon",
+    "facebookexternalhit", "facebookcatalog", "facebot", "meta-external", "twitterbot", "linkedinbot", "redditbot",
+    "pinterestbot", "bluesky", "vkshare", "tumblr/", "xing bot", "quora", "flipboard", "hatena",
+    # What they and others ask to look.
+    "iframely", "embedly", "opengraph.io", "summalybot", "github-camo", "twilioproxy",
+    "atlassian", "notion/", "asana/", "trello", "discourse forum onebox",
+    # Mail and office programs, and what scans their links.
+    "microsoft office", "ms-office", "msoffice", "googleimageproxy", "yahoomailproxy", "fastmailua",
+    "barracuda", "proofpoint", "mimecast", "messagelabs", "virustotal",
+    # Search engines.
+    "googlebot", "googleother", "google-", "-google", "bingbot", "applebot", "duckduckbot", "yandex", "amazonbot",
+)  # fmt: skip
+"""Parts of the `User-Agent`, in small letters, of programs that look at a link that somebody posted: those of that kind
+in github.com/monperrus/crawler-user-agents (2026-11), and in the issues of software that sends links by mail. A person
+who is taken for one presses a button more."""
 _FETCHES: Final = frozenset({"cors", "same-origin"})
 _OWN_API: Final = "/api/gateway/"
 _PROXIED: Final = "/proxy/"
@@ -48,9 +71,17 @@ def who_asks(headers: MultiMapping[str], *, host: str, target: str) -> Asker:
     return Asker.PROGRAM
 
 
-def is_ahead_of_time(headers: MultiMapping[str]) -> bool:
-    """Whether a browser only fetches ahead what nobody has opened (`Sec-Purpose`, and what it was called before)."""
-    return any("prefetch" in headers.get(name, "").lower() for name in ("Sec-Purpose", "Purpose", "X-Moz"))
+def is_unattended(headers: MultiMapping[str]) -> bool:
+    """Whether nobody has opened what is asked for, as far as the request says: a browser fetches it ahead, or a program
+    looks at a link that somebody posted.
+    """
+    for name in _AHEAD:
+        for value in headers.getall(name, ()):
+            said = value.lower()
+            if any(word in said for word in _AHEAD_WORDS):
+                return True
+    agent = headers.get("User-Agent", "").lower()
+    return any(word in agent for word in _PREVIEWERS)
 
 
 def mount_of_api(target: str) -> str | None:

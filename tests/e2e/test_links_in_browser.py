@@ -88,3 +88,20 @@ def test_a_programs_address_works_in_a_browser_too(house: House, page: Page) -> 
     page.goto(link(house, "guarded-path", page="lab", kind=TokenKind.API))
     signed_in(page)
     assert page.url.startswith(house.urls["guarded-path"])
+
+
+def test_a_link_that_was_only_looked_at_is_opened_by_its_button(house: House, browser: Browser) -> None:
+    """Without script, in an app's own browser that carries the name of the app's preview."""
+    address = link(house, "guarded-path", page="lab")
+    app = browser.new_context(user_agent="Mozilla/5.0 (Linux) WhatsApp/2.23", java_script_enabled=False)
+    with app:
+        page = app.new_page()
+        for _ in range(2):
+            page.goto(address)
+            expect(page.get_by_role("heading", level=1)).to_have_text("A link to a notebook")
+            assert app.cookies() == []
+        page.get_by_role("button", name="Open the notebook").click()
+        page.wait_for_url(re.compile(r"/guarded/lab$"))
+        assert [one["path"] for one in app.cookies() if "nbgate" in one["name"]] == ["/guarded/"]
+        page.goto(house.urls["guarded-path"] + "api/status")
+        assert "last_activity" in page.content()

@@ -16,11 +16,12 @@ from proxy.identity.tokens import TokenKind, Tokens
 from proxy.routing.authority import parse_authority
 from proxy.routing.entry import Entry, Permit, Presented
 from proxy.routing.mounts import Mount
-from proxy.routing.router import Route
+from proxy.routing.router import OwnPage, Route
 
 HERE = ip_address("203.0.113.7")
 NOTEBOOK = "eu-west-1 123456789012  research-gpu-1"
 PATH = Mount.at_path("/research/")
+FORM = "application/x-www-form-urlencoded"
 COOKIE = "__Secure-nbgate-session"
 
 
@@ -175,13 +176,16 @@ def test_a_request_that_is_judged_again_is_the_same_use(desk: Desk) -> None:
     "options",
     [
         {"method": "POST"},
-        {"method": "HEAD"},
+        {"method": "POST", "Content_Type": "application/json"},
+        {"method": "POST", "Content_Type": FORM, "Sec_Fetch_Mode": "cors"},
+        {"method": "PUT", "Content_Type": FORM},
         {"Upgrade": "websocket"},
+        {"Upgrade": "websocket", "User_Agent": "Slackbot 1.0"},
+        {"method": "HEAD", "Upgrade": "websocket"},
+        {"method": "POST", "Content_Type": FORM, "Upgrade": "websocket"},
         {"Sec_Fetch_Mode": "cors"},
         {"Sec_Fetch_Mode": "no-cors"},
         {"Sec_Fetch_Mode": "websocket"},
-        {"Sec_Purpose": "prefetch;prerender"},
-        {"Purpose": "prefetch"},
     ],
     ids=str,
 )
@@ -189,6 +193,63 @@ def test_a_link_is_for_a_browsers_window_and_is_not_used_up_elsewhere(desk: Desk
     link = f"/?authToken={desk.token(TokenKind.URL)}"
     assert desk.refused(link, **options) == "a link that was not opened in a browser's window"
     assert isinstance(desk.ask(link, Sec_Fetch_Mode="navigate"), Entry)
+
+
+LOOKS = [
+    {"method": "HEAD"},
+    {"Sec_Purpose": "prefetch"},
+    {"Sec_Purpose": "prefetch;prerender", "Sec_Fetch_Mode": "navigate"},
+    {"Sec_Purpose": "prefetch", "Sec_Fetch_Mode": "no-cors"},
+    {"Purpose": "prefetch"},
+    {"X_Moz": "prefetch"},
+    {"X_Purpose": "preview"},
+    {"User_Agent": "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"},
+    {"User_Agent": "WhatsApp/2.23.20.0", "method": "HEAD"},
+]
+"""Of nobody who opens anything."""
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+@pytest.mark.parametrize("options", LOOKS, ids=str)
+def test_who_only_looks_at_a_link_gets_a_page_and_spends_nothing(
+    desk: Desk, options: Any, guarded: bool
+) -> None:
+    link = f"/lab?authToken={desk.token(TokenKind.URL)}"
+    for _ in range(3):
+        assert desk.ask(link, guarded=guarded, **options) == OwnPage("/.nbgate/link")
+    assert isinstance(desk.ask(link, guarded=guarded, Sec_Fetch_Mode="navigate"), Entry)
+    # Also when it was opened, by whomever: the page tells nothing of that.
+    assert desk.ask(link, guarded=guarded, **options) == OwnPage("/.nbgate/link")
+
+
+@pytest.mark.parametrize("options", LOOKS, ids=str)
+def test_a_link_that_is_not_good_is_refused_whoever_looks(desk: Desk, options: Any) -> None:
+    link = desk.token(TokenKind.URL)
+    assert desk.refused(f"/?authToken={link[:-1]}", **options) == "malformed"
+    desk.clock._elapsed = 301.0
+    assert desk.refused(f"/?authToken={link}", **options) == "expired"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"Sec_Fetch_Mode": "navigate"},
+        # An app's own browser, that was taken for the app's preview.
+        {"User_Agent": "Mozilla/5.0 (Linux; Android 16) WhatsApp/2.23.20.0 Chrome/142.0.0.0"},
+        {"Content_Type": "Application/X-WWW-Form-Urlencoded; charset=utf-8"},
+    ],
+    ids=str,
+)
+def test_the_button_of_that_page_spends_it(desk: Desk, options: Any) -> None:
+    link = f"/lab?a=1&authToken={desk.token(TokenKind.URL)}"
+    options = {"Content_Type": FORM, **options}
+    entry = desk.ask(link, method="POST", **options)
+    assert isinstance(entry, Entry)
+    assert entry.location == "https://nb.internal/research/lab?a=1"
+    assert isinstance(desk.ask("/lab?a=1", Cookie=desk.session(entry)), Permit)
+    assert desk.refused(link, method="POST", **options) == "a link that was used before"
+    assert desk.refused(link) == "a link that was used before"
 
 
 @pytest.mark.parametrize("guarded", [True, False])

@@ -321,6 +321,20 @@ def test_what_no_token_can_say_is_not_issued(changes: dict[str, object]) -> None
         issued(made(), **changes)
 
 
+@pytest.mark.parametrize(("bind_address", "address"), [(False, HERE), (False, None), (True, None)])
+def test_a_link_for_more_than_five_minutes_is_bound_to_an_address(
+    bind_address: bool, address: object
+) -> None:
+    """Which links were used is forgotten with the process: it would be good once more, for whoever found it."""
+    tokens = made(bind_address=bind_address)
+    issued(tokens, address=address, seconds=300)
+    with pytest.raises(ValueError, match="longer than 300 s"):
+        issued(tokens, address=address, seconds=301)
+    issued(made(), seconds=301)
+    for kind in (TokenKind.SESSION, TokenKind.API):
+        issued(tokens, kind, address=address, seconds=86400)
+
+
 def test_the_longest_token_that_can_be_issued_is_verified() -> None:
     tokens = made()
     text = issued(tokens, instance="x" * 63, principal="ö" * 512, address=ELSEWHERE)

@@ -44,7 +44,7 @@ OPENED = [
     ("an image on another site's page", Visit("GET", "image/*", "no-cors", "image"), False),
     ("a frame on another site's page", Visit("GET", "text/html", "navigate", "iframe"), False),
     ("a WebSocket", Visit("GET", "", "websocket", "websocket"), False),
-    ("a prefetch", Visit("GET", "text/html", "navigate", "document", "prefetch;prerender"), False),
+    ("a prefetch, or a preview", Visit("GET", "text/html", "navigate", "document", True), False),
     ("a program", CURL, False),
     ("a program that says nothing", Visit("GET"), False),
     ("a form", Visit("POST", "text/html", "navigate", "document"), False),

@@ -381,7 +381,7 @@ async def test_the_gateways_cookies_never_travel_upstream_nor_can_it_set_them(
         assert "nbgate" not in json.dumps(seen.headers)
 
 
-# -- no open redirect ---------------------------------------------------------------------------------
+# -- links that are only looked at --------------------------------------------------------------------
 
 TRICKS = [
     "//evil.example/?{}",
@@ -404,6 +404,99 @@ TRICKS = [
     "/?a=%0d%0aSet-Cookie:%20x=1&{}",
     "http://{host}//evil.example?{}",
 ]
+
+LOOKS = [
+    ("GET", "Sec-Purpose: prefetch\r\nSec-Fetch-Mode: no-cors\r\n"),
+    ("GET", "Sec-Purpose: prefetch;prerender\r\nSec-Fetch-Mode: navigate\r\nAccept: text/html\r\n"),
+    (
+        "GET",
+        "User-Agent: Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)\r\nRange: bytes=0-32768\r\n",
+    ),
+    ("GET", "User-Agent: WhatsApp/2\r\nAccept: application/json\r\n"),
+    ("HEAD", "User-Agent: Mozilla/5.0\r\n"),
+]
+
+
+@pytest.mark.parametrize(("method", "extra"), LOOKS, ids=str)
+@pytest.mark.parametrize("access", ["open", "presigned"])
+@pytest.mark.parametrize("mount", ["root", {"path": "/research/"}, {"host": "research.localhost"}], ids=str)
+async def test_who_looks_at_a_link_gets_a_page_that_opens_it(
+    tmp_path: Path, mount: Any, access: str, method: str, extra: str
+) -> None:
+    """The page's button works without script, at the link's own address, and the page holds nothing of the link."""
+    mounted = {"research": {"notebook": "research-gpu-1", "mount": mount, "access": access}}
+    async with open_rig(tmp_path, clock=FakeClock(), mounted=mounted) as rig:
+        prefix = "/research" if "path" in mount else ""
+        host = "research.localhost" if "host" in mount else rig.authority
+        token = made(rig)
+        link = f"{prefix}/lab?a=1&authToken={token}"
+        for _ in range(2):
+            answer = await rig.get(link, extra=extra, method=method, host=host)
+            assert status_of(answer) == 200
+            fields = fields_of(answer)
+            assert fields["cache-control"] == "no-store"
+            assert fields["referrer-policy"] == "same-origin"
+            assert fields["content-type"] == "text/html; charset=utf-8"
+            assert "form-action 'self'" in fields["content-security-policy"]
+            assert "frame-ancestors 'none'" in fields["content-security-policy"]
+            assert "script" not in fields["content-security-policy"]
+            assert not {"set-cookie", "location"} & fields.keys()
+            assert token not in answer.decode()
+            assert b"oken" not in answer
+        assert untouched(rig)
+        if method == "GET":
+            assert (
+                b'<form method="post"><button class="button main">Open the notebook</button></form>' in answer
+            )
+        # As a browser sends a form without fields.
+        pressed = await rig.raw(
+            (
+                f"POST {link} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n{BROWSER}"
+                f"Content-Type: application/x-www-form-urlencoded\r\nOrigin: http://{host}\r\n\r\n"
+            ).encode()
+        )
+        assert status_of(pressed) == 302
+        assert fields_of(pressed)["location"] == f"http://{host}{prefix}/lab?a=1"
+        assert fields_of(pressed)["referrer-policy"] == "no-referrer"
+        cookie = f"Cookie: {fields_of(pressed)['set-cookie'].partition(';')[0]}\r\n"
+        assert await ask(rig, f"{prefix}/lab?a=1", extra=cookie, host=host) == [200, 101]
+        # And that was its one use.
+        assert status_of(await rig.get(link, extra="Accept: */*\r\n", host=host)) == 401
+        [used] = audited(rig)
+        assert used["reason"] == "a link that was used before"
+
+
+async def test_the_page_of_a_link_is_no_page_of_its_own(guarded: Rig) -> None:
+    for method in ("GET", "HEAD"):
+        assert status_of(await guarded.get("/.nbgate/link", method=method)) == 404
+    assert status_of(await guarded.raw(post("/.nbgate/link", guarded))) == 405
+
+
+async def test_a_denied_address_that_looks_at_a_link_is_denied(tmp_path: Path) -> None:
+    async with open_rig(tmp_path, **PRESIGNED, policy={"allow": ["elsewhere"]}) as rig:
+        for method, extra in LOOKS:
+            assert status_of(await rig.get(f"/?authToken={made(rig)}", extra=extra, method=method)) == 403
+        assert status_of(await rig.raw(post(f"/?authToken={made(rig)}", rig))) == 403
+
+
+def post(target: str, rig: Rig) -> bytes:
+    return (
+        f"POST {target} HTTP/1.1\r\nHost: {rig.authority}\r\nConnection: close\r\nContent-Length: 0\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+async def test_the_button_leads_nowhere_else(guarded: Rig, trick: str) -> None:
+    target = trick.replace("{}", f"authToken={made(guarded)}").replace("{host}", guarded.authority)
+    answer = await guarded.raw(post(target, guarded))
+    assert status_of(answer) == 302
+    parts = urlsplit(fields_of(answer)["location"].replace("\\", "/"))
+    assert (parts.scheme, parts.netloc) == ("http", guarded.authority)
+    assert "authToken" not in parts.query
+
+
+# -- no open redirect ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trick", TRICKS)

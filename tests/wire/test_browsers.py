@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from proxy.wire.browsers import Asker, is_ahead_of_time, mount_of_api, prefers_html, who_asks
+from proxy.wire.browsers import Asker, is_unattended, mount_of_api, prefers_html, who_asks
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 HOST = "notebooks.test:8080"
@@ -113,21 +113,108 @@ def test_jupyters_api_is_found_in_a_target_without_knowing_the_mounts(
     assert mount_of_api(target) == prefix
 
 
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
+SAFARI = (
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15"
+    " (KHTML, like Gecko) Version/26.1 Safari/605.1.15"
+)
+BROWSERS = [
+    FIREFOX,
+    SAFARI,
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 "
+    "Edg/142.0.0.0",
+    "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36"
+    " (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 OPR/1",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 "
+    "Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Linux; Android 12; CUBOT_X50) AppleWebKit/537.36"
+    " (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537",
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/142.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36"
+    " (KHTML, like Gecko) Code/1.106.0 Chrome/138.0 "
+    "Electron/37.7.0 Safari/537.36",
+    "curl/8.16.0",
+    "python-requests/2.32.5",
+    "",
+]
+PREVIEWERS = [
+    "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
+    "Slackbot 1.0 (+https://api.slack.com/robots)",
+    "Slack-ImgProxy (+https://api.slack.com/robots)",
+    "Twitterbot/1.0",
+    "TelegramBot (like TwitterBot)",
+    "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
+    "facebookexternalhit/1.1;line-poker/1.0",
+    "meta-externalfetcher/1.1 (+https://developers.facebook.com/docs/sharing/webmasters/crawler)",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_11_1) AppleWebKit/601.2.4"
+    " (KHTML, like Gecko) Version/9.0.1 Safari/601.2.4 "
+    "facebookexternalhit/1.1 Facebot Twitterbot/1.0",
+    "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)",
+    "WhatsApp/2.23.20.0",
+    "WhatsApp/2",
+    "Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5 skype-url-preview@microsoft.com",
+    "MicrosoftPreview/2.0; +https://aka.ms/MicrosoftPreview",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Teams/1.5.00.8070 Chrome/85.0 "
+    "Electron/10.4.7 Safari/537.36",
+    "LinkedInBot/1.0 (compatible; Mozilla/5.0; Jakarta Commons-HttpClient/3.1 +http://www.linkedin.com)",
+    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+    "Googlebot-Image/1.0",
+    "GoogleOther",
+    "Google-Read-Aloud",
+    "Mozilla/5.0 (X11; Linux x86_64; Storebot-Google/1.0) AppleWebKit/537.36"
+    " (KHTML, like Gecko) Chrome/79.0 Safari/537.36",
+    "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
+    "Mattermost-Bot/1.1",
+    "Mozilla/5.0 (compatible; ZulipURLPreview/11.4; +https://zulip.example)",
+    "Iframely/1.3.1 (+https://iframely.com/docs/about) Atlassian",
+    "Mozilla/5.0 (compatible; Embedly/0.2; +http://support.embed.ly/)",
+    "Synapse (bot; +https://github.com/matrix-org/synapse)",
+    "Rocket.Chat",
+    "http.rb/5.3.1 (Mastodon/4.5.0; +https://social.example/) Bot",
+    "Valve/Steam HTTP Client 1.0 (SteamChatURLLookup)",
+    "Microsoft Office Existence Discovery",
+    "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.1; Pro)",
+    "Mozilla/4.0 (compatible; ms-office; MSOffice 16)",
+    "Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/534+ (KHTML, like Gecko) BingPreview/1.0b",
+    "Mozilla/5.0 (compatible; Barracuda Sentinel (EE))",
+    "redditbot/1.0",
+    "Mozilla/5.0 (compatible; AcmeLinkUnfurler)",
+]
+
+
+@pytest.mark.parametrize("agent", PREVIEWERS)
+def test_what_looks_at_links_that_people_post_is_known_by_its_name(agent: str) -> None:
+    assert is_unattended(CIMultiDict({"User-Agent": agent}))
+    assert is_unattended(CIMultiDict({"user-agent": agent.upper()}))
+
+
+@pytest.mark.parametrize("agent", BROWSERS)
+def test_browsers_and_programs_are_not_taken_for_it(agent: str) -> None:
+    assert not is_unattended(CIMultiDict({"User-Agent": agent}))
+    assert not is_unattended(CIMultiDict())
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, False),
-        ({"Sec-Purpose": "prefetch"}, True),
-        ({"Sec-Purpose": "prefetch;prerender"}, True),
-        ({"Purpose": "Prefetch"}, True),
-        ({"X-moz": "prefetch"}, True),
-        ({"Purpose": "something"}, False),
-        ({"Sec-Purpose": "", "Purpose": "prefetch"}, True),
+        ([("Sec-Purpose", "prefetch")], True),
+        ([("Sec-Purpose", "prefetch;prerender")], True),
+        ([("Sec-Purpose", "prefetch;anonymous-client-ip")], True),
+        ([("Purpose", "Prefetch")], True),
+        ([("Purpose", "preview")], True),
+        ([("X-moz", "prefetch")], True),
+        ([("X-Purpose", "preview")], True),
+        ([("X-Purpose", ": preview")], True),
+        ([("Purpose", "something")], False),
+        ([("Sec-Purpose", ""), ("Purpose", "prefetch")], True),
+        ([("Sec-Purpose", ""), ("Sec-Purpose", "prefetch")], True),
     ],
     ids=str,
 )
-def test_what_is_only_fetched_ahead_says_so(fields: dict[str, str], expected: bool) -> None:
-    assert is_ahead_of_time(CIMultiDict(fields)) is expected
+def test_what_is_only_fetched_ahead_says_so(fields: list[tuple[str, str]], expected: bool) -> None:
+    assert is_unattended(CIMultiDict([*fields, ("User-Agent", FIREFOX)])) is expected
 
 
 @pytest.mark.parametrize(
