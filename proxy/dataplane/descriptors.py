@@ -8,6 +8,7 @@ those who are told that a limit is met. So it is a limit that is met first, whic
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from typing import Final
 
@@ -58,8 +59,17 @@ def needed_for(connections: int) -> int:
     return EACH * connections + min(RESERVED, EACH * connections)
 
 
+def probe() -> BaseException | None:
+    """What came of opening a file, if it failed: whatever ran into that a moment ago need not have said so."""
+    try:
+        os.close(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error
+    return None
+
+
 def ran_out(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is that there was no descriptor left."""
+    """Whether an error (None: none), or what it came from, is that there was no descriptor left."""
     for _ in range(_CHAIN):
         if error is None:
             return False

@@ -693,6 +693,7 @@ class Downstream(Connection):
 
     def answer(self, error: NbgateError) -> None:
         if self._admission is not None:
+            self._plane.ran_out(error)
             error = self._plane.on_error(error, self._admission, self.inbound)
         page = self.error_page(error)
         status = page.status or error.status

@@ -149,10 +149,13 @@ class DataPlane:
             )
             self.log(record)
 
-    def ran_out(self, error: BaseException) -> None:
+    def ran_out(self, error: BaseException | None) -> None:
         """Something failed, perhaps because there are no descriptors left: that is worth a word of its own."""
         if descriptors.ran_out(error):
             self.limits_met.note(RAN_OUT, None, most=descriptors.allowed())
+
+    def _look_for_descriptors(self) -> None:
+        self.ran_out(descriptors.probe())
 
     def signed_out(self, facts: ResponseFacts, route: Route, session: UpstreamSession) -> bool:
         """Whether a response means that the session is over."""
@@ -299,8 +302,8 @@ class DataPlane:
         if self._ending:
             each("sweep of sessions", tuple(self._ending), self._end_session, broken=_cut)
         each("sweep", open_ones, lambda one: one.sweep(now), broken=_cut)
+        each("sweep", (self._look_for_descriptors, self.limits_met.sweep), lambda look: look())
         self.pool.sweep(self.faults)
-        self.limits_met.sweep()
 
     def _end_session(self, relay: Relay) -> None:
         """Have a WebSocket judged whose session, or whose token, is over."""

@@ -8,6 +8,7 @@ smuggling). TLS is always verified. This module knows no requests.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from collections import defaultdict
@@ -41,12 +42,21 @@ class PoolLimits:
 class UpstreamPool:
     """All connections to all notebook hosts."""
 
-    def __init__(self, limits: PoolLimits, *, clock: Clock, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        limits: PoolLimits,
+        *,
+        clock: Clock,
+        tls: ssl.SSLContext | None = None,
+        most: float = math.inf,
+    ) -> None:
+        """`most`: no more connections than that to all hosts together; what is idle makes room."""
         self.limits = limits
         """May be exchanged; what is open stays as it is."""
         self.landing = Landing()
         self._clock = clock
         self._tls = tls
+        self._most = most
         self._idle: defaultdict[Origin, list[UpstreamConnection]] = defaultdict(list)
         self._open: defaultdict[Origin, set[UpstreamConnection]] = defaultdict(set)
 
@@ -70,6 +80,8 @@ class UpstreamPool:
         limits = self.limits
         if len(self._open[origin]) >= limits.connections:
             raise TooManyUpstreams(detail="limits.upstream_connections")
+        if len(self) >= self._most and not self._make_room():
+            raise TooManyUpstreams("There are too many connections to notebooks.", detail="file descriptors")
         connection = UpstreamConnection(
             origin, head_limit_bytes=limits.head_bytes, landing=self.landing, on_closed=self.forget
         )
@@ -117,6 +129,19 @@ class UpstreamPool:
         if idle_for >= self.limits.idle_seconds or not connection.is_open:
             connection.shelf.remove(connection)
             connection.abort()
+
+    def _make_room(self) -> bool:
+        """Close what has been idle longest; False if nothing is."""
+        oldest = min(
+            (shelf[0] for shelf in self._idle.values() if shelf),
+            key=lambda connection: connection.idle_since,
+            default=None,
+        )
+        if oldest is None:
+            return False
+        oldest.shelf.remove(oldest)
+        oldest.abort()
+        return True
 
     def close(self) -> None:
         """Close what is idle; connections in use belong to their exchanges."""

@@ -6,6 +6,7 @@ Sockets are opened in `proxy.server.run`.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -21,6 +22,7 @@ from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.dataplane.answers import Page, Render
 from proxy.dataplane.budgets import Budgets
+from proxy.dataplane.descriptors import connections_for, upstreams_for
 from proxy.dataplane.plane import DataPlane, pool_limits
 from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
@@ -166,13 +168,19 @@ def data_plane(
     pages: OwnPages | None = None,
     standing: Callable[[Admission, int], Standing] | None = None,
     warn: Warn = ignore,
+    files: int | None = None,
 ) -> DataPlane:
     """Everything that carries bytes. Without `pages` the gateway has none of its own; `standing`: see `renderer`.
 
-    `warn` is told of limits that are met.
+    `warn` is told of limits that are met; `files` is how many descriptors there may be, None: as many as it takes.
     """
     limits, timeouts = settings.limits, settings.timeouts
-    pool = UpstreamPool(pool_limits(limits, timeouts), clock=clock, tls=tls)
+    pool = UpstreamPool(
+        pool_limits(limits, timeouts),
+        clock=clock,
+        tls=tls,
+        most=math.inf if files is None else upstreams_for(files),
+    )
     return DataPlane(
         gateway=door,
         keepers=sessions,
@@ -186,7 +194,7 @@ def data_plane(
         log=log,
         own_pages=pages or OwnPages(),
         faults=faults,
-        budgets=Budgets(limits),
+        budgets=Budgets(limits, most=None if files is None else connections_for(files)),
         limits_met=LimitsMet(clock, warn),
         sign_in_hosts=notebook_hosts(settings).sign_in_hosts,
     )

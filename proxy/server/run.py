@@ -28,7 +28,8 @@ from proxy.aws.session_states import Event, State
 from proxy.chance import new_id, secret_key
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
-from proxy.config.settings import Bind, Settings, SocketAddress
+from proxy.config.settings import Bind, Limits, Settings, SocketAddress
+from proxy.dataplane import descriptors
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.dataplane.traffic import Traffic
 from proxy.errors import NbgateError
@@ -122,6 +123,7 @@ async def start(
     Raises OSError where a listener cannot be opened, or a certificate not be read.
     """
     clock = clock or SystemClock()
+    files = descriptors.allowed()
     async with AsyncExitStack() as stack:
         logs = open_logs(
             clock,
@@ -134,7 +136,12 @@ async def start(
         stack.callback(logs.close)
         faults = Faults(partial(_tell, logs.events), monotonic=clock.monotonic)
         stack.callback(_faults_of_callbacks(faults))
-        tasks = Tasks(partial(_task_failed, logs.events, faults))
+
+        def failed(name: str, error: BaseException) -> None:
+            plane.ran_out(error)
+            _task_failed(logs.events, faults, name, error)
+
+        tasks = Tasks(failed)
         rounds = Rounds(clock=clock, tasks=tasks, faults=faults)
         sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
         stack.callback(sagemaker.close)
@@ -191,7 +198,9 @@ async def start(
             pages=pages,
             standing=sight.standing,
             warn=logs.events.warning,
+            files=files,
         )
+        _tell_held(settings.limits, logs.events, files=files)
         by_itself = ByItself(
             fleet=fleet,
             plane=plane,
@@ -212,6 +221,7 @@ async def start(
                 lambda: signatures.adopt(access_keys(settings.api)),
                 lambda: fleet.adopt(settings, keepers),
                 lambda: by_itself.adopt(settings, keepers),
+                lambda: _tell_held(settings.limits, logs.events, files=files),
             )
             # One that fails must not keep what the file says from the others, the policy least of all.
             faults.each("reload", followers, lambda adopt: adopt())
@@ -311,6 +321,7 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    descriptors.take_all()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     running = await start(settings)
@@ -339,6 +350,20 @@ async def _serve(settings: Settings) -> None:
     await running.drain(settings.timeouts.drain_seconds)
     events.info("stopped")
     await running.close()
+
+
+def _tell_held(limits: Limits, events: EventLog, *, files: int | None) -> None:
+    """Say so where fewer connections can be held than the configuration says."""
+    if files is not None and (held := descriptors.connections_for(files)) < limits.connections:
+        needed = descriptors.needed_for(limits.connections)
+        events.warning(
+            "fewer connections can be held than limits.connections",
+            configured=limits.connections,
+            held=held,
+            file_descriptors=files,
+            needed=needed,
+            hint=f"set LimitNOFILE={needed} (systemd), ulimit -n {needed}, or limits.connections: {held}",
+        )
 
 
 def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Readiness:

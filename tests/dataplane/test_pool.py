@@ -175,6 +175,31 @@ async def test_more_than_so_many_connections_are_not_opened(upstream: RawUpstrea
     (await pool.connect(connection.origin)).abort()
 
 
+async def test_what_has_been_idle_longest_makes_room_for_another(upstream: RawUpstream) -> None:
+    """Of all hosts together there are no more than descriptors for them."""
+    clock = FakeClock()
+    async with RawUpstream() as other:
+        pool = UpstreamPool(PoolLimits(), clock=clock, most=3)
+        held = []
+        for one in (other, upstream, upstream):
+            held.append(await used(pool, one))
+            await clock.advance(1)
+        for connection, _ in reversed(held):
+            pool.give_back(connection)
+            await clock.advance(1)
+        (oldest, notebook), in_use = held[2], await pool.connect(origin_of(other))
+        assert await notebook.gone()
+        assert not oldest.is_open
+        assert len(pool) == 3
+        assert [pool.idle_connections(origin_of(one)) for one in (other, upstream)] == [1, 1]
+        more = [await pool.connect(origin_of(upstream)) for _ in range(2)]
+        with pytest.raises(TooManyUpstreams, match="too many"):
+            await pool.connect(origin_of(upstream))
+        for connection in (in_use, *more):
+            connection.abort()
+        pool.close()
+
+
 async def test_a_connection_that_did_not_come_about_is_not_counted(upstream: RawUpstream) -> None:
     pool = UpstreamPool(PoolLimits(connections=1), clock=FakeClock())
     origin = origin_of(upstream)
