@@ -84,7 +84,11 @@ def _by_itself(lifecycle: Lifecycle) -> str:
 
 def _let_in(settings: Settings, instance: Instance) -> str:
     who = _admitted(settings, instance)
-    return f"{who}; with a link or a token" if instance.access == "presigned" else who
+    if instance.access == "presigned":
+        who += "; with a link or a token"
+    if instance.cross_site_requests == "allow":
+        who += "; other sites' pages, too"
+    return who
 
 
 def _admitted(settings: Settings, instance: Instance) -> str:

@@ -25,6 +25,7 @@ from proxy.errors import (
     ControlPlaneFailed,
     ControlPlaneTimeout,
     CredentialsMissing,
+    CrossSiteRefused,
     Draining,
     HeadTooLarge,
     InstanceNotInService,
@@ -44,6 +45,7 @@ from proxy.errors import (
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnreachable,
+    WorkerRefused,
     WrongState,
 )
 from proxy.server import pages
@@ -141,6 +143,7 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
     ClientError: "If you followed a link, check that it is complete.",
     BadRequest: f"Reload the page, or clear this site's cookies and try again. {_TELL}",
     OriginRefused: "Open the notebook at this gateway's own address, not from another site's page.",
+    CrossSiteRefused: "Do it on a page at this gateway's own address, not from another site's page.",
     RouteNotFound: "Check the address for a typing error, or use the one that your team bookmarked.",
     MethodNotAllowed: "Go back to the page that you came from, reload it, and try again.",
     MediaTypeRefused: "Update the program that you use.",
@@ -160,6 +163,7 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
 
 _FINAL: Final = (
     AccessDenied,
+    CrossSiteRefused,
     MediaTypeRefused,
     MethodNotAllowed,
     Misdirected,
@@ -169,6 +173,7 @@ _FINAL: Final = (
     SignInRequired,
     TokenRefused,
     UpgradeRequired,
+    WorkerRefused,
 )
 """Errors that the same request meets again, or that it must not be repeated after: their pages do not offer that."""
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from config_files import load_text, problems_of, said, text_of
 
+from proxy.config.summary import print_summary
+
 KEY = "0123456789abcdef0123456789abcdef"
 NEXT_KEY = "fedcba9876543210fedcba9876543210"
 
@@ -107,3 +109,12 @@ def test_an_instances_word_on_cross_site_requests_counts_before_the_gateways(tmp
         assert {name: one.cross_site_requests for name, one in settings.instances.items()} == expected
     [problem] = problems_of(tmp_path, text_of(cross_site_requests="cross_site_requests: 'no'"))
     assert problem.hint == "write refuse or allow"
+
+
+def test_the_summary_says_where_other_sites_pages_may_change_things(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_summary(load_text(tmp_path, text_of(cross_site_requests="cross_site_requests: allow")))
+    assert "office; other sites' pages, too" in capsys.readouterr().out
+    print_summary(load_text(tmp_path, text_of()))
+    assert "other sites" not in capsys.readouterr().out

@@ -305,7 +305,15 @@ def test_an_upgrade_to_another_version_is_told_which_one_works() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [AccessDenied, errors.Misdirected, errors.OriginRefused, errors.RouteNotFound]
+    "kind",
+    [
+        AccessDenied,
+        errors.CrossSiteRefused,
+        errors.Misdirected,
+        errors.OriginRefused,
+        errors.RouteNotFound,
+        errors.WorkerRefused,
+    ],
 )
 def test_what_would_fail_again_does_not_offer_to_try_again(kind: type[NbgateError]) -> None:
     assert Page(page(kind()).body).attributes("a") == []
