@@ -22,7 +22,7 @@ from faulty import collecting
 from yarl import URL
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
-from proxy.aws.sessions import Origin, UpstreamSession
+from proxy.aws.sessions import Honoured, Origin, UpstreamSession
 from proxy.config.load import load
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.plane import DataPlane
@@ -196,6 +196,9 @@ class HeldSession:
     async def acquire(self) -> UpstreamSession:
         await self._warm.wait()
         return self.session
+
+    async def honoured(self, session: UpstreamSession) -> Honoured:
+        return Honoured.NO
 
     def reject(self, session: UpstreamSession) -> bool:
         return True

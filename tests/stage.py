@@ -25,7 +25,7 @@ from faulty import collecting
 from raw_upstream import Peer, RawUpstream, dial
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
-from proxy.aws.sessions import Origin, UpstreamSession
+from proxy.aws.sessions import Honoured, Origin, UpstreamSession
 from proxy.config.load import load
 from proxy.dataplane.plane import DataPlane
 from proxy.errors import NbgateError
@@ -44,7 +44,7 @@ class StandInKeeper:
     """Implements what the data plane uses of `proxy.aws.keeper.SessionKeeper`.
 
     `reject` signs in anew while there are `successors`; `gate` holds `acquire` back; `failure` ends it. Sessions with
-    a generation in `ended` are over.
+    a generation in `ended` are over. `honoured_as` is what the front end says of its session, once `asking` lets it.
     """
 
     session: UpstreamSession | None
@@ -54,9 +54,13 @@ class StandInKeeper:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     failure: NbgateError | None = None
     ended: set[int] = field(default_factory=set)
+    honoured_as: Honoured = Honoured.NO
+    asked: int = 0
+    asking: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.gate.set()
+        self.asking.set()
 
     def live(self) -> UpstreamSession | None:
         return self.session
@@ -68,6 +72,11 @@ class StandInKeeper:
         if self.session is None:
             self.session = self.successors.pop(0)
         return self.session
+
+    async def honoured(self, session: UpstreamSession) -> Honoured:
+        self.asked += 1
+        await self.asking.wait()
+        return self.honoured_as
 
     def reject(self, session: UpstreamSession) -> bool:
         self.rejected += 1

@@ -24,7 +24,7 @@ from proxy.aws.cookies import STEERING, Cookies, SetCookie
 from proxy.aws.hosts import NotebookHosts, is_sign_in
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
 from proxy.aws.sessions import Origin, SignIn
-from proxy.aws.signed_out import is_jupyter, signed_out
+from proxy.aws.signed_out import is_jupyter, shape_of
 from proxy.clock import Clock
 from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
 
@@ -141,7 +141,7 @@ class NotebookExchange:
         target = URL(f"{origin}{STATUS_TARGET}")
         answer = await ask(client, target, headers=cookie_field(sign_in.cookies))
         self._report(target, answer, secrets)
-        if signed_out(
+        if shape_of(
             status=answer.status,
             target=STATUS_TARGET,
             origin=origin,

@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from proxy.aws.control_plane import SESSION_SECONDS_MAX, ControlPlane
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
 from proxy.aws.session_states import Event, State, after
-from proxy.aws.sessions import Exchange, NotConnected, NotTrusted, SignIn, UpstreamSession
+from proxy.aws.sessions import Exchange, Honoured, NotConnected, NotTrusted, SignIn, UpstreamSession
 from proxy.chance import Jitter
 from proxy.clock import Clock
 from proxy.errors import (
@@ -34,6 +34,8 @@ from proxy.errors import (
     Throttled,
 )
 from proxy.tasks import Tasks
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,13 @@ class KeeperOptions:
     throttle_pause_seconds: float = 2.0
     patience_seconds: float = 10.0
     max_patience_seconds: float = 60.0
+
+
+TOLD_SECONDS: Final = 2.0
+"""How long it counts that the notebook's front end said, or did not say, whether it honours a session."""
+
+Honours = Callable[[UpstreamSession], Awaitable[Honoured]]
+"""Asks the notebook's front end whether it honours a session. Never raises NbgateError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,7 @@ class SessionKeeper:
         control_plane: ControlPlane,
         urls: PresignedUrlCache,
         exchange: Exchange,
+        honours: Honours,
         clock: Clock,
         jitter: Jitter,
         tasks: Tasks,
@@ -104,6 +114,7 @@ class SessionKeeper:
         self._control_plane = control_plane
         self._urls = urls
         self._exchange = exchange
+        self._honours = honours
         self._clock = clock
         self._jitter = jitter
         self._tasks = tasks
@@ -112,6 +123,9 @@ class SessionKeeper:
         self._state = State.COLD
         self._session: UpstreamSession | None = None
         self._flight: asyncio.Task[UpstreamSession] | None = None
+        self._question: asyncio.Task[Honoured] | None = None
+        self._told = (0, Honoured.UNTOLD, -math.inf)
+        """Of which generation the front end spoke last, what it said, and when."""
         self._generation = 0
         self._lost_generation = 0
         self._failure: NbgateError | None = None
@@ -145,16 +159,27 @@ class SessionKeeper:
             if (failure := self._standing_failure()) is not None:
                 raise failure
             flight = self._start()
-        try:
-            return await asyncio.shield(flight)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if flight.cancelled() and task is not None and not task.cancelling():
-                raise Draining() from None
-            raise
+        return await _outcome(flight)
+
+    async def honoured(self, session: UpstreamSession) -> Honoured:
+        """A response to a request with `session` looked like "not signed in": whether that is so.
+
+        All who ask at once share a question, and what was told counts for `TOLD_SECONDS`: an application that answers
+        401 to everything costs one question in that time. Raises Draining when the gateway shuts down meanwhile.
+        """
+        current = self._session
+        if current is None or current.generation != session.generation:
+            # It was replaced since that response's request went out.
+            return Honoured.NO
+        generation, honoured, told_at = self._told
+        if generation == session.generation and self._clock.monotonic() - told_at < TOLD_SECONDS:
+            return honoured
+        if self._question is None:
+            self._question = self._tasks.start(self._ask(current), name=f"session of {self.key}")
+        return await _outcome(self._question)
 
     def reject(self, session: UpstreamSession) -> bool:
-        """A response to a request with `session` said "not signed in". True: worth repeating with
+        """The notebook's front end does not honour `session` any more (`honoured`). True: worth repeating with
         `acquire()`.
 
         Only the current session can be rejected, so that many requests that were turned down together cause
@@ -215,6 +240,15 @@ class SessionKeeper:
         if self._flight is not None:
             self._flight.cancel()
         self.drop()
+
+    async def _ask(self, session: UpstreamSession) -> Honoured:
+        honoured = Honoured.UNTOLD
+        try:
+            honoured = await self._honours(session)
+        finally:
+            self._question = None
+            self._told = (session.generation, honoured, self._clock.monotonic())
+        return honoured
 
     def _aging(self, session: UpstreamSession) -> UpstreamSession | None:
         if self._clock.monotonic() >= session.expires_at:
@@ -329,3 +363,14 @@ class SessionKeeper:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "telling of a session failed", "exception": error}
             )
+
+
+async def _outcome(flight: asyncio.Task[T]) -> T:
+    """Wait for what many wait for: one who is cancelled cancels nobody else. Raises Draining where it was ended."""
+    try:
+        return await asyncio.shield(flight)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if flight.cancelled() and task is not None and not task.cancelling():
+            raise Draining() from None
+        raise

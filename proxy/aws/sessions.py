@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
 from typing import Final, Protocol
 
 from yarl import URL
@@ -99,6 +100,15 @@ class UpstreamSession:
         ours = (cookie for cookie in parse_set_cookies(set_cookie_fields) if cookie.name in self.cookie_names)
         cookies = self.cookies.apply(ours, host=self.origin.host, now=now)
         return self if cookies is self.cookies else replace(self, cookies=cookies)
+
+
+class Honoured(Enum):
+    """What the notebook's front end makes of a session now."""
+
+    YES = "honoured"
+    NO = "not honoured"
+    UNTOLD = "untold"
+    """It could not be asked, or gave an answer that says neither."""
 
 
 class Exchange(Protocol):

@@ -1,10 +1,10 @@
 """One HTTP request carried to a notebook and its response carried back; or an upgrade, up to its 101.
 
 The rule: nothing is held but what may have to be repeated. A request is repeated at most once for a connection
-that had gone stale in the pool, and once for a session that the notebook no longer accepts; a response that
-has begun is never repeated, and one that breaks off never looks complete. What the caller may do was decided
-before: this module knows no policy. It runs in callbacks; only waiting for a session or a connection takes a
-task.
+that had gone stale in the pool, and once for a session that the notebook no longer accepts. Whether it accepts it is
+asked separately before an answer counts that looks like it. A response that has begun is never repeated, and one that
+breaks off never looks complete. What the caller may do was decided before: this module knows no policy. It runs in
+callbacks; only waiting for a session or a connection takes a task.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.aws.front_end import PASSING, is_front_ends
+from proxy.aws.sessions import Honoured
+from proxy.aws.signed_out import APPLICATIONS, Shape
 from proxy.dataplane.link import Link
 from proxy.dataplane.rewriting import PageRewrite, page_rewrite
 from proxy.dataplane.upstream import UpstreamConnection
@@ -110,6 +112,8 @@ class Forward:
     _upstream_full = False
     _body_seen = False
     _renewed = False
+    _is_cleared = False
+    """The answer looked as if we were signed out, and is the notebook's own."""
     _fresh_connection = False
     _head_sent = False
     _unsent = b""
@@ -249,11 +253,12 @@ class Forward:
     def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
         assert self._session is not None
         assert self._link is not None
-        # Nearly all answers are plain ones with status 200, of which none says that we are signed out.
-        if (facts.status != 200 or b"html" in facts.content_type) and self._plane.signed_out(
-            facts, self._route, self._session
+        # Nearly all answers are plain ones with status 200, of which none looks as if we were signed out.
+        if (facts.status != 200 or b"html" in facts.content_type) and (
+            doubt := self._plane.doubt(facts, self._route, self._session)
         ):
-            if self._repair(facts):
+            if not self._is_cleared:
+                self._put_off(facts, doubt)
                 return None
         elif facts.status in PASSING and is_front_ends(facts, self._route.upstream_target):
             self._fail(UpstreamUnreachable(detail=f"the notebook's front end answered {facts.status}"))
@@ -402,20 +407,52 @@ class Forward:
 
     # -- inside -----------------------------------------------------------------------------------------
 
-    def _repair(self, facts: ResponseFacts) -> bool:
-        """The notebook signed us out: sign in again and repeat. False if the response is to be passed on."""
+    def _put_off(self, facts: ResponseFacts, doubt: Shape) -> None:
+        """The answer looks as if we were signed out: nothing of it passes before it is known whether we are."""
+        assert self._connection is not None
+        self._connection.put_off(facts)
+        self._plane.tasks.start(self._settle(self._connection, facts, doubt), name="whether signed in")
+
+    async def _settle(self, connection: UpstreamConnection, facts: ResponseFacts, doubt: Shape) -> None:
         assert self._session is not None
-        if self._renewed or not self._keeper.reject(self._session):
-            # Signed in a moment ago, and refused all the same: a plain refusal is then the notebook's own
-            # answer, while a sign-in page of AWS's would only mislead.
-            if facts.status in {401, 403}:
-                return False
+        try:
+            honoured = await self._keeper.honoured(self._session)
+        except NbgateError as error:
+            self._fail(error)
+            return
+        except Exception:
+            self._fail(NbgateError())
+            raise
+        if self._ended or self._connection is not connection:
+            return  # the caller left, or the answer's time ran out
+        if honoured is Honoured.NO and not self._renewed and self._keeper.reject(self._session):
+            self._repeat(doubt)
+        elif self._is_the_notebooks(facts, doubt, honoured):
+            self._is_cleared = True
+            connection.proceed()
+        else:
             self._fail(SessionRejected(retry_after_seconds=5))
-            return True
+
+    def _is_the_notebooks(self, facts: ResponseFacts, doubt: Shape, honoured: Honoured) -> bool:
+        """Whether an answer that looks as if we were signed out may pass. A page or a redirect of AWS's would only
+        mislead; a plain refusal right after we signed in is the notebook's own.
+        """
+        target = self._route.upstream_target
+        if honoured is Honoured.YES:
+            # What runs behind Jupyter may send browsers where it likes; Jupyter sends nobody to sign in to AWS.
+            return doubt is not Shape.SIGN_IN or target.startswith(APPLICATIONS)
+        return doubt is Shape.REFUSED and not is_front_ends(facts, target)
+
+    def _repeat(self, doubt: Shape) -> None:
+        """We were signed out: repeat the request with another session, if it may be.
+
+        An unsafe one is repeated only where nothing of it can have been acted on: the front end sends who is not
+        signed in to sign in, and passes nothing on. A refusal may be an application's, of something that it did.
+        """
         self._renewed = True
-        if self._replay is None:
+        if self._replay is None or (self.method not in SAFE and doubt is not Shape.SIGN_IN):
             self._fail(SessionRejected(retry_after_seconds=1))
-            return True
+            return
         if self._connection is not None:
             self._connection.abort()
             self._connection = None
@@ -423,7 +460,6 @@ class Forward:
         self._upstream_full = False
         self._caller.hold_body()
         self.start()
-        return True
 
     def _framing(self, facts: ResponseFacts, body: Body | None) -> bytes:
         if isinstance(body, LengthBody):

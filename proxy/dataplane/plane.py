@@ -20,7 +20,7 @@ from aiohttp import web
 from proxy.aws.hosts import SIGN_IN_HOSTS
 from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sessions import UpstreamSession
-from proxy.aws.signed_out import signed_out
+from proxy.aws.signed_out import Shape, shape_of
 from proxy.chance import NewId
 from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
@@ -157,9 +157,9 @@ class DataPlane:
     def _look_for_descriptors(self) -> None:
         self.ran_out(descriptors.probe())
 
-    def signed_out(self, facts: ResponseFacts, route: Route, session: UpstreamSession) -> bool:
-        """Whether a response means that the session is over."""
-        return signed_out(
+    def doubt(self, facts: ResponseFacts, route: Route, session: UpstreamSession) -> Shape | None:
+        """What makes a response look as if the session were over; None: nothing."""
+        return shape_of(
             status=facts.status,
             target=route.upstream_target,
             origin=session.origin,

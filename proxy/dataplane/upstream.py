@@ -69,6 +69,17 @@ def parse_response_head(head: bytes) -> ResponseFacts:
     return facts
 
 
+class _PutOff:
+    """An answer that waits: its head, what has come behind it, and whether the notebook has ended it."""
+
+    __slots__ = ("data", "facts", "has_ended")
+
+    def __init__(self, facts: ResponseFacts) -> None:
+        self.facts = facts
+        self.data = bytearray()
+        self.has_ended = False
+
+
 class UpstreamConnection(asyncio.Protocol):
     """A connection that carries one exchange at a time, and rests in a pool between them."""
 
@@ -85,6 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_landing",
         "_large_reads",
         "_on_closed",
+        "_put_off",
         "_read_paused",
         "_response_done",
         "_rest",
@@ -129,6 +141,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_full = False
         self._held = False
         self._rest = b""
+        self._put_off: _PutOff | None = None
         self._read_paused = False
         self._failed = False
 
@@ -153,6 +166,29 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchanges += 1
         self.has_answered = False
         self._response_done = False
+
+    def put_off(self, facts: ResponseFacts) -> None:
+        """For `Exchange.on_head`, which then returns None: the answer waits until `proceed`. Nothing more is read."""
+        self._put_off = _PutOff(facts)
+        self._response_done = True
+        self.pause_reading()
+
+    def proceed(self) -> None:
+        """Give the exchange the answer that was put off, from its head on."""
+        put_off, self._put_off = self._put_off, None
+        exchange = self.exchange
+        assert put_off is not None
+        assert exchange is not None
+        self._response_done = False
+        # Before what waited is given: that may pause reading again, and nobody would resume.
+        self.resume_reading()
+        self._final(put_off.facts, bytes(put_off.data))
+        if put_off.has_ended:
+            self._failed = False
+            self.eof_received()
+        elif self._failed and not self._response_done:
+            self._failed = False
+            self._broke("closed")
 
     def abort(self) -> None:
         """Drop the connection at once, telling nobody."""
@@ -180,6 +216,11 @@ class UpstreamConnection(asyncio.Protocol):
             if len(data) >= LARGE_BYTES and self._body is body:
                 self._read_large()
         elif self._response_done:
+            if self._put_off is not None:
+                # Somebody had reading resumed meanwhile, or TLS had it already.
+                self._put_off.data += data
+                self.pause_reading()
+                return
             # Bytes that no request asked for would be taken for the next one's answer (response splitting).
             self._failed = True
             self.transport.abort()
@@ -201,6 +242,9 @@ class UpstreamConnection(asyncio.Protocol):
         Nothing else ends a close-delimited body (RFC 9112 section 9.8). Waiting for `connection_lost` would
         mean waiting until the notebook has taken all that is queued for it.
         """
+        if self._put_off is not None:
+            self._put_off.has_ended = True
+            return
         while self._rest and self._body is not None:
             # Under TLS the end may be told although reading is paused.
             self._feed_rest(self._body)
@@ -287,6 +331,9 @@ class UpstreamConnection(asyncio.Protocol):
         if self.exchange is not exchange:
             return  # it repeats itself elsewhere
         if body is None:
+            if self._put_off is not None:
+                self._put_off.data += data
+                return
             if data:
                 self._is_keep_alive = False
             self._end(exchange)

@@ -10,11 +10,14 @@ import math
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 
 from proxy.aws.exchange import ExchangeOptions, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.keeper import KeeperOptions, OnEvent, SessionKeeper
+from proxy.aws.notebook_api import Limits as QuestionLimits
+from proxy.aws.notebook_api import honours
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import AwsOptions, SageMaker
 from proxy.chance import NewId, jitter, nonce, secret_key
@@ -118,12 +121,18 @@ def keeper_maker(
         session_seconds=aws.session_seconds, renew_margin_seconds=aws.session_margin_seconds
     )
 
+    ask = partial(
+        honours,
+        limits=QuestionLimits(ssl_context=tls, sign_in_hosts=notebook_hosts(settings).sign_in_hosts),
+    )
+
     def make(key: SessionKey) -> SessionKeeper:
         return SessionKeeper(
             key,
             control_plane=sagemaker.control_plane(key.role_arn),
             urls=urls,
             exchange=exchange,
+            honours=ask,
             clock=clock,
             jitter=jitter,
             tasks=tasks,

@@ -12,7 +12,7 @@ from clocks import FakeClock, settle
 from proxy.aws.keeper import KeeperOptions, SessionKeeper
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.session_states import Event, State
-from proxy.aws.sessions import NotConnected, UpstreamSession
+from proxy.aws.sessions import Honoured, NotConnected, UpstreamSession
 from proxy.chance import jitter
 from proxy.errors import (
     ControlPlaneFailed,
@@ -46,6 +46,10 @@ class World:
         self.task_errors: list[BaseException] = []
         self.tasks = Tasks(lambda _name, error: self.task_errors.append(error))
         self.events: list[tuple[Event, State]] = []
+        self.honoured_as = Honoured.YES
+        self.asked: list[int] = []
+        self.asking = asyncio.Event()
+        self.asking.set()
         self.keeper = self.build()
 
     def build(
@@ -56,12 +60,18 @@ class World:
             control_plane=self.control_plane,
             urls=self.urls,
             exchange=self.exchange,
+            honours=self.front_end,
             clock=self.clock,
             jitter=jitter,
             tasks=self.tasks,
             options=options,
             on_event=lambda _key, event, state: self.events.append((event, state)),
         )
+
+    async def front_end(self, session: UpstreamSession) -> Honoured:
+        self.asked.append(session.generation)
+        await self.asking.wait()
+        return self.honoured_as
 
     @property
     def calls(self) -> tuple[int, int]:
@@ -631,3 +641,77 @@ async def test_whoever_is_told_of_sessions_cannot_break_them(world: World) -> No
     await world.keeper.acquire()
     assert world.keeper.state is State.LIVE
     assert {type(fault) for fault in faults} == {ZeroDivisionError}
+
+
+# -- whether the front end honours it
+
+
+async def test_all_who_doubt_a_session_at_once_share_one_question(world: World) -> None:
+    session = await world.keeper.acquire()
+    world.asking.clear()
+    asking = [asyncio.ensure_future(world.keeper.honoured(session)) for _ in range(50)]
+    await settle()
+    asking[0].cancel()
+    await settle()
+    world.asking.set()
+    assert await asyncio.gather(*asking[1:]) == [Honoured.YES] * 49
+    assert world.asked == [1]
+
+
+@pytest.mark.parametrize("told", Honoured)
+async def test_what_was_told_counts_for_two_seconds(world: World, told: Honoured) -> None:
+    """An application that answers 401 to everything costs a question in that time, and no renewal."""
+    session = await world.keeper.acquire()
+    world.honoured_as = told
+    for _ in range(100):
+        assert await world.keeper.honoured(session) is told
+        await world.clock.advance(0.1)
+    assert 5 <= len(world.asked) <= 6
+    assert world.calls == (1, 1)
+    assert world.keeper.live() is session
+
+
+async def test_a_session_that_was_replaced_meanwhile_is_not_asked_about(world: World) -> None:
+    first = await world.keeper.acquire()
+    world.keeper.reject(first)
+    assert await world.keeper.honoured(first) is Honoured.NO
+    second = await world.keeper.acquire()
+    assert await world.keeper.honoured(first) is Honoured.NO
+    assert world.asked == []
+    assert await world.keeper.honoured(second) is Honoured.YES
+    assert world.asked == [2]
+
+
+async def test_what_was_told_of_one_session_is_not_told_of_the_next(world: World) -> None:
+    world.honoured_as = Honoured.NO
+    first = await world.keeper.acquire()
+    assert await world.keeper.honoured(first) is Honoured.NO
+    world.keeper.reject(first)
+    world.honoured_as = Honoured.YES
+    assert await world.keeper.honoured(await world.keeper.acquire()) is Honoured.YES
+    assert world.asked == [1, 2]
+
+
+async def test_a_question_that_fails_is_asked_again_later(world: World) -> None:
+    session = await world.keeper.acquire()
+
+    async def broken(_session: UpstreamSession) -> Honoured:
+        raise ZeroDivisionError
+
+    world.keeper._honours = broken
+    with pytest.raises(ZeroDivisionError):
+        await world.keeper.honoured(session)
+    assert await world.keeper.honoured(session) is Honoured.UNTOLD
+    world.keeper._honours = world.front_end
+    await world.clock.advance(2)
+    assert await world.keeper.honoured(session) is Honoured.YES
+
+
+async def test_who_waits_for_the_front_ends_word_when_the_gateway_ends_is_told_so(world: World) -> None:
+    session = await world.keeper.acquire()
+    world.asking.clear()
+    asking = asyncio.ensure_future(world.keeper.honoured(session))
+    await settle()
+    await world.tasks.close()
+    with pytest.raises(Draining):
+        await asking

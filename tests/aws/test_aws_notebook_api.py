@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from proxy.aws.notebook_api import Limits, Told, ask_jupyter
-from proxy.aws.sessions import Origin, UpstreamSession
+from proxy.aws.notebook_api import Limits, Told, ask_jupyter, honours
+from proxy.aws.sessions import Honoured, Origin, UpstreamSession
 from proxy.errors import (
     InstanceNotInService,
     NbgateError,
@@ -22,7 +22,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from tests.aws.fakes import COOKIE_SECRET, jar
-from tests.aws.servers import JUPYTER, NotebookHost, hang_up, redirect, reply
+from tests.aws.servers import JUPYTER, Answer, NotebookHost, hang_up, redirect, reply
 
 PATHS = ("/api/status", "/api/kernels")
 LIMITS = Limits(answer_bytes=1000)
@@ -51,6 +51,9 @@ class Keeper:
             now=datetime(2026, 1, 1, tzinfo=UTC),
         )
         return UpstreamSession(origin, cookies, 0.0, 1e9, 2e9, generation=number, jupyter_shows=True)
+
+    async def honoured(self, session: UpstreamSession) -> Honoured:
+        return await honours(session, LIMITS)
 
     def reject(self, session: UpstreamSession) -> bool:
         self.rejected.append(session)
@@ -90,18 +93,31 @@ SIGNED_OUT = {
 }
 
 
-@pytest.mark.parametrize("answer", SIGNED_OUT.values(), ids=SIGNED_OUT)
-async def test_a_session_that_is_over_is_renewed_once(host: NotebookHost, answer) -> None:
-    good = host.answers["/api/kernels"]
-
-    async def signed_out_at_first(request: web.Request) -> web.StreamResponse:
+def signed_out_at_first(good: Answer, answer: Answer) -> Answer:
+    async def answering(request: web.Request) -> web.StreamResponse:
         return await (answer if request.headers["Cookie"].endswith("-1") else good)(request)
 
-    host.answers["/api/kernels"] = signed_out_at_first
+    return answering
+
+
+@pytest.mark.parametrize("answer", SIGNED_OUT.values(), ids=SIGNED_OUT)
+async def test_a_session_that_is_over_is_renewed_once(host: NotebookHost, answer) -> None:
+    for path in PATHS:
+        host.answers[path] = signed_out_at_first(host.answers[path], answer)
     keeper = Keeper(host.origin)
     assert len(await ask_jupyter(keeper, PATHS, LIMITS)) == 2
     assert keeper.acquired == 2
     assert len(keeper.rejected) == 1
+
+
+@pytest.mark.parametrize("answer", SIGNED_OUT.values(), ids=SIGNED_OUT)
+async def test_an_answer_that_only_looks_like_it_costs_nobody_the_session(host: NotebookHost, answer) -> None:
+    """`GET /api/status` tells whether the session is over; one path of another opinion does not."""
+    host.answers["/api/kernels"] = answer
+    keeper = Keeper(host.origin)
+    with pytest.raises(SessionRejected):
+        await ask_jupyter(keeper, PATHS, LIMITS)
+    assert keeper.rejected == []
 
 
 @pytest.mark.parametrize("answer", SIGNED_OUT.values(), ids=SIGNED_OUT)
@@ -163,3 +179,41 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(host: NotebookHost
     with pytest.raises(UpstreamTimeout):
         await ask_jupyter(Keeper(host.origin), PATHS, Limits(total_seconds=0.2))
     never.set()
+
+
+# -- whether a session is honoured
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        *[(answer, Honoured.NO) for answer in SIGNED_OUT.values()],
+        (redirect("https://elsewhere.example/"), Honoured.NO),
+        (reply(200, "{}", "application/json", headers=JUPYTER), Honoured.YES),
+        (reply(200, "{}", "application/json"), Honoured.YES),
+        (reply(403, headers=JUPYTER), Honoured.YES),
+        (reply(500, headers=JUPYTER), Honoured.YES),
+        (reply(400), Honoured.UNTOLD),
+        (reply(404), Honoured.UNTOLD),
+        (reply(502), Honoured.UNTOLD),
+        (redirect("/login"), Honoured.UNTOLD),
+        (hang_up(), Honoured.UNTOLD),
+    ],
+)
+async def test_the_front_end_says_whether_a_session_holds(host: NotebookHost, answer, told: Honoured) -> None:
+    host.answers["/api/status"] = answer
+    session = await Keeper(host.origin).acquire()
+    assert await honours(session, LIMITS) is told
+    assert set(host.targets) == {"/api/status?no_track_activity=1"}
+
+
+async def test_a_front_end_that_does_not_answer_says_nothing(host: NotebookHost) -> None:
+    async def silent(_request: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    host.answers["/api/status"] = silent
+    session = await Keeper(host.origin).acquire()
+    assert await honours(session, Limits(total_seconds=0.05)) is Honoured.UNTOLD
+    await host.close()
+    assert await honours(session, LIMITS) is Honoured.UNTOLD

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.aws.signed_out import signed_out
+from proxy.aws.signed_out import Shape, shape_of
 from tests.aws.fakes import NOTEBOOK_HOST, ORIGIN
 
 TORNADO = b"TornadoServer/6.5.2"
@@ -14,8 +14,8 @@ SIGN_IN = b"https://us-west-2.signin.aws.amazon.com/oauth?redirect_uri=x"
 OAUTH = b"https://login.microsoftonline.com/common/oauth2"
 
 
-def verdict(status: int, target: str, **head: Any) -> bool:
-    return signed_out(status=status, target=target, origin=ORIGIN, **head)
+def verdict(status: int, target: str, **head: Any) -> Shape | None:
+    return shape_of(status=status, target=target, origin=ORIGIN, **head)
 
 
 @pytest.mark.parametrize(

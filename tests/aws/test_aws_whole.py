@@ -7,6 +7,7 @@ import logging
 import traceback
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from clocks import FakeClock
@@ -14,6 +15,7 @@ from clocks import FakeClock
 from proxy.aws.exchange import NotebookExchange
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.keeper import SessionKeeper
+from proxy.aws.notebook_api import Limits, honours
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import AwsOptions
 from proxy.chance import jitter
@@ -59,6 +61,7 @@ async def whole(
         exchange=NotebookExchange(
             NotebookHosts("eu-west-1", test_origins=frozenset({host.origin})), clock=clock
         ),
+        honours=partial(honours, limits=Limits()),
         clock=clock,
         jitter=jitter,
         tasks=tasks,

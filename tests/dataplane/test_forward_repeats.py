@@ -12,6 +12,7 @@ from clocks import settle
 from raw_upstream import Peer
 from stage import SESSION_COOKIE, Stage, eventually, get, ok, open_stage, post, session_at
 
+from proxy.aws.sessions import Honoured
 from proxy.errors import InstanceNotInService
 
 REJECTIONS = {
@@ -160,7 +161,7 @@ async def test_a_connection_that_the_notebook_closed_in_the_pool_is_never_taken(
 
 
 @pytest.mark.parametrize("rejection", REJECTIONS.values(), ids=REJECTIONS.keys())
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
 async def test_a_rejected_session_is_replaced_and_the_caller_sees_nothing_of_it(
     stage: Stage, rejection: bytes, method: bytes
 ) -> None:
@@ -178,6 +179,40 @@ async def test_a_rejected_session_is_replaced_and_the_caller_sees_nothing_of_it(
     assert caller.is_silent
 
 
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE", b"LOCK", b"GET"])
+async def test_who_is_sent_to_sign_in_was_not_heard_and_is_repeated_whatever_it_asks(
+    stage: Stage, method: bytes
+) -> None:
+    """The front end passes nothing on of a request that it redirects."""
+    sign_in_again(stage)
+    caller = await stage.call(get(b"/api/contents/a", method=method))
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(REJECTIONS["redirect"])
+    another = await stage.notebook()
+    assert SECOND_COOKIE in await another.head()
+    another.send(ok(b"done"))
+    assert (await caller.response())[1] == b"done"
+
+
+@pytest.mark.parametrize("rejection", [name for name in REJECTIONS if name != "redirect"])
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE", b"LOCK"])
+async def test_an_unsafe_request_that_may_have_been_acted_on_is_not_repeated(
+    stage: Stage, method: bytes, rejection: str
+) -> None:
+    """An application's refusal may be of something that it did: a wrong password that it counted."""
+    sign_in_again(stage)
+    caller = await stage.call(get(b"/api/contents/a", method=method))
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(REJECTIONS[rejection])
+    head, _ = await caller.response()
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in head
+    assert stage.upstream.accepted == 1
+    assert stage.keeper.rejected == 1
+
+
 async def test_a_kept_body_is_repeated(stage: Stage) -> None:
     sign_in_again(stage)
     body = bytes(range(256)) * (LIMIT // 256)
@@ -185,7 +220,7 @@ async def test_a_kept_body_is_repeated(stage: Stage) -> None:
     notebook = await stage.notebook()
     await notebook.head()
     assert await notebook.exactly(len(body)) == body
-    notebook.send(REJECTIONS["401"])
+    notebook.send(REJECTIONS["redirect"])
     another = await stage.notebook()
     await another.head()
     assert await another.exactly(len(body)) == body
@@ -231,7 +266,7 @@ async def test_a_body_that_outgrows_the_limit_after_the_rejection_still_arrives_
     notebook = await stage.notebook()
     await notebook.head()
     await notebook.exactly(1000)
-    notebook.send(REJECTIONS["403"])
+    notebook.send(REJECTIONS["redirect"])
     assert await notebook.gone()
     caller.send(body[1000:])
     stage.keeper.gate.set()
@@ -255,9 +290,9 @@ async def test_tiny_chunks_on_their_way_when_the_session_is_rejected_arrive_whol
     if caller_first:
         # What one turn of the loop brings: tiny chunks, then the rejection.
         downstream.data_received(chunks[: 6 * 5000])
-        downstream._forward._connection.data_received(REJECTIONS["403"])
+        downstream._forward._connection.data_received(REJECTIONS["redirect"])
     else:
-        notebook.send(REJECTIONS["403"])
+        notebook.send(REJECTIONS["redirect"])
         await eventually(lambda: stage.keeper.rejected == 1)
         downstream.data_received(chunks[: 6 * 5000])
     downstream.data_received(chunks[6 * 5000 :])
@@ -283,7 +318,7 @@ async def test_a_notebook_that_was_full_says_nothing_of_the_one_that_the_body_is
         [downstream] = stage.plane.connections
         first = downstream._forward._connection
         first.pause_writing()
-        first.data_received(REJECTIONS["401"])
+        first.data_received(REJECTIONS["redirect"])
         another = await stage.notebook()
         await another.head()
         await another.expect(b"ab")
@@ -300,7 +335,7 @@ async def test_a_body_too_long_to_be_kept_is_answered_503_and_never_sent_by_half
     notebook = await stage.notebook()
     await notebook.head()
     await notebook.exactly(150_000)
-    notebook.send(REJECTIONS["401"])
+    notebook.send(REJECTIONS["redirect"])
     head, _ = await caller.response()
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1\r\n" in head
@@ -339,6 +374,163 @@ async def test_a_refusal_that_signing_in_again_did_not_help_is_the_notebooks_own
     assert await caller.response() == (b"HTTP/1.1 %b\r\nContent-Length: 2\r\n\r\n" % status, b"no")
 
 
+# -- an answer that only looks like it -------------------------------------------------------------------------
+
+LOOK_ALIKES = {
+    "401": b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\n\r\nmine",
+    "403": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nmine",
+    "401 in chunks": b"HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nmine\r\n0\r\n\r\n",
+    "403 until close": b"HTTP/1.1 403 No\r\n\r\nmine",
+    "redirect to AWS": (
+        b"HTTP/1.1 302 Found\r\nLocation: https://console.aws.amazon.com/s3\r\nContent-Length: 4\r\n\r\nmine"
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", LOOK_ALIKES.values(), ids=LOOK_ALIKES)
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT", b"DELETE"])
+async def test_an_applications_own_answer_passes_and_costs_nobody_the_session(
+    stage: Stage, method: bytes, answer: bytes
+) -> None:
+    sign_in_again(stage)
+    stage.keeper.honoured_as = Honoured.YES
+    caller = await stage.call(get(b"/proxy/8000/login", method=method))
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(answer)
+    if b"\r\nContent-Length" not in answer and b"chunked" not in answer:
+        notebook.close()
+    head = await caller.head()
+    assert head.split(b" ", 2)[1] == answer.split(b" ", 2)[1]
+    body = {True: b"4\r\nmine\r\n0\r\n\r\n", False: b"mine"}[b"chunked" in head]
+    await caller.expect(body)
+    assert (stage.keeper.asked, stage.keeper.rejected, stage.upstream.accepted) == (1, 0, 1)
+    assert [(record.status, record.error) for record in stage.records] == [(int(head.split(b" ", 2)[1]), "")]
+    if b"\r\nContent-Length" in answer:
+        # Both connections are as good as after any other answer.
+        caller.send(get(b"/proxy/8000/again"))
+        assert (await notebook.head()).startswith(b"GET /proxy/8000/again ")
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 40_000_000])
+async def test_what_comes_behind_the_head_while_it_is_asked_waits_and_arrives_whole(
+    stage: Stage, size: int
+) -> None:
+    """And no more of it is read than came with the head: the rest stays with the notebook, and in the kernel."""
+    stage.keeper.honoured_as = Honoured.YES
+    stage.keeper.asking.clear()
+    body = bytes(size)
+    caller, notebook = await stage.get(b"/proxy/8000/")
+    notebook.send(b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n" % size + body[:10])
+    await eventually(lambda: stage.keeper.asked == 1)
+    notebook.send(body[10:])
+    await settle()
+    assert caller.is_silent
+    assert notebook.unsent_bytes >= size // 2 - 100_000
+    stage.keeper.asking.set()
+    assert (await caller.head()).startswith(b"HTTP/1.1 401 No\r\n")
+    assert await caller.exactly(size) == body
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_notebook_that_goes_while_it_is_asked_is_told_as_ever(stage: Stage, how: str) -> None:
+    """A body that the end ends is whole after a proper end, and cut after any other."""
+    stage.keeper.honoured_as = Honoured.YES
+    stage.keeper.asking.clear()
+    caller, notebook = await stage.get(b"/proxy/8000/")
+    notebook.send(b"HTTP/1.1 403 No\r\nContent-Length: 8\r\n\r\nhalf")
+    await eventually(lambda: stage.keeper.asked == 1)
+    getattr(notebook, how)()
+    await settle()
+    stage.keeper.asking.set()
+    assert (await caller.head()).startswith(b"HTTP/1.1 403 No\r\n")
+    with pytest.raises(ConnectionResetError):
+        await caller.rest()
+    assert [(record.status, record.error) for record in stage.records] == [(403, "RESPONSE_CUT")]
+    await eventually(lambda: stage.open == 0)
+
+
+async def test_a_caller_that_goes_while_it_is_asked_takes_its_request_along(stage: Stage) -> None:
+    stage.keeper.asking.clear()
+    caller, notebook = await stage.get(b"/proxy/8000/")
+    notebook.send(LOOK_ALIKES["401"])
+    await eventually(lambda: stage.keeper.asked == 1)
+    caller.reset()
+    assert await notebook.gone()
+    stage.keeper.asking.set()
+    await settle()
+    assert (stage.keeper.rejected, stage.open) == (0, 0)
+
+
+async def test_an_answer_for_which_nobody_can_say_has_the_patience_of_any_other(stage: Stage) -> None:
+    stage.keeper.asking.clear()
+    caller, notebook = await stage.get(b"/proxy/8000/")
+    notebook.send(LOOK_ALIKES["401"])
+    await eventually(lambda: stage.keeper.asked == 1)
+    await stage.sweep(stage.plane.timeouts.response_head_seconds)
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
+    assert await notebook.gone()
+    stage.keeper.asking.set()
+    await settle()
+    assert stage.keeper.rejected == 0
+
+
+async def test_an_upload_goes_on_while_it_is_asked(stage: Stage) -> None:
+    """The notebook answered before the end of the body, as it may; and takes no more for a while."""
+    stage.keeper.honoured_as = Honoured.YES
+    stage.keeper.asking.clear()
+    size = 3_000_000
+    body = bytes(range(250)) * (size // 250)
+    caller = await stage.call(
+        get(b"/proxy/8000/up", method=b"POST", fields=b"Content-Length: %d\r\n" % size) + body[:1000]
+    )
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno")
+    await eventually(lambda: stage.keeper.asked == 1)
+    caller.send(body[1000:])
+    assert await notebook.exactly(size) == body
+    stage.keeper.asking.set()
+    assert (await caller.response())[1] == b"no"
+    assert stage.upstream.accepted == 1
+
+
+UNTOLD = [
+    (b"/proxy/8000/", "401", 401),
+    (b"/proxy/8000/", "403", 403),
+    (b"/api/contents", "401", 503),
+    (b"/api/contents", "page", 503),
+    (b"/lab", "redirect", 503),
+    (b"/proxy/8000/", "redirect", 503),
+]
+
+
+@pytest.mark.parametrize(("target", "rejection", "status"), UNTOLD)
+async def test_where_nobody_can_say_no_session_is_dropped_and_no_page_of_awss_passes(
+    stage: Stage, target: bytes, rejection: str, status: int
+) -> None:
+    sign_in_again(stage)
+    stage.keeper.honoured_as = Honoured.UNTOLD
+    caller, notebook = await stage.get(target)
+    notebook.send(REJECTIONS[rejection])
+    head, body = await caller.response()
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert (b"Retry-After: 5\r\n" in head) is (status == 503)
+    assert (body == b"sign in") is (status != 503)
+    assert b"Location" not in head
+    assert (stage.keeper.rejected, stage.upstream.accepted) == (0, 1)
+
+
+async def test_a_redirect_to_sign_in_that_is_not_an_applications_never_passes(stage: Stage) -> None:
+    stage.keeper.honoured_as = Honoured.YES
+    caller, notebook = await stage.get(b"/lab")
+    notebook.send(REJECTIONS["redirect"])
+    head, _ = await caller.response()
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Location" not in head
+    assert stage.keeper.rejected == 0
+
+
 @pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden"])
 async def test_jupyters_own_refusal_passes_at_once(stage: Stage, status: bytes) -> None:
     sign_in_again(stage)
@@ -347,7 +539,7 @@ async def test_jupyters_own_refusal_passes_at_once(stage: Stage, status: bytes) 
     head, body = await caller.response()
     assert head.startswith(b"HTTP/1.1 " + status)
     assert body == b"no"
-    assert stage.keeper.rejected == 0
+    assert (stage.keeper.rejected, stage.keeper.asked) == (0, 0)
 
 
 async def test_a_redirect_of_an_applications_own_passes(stage: Stage) -> None:
@@ -402,7 +594,7 @@ async def test_100_continue_is_said_once_although_the_request_is_repeated(stage:
     assert await caller.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
     caller.send(b"hello")
     await notebook.expect(b"hello")
-    notebook.send(REJECTIONS["401"])
+    notebook.send(REJECTIONS["redirect"])
     another = await stage.notebook()
     await another.head()
     await another.expect(b"hello")
@@ -456,5 +648,5 @@ async def test_a_smaller_limit_counts(tmp_path) -> None:
         notebook = await stage.notebook()
         await notebook.head()
         await notebook.exactly(1025)
-        notebook.send(REJECTIONS["401"])
+        notebook.send(REJECTIONS["redirect"])
         assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
