@@ -39,7 +39,7 @@ SESSION_COOKIE = b"FrontEnd=front-end-1"
 FORWARDED_LINES = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
 
 
-@dataclass
+@dataclass(eq=False)
 class StandInKeeper:
     """Implements what the data plane uses of `proxy.aws.keeper.SessionKeeper`.
 

@@ -574,6 +574,9 @@ class TimeoutsSection(_Section):
     """A caller that takes no byte of what is being sent to it."""
     connect: Annotated[float, _duration(0.1, 600)] = _seconds(_TIMEOUTS.connect_seconds)
     """Name lookup, TCP and TLS to the notebook."""
+    outage: Annotated[float, _duration(0, 50)] = _seconds(_TIMEOUTS.outage_seconds)
+    """From a notebook's going away: how long what its open pages ask by themselves waits for it. Keep it below the
+    idle timeout of a load balancer in front."""
     response_head: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.response_head_seconds)
     """From the end of a request to the beginning of the notebook's answer. Jupyter may work for minutes."""
     response_body: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.response_body_seconds)

@@ -232,6 +232,8 @@ class Timeouts:
     """A caller that takes no byte of what is being sent to it."""
     connect_seconds: float = 5.0
     """Name lookup, TCP and TLS to the notebook."""
+    outage_seconds: float = 30.0
+    """From a notebook's going away, what its open pages ask by themselves waits instead of being told."""
     response_head_seconds: float = 300.0
     """From the end of the request to the notebook's response head."""
     response_body_seconds: float = 900.0

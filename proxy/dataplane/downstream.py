@@ -54,6 +54,7 @@ from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import Bound
 from proxy.wire.body import ChunkedBody, Data, FramingError, LengthBody
+from proxy.wire.browsers import is_patient, who_asks
 from proxy.wire.credentials import programs_fields
 from proxy.wire.heads import RequestFields, RequestHead, ResponseFacts, response_head
 
@@ -540,6 +541,12 @@ class Downstream(Connection):
         outbox = self._plane.outbox
         self._last_turn = outbox.turn
         outbox.add(self.transport, data)
+
+    @property
+    def is_patient(self) -> bool:
+        inbound = self.inbound
+        asker = who_asks(inbound.headers, host=inbound.host, target=inbound.target)
+        return is_patient(asker, method=inbound.method, target=inbound.target)
 
     def take_body(self) -> None:
         self._resumes = None

@@ -68,6 +68,10 @@ class Caller(Protocol):
     def take_body(self) -> None:
         """The notebook's connection is there: deliver the request's body from now on."""
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether it had rather wait for a moment than be told that the notebook is away."""
+
     def hold_body(self) -> None:
         """Keep the request's body until `take_body`."""
 
@@ -120,6 +124,10 @@ class Forward:
     """The response's head, until it is known whether a body comes with it: they then go out as one."""
     _response_done = False
     _ended = False
+    _reports = False
+    """Its answer may be the first one after an outage."""
+    _stands_by: NbgateError | None = None
+    """What to answer if the notebook stays away: until then it waits (`proxy.dataplane.outages`)."""
     _awaited_since = 0.0
     _quiet_since = 0.0
     _swept_bytes = -1
@@ -204,6 +212,7 @@ class Forward:
         if self._ended:
             connection.abort()
         else:
+            self._reports = True
             self._begin(connection)
 
     def _begin(self, connection: UpstreamConnection) -> None:
@@ -265,6 +274,8 @@ class Forward:
             return None
         elif facts.set_cookies and self._sets_session():
             self._keeper.absorb(self._session, facts.set_cookies)
+        if self._reports:
+            self._plane.outages.answered(self._keeper)
         self.status = facts.status
         page: PageRewrite | None = None
         if self._route.prefix:
@@ -333,6 +344,8 @@ class Forward:
             connection.abort()
             self._fail(UpstreamInvalid(detail="a 101 that nobody asked for"))
             return
+        if self._reports:
+            self._plane.outages.answered(self._keeper)
         self.status = 101
         self._ended = True
         assert self._session is not None
@@ -379,6 +392,8 @@ class Forward:
         """The caller is gone: so is its request."""
         if not self._ended:
             self._end()
+            if self._stands_by is not None:
+                self._plane.outages.forget(self._keeper, self)
 
     def sweep(self, now: float) -> None:
         """Judge silence. Called about once a second; `now` is the monotonic clock's."""
@@ -568,9 +583,43 @@ class Forward:
         if self._ended:
             return
         error = self.told(error)
+        if self._may_wait(error):
+            self._stand_by(error)
+            return
         self._end()
         self.status = error.status
         self._caller.answer(error)
+
+    def _may_wait(self, error: NbgateError) -> bool:
+        """Whether a later try may do better, and may be made."""
+        no_connection = isinstance(error, UpstreamTimeout) and self._connection is None
+        return (
+            (no_connection or isinstance(error, UpstreamUnreachable))
+            and self._replay is not None
+            and self._caller.is_patient
+            and self._plane.outages.may_wait(self._keeper, self, now=self._plane.clock.monotonic())
+        )
+
+    def _stand_by(self, error: NbgateError) -> None:
+        self._stands_by = error
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+        self._upstream_full = False
+        self._caller.hold_body()
+
+    def try_again(self) -> None:
+        if not self._ended:
+            self._stands_by = None
+            self._reports = True
+            self.start()
+
+    def give_up(self) -> None:
+        error, self._stands_by = self._stands_by, None
+        if error is not None and not self._ended:
+            self._end()
+            self.status = error.status
+            self._caller.answer(error)
 
     def told(self, error: NbgateError) -> NbgateError:
         """What to answer where no answer came: nothing that invites to repeat what may have been done."""

@@ -32,6 +32,7 @@ from proxy.dataplane.budgets import AT_ACCEPT, Budgets, Claim, Place
 from proxy.dataplane.closes import told
 from proxy.dataplane.descriptors import RAN_OUT
 from proxy.dataplane.downstream import HEAD_LATE, Downstream
+from proxy.dataplane.outages import Outages
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.records import text_of
@@ -103,6 +104,7 @@ class DataPlane:
         self.faults = faults
         self.on_error: OnError = _as_it_is
         self.draining = False
+        self.outages = Outages(timeouts.outage_seconds)
         self.outbox = Outbox()
         self.landing = pool.landing
         self.relays: dict[Relay, RequestRecord] = {}
@@ -277,6 +279,7 @@ class DataPlane:
         self._keepers = keepers
         self.limits = self.budgets.limits = limits
         self.timeouts = timeouts
+        self.outages.patience_seconds = timeouts.outage_seconds
         self._relay_timeouts = _relay_timeouts(timeouts)
         self.pool.limits = pool_limits(limits, timeouts)
         for relay in self.relays:
@@ -303,6 +306,7 @@ class DataPlane:
             each("sweep of sessions", tuple(self._ending), self._end_session, broken=_cut)
         each("sweep", open_ones, lambda one: one.sweep(now), broken=_cut)
         each("sweep", (self._look_for_descriptors, self.limits_met.sweep), lambda look: look())
+        each("sweep of outages", (self.outages,), lambda one: one.sweep(now))
         self.pool.sweep(self.faults)
 
     def _end_session(self, relay: Relay) -> None:
@@ -317,6 +321,7 @@ class DataPlane:
     async def drain(self, seconds: float) -> None:
         """Let requests under way end, for so long at most, and tell WebSockets that the gateway goes away."""
         self.draining = True
+        self.outages.close()
         now = self.clock.monotonic()
         for connection in tuple(self.connections):
             connection.drain()

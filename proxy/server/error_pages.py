@@ -192,21 +192,6 @@ _RELOADING: Final = (
 ENDED: Final = 424
 """Failed Dependency (RFC 4918 section 11.4): what JupyterHub answers, and JupyterLab and Notebook 7 ask again after."""
 _NOT_LET_IN: Final = (AccessDenied, SignInRequired, TokenRefused)
-_GOES_ON: Final = "This page goes on by itself"
-_ENDED_MESSAGES: Final[dict[type[NbgateError], tuple[str, str]]] = {
-    AccessDenied: (
-        "ACCESS_WITHDRAWN",
-        f"Your address is not allowed to reach this notebook. {_GOES_ON} when it is.",
-    ),
-    **dict.fromkeys(
-        (SignInRequired, TokenRefused),
-        (
-            "SESSION_ENDED",
-            f"Your session has ended. Open a new link to this notebook in another tab. {_GOES_ON} then.",
-        ),
-    ),
-}
-"""The reason and the message for a page whose caller was let in before."""
 
 _INSTANCE_STATES: Final[dict[str, _Text]] = {
     "Pending": _Text(
@@ -309,7 +294,7 @@ def render(
         # RFC 9110 section 10.2.1
         headers += (("Allow", ", ".join(error.allow)),)
     if not wants_html:
-        reason, message = _ENDED_MESSAGES[type(error)] if status == ENDED else ("", text.message)
+        reason, message = _ended(error) if status == ENDED else ("", text.message)
         body = _envelope(
             error, message=message, reason=reason, request_id=request_id, client_address=client_address
         )
@@ -365,6 +350,16 @@ def _page(
         "text/html; charset=utf-8",
         pages.ERROR.render(live=live, **values),
         (*headers, ("Content-Security-Policy", policy)),
+    )
+
+
+def _ended(error: NbgateError) -> tuple[str, str]:
+    """The reason and the message for a page whose caller was let in before."""
+    if isinstance(error, AccessDenied):
+        return "ACCESS_WITHDRAWN", f"{error.message} This page goes on by itself when it is."
+    return (
+        "SESSION_ENDED",
+        "Your session has ended. Open a new link to this notebook in another tab. This page goes on by itself then.",
     )
 
 

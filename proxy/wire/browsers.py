@@ -52,6 +52,7 @@ who is taken for one presses a button more."""
 _FETCHES: Final = frozenset({"cors", "same-origin"})
 _OWN_API: Final = "/api/gateway/"
 _PROXIED: Final = "/proxy/"
+_LISTS: Final = frozenset({"/api/sessions", "/api/terminals"})
 
 
 def who_asks(headers: MultiMapping[str], *, host: str, target: str) -> Asker:
@@ -96,6 +97,21 @@ def mount_of_api(target: str) -> str | None:
         return None
     prefix = path[:end].removesuffix("/lab")
     return None if _PROXIED in f"{prefix}/" else prefix
+
+
+def is_patient(asker: Asker, *, method: str, target: str) -> bool:
+    """Whether a page sends this that had rather wait for a moment than be told that its notebook is away.
+
+    JupyterLab shows a dialog where its lists of sessions and terminals cannot be had, and where a file cannot be saved;
+    its terminals give up after seven handshakes.
+    """
+    if asker is Asker.HANDSHAKE:
+        return True
+    prefix = mount_of_api(target) if asker is Asker.SCRIPT else None
+    if prefix is None:
+        return False
+    path = target.partition("?")[0][len(prefix) :]
+    return path in _LISTS if method in ("GET", "HEAD") else path.startswith("/api/")
 
 
 def prefers_html(accept: str) -> bool:

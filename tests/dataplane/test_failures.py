@@ -35,7 +35,8 @@ FAILURES = [NbgateError, *(kind for kind in LEAVES if not issubclass(kind, Clien
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with open_stage(tmp_path) as stage:
+    """Nothing waits for a notebook that is away: that comes before what is answered (`test_outages.py`)."""
+    async with open_stage(tmp_path, timeouts={"outage": "0s"}) as stage:
         yield stage
 
 

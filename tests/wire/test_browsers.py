@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from proxy.wire.browsers import Asker, is_unattended, mount_of_api, prefers_html, who_asks
+from proxy.wire.browsers import (
+    Asker,
+    is_patient,
+    is_unattended,
+    mount_of_api,
+    prefers_html,
+    who_asks,
+)
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 HOST = "notebooks.test:8080"
@@ -244,3 +251,28 @@ def test_who_names_html_prefers_it(accept: str, expected: bool) -> None:
 @given(st.text(), st.text(), st.text(), st.text())
 def test_any_fields_are_an_answer(accept: str, mode: str, referrer: str, target: str) -> None:
     assert asker(target, Accept=accept, Sec_Fetch_Mode=mode, Referer=referrer) in Asker
+
+
+@pytest.mark.parametrize(
+    ("asker", "method", "target", "expected"),
+    [
+        (Asker.HANDSHAKE, "GET", "/terminals/websocket/1", True),
+        (Asker.HANDSHAKE, "GET", "/proxy/8501/stream", True),
+        (Asker.SCRIPT, "GET", "/research/api/sessions?1795811811", True),
+        (Asker.SCRIPT, "GET", "/api/terminals", True),
+        (Asker.SCRIPT, "HEAD", "/api/terminals", True),
+        (Asker.SCRIPT, "GET", "/api/kernels/1", False),
+        (Asker.SCRIPT, "GET", "/api/sessions/1", False),
+        (Asker.SCRIPT, "GET", "/lab/api/settings", False),
+        (Asker.SCRIPT, "PUT", "/research/api/contents/a.ipynb", True),
+        (Asker.SCRIPT, "POST", "/api/kernels/1/interrupt", True),
+        (Asker.SCRIPT, "PUT", "/lab/api/workspaces/default", False),
+        (Asker.SCRIPT, "POST", "/proxy/8501/api/sessions", False),
+        (Asker.PROGRAM, "GET", "/api/sessions", False),
+        (Asker.WINDOW, "GET", "/api/sessions", False),
+    ],
+)
+def test_a_page_had_rather_wait_than_show_a_dialog_give_up_or_lose_work(
+    asker: Asker, method: str, target: str, expected: bool
+) -> None:
+    assert is_patient(asker, method=method, target=target) is expected

@@ -1,0 +1,95 @@
+"""Notebooks that went away a moment ago, and what their open pages have asked meanwhile.
+
+An outage of some seconds is no news for a page that only asks by itself: told of it, JupyterLab shows a dialog that has
+to be closed, its terminals give up after seven tries, and a file is not saved. So that waits, for `patience_seconds`
+from the outage's beginning: each second one of those that wait is tried again, and as soon as the notebook has answered
+they all are. The rule: a notebook that stays away is told of at once, so that no page, and no browser's share of
+connections, is held up for longer than that. It must not know what a request is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+FORGOTTEN_SECONDS: Final = 3600.0
+"""An outage that nobody met for so long is over, or nobody's concern."""
+
+
+class Waiting(Protocol):
+    """A request that was not answered."""
+
+    def try_again(self) -> None:
+        """Ask the notebook again."""
+
+    def give_up(self) -> None:
+        """Tell its caller."""
+
+
+@dataclass(slots=True)
+class _Outage:
+    began_at: float
+    met_at: float
+    waiting: dict[Waiting, None] = field(default_factory=dict)
+
+
+class Outages:
+    """By notebook: whoever keeps its session is the key. Times are the monotonic clock's."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        self.patience_seconds = patience_seconds
+        """0: nothing waits."""
+        self._is_closed = False
+        self._outages: dict[Hashable, _Outage] = {}
+
+    def __len__(self) -> int:
+        """How many requests wait."""
+        return sum(len(outage.waiting) for outage in self._outages.values())
+
+    def may_wait(self, notebook: Hashable, waiting: Waiting, *, now: float) -> bool:
+        """`notebook` did not answer. True: one of the two methods of `waiting` is called before long."""
+        outage = self._outages.get(notebook)
+        if outage is None:
+            outage = self._outages[notebook] = _Outage(now, now)
+        outage.met_at = now
+        if self._is_closed or now - outage.began_at >= self.patience_seconds:
+            return False
+        outage.waiting[waiting] = None
+        return True
+
+    def answered(self, notebook: Hashable) -> None:
+        """It did: its outage, if there was one, is over."""
+        outage = self._outages.pop(notebook, None)
+        if outage is not None:
+            for waiting in outage.waiting:
+                waiting.try_again()
+
+    def forget(self, notebook: Hashable, waiting: Waiting) -> None:
+        """Whoever asked is gone."""
+        outage = self._outages.get(notebook)
+        if outage is not None:
+            outage.waiting.pop(waiting, None)
+
+    def sweep(self, now: float) -> None:
+        """Try again, or give up. Called about once a second."""
+        for notebook, outage in tuple(self._outages.items()):
+            if now - outage.began_at >= self.patience_seconds:
+                self._give_up(outage)
+                if now - outage.met_at >= FORGOTTEN_SECONDS:
+                    del self._outages[notebook]
+            elif outage.waiting:
+                first = next(iter(outage.waiting))
+                del outage.waiting[first]
+                first.try_again()
+
+    def close(self) -> None:
+        """Nothing waits any more: the gateway goes away."""
+        self._is_closed = True
+        for outage in tuple(self._outages.values()):
+            self._give_up(outage)
+
+    def _give_up(self, outage: _Outage) -> None:
+        waiting, outage.waiting = outage.waiting, {}
+        for one in waiting:
+            one.give_up()
