@@ -18,6 +18,8 @@ from proxy.aws.sessions import Origin
 
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _REGION: Final = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}")
+_LONGEST_NAME: Final = 254
+"""Of the DNS (RFC 1035 section 2.3.4), and a last dot."""
 
 SIGN_IN_HOSTS: Final = frozenset(
     {
@@ -85,6 +87,9 @@ class NotebookHosts:
 
 def is_sign_in(host: str, port: int | None, sign_in_hosts: frozenset[str]) -> bool:
     """Whether a host is one of, or below, the sign-in hosts; those spelt with a port want that port."""
+    if len(host) > _LONGEST_NAME:
+        # The notebook writes it, as long as it likes.
+        return False
     if f"{host}:{port}" in sign_in_hosts:
         return True
     labels = host.removesuffix(".").split(".")

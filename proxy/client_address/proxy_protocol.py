@@ -56,7 +56,7 @@ class Prelude:
     __slots__ = ("_received", "wanted")
 
     def __init__(self) -> None:
-        self._received = b""
+        self._received = bytearray()
         self.wanted = _SHORTEST
         """How many bytes may be read without reading past the prelude's end. 0: it is complete."""
 
@@ -68,9 +68,10 @@ class Prelude:
     def feed(self, data: bytes) -> Origin | None:
         """Take 1 to `wanted` bytes; None while there is more to come. Raises PreludeError, then for good."""
         assert 0 < len(data) <= self.wanted
-        self._received = received = self._received + data
+        received = self._received
+        received += data
         if received.startswith(_V1[: len(received)]):
-            return self._line(received)
+            return self._line(bytes(received))
         if received.startswith(_V2[: len(received)]):
             return self._binary(received)
         raise PreludeError("neither version 1 nor version 2 of the PROXY protocol begins like this")
@@ -86,7 +87,7 @@ class Prelude:
             raise PreludeError(f"a version 1 line of more than {MAX_V1_BYTES} bytes")
         return None
 
-    def _binary(self, received: bytes) -> Origin | None:
+    def _binary(self, received: bytearray) -> Origin | None:
         size = _V2_HEADER.size
         if len(received) >= size:
             _, command, family, length = _V2_HEADER.unpack_from(received)
@@ -98,7 +99,7 @@ class Prelude:
             if len(received) == size:
                 self.wanted = 0
                 # Section 2.2: with LOCAL, all else is ignored.
-                return Origin(None if command == _LOCAL else _v2_source(family, received))
+                return Origin(None if command == _LOCAL else _v2_source(family, bytes(received)))
         self.wanted = size - len(received)
         return None
 

@@ -36,6 +36,8 @@ REPEAT_SECONDS: Final = 5
 same signature."""
 SIGNATURES_REMEMBERED: Final = 10_000
 """For each access key. A signature is remembered for as long as it could count: ten minutes at most."""
+FIELDS_SIGNED: Final = 64
+"""Of one request; SDKs sign half a dozen. botocore looks at all of them for each."""
 
 _REMEMBERED_SECONDS: Final = 2 * SKEW_SECONDS
 _TERMINATOR: Final = "aws4_request"
@@ -87,7 +89,7 @@ class _Claim:
 
     key_id: str
     scope: tuple[str, ...]
-    signed: tuple[str, ...]
+    signed: frozenset[str]
     signature: str
 
 
@@ -120,8 +122,8 @@ class Signatures:
 
     def knows(self, authorization: str) -> bool:
         """Whether an Authorization field names one of our keys, well formed or not."""
-        found = re.search(r"Credential=([^/,\s]+)/", authorization)
-        return found is not None and found[1] in self._keys
+        named = (text.partition("/")[0] for text in authorization.split("Credential=")[1:])
+        return any(key_id in self._keys for key_id in named)
 
     def verify(self, request: SignedRequest, *, is_question: bool) -> AccessKey:
         """Whose signature the request bears. Raises SignatureRefused.
@@ -282,12 +284,16 @@ def _claim(fields: _Fields) -> _Claim:
             "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term.",
             reason="malformed credential",
         )
-    signed = tuple(parts["SignedHeaders"].split(";"))
-    if not _SIGNATURE.fullmatch(parts["Signature"]) or list(signed) != sorted(set(signed)):
+    signed = parts["SignedHeaders"].split(";")
+    if len(signed) > FIELDS_SIGNED:
+        raise SignatureRefused(
+            "InvalidSignatureException", _MISMATCH, reason="too many signed fields", key_id=key_id
+        )
+    if not _SIGNATURE.fullmatch(parts["Signature"]) or signed != sorted(set(signed)):
         raise SignatureRefused(
             "InvalidSignatureException", _MISMATCH, reason="malformed signature", key_id=key_id
         )
-    return _Claim(key_id, tuple(scope), signed, parts["Signature"])
+    return _Claim(key_id, tuple(scope), frozenset(signed), parts["Signature"])
 
 
 def _check_body(fields: _Fields, body: bytes) -> None:

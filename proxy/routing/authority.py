@@ -24,6 +24,7 @@ _AUTHORITY: Final = re.compile(
     rf"(?:(?P<name>{_LABEL}(?:\.{_LABEL})*)\.?|\[(?P<v6>[0-9a-f:.]{{2,45}})\])(?::(?P<port>[1-9][0-9]{{0,4}}))?"
 )
 _MAX_NAME: Final = 253
+_MAX_AUTHORITY: Final = _MAX_NAME + len(".:65535")
 _ABSOLUTE_FORM: Final = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _ORIGIN: Final = re.compile(r"(https?)://(.*)", re.IGNORECASE | re.DOTALL)
 
@@ -50,7 +51,7 @@ def parse_authority(text: str) -> Authority:
     Raises BadRequest for anything but a DNS name, an IPv4 or a bracketed IPv6 address with an optional port
     from 1 to 65535: so for an empty value, user information, paths, percent-encoding and non-ASCII.
     """
-    match = _AUTHORITY.fullmatch(text.lower()) if text.isascii() else None
+    match = _AUTHORITY.fullmatch(text.lower()) if len(text) <= _MAX_AUTHORITY and text.isascii() else None
     if match is None:
         raise BadRequest("The request names no valid host.")
     name, v6, digits = match.group("name", "v6", "port")

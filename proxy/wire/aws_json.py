@@ -45,11 +45,15 @@ class AwsFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text; lengths in characters, `pattern` for all of it, "" for any. `words`: one of these, if there are any."""
+    """A text; lengths in characters, `pattern` for all of it, "" for any. `words`: one of these, if there are any.
+
+    `linear` matches the same as `pattern`, where that one tries every division of a text that it does not match.
+    """
 
     most: int | None = None
     least: int = 0
     pattern: str = ""
+    linear: str = ""
     words: tuple[str, ...] = ()
 
 
@@ -100,7 +104,12 @@ INPUTS: Final[Mapping[str, Mapping[str, Member]]] = {
         "StatusEquals": Text(words=STATUSES),
         "NotebookInstanceLifecycleConfigNameContains": _NAME,
         "DefaultCodeRepositoryContains": Text(1024, pattern="[a-zA-Z0-9-]+"),
-        "AdditionalCodeRepositoryEquals": Text(1024, 1, pattern=rf"https://([^/]+)/?(.*)$|^{NAME_PATTERN}"),
+        "AdditionalCodeRepositoryEquals": Text(
+            1024,
+            1,
+            pattern=rf"https://([^/]+)/?(.*)$|^{NAME_PATTERN}",
+            linear=rf"https://[^/]++/?+.*+|{NAME_PATTERN}",
+        ),
     },
     START: _NAMED,
     STOP: _NAMED,
@@ -235,7 +244,8 @@ def _broken(value: Value, member: Member) -> list[str]:
             broken.append(f"Member must have length less than or equal to {member.most}")
         if len(value) < member.least:
             broken.append(f"Member must have length greater than or equal to {member.least}")
-        if member.pattern and not re.fullmatch(member.pattern, value[: _limit(member)], re.ASCII):
+        matching = member.linear or member.pattern
+        if matching and not re.fullmatch(matching, value[: _limit(member)], re.ASCII):
             broken.append(f"Member must satisfy regular expression pattern: {member.pattern}")
     if isinstance(member, Whole) and isinstance(value, int):
         if value < member.least:

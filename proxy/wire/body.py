@@ -140,7 +140,7 @@ class ChunkedBody:
         self._excess = 0
         self._remaining = 0
         self._trailers = 0
-        self._line = b""
+        self._line = bytearray()
 
     def feed(self, data: Data) -> tuple[Data, Data]:
         """Return (what may pass on, what was not looked at).
@@ -314,7 +314,7 @@ class ChunkedBody:
     def _trailer_ends(self) -> None:
         if not _FIELD_LINE.fullmatch(self._line):
             raise FramingError("a trailer field is malformed")
-        self._line = b""
+        self._line.clear()
 
 
 Body = LengthBody | ChunkedBody | UntilClose
