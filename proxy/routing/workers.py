@@ -45,8 +45,10 @@ def worker_scope(allowed: str, *, script: str, mount: str, others: Sequence[str]
         return asked
     if not script.startswith(asked):
         return ""
+    # Beyond the longest of these, a deeper directory is as good or as bad.
+    longest = max(map(len, (mount, *others)))
     end = 0
-    while end := script.find("/", end) + 1:
+    while end <= longest and (end := script.find("/", end) + 1):
         if is_confined(directory := script[:end], mount=mount, others=others):
             return directory
     return ""

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from proxy.errors import BadRequest
 from proxy.routing.authority import Authority, origin_form, parse_authority, same_origin
 
+LONGEST = ".".join(["a" * 50] * 4 + ["a" * 49])
+
 
 @pytest.mark.parametrize(
     ("text", "host", "port"),
@@ -22,6 +24,7 @@ from proxy.routing.authority import Authority, origin_form, parse_authority, sam
         ("[::1]", "[::1]", None),
         ("[2001:DB8:0:0::1]:443", "[2001:db8::1]", 443),
         ("a" * 63 + ".b", "a" * 63 + ".b", None),
+        (LONGEST + ".:65535", LONGEST, 65535),
     ],
 )
 def test_a_host_is_canonical_once_read(text: str, host: str, port: int | None) -> None:
@@ -62,6 +65,7 @@ def test_a_host_is_canonical_once_read(text: str, host: str, port: int | None) -
         "a-",
         "a" * 64,
         ".".join(["a" * 50] * 6),
+        ".".join(["a" * 50] * 5),
         "ｎｂ1",
         "\u212a.internal",  # the Kelvin sign lowers to an ASCII k
         "\udcff",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from proxy.wire import aws_json
 from proxy.wire.aws_json import (
+    INPUTS,
+    LIST,
     AwsFault,
     Instant,
     Text,
@@ -116,6 +119,17 @@ def test_parameters_are_read_by_what_they_are() -> None:
 def test_names_that_sagemaker_takes(name: str) -> None:
     found = read_parameters(aws_json.DESCRIBE, json.dumps({"NotebookInstanceName": name}).encode())
     assert found.text("NotebookInstanceName") == name
+
+
+@given(st.text(alphabet="/a-\n", max_size=12), st.booleans())
+def test_the_linear_pattern_matches_what_the_services_own_does(text: str, is_address: bool) -> None:
+    member = INPUTS[LIST]["AdditionalCodeRepositoryEquals"]
+    assert isinstance(member, Text)
+    text = f"https://{text}" if is_address else text
+    matches = [
+        re.fullmatch(pattern, text, re.ASCII) is not None for pattern in (member.pattern, member.linear)
+    ]
+    assert matches[0] is matches[1]
 
 
 PATTERN = "Member must satisfy regular expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9])*"
