@@ -176,7 +176,7 @@ def settings(
     return Settings(
         hostnames=tuple(file.hostname),
         listeners=tuple(listener(section, directory=source.parent) for section in file.listeners),
-        admin=Admin(file.admin.bind) if file.admin else None,
+        admin=Admin(file.admin.bind, tuple(file.admin.hosts)) if file.admin else None,
         trusted_proxies=_strategy(file),
         aws=aws,
         allowlists=MappingProxyType(allowlists),

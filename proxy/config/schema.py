@@ -351,6 +351,8 @@ class AdminSection(_Section):
 
     bind: AdminBind = _spelled("127.0.0.1:9901")
     """IP address and port."""
+    hosts: list[Hostname] = []
+    """Names that it may be called by. Addresses and localhost always are; others get 421 (DNS rebinding)."""
 
 
 class ClientAddressSection(_Section):

@@ -92,9 +92,13 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """The listener for health checks and metrics; it serves no caller and has no policy."""
+    """The listener for health checks and metrics; it serves no caller and has no policy.
+
+    `hosts` are names that it may be called by, besides localhost and addresses.
+    """
 
     bind: SocketAddress
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,18 @@ module only says it over HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_protocol import RequestHandler
+
+from proxy.client_address.networks import read_address
+from proxy.errors import BadRequest
+from proxy.routing.authority import parse_authority
 
 Detail = bool | int | float | str
 Metrics = Callable[[str], tuple[bytes, str]]
@@ -29,13 +35,20 @@ class Readiness:
 
 
 def admin_application(
-    readiness: Callable[[], Readiness], metrics: Metrics, unwell: Callable[[], Sequence[str]] = tuple
+    readiness: Callable[[], Readiness],
+    metrics: Metrics,
+    unwell: Callable[[], Sequence[str]] = tuple,
+    *,
+    hosts: Collection[str] = (),
 ) -> web.Application:
     """`GET /healthz`: 200 while the event loop turns and nothing is `unwell()`, else 503 and what is.
 
     `GET /readyz`: 200 or 503, with `readiness()` as JSON.
 
     `GET /metrics`: what Prometheus reads, in its text format or as OpenMetrics. Anything else is 404 or 405, as JSON.
+
+    Who asks has to call it by an address, as localhost, or by one of `hosts` (lower case): a page of some site whose
+    name leads here (DNS rebinding) is a 421. Each connection is for one request.
     """
 
     async def healthz(request: web.Request) -> web.Response:
@@ -53,12 +66,34 @@ def admin_application(
         body, content_type = metrics(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
-    application = web.Application(middlewares=[_errors_as_json])
+    application = web.Application(middlewares=[_errors_as_json, _called_by({"localhost", *hosts})])
     application.router.add_get("/healthz", healthz)
     application.router.add_get("/readyz", readyz)
     application.router.add_get("/metrics", expose)
     application.on_response_prepare.append(_common_headers)
     return application
+
+
+def answering(server: web.Server) -> Callable[[], asyncio.Protocol]:
+    """Makes the protocol of one connection that `server` answers, as its own do but for what is not HTTP."""
+    loop = asyncio.get_running_loop()
+    return lambda: _Requests(server, loop=loop, access_log=None)  # type: ignore[arg-type]
+
+
+class _Requests(RequestHandler):
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """aiohttp would quote the request, name its version, and log a traceback for each that is malformed."""
+        if status >= web.HTTPInternalServerError.status_code:
+            return super().handle_error(request, status, exc, message)
+        response = _error("BAD_REQUEST", "The request is malformed.", status=status)
+        _mark(response)
+        return response
 
 
 @web.middleware
@@ -69,15 +104,41 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         response = _error("METHOD_NOT_ALLOWED", "Only GET and HEAD are answered here.", status=error.status)
         response.headers["Allow"] = error.headers["Allow"]
         return response
+    except web.HTTPMisdirectedRequest as error:
+        return _error(
+            "MISDIRECTED_REQUEST", "Not a name of this listener (admin.hosts).", status=error.status
+        )
     except web.HTTPNotFound as error:
         return _error("NOT_FOUND", "Here are /healthz, /readyz and /metrics.", status=error.status)
 
 
+def _called_by(names: Collection[str]) -> Middleware:
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        # aiohttp's own `request.host` may come from the target. Only HTTP/1.0, which no browser speaks, may name none.
+        for text in request.headers.getall("Host", []):
+            try:
+                host = parse_authority(text).host
+            except BadRequest:
+                raise web.HTTPMisdirectedRequest from None
+            if host not in names and read_address(host.strip("[]")) is None:
+                raise web.HTTPMisdirectedRequest
+        return await handler(request)
+
+    return check
+
+
 async def _common_headers(request: web.Request, response: web.StreamResponse) -> None:
+    _mark(response)
+
+
+def _mark(response: web.StreamResponse) -> None:
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
     # aiohttp would name itself and its version.
     response.headers["Server"] = "nbgate"
+    response.headers["Connection"] = "close"
+    response.force_close()
 
 
 def _error(code: str, message: str, *, status: int) -> web.Response:

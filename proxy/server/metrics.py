@@ -22,6 +22,7 @@ from proxy import __version__
 from proxy.aws.session_states import Event, State
 from proxy.dataplane.descriptors import RAN_OUT
 from proxy.dataplane.plane import OF_CONNECTIONS, DataPlane
+from proxy.server.admin_listener import OF_ADMIN
 from proxy.server.by_itself import ByItself
 from proxy.server.reload import Reloader
 from proxy.telemetry.logs import Logs
@@ -113,7 +114,7 @@ class _Gateway(Collector):
             "nbgate_connections_refused",
             "Connections of callers that were cut, or told of a limit and closed, by the limit's code in the log.",
             "reason",
-            [((bound.code.lower(),), met[bound]) for bound in OF_CONNECTIONS],
+            [((bound.code.lower(),), met[bound]) for bound in (*OF_CONNECTIONS, *OF_ADMIN)],
         )
         yield CounterMetricFamily(
             "nbgate_descriptors_exhausted",

@@ -41,7 +41,8 @@ from proxy.identity.tokens import Tokens
 from proxy.lifecycle.lifecycle import TICK_SECONDS, Lifecycle
 from proxy.rounds import Rounds
 from proxy.server import compose, link_page, sign_in
-from proxy.server.admin import Readiness, admin_application
+from proxy.server.admin import Readiness, admin_application, answering
+from proxy.server.admin_listener import AdminListener
 from proxy.server.by_itself import ByItself
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
@@ -271,12 +272,25 @@ async def start(
                 lambda: _readiness(reloader, plane, by_itself),
                 partial(_metrics, plane, reloader, by_itself, logs),
                 lambda: (*rounds.unwell(), *logs.unwell()),
+                hosts=settings.admin.hosts,
             )
             runner = web.AppRunner(application, access_log=None)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
+            server = runner.server
+            assert server is not None
             sock = bind(settings.admin.bind)
-            await web.SockSite(runner, sock).start()
+            admin = AdminListener(
+                sock,
+                make=answering(server),
+                seconds=lambda: plane.timeouts.request_head_seconds,
+                refused=plane.refused,
+                on_fault=plane.ran_out,
+                clock=clock,
+                tasks=tasks,
+            )
+            stack.callback(admin.close)
+            admin.open()
             admin_address = address_of(sock)
         rounds.start("sweep", plane.sweep, every_seconds=SWEEP_SECONDS)
         rounds.start("flush", logs.flush, every_seconds=FLUSH_SECONDS)

@@ -30,7 +30,7 @@ async def scrape(rig: Rig, accept: str = "text/plain") -> bytes:
     assert address is not None
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(
-        f"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n".encode()
+        f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n".encode()
     )
     answer = await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()

@@ -699,7 +699,7 @@ async def readyz(rig: Rig) -> tuple[int, dict[str, Any]]:
     address = rig.gateway.admin_address
     assert address is not None
     reader, writer = await asyncio.open_connection(address.host, address.port)
-    writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     answer = await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
     return status_of(answer), json.loads(answer.partition(b"\r\n\r\n")[2])["details"]
