@@ -62,7 +62,8 @@ def main() -> None:
 def serve(file: Path) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
 
-    On SIGTERM no new connections are taken, requests may finish (timeouts.drain), and WebSockets are closed.
+    On SIGTERM callers are taken for a moment still (timeouts.drain_delay), then requests may finish (timeouts.drain)
+    and WebSockets are closed. A second signal ends the waiting.
     """
     # What modules and settings are made of stays: a collector that looks through it again and again while they are
     # loaded takes a tenth of the start. `run_server` switches it on once callers are served.

@@ -109,6 +109,7 @@ def open_house(directory: Path) -> Iterator[House]:
                         "denied": notebook | {"mount": {"path": "/denied/"}, "allow": ["elsewhere"]},
                     },
                     "tokens": {"key": TOKEN_KEY},
+                    "timeouts": {"drain_delay": "0s"},
                     "log": {"format": "json"},
                 }
             )

@@ -214,6 +214,7 @@ async def open_stage(
             sessions={"research": keeper},  # type: ignore[dict-item]
             clock=clock,
             new_id=lambda: f"{next(numbers):016x}",
+            jitter=lambda seconds: seconds / 2,
             tasks=tasks,
             log=records.append,
             faults=collecting(failed),

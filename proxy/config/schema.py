@@ -589,8 +589,10 @@ class TimeoutsSection(_Section):
     """Silence on a WebSocket before the gateway pings, which keeps load balancers from ending it."""
     websocket_silence: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.websocket_silence_seconds)
     """Silence on a WebSocket in spite of pings before its other end is taken for gone."""
+    drain_delay: Annotated[float, _duration(0, 600)] = _seconds(_TIMEOUTS.drain_delay_seconds)
+    """On SIGTERM: how long callers are still taken, after /readyz has said that none should be sent any more."""
     drain: Annotated[float, _duration(0, 3600)] = _seconds(_TIMEOUTS.drain_seconds)
-    """On SIGTERM: how long requests may take to finish."""
+    """After that: how long requests may take to finish; WebSockets are closed (1012) one by one meanwhile."""
 
 
 class LogSection(_Section):

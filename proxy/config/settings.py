@@ -248,8 +248,10 @@ class Timeouts:
     """Silence on a WebSocket, in either direction, before the gateway pings that side."""
     websocket_silence_seconds: float = 90.0
     """Silence on a WebSocket, pings unanswered, before the gateway takes that side for gone."""
+    drain_delay_seconds: float = 5.0
+    """From SIGTERM on: everything is served as before, while whoever sends callers here learns that it should not."""
     drain_seconds: float = 30.0
-    """From SIGTERM until the last request is cut off."""
+    """From then on: what is under way ends by itself, and what is left is cut off."""
 
 
 LogFormat = Literal["auto", "console", "json"]

@@ -301,7 +301,7 @@ class Downstream(Connection):
             return
         method, target, known = found
         self._deadline = _NEVER
-        self._keep_alive = not self._plane.draining
+        self._keep_alive = not self._plane.leaving
         self._is_http_10 = self._is_upgrade = False
         inbound = self._new_inbound(known.headers, known.host, target, method)
         if (route := self._admit(inbound)) is not None:
@@ -334,7 +334,7 @@ class Downstream(Connection):
             self._fault(BadRequest("The request's framing is ambiguous."))
             return
         self._body = body
-        self._keep_alive = is_kept and not self._plane.draining
+        self._keep_alive = is_kept and not self._plane.leaving
         if body is not None:
             self._swept_bytes = -1
             self._received = 0
@@ -384,7 +384,9 @@ class Downstream(Connection):
             self._redirect(route)
         elif isinstance(route, OwnPage):
             self._state = _NATIVE
-        elif self._is_upgrade and (error := handshake_fault(inbound, admission.caller)):
+        elif self._is_upgrade and (
+            error := handshake_fault(inbound, admission.caller, draining=self._plane.draining)
+        ):
             if isinstance(error, OriginRefused):
                 gateway.refuse(
                     inbound, admission.caller, error, reason=FOREIGN_PAGE, instance=admission.instance
@@ -731,7 +733,7 @@ class Downstream(Connection):
         self._done(route.status, 0, "")
 
     def _send(self, status: int, page: Page) -> None:
-        if self._body is not None or self._plane.draining:
+        if self._body is not None or self._plane.leaving:
             # Who expects 100 Continue may never send the body, and what comes would be taken for it.
             self._keep_alive = False
         without_body = self._inbound is not None and self._inbound.method == "HEAD"
@@ -748,7 +750,7 @@ class Downstream(Connection):
         forward, self._forward = self._forward, None
         assert forward is not None
         self._answered = True
-        self._keep_alive = keep_alive and not self._plane.draining
+        self._keep_alive = keep_alive and not self._plane.leaving
         self._log(forward.status, forward.bytes_in, forward.bytes_out, "")
         self._continue()
 

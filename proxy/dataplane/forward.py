@@ -505,7 +505,7 @@ class Forward:
         return b"Transfer-Encoding: chunked\r\n" + self._closing()
 
     def _closing(self) -> bytes:
-        if self._plane.draining:
+        if self._plane.leaving:
             self._keep_alive = False
         return b"" if self._keep_alive else b"Connection: close\r\n"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain, islice
 from typing import Final
@@ -21,7 +21,7 @@ from proxy.aws.hosts import SIGN_IN_HOSTS
 from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sessions import UpstreamSession
 from proxy.aws.signed_out import Shape, shape_of
-from proxy.chance import NewId
+from proxy.chance import Jitter, NewId
 from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
 from proxy.config.settings import Limits, Listener, Timeouts
@@ -32,6 +32,7 @@ from proxy.dataplane.budgets import AT_ACCEPT, Budgets, Claim, Place
 from proxy.dataplane.closes import told
 from proxy.dataplane.descriptors import RAN_OUT
 from proxy.dataplane.downstream import HEAD_LATE, Downstream
+from proxy.dataplane.draining import farewells
 from proxy.dataplane.outages import Outages
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
@@ -52,6 +53,8 @@ from proxy.wire.heads import ResponseFacts
 SWEEP_SECONDS: Final = 1.0
 SURPLUS_SECONDS: Final = 5.0
 """How long a connection above a limit may take to ask, and so be told of the limit."""
+DRAIN_STEP_SECONDS: Final = 0.05
+"""Between two looks at what is still open while draining."""
 JUDGED_AT_ONCE: Final = 512
 """Open connections that are judged again within one turn of the loop: some 8 ms, or 15 ms if none may stay."""
 
@@ -81,6 +84,7 @@ class DataPlane:
         timeouts: Timeouts,
         clock: Clock,
         new_id: NewId,
+        jitter: Jitter,
         tasks: Tasks,
         render: Render,
         log: Callable[[RequestRecord], None],
@@ -98,12 +102,16 @@ class DataPlane:
         self.timeouts = timeouts
         self.clock = clock
         self.new_id = new_id
+        self.jitter = jitter
         self.tasks = tasks
         self.render = render
         self.log = log
         self.faults = faults
         self.on_error: OnError = _as_it_is
+        self.leaving = False
+        """Callers are to go elsewhere next time: each answer ends its connection."""
         self.draining = False
+        """Nothing new is taken on: no connection, no WebSocket."""
         self.outages = Outages(timeouts.outage_seconds)
         self.outbox = Outbox()
         self.landing = pool.landing
@@ -244,7 +252,7 @@ class DataPlane:
         relay.start(is_full=is_full, tail=tail, inbox=inbox)
         relay.settle()
         if self.draining:
-            relay.close(SERVICE_RESTART, "the gateway is restarting", now=self.clock.monotonic())
+            self._say_goodbye(relay)
 
     # -- for the server ---------------------------------------------------------------------------------
 
@@ -318,19 +326,33 @@ class DataPlane:
             relay.doubt()
             relay.settle()
 
-    async def drain(self, seconds: float) -> None:
-        """Let requests under way end, for so long at most, and tell WebSockets that the gateway goes away."""
-        self.draining = True
+    async def drain(self, seconds: float, *, is_hurried: Callable[[], bool] = lambda: False) -> None:
+        """Let what is under way end, for so long at most, or until `is_hurried`.
+
+        Requests finish; WebSockets are told one after the other (1012), so that their pages, which come again at
+        once, do so in turn.
+        """
+        self.leaving = self.draining = True
         self.outages.close()
-        now = self.clock.monotonic()
+        began_at = self.clock.monotonic()
         for connection in tuple(self.connections):
             connection.drain()
         for arrival in tuple(self.arrivals):
             arrival.abort()
-        for relay in tuple(self.relays):
-            relay.close(SERVICE_RESTART, "the gateway is restarting", now=now)
-        while self.budgets.in_all and self.clock.monotonic() - now < seconds:
-            await self.clock.sleep(0.05)
+        told = list(self.relays)
+        to_tell = deque(zip(farewells(len(told), seconds, self.jitter), told, strict=True))
+        while self.budgets.in_all and not is_hurried():
+            passed = self.clock.monotonic() - began_at
+            if passed >= seconds:
+                return
+            due: list[Relay] = []
+            while to_tell and to_tell[0][0] <= passed:
+                due.append(to_tell.popleft()[1])
+            self.faults.each("drain", due, self._say_goodbye, broken=_cut)
+            await self.clock.sleep(DRAIN_STEP_SECONDS)
+
+    def _say_goodbye(self, relay: Relay) -> None:
+        relay.close(SERVICE_RESTART, "the gateway is restarting", now=self.clock.monotonic())
 
     async def close(self) -> None:
         """Cut what is left."""

@@ -378,7 +378,11 @@ class Relay:
             end.other.transport.close()
 
     def lost(self, end: End) -> None:
-        """`end` is gone: so is the other, as soon as what it is owed has been sent."""
+        """`end` is gone: so is the other, as soon as what it is owed has been sent.
+
+        But a caller is left the time to answer our close where the notebook was quicker: its answer would meet a
+        reset, which may take our close from it before it was read (RFC 6455 section 7.1.1).
+        """
         if (
             self.closing is None
             and self.close_code == ABNORMAL_CLOSURE
@@ -387,8 +391,18 @@ class Relay:
             self.close_code = end.tracker.close_code
         if end.other.is_lost:
             self._on_end(self)
-        elif not end.other.is_broken:
+        elif not end.other.is_broken and not self._awaits_answer(end):
             end.other.transport.close()
+
+    def _awaits_answer(self, gone: End) -> bool:
+        caller = self.caller
+        return (
+            self.closing is not None
+            and gone is self.notebook
+            and gone.tracker.close_seen
+            and caller.close_sent
+            and not caller.tracker.close_seen
+        )
 
     def abort(self) -> None:
         """Cut both connections."""

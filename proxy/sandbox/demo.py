@@ -146,7 +146,7 @@ def configuration(sandbox: Sandbox, port: int) -> str:
             },
         },
         # Whoever stops a demo does not want to wait for it.
-        "timeouts": {"drain": "2s"},
+        "timeouts": {"drain_delay": "0s", "drain": "2s"},
     }
     return yaml.safe_dump(settings, sort_keys=False)
 

@@ -20,7 +20,7 @@ from proxy.aws.notebook_api import Limits as QuestionLimits
 from proxy.aws.notebook_api import honours
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import AwsOptions, SageMaker
-from proxy.chance import NewId, jitter, nonce, secret_key
+from proxy.chance import Jitter, NewId, jitter, nonce, secret_key
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.dataplane.answers import Page, Render
@@ -178,6 +178,7 @@ def data_plane(
     standing: Callable[[Admission, int], Standing] | None = None,
     warn: Warn = ignore,
     files: int | None = None,
+    jitter: Jitter = jitter,
 ) -> DataPlane:
     """Everything that carries bytes. Without `pages` the gateway has none of its own; `standing`: see `renderer`.
 
@@ -198,6 +199,7 @@ def data_plane(
         timeouts=timeouts,
         clock=clock,
         new_id=new_id,
+        jitter=jitter,
         tasks=tasks,
         render=renderer(standing),
         log=log,

@@ -98,7 +98,7 @@ class _Gateway(Collector):
 
     def _traffic(self) -> Iterator[Metric]:
         plane, counts = self._plane, self._logs.counts
-        yield GaugeMetricFamily("nbgate_draining", "1 while the gateway is ending.", value=plane.draining)
+        yield GaugeMetricFamily("nbgate_draining", "1 while the gateway is ending.", value=plane.leaving)
         yield GaugeMetricFamily(
             "nbgate_connections",
             "Callers' connections, WebSockets not counted.",

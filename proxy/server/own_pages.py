@@ -54,6 +54,11 @@ class OwnVisit:
         self.names: tuple[str, ...] = ()
 
     @property
+    def is_last(self) -> bool:
+        """The gateway goes away: this answer ends its connection."""
+        return self._connection.plane.leaving
+
+    @property
     def gateway(self) -> Gateway:
         return self._connection.plane.gateway
 
@@ -180,6 +185,8 @@ class OwnPages:
         if not response.prepared:
             for name, value in visit.headers().items():
                 response.headers.setdefault(name, value)
+            if visit.is_last:
+                response.force_close()
         return response
 
     def _find(self, visit: OwnVisit) -> Handler:

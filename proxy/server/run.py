@@ -30,7 +30,7 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Limits, Settings, SocketAddress
 from proxy.dataplane import descriptors
-from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
+from proxy.dataplane.plane import DRAIN_STEP_SECONDS, SWEEP_SECONDS, DataPlane
 from proxy.dataplane.traffic import Traffic
 from proxy.errors import NbgateError
 from proxy.faults import Faults
@@ -63,6 +63,7 @@ from proxy.telemetry.counts import Counts
 from proxy.telemetry.events import EventLog
 from proxy.telemetry.logs import Logs, open_logs
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 FLUSH_SECONDS = 0.2
 GC_THRESHOLDS = (20_000, 20, 50)
 """A proxy makes much short-lived garbage and few cycles: look for those less often than Python would."""
@@ -98,11 +99,24 @@ class RunningGateway:
         for listener in self._listeners:
             listener.close()
 
-    async def drain(self, seconds: float) -> None:
-        """Stop listening, then let what is under way end, for so long at most."""
+    async def drain(
+        self,
+        seconds: float,
+        *,
+        delay_seconds: float = 0.0,
+        is_hurried: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Go away without a loss: not ready, but serving, for `delay_seconds`; then stop listening, and let what is
+        under way end, for `seconds` at most. `is_hurried` ends both waits.
+        """
+        self.plane.leaving = True
+        clock = self.plane.clock
+        stop_at = clock.monotonic() + delay_seconds
+        while clock.monotonic() < stop_at and not is_hurried():
+            await clock.sleep(min(DRAIN_STEP_SECONDS, stop_at - clock.monotonic()))
         self.stop_listening()
         self.streams.close()
-        await self.plane.drain(seconds)
+        await self.plane.drain(seconds, is_hurried=is_hurried)
 
     async def close(self) -> None:
         """End everything at once."""
@@ -334,10 +348,20 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     descriptors.take_all()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def asked_to_end() -> None:
+        """The first signal ends the serving, a second one the waiting, and a third one the process itself."""
+        if not stop.is_set():
+            stop.set()
+            return
+        hurry.set()
+        for number in _ENDING:
+            loop.remove_signal_handler(number)
+
+    for number in _ENDING:
+        loop.add_signal_handler(number, asked_to_end)
     running = await start(settings)
     loop.add_signal_handler(
         signal.SIGHUP, lambda: running.tasks.start(running.reloader.reload_now(), name="reload")
@@ -357,11 +381,11 @@ async def _serve(settings: Settings) -> None:
     gc.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
     await stop.wait()
-    # A second signal ends the waiting.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
-    events.info("draining", seconds=settings.timeouts.drain_seconds)
-    await running.drain(settings.timeouts.drain_seconds)
+    timeouts = running.reloader.settings.timeouts
+    events.info("draining", delay_seconds=timeouts.drain_delay_seconds, seconds=timeouts.drain_seconds)
+    await running.drain(
+        timeouts.drain_seconds, delay_seconds=timeouts.drain_delay_seconds, is_hurried=hurry.is_set
+    )
     events.info("stopped")
     await running.close()
 
@@ -383,9 +407,9 @@ def _tell_held(limits: Limits, events: EventLog, *, files: int | None) -> None:
 def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Readiness:
     # A configuration that was refused is no reason to send callers elsewhere: what counted before still does.
     return Readiness(
-        ready=not plane.draining,
+        ready=not plane.leaving,
         details={
-            "draining": plane.draining,
+            "draining": plane.leaving,
             "instances": len(reloader.settings.instances),
             "connections": len(plane.connections),
             "websockets": len(plane.relays),

@@ -181,6 +181,7 @@ limits:
   connections_per_address: 10000
   upstream_connections: 10000
   upstream_idle_connections: {KEPT_CONNECTIONS}
+timeouts: {{drain_delay: 0s}}
 log: {{format: json}}
 """
     return Launch(

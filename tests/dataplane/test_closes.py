@@ -170,6 +170,8 @@ async def test_a_close_that_is_half_through_when_the_gateway_drains_is_a_restart
     notebook.send(CLOSE[:cut])
     await caller.expect(TOLD[: min(cut, 3)])
     draining = asyncio.ensure_future(stage.plane.drain(30.0))
+    await settle()
+    await stage.clock.advance(15.0)
     assert await close_of(notebook, masked=True) == 1012
     notebook.send(CLOSE[cut:])
     assert (await caller.exactly(len(CLOSE) - min(cut, 3))) == TOLD[min(cut, 3) :]

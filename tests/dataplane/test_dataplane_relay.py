@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from clocks import settle
 from gateways import Rig
-from stage import Stage, eventually, get, ok, open_stage
+from stage import Stage, eventually, get, open_stage
 from websocket_peers import MASK, SWITCHED, UPGRADE, client_frame, close_of, server_frame, websocket
 
 from proxy.dataplane.relay import LINGER_SECONDS, PING_PAYLOAD, Relay
@@ -382,6 +382,30 @@ async def test_a_side_that_does_not_answer_a_close_is_cut(stage: Stage) -> None:
     assert not stage.plane.relays
 
 
+async def test_a_caller_may_answer_a_close_after_the_notebook_has_gone(stage: Stage) -> None:
+    """Its answer would meet a reset otherwise, and might take the close from it before it was read."""
+    caller, notebook = await websocket(stage)
+    close(stage, SERVICE_RESTART)
+    assert await close_of(notebook, masked=True) == SERVICE_RESTART
+    notebook.send(close_frame(SERVICE_RESTART, mask=None)).close()
+    relay = relay_of(stage)
+    await eventually(lambda: relay.notebook.is_lost)
+    caller.send(client_frame(b"on its way") + close_frame(SERVICE_RESTART, mask=MASK))
+    assert await close_of(caller, masked=False) == SERVICE_RESTART
+    assert await caller.rest() == b""
+    await eventually(lambda: not stage.plane.relays)
+
+
+async def test_a_caller_that_never_answers_is_cut_all_the_same(stage: Stage) -> None:
+    caller, notebook = await websocket(stage)
+    close(stage, SERVICE_RESTART)
+    notebook.send(close_frame(SERVICE_RESTART, mask=None)).close()
+    assert await close_of(caller, masked=False) == SERVICE_RESTART
+    await stage.sweep(LINGER_SECONDS)
+    assert await caller.gone()
+    assert not stage.plane.relays
+
+
 async def test_a_close_does_not_make_the_gateway_hold_what_a_full_side_does_not_take(stage: Stage) -> None:
     """A large frame is under way to a caller that does not read: it is cut, not collected."""
     caller, notebook = await websocket(stage, receive_bytes=65536)
@@ -557,78 +581,6 @@ async def test_a_caller_that_takes_a_long_frame_for_minutes_is_not_silent(stage:
         await caller.exactly(1000)
         await stage.sweep(30.0)
     assert stage.plane.relays
-
-
-# -- drain -----------------------------------------------------------------------------------------------------
-
-
-async def test_draining_closes_websockets_with_1012_and_lets_requests_end(stage: Stage) -> None:
-    """After 1001 JupyterLab 4.6 never connects again: the open notebook would stay dead."""
-    caller, notebook = await websocket(stage)
-    requester, answering = await stage.get()
-    idler, once = await stage.get()
-    once.send(ok(b"x"))
-    await idler.response()
-    draining = asyncio.ensure_future(stage.plane.drain(30.0))
-    assert await close_of(caller, masked=False) == 1012
-    assert await close_of(notebook, masked=True) == 1012
-    caller.send(close_frame(SERVICE_RESTART, mask=MASK))
-    notebook.send(close_frame(SERVICE_RESTART, mask=None))
-    assert await caller.gone()
-    assert await idler.gone()
-    assert not draining.done()
-    answering.send(ok(b"last"))
-    head, body = await requester.response()
-    assert b"Connection: close\r\n" in head
-    assert body == b"last"
-    assert await requester.gone()
-    await stage.clock.advance(0.1)
-    await draining
-
-
-async def test_a_response_under_way_when_draining_begins_ends_its_connection(stage: Stage) -> None:
-    caller, notebook = await stage.get()
-    notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nla")
-    await caller.head()
-    draining = asyncio.ensure_future(stage.plane.drain(30.0))
-    await settle()
-    notebook.send(b"st")
-    await caller.expect(b"last")
-    assert await caller.gone()
-    await stage.clock.advance(0.1)
-    await draining
-
-
-async def test_a_websocket_that_opens_while_draining_is_told_at_once(stage: Stage) -> None:
-    caller = await stage.call(get(fields=UPGRADE))
-    notebook = await stage.notebook()
-    await notebook.head()
-    draining = asyncio.ensure_future(stage.plane.drain(30.0))
-    await settle()
-    notebook.send(SWITCHED % b"")
-    assert (await caller.head()).startswith(b"HTTP/1.1 101 ")
-    assert await close_of(caller, masked=False) == SERVICE_RESTART
-    caller.close()
-    notebook.close()
-    await eventually(lambda: not stage.plane.relays)
-    await stage.clock.advance(0.1)
-    await draining
-
-
-async def test_draining_ends_after_its_time(stage: Stage) -> None:
-    await stage.get()
-    draining = asyncio.ensure_future(stage.plane.drain(30.0))
-    await settle()
-    await stage.clock.advance(29.0)
-    assert not draining.done()
-    await stage.clock.advance(1.1)
-    await draining
-
-
-async def test_a_gateway_that_drains_takes_no_new_connections(rig: Rig) -> None:
-    await rig.gateway.drain(1.0)
-    with pytest.raises(ConnectionRefusedError):
-        await rig.get()
 
 
 # -- code that nobody here wrote -------------------------------------------------------------------------------

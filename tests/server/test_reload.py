@@ -785,6 +785,7 @@ async def test_sighup_has_the_file_read_and_ends_nothing(tmp_path: Path) -> None
                 "allowlists": {"here": ["127.0.0.1"]},
                 "policy": {"allow": ["here"]},
                 "instances": {"research": {"notebook": "research-gpu-1"}},
+                "timeouts": {"drain_delay": "0s"},
                 "log": {"format": "json"},
             }
         )

@@ -1,0 +1,225 @@
+"""How a gateway goes away: what is under way ends, pages are told one after the other, and nothing new is begun."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from clocks import settle
+from gateways import Rig
+from hypothesis import given
+from hypothesis import strategies as st
+from raw_upstream import Peer
+from stage import Stage, eventually, get, ok
+from websocket_peers import MASK, SWITCHED, UPGRADE, client_frame, close_of, server_frame, websocket
+
+from proxy.dataplane.draining import farewells
+from proxy.dataplane.relay import LINGER_SECONDS
+from proxy.wire.frames import close_frame
+
+# -- when each is told -----------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 200), st.floats(0, 3600), st.lists(st.floats(0, 1), min_size=200, max_size=200))
+def test_farewells_are_spread_evenly_whatever_chance_says(
+    count: int, seconds: float, chance: list[float]
+) -> None:
+    draws = iter(chance)
+    times = farewells(count, seconds, lambda whole: whole * next(draws))
+    assert times == sorted(times)
+    assert all(0 <= at <= seconds + 1e-9 for at in times)
+    share = max(seconds - LINGER_SECONDS, seconds / 2) / count
+    assert all(number * share <= at <= (number + 1) * share + 1e-9 for number, at in enumerate(times))
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "times"),
+    [
+        (0, 30.0, []),
+        (1, 30.0, [13.5]),
+        (3, 30.0, [4.5, 13.5, 22.5]),
+        (2, 4.0, [0.5, 1.5]),
+        (2, 0.0, [0.0, 0.0]),
+    ],
+)
+def test_the_last_have_time_to_answer(count: int, seconds: float, times: list[float]) -> None:
+    assert farewells(count, seconds, lambda whole: whole / 2) == times
+
+
+async def goodbye(caller: Peer, notebook: Peer) -> None:
+    """Both ends answer the gateway's close."""
+    caller.send(close_frame(1012, mask=MASK))
+    notebook.send(close_frame(1012, mask=None))
+    assert await caller.gone()
+    assert await notebook.gone()
+
+
+async def test_websockets_are_closed_with_1012_one_after_the_other(stage: Stage) -> None:
+    """After 1001 JupyterLab 4.6 never connects again: open notebooks would stay dead. And all come back at once."""
+    pairs = [await websocket(stage) for _ in range(9)]
+    draining = asyncio.ensure_future(stage.plane.drain(30.0))
+    await settle()
+    for number in range(1, 10):
+        await stage.clock.advance(3.0)
+        await eventually(lambda n=number: sum(not caller.is_silent for caller, _ in pairs) == n)
+    for caller, notebook in pairs:
+        assert await close_of(caller, masked=False) == 1012
+        assert await close_of(notebook, masked=True) == 1012
+        await goodbye(caller, notebook)
+    await eventually(lambda: not stage.plane.relays)
+    await stage.clock.advance(0.1)
+    await draining
+    assert {record.close_code for record in stage.records} == {1012}
+
+
+async def test_a_websocket_that_was_not_told_yet_goes_on(stage: Stage) -> None:
+    first, second = await websocket(stage), await websocket(stage)
+    draining = asyncio.ensure_future(stage.plane.drain(30.0))
+    await settle()
+    await stage.clock.advance(10.0)
+    assert await close_of(first[0], masked=False) == 1012
+    caller, notebook = second
+    caller.send(client_frame(b"run this"))
+    await notebook.expect(client_frame(b"run this"))
+    notebook.send(server_frame(b"done"))
+    await caller.expect(server_frame(b"done"))
+    await stage.clock.advance(12.0)
+    assert await close_of(caller, masked=False) == 1012
+    draining.cancel()
+
+
+async def test_draining_is_over_as_soon_as_nothing_is_open(stage: Stage) -> None:
+    caller, _ = await websocket(stage)
+    draining = asyncio.ensure_future(stage.plane.drain(600.0))
+    await stage.clock.advance(1.0)
+    caller.close()
+    await eventually(lambda: not stage.plane.relays)
+    await stage.clock.advance(0.1)
+    await draining
+
+
+async def test_what_is_left_at_the_end_is_not_waited_for(stage: Stage) -> None:
+    await stage.get()
+    draining = asyncio.ensure_future(stage.plane.drain(30.0))
+    await settle()
+    await stage.clock.advance(29.0)
+    assert not draining.done()
+    await stage.clock.advance(1.1)
+    await draining
+
+
+async def test_somebody_in_a_hurry_ends_the_waiting(stage: Stage) -> None:
+    await stage.get()
+    hurry = asyncio.Event()
+    draining = asyncio.ensure_future(stage.plane.drain(3600.0, is_hurried=hurry.is_set))
+    await stage.clock.advance(1.0)
+    assert not draining.done()
+    hurry.set()
+    await stage.clock.advance(0.1)
+    await draining
+
+
+# -- what is under way, and what comes -------------------------------------------------------------------------
+
+
+async def test_requests_under_way_end_and_idle_connections_are_closed(stage: Stage) -> None:
+    requester, answering = await stage.get()
+    idler, once = await stage.get()
+    once.send(ok(b"x"))
+    await idler.response()
+    draining = asyncio.ensure_future(stage.plane.drain(30.0))
+    assert await idler.gone()
+    await stage.clock.advance(20.0)
+    assert not draining.done()
+    answering.send(ok(b"last"))
+    head, body = await requester.response()
+    assert b"Connection: close\r\n" in head
+    assert body == b"last"
+    assert await requester.gone()
+    await stage.clock.advance(0.1)
+    await draining
+
+
+async def test_a_response_under_way_when_draining_begins_ends_its_connection(stage: Stage) -> None:
+    caller, notebook = await stage.get()
+    notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nla")
+    await caller.head()
+    draining = asyncio.ensure_future(stage.plane.drain(30.0))
+    await settle()
+    notebook.send(b"st")
+    await caller.expect(b"last")
+    assert await caller.gone()
+    await stage.clock.advance(0.1)
+    await draining
+
+
+async def test_a_websocket_that_opens_while_draining_is_told_at_once(stage: Stage) -> None:
+    """Its handshake had reached the notebook before."""
+    caller = await stage.call(get(fields=UPGRADE))
+    notebook = await stage.notebook()
+    await notebook.head()
+    draining = asyncio.ensure_future(stage.plane.drain(30.0))
+    await settle()
+    notebook.send(SWITCHED % b"")
+    assert (await caller.head()).startswith(b"HTTP/1.1 101 ")
+    assert await close_of(caller, masked=False) == 1012
+    caller.close()
+    notebook.close()
+    await eventually(lambda: not stage.plane.relays)
+    await stage.clock.advance(0.1)
+    await draining
+
+
+async def test_a_handshake_that_comes_while_draining_is_refused_for_a_moment(stage: Stage) -> None:
+    """503 and when to come again: pages do, after a 503."""
+    handshake = get(b"/api/kernels/1/channels", fields=UPGRADE)
+    caller = await stage.call(handshake[:40])
+    await eventually(lambda: stage.plane.connections)
+    await settle()
+    draining = asyncio.ensure_future(stage.plane.drain(30.0))
+    await settle()
+    caller.send(handshake[40:])
+    head, _ = await caller.response()
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: " in head
+    assert b"Connection: close\r\n" in head
+    assert await caller.gone()
+    assert stage.records[-1].error == "DRAINING"
+    await stage.clock.advance(0.1)
+    await draining
+
+
+# -- before that: leaving ----------------------------------------------------------------------------------
+
+
+async def test_who_leaves_serves_on_and_ends_each_connection_behind_its_answer(stage: Stage) -> None:
+    known, once = await stage.get()
+    once.send(ok(b"x"))
+    await known.response()
+    stage.plane.leaving = True
+    known.send(get(b"/again"))
+    await once.head()
+    new, notebook = await stage.get()
+    for caller, answering in ((new, notebook), (known, once)):
+        answering.send(ok(b"served"))
+        head, body = await caller.response()
+        assert b"Connection: close\r\n" in head
+        assert body == b"served"
+        assert await caller.gone()
+
+
+async def test_who_leaves_takes_on_websockets_and_closes_none(stage: Stage) -> None:
+    caller, notebook = await websocket(stage)
+    stage.plane.leaving = True
+    later, later_notebook = await websocket(stage)
+    for here, there in ((caller, notebook), (later, later_notebook)):
+        here.send(client_frame(b"go on"))
+        await there.expect(client_frame(b"go on"))
+    assert caller.is_silent
+    assert later.is_silent
+
+
+async def test_a_gateway_that_drains_takes_no_new_connections(rig: Rig) -> None:
+    await rig.gateway.drain(1.0)
+    with pytest.raises(ConnectionRefusedError):
+        await rig.get()
