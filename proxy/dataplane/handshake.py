@@ -1,8 +1,8 @@
 """Whether a WebSocket handshake may be passed on (RFC 6455 section 4.2.1).
 
 Jupyter's own check of `Origin` is answered by the gateway, which rewrites it: so it is made here. A browser always
-sends one, so a request without it is a program's, or none of ours. A gateway that drains takes on no WebSocket: it could
-only close it again.
+sends one, so a request without it is a program's, or none of ours. A gateway that drains takes on no WebSocket: it
+could only close it again.
 """
 
 from __future__ import annotations
