@@ -78,6 +78,8 @@ class Inbound:
     """Who an earlier request on the same connection turned out to come from."""
     vouched: bool = False
     """The peer has no address (a Unix socket), but is known to be a trusted proxy."""
+    is_scheme_certain: bool = False
+    """The operator said what `scheme` is: no header says otherwise, for a proxy may pass on a caller's own."""
 
 
 class Caller:
@@ -392,9 +394,11 @@ class Gateway:
             authority = parse_authority(inbound.host)
         except ClientError as error:
             return Refusal(error, client)
-        scheme = forwarded_scheme(
-            inbound.peer, inbound.headers, self._trusted_proxies, vouched=inbound.vouched
-        )
+        scheme = None
+        if not inbound.is_scheme_certain:
+            scheme = forwarded_scheme(
+                inbound.peer, inbound.headers, self._trusted_proxies, vouched=inbound.vouched
+            )
         return Caller(
             door=self, inbound=inbound, client=client, authority=authority, scheme=scheme or inbound.scheme
         )

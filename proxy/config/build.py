@@ -94,6 +94,7 @@ def listener(section: ListenerSection, *, directory: FilePath) -> Listener:
             else None
         ),
         trust_unix=section.trust_unix == "header",
+        is_scheme_written=section.scheme is not None,
     )
 
 

@@ -280,7 +280,8 @@ class ListenerSection(_Section):
     """Terminate TLS here. Leave out for plain HTTP, or where something in front terminates TLS."""
     scheme: Annotated[Scheme, _one_of(Scheme)] | None = None
     """What stands in the address bar. Default: https with `tls`, else http; write https where TLS is
-    terminated in front of this listener."""
+    terminated in front of this listener. Where it is written it counts, whatever X-Forwarded-Proto says, which a proxy
+    may pass on from the caller; leave it out where a trusted proxy serves both and sets that header."""
     public_port: Port | None = None
     """The port in the address bar. Default: the one of `bind`; 443 where TLS is terminated in front; the
     scheme's own for a Unix socket."""

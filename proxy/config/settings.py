@@ -69,7 +69,8 @@ class Listener:
     """One socket that callers reach, directly or through something that terminates TLS for it.
 
     `scheme` and `public_port` are what stands in a caller's address bar; they decide what counts as the
-    gateway's own origin. `public_port` is 0 only where `bind.port` is: then the bound port counts.
+    gateway's own origin. `public_port` is 0 only where `bind.port` is: then the bound port counts. Where the scheme was
+    written (`is_scheme_written`), no proxy's header says otherwise.
 
     With `proxy_protocol`, each connection must begin with a PROXY protocol prelude, and come from one of these
     networks; on a Unix socket, which knows no addresses, from whoever may open it. With `trust_unix`, whoever
@@ -82,6 +83,7 @@ class Listener:
     tls: Tls | None = None
     proxy_protocol: NetworkSet | None = None
     trust_unix: bool = False
+    is_scheme_written: bool = False
 
     def origin(self, hostname: str) -> str:
         """`https://notebooks.internal`, with the port where it is not the scheme's own."""

@@ -409,6 +409,7 @@ class Downstream(Connection):
             self._request_id,
             self._caller,
             listener.trust_unix,
+            listener.is_scheme_written,
         )
 
     def _serve(self, message: RawRequestMessage, payload: StreamReader) -> None:

@@ -818,7 +818,13 @@ def test_a_unix_socket_is_trusted_to_name_the_client_in_one_of_two_ways(tmp_path
         ),
     )
     assert settings.listeners == (
-        Listener(UnixSocket(Path("/run/a.sock"), 0o600), scheme="https", public_port=443, trust_unix=True),
+        Listener(
+            UnixSocket(Path("/run/a.sock"), 0o600),
+            scheme="https",
+            public_port=443,
+            trust_unix=True,
+            is_scheme_written=True,
+        ),
         Listener(UnixSocket(Path("/run/b.sock")), public_port=8080, proxy_protocol=NetworkSet()),
         Listener(SocketAddress("0.0.0.0", 8443), public_port=8443, proxy_protocol=PROXIES),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from callers import ask, asked, audited, denying, untouched
+from callers import HANDSHAKE, ask, asked, audited, denying, untouched
 from gateways import Rig, body_of, open_rig, status_of
 
 from proxy.config.load import load
@@ -328,6 +328,50 @@ async def test_an_explicit_deny_beats_any_allow(tmp_path: Path) -> None:
         directory.mkdir()
         async with denying(directory, **changes) as rig:
             assert await ask(rig, "/lab?x") == [403, 403], name
+
+
+NO_PLAIN_HTTP = {
+    "Sid": "NoPlainHttp",
+    "Effect": "Deny",
+    "Action": "*",
+    "Resource": "*",
+    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "field", "statuses"),
+    [
+        ("http", "X-Forwarded-Proto: https\r\n", [403, 403]),
+        ("http", "", [403, 403]),
+        ("https", "X-Forwarded-Proto: http\r\n", [200, 101]),
+        # Not written: the proxy serves both, and says which.
+        (None, "X-Forwarded-Proto: https\r\n", [200, 101]),
+        (None, "X-Forwarded-Proto: http\r\n", [403, 403]),
+        (None, "", [403, 403]),
+    ],
+)
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
+async def test_a_scheme_that_is_written_counts_whatever_a_proxy_passes_on(
+    tmp_path: Path, header: str, scheme: str | None, field: str, statuses: list[int]
+) -> None:
+    """A caller's own `X-Forwarded-Proto` behind a proxy that does not set it must not pass for TLS."""
+    client = "X-Forwarded-For: 203.0.113.7\r\n"
+    if header == "forwarded":
+        proto = field.partition(": ")[2].strip()
+        client, field = f"Forwarded: for=203.0.113.7{f';proto={proto}' if proto else ''}\r\n", ""
+    listener = {"bind": "127.0.0.1:0"} | ({"scheme": scheme} if scheme else {})
+    async with open_rig(
+        tmp_path,
+        listeners=[listener],
+        client_address={"trusted_proxies": ["127.0.0.0/8"], "header": header},
+        policy={"allow": ["elsewhere"], "statements": [NO_PLAIN_HTTP]},
+    ) as rig:
+        seen = "https" if statuses[0] == 200 else "http"
+        asking = f"{client}{field}"
+        assert status_of(await rig.get(extra=asking)) == statuses[0]
+        head = f"GET / HTTP/1.1\r\nHost: {rig.authority}\r\n{HANDSHAKE}Origin: {seen}://{rig.authority}\r\n{asking}\r\n"
+        assert status_of(await rig.raw(head.encode(), until_eof=False)) == statuses[1]
 
 
 async def test_a_denied_caller_learns_its_address_and_nothing_of_the_rules(tmp_path: Path) -> None:
