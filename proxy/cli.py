@@ -19,7 +19,7 @@ from proxy import __version__
 
 if TYPE_CHECKING:
     from proxy.config.settings import Settings
-    from proxy.errors import ConfigError
+    from proxy.errors import ConfigError, Problem
 
 CONFIG_ERROR_STATUS = 2
 
@@ -87,7 +87,8 @@ def check(file: Path | None, schema: bool) -> None:
     """Check the configuration FILE and say what it means.
 
     Prints where nbgate would listen, each instance's address, and who is let in. Nothing is started or
-    called. All problems are printed at once, each with its line; the exit status is then 2.
+    called. All problems are printed at once, each with its line; the exit status is then 2. Of a file that is
+    valid, what is hardly meant is printed as a warning; the exit status is then 0 all the same.
     """
     if schema:
         import json
@@ -102,6 +103,8 @@ def check(file: Path | None, schema: bool) -> None:
     from proxy.config.summary import print_summary
 
     print_summary(settings)
+    for warning in settings.warnings:
+        _print_problem(warning, "warning: ")
 
 
 @main.group()
@@ -384,11 +387,15 @@ def _load(file: Path) -> Settings:
         _give_up(error, "nothing was started")
 
 
+def _print_problem(problem: Problem, kind: str = "") -> None:
+    place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+    rest = str(problem).removeprefix(place)
+    click.echo(kind + click.style(place, bold=True) + rest, err=True)
+
+
 def _give_up(error: ConfigError, outcome: str) -> NoReturn:
     for problem in error.problems:
-        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
-        rest = str(problem).removeprefix(place)
-        click.echo(click.style(place, bold=True) + rest, err=True)
+        _print_problem(problem)
     count = len(error.problems)
     click.echo(f"{count} problem{'s' if count > 1 else ''}; {outcome}.", err=True)
     sys.exit(CONFIG_ERROR_STATUS)

@@ -103,6 +103,20 @@ def test_check_prints_what_a_file_means() -> None:
     assert unpadded(result.stdout) == MINIMAL_SAYS.format(file=MINIMAL)
 
 
+def test_check_warns_of_what_is_hardly_meant_and_finds_nothing_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "nbgate.yaml"
+    file.write_text(Path(MINIMAL).read_text().replace("203.0.113.0/24", "0.0.0.0/0"))
+    result = run("check", str(file))
+    assert result.exit_code == 0
+    assert f"{file} is valid." in result.stdout
+    assert "warning" not in result.stdout
+    line = next(number for number, text in enumerate(file.read_text().splitlines(), 1) if "0.0.0.0/0" in text)
+    assert result.stderr == (
+        f"warning: {file}:{line}: allowlists.office[0]: is every IPv4 address: the list stands for everybody "
+        "(list the networks of those who are meant)\n"
+    )
+
+
 FULL_SAYS = """\
 LISTENER                                    SEEN BY CALLERS AS              TLS
 0.0.0.0:8443                                https://notebooks.internal:8443 here, /etc/nbgate/tls.crt

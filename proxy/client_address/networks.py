@@ -219,6 +219,11 @@ class NetworkSet:
             yield edges[at], edges[at + 1]
             at += 2
 
+    def covers(self, network: Network) -> bool:
+        """Whether every address of `network` is in here, by however many networks."""
+        first, last = int(network.network_address), int(network.broadcast_address)
+        return any(start <= first and last < stop for start, stop in self.meeting(network))
+
     def __len__(self) -> int:
         return len(self._networks)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
+from proxy.client_address.networks import Network, NetworkSet
 from proxy.client_address.resolve import ForwardingHeader
 from proxy.config import build
 from proxy.config.findings import Finding, did_you_mean
@@ -21,6 +22,7 @@ from proxy.config.schema import File, ListenerSection
 from proxy.config.settings import Bind, Lifecycle, Listener, UnixSocket
 from proxy.config.statements import statement_findings
 from proxy.config.values import ValueProblem, format_duration, parse_region
+from proxy.config.warnings import everybody_in
 from proxy.config.yaml_lines import Path
 from proxy.routing.mounts import Mount, MountKind, clashes
 
@@ -35,6 +37,7 @@ def inconsistencies(
         *_hostnames(file, sound),
         *_listeners(file, sound),
         *_client_addresses(file, sound),
+        *_everybody_trusted(file, sound),
         *_mounts(file, data, sound),
         *_aws(file, sound, environ),
         *_policy(file, sound),
@@ -164,6 +167,22 @@ def _client_addresses(file: File, sound: _Sound) -> Iterator[Finding]:
     elif name == "single_header" and is_list:
         hint = "write strategy: trusted_proxies, or hop_count"
         yield Finding((path, "header"), f"'{client.header}' is a list of hops", hint)
+
+
+def _everybody_trusted(file: File, sound: _Sound) -> Iterator[Finding]:
+    """A single network of that size is refused by itself."""
+    places: list[tuple[Path, list[Network]]] = [
+        (("client_address", "trusted_proxies"), file.client_address.trusted_proxies)
+    ]
+    places += [
+        (("listeners", index, "proxy_protocol"), section.proxy_protocol)
+        for index, section in enumerate(file.listeners)
+    ]
+    for path, networks in places:
+        if sound(*path) and (everybody := everybody_in(NetworkSet(networks))):
+            hint = "list the networks that the load balancers or proxies connect from"
+            message = f"holds {everybody}, all networks together: every caller would choose its own address"
+            yield Finding(path, message, hint)
 
 
 def _same_socket(one: Bind, other: Bind) -> bool:

@@ -8,6 +8,7 @@ It must not act on what it reads: certificates are not opened, names not looked 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from proxy.config import build, schema
@@ -16,6 +17,7 @@ from proxy.config.environment import Substituted, conceal, substitute
 from proxy.config.findings import Finding
 from proxy.config.includes import include
 from proxy.config.settings import Settings
+from proxy.config.warnings import warnings
 from proxy.config.yaml_lines import Mapped, Sequence, dotted, line_of, node_at, parse, to_data
 from proxy.config.yaml_lines import Path as DataPath
 from proxy.errors import ConfigError, Problem
@@ -24,7 +26,8 @@ MAX_BYTES = 8 * 1024 * 1024
 
 
 def load(path: Path, *, environ: Mapping[str, str]) -> Settings:
-    """Read a configuration file. Raises ConfigError with all problems, in the order of the file.
+    """Read a configuration file. Raises ConfigError with all problems, in the order of the file. What is valid and
+    hardly meant is in the settings' `warnings`.
 
     `environ` is what `${NAME}` refers to, and where AWS_REGION is looked up if the file names no Region.
     """
@@ -41,12 +44,15 @@ def load(path: Path, *, environ: Mapping[str, str]) -> Settings:
     problems += included.problems
     if problems:
         raise ConfigError(problems)
-    return build.settings(
+    settings = build.settings(
         content,
         environ=environ,
         source=path,
         included=included.lists,
         origin=lambda place: f"{file}:{line_of(substituted.root, place)}",
+    )
+    return replace(
+        settings, warnings=tuple(_problem(one, substituted, file) for one in warnings(content, settings))
     )
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import Strategy
+from proxy.errors import Problem
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm
 from proxy.policy.statements import Policy, Statement
@@ -297,6 +298,8 @@ class Settings:
     """The file that this came from."""
     files: tuple[Path, ...] = ()
     """All files whose content this depends on, `source` first: a change of one of them is a change of this."""
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    """What it says that is hardly meant."""
 
     @property
     def mounts(self) -> Mapping[str, Mount]:

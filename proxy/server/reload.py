@@ -130,6 +130,7 @@ class Reloader:
         self._threshold = threshold
         self._clock = clock
         self._on_adopt = on_adopt
+        self._warned: frozenset[Problem] = frozenset()
         self._one_at_a_time = asyncio.Lock()
 
     def files(self) -> tuple[Path, ...]:
@@ -196,6 +197,7 @@ class Reloader:
             "configuration reloaded", file=str(version.settings.source), instances=list(keepers), **ended
         )
         self._tell_restart(version)
+        self.tell_warnings()
 
     async def _adopt(
         self, settings: Settings, gateway: Gateway, keepers: Mapping[str, SessionKeeper]
@@ -228,6 +230,14 @@ class Reloader:
             restart_for=version.restart_for,
             applied_at=self._clock.now() if applied else self.status.applied_at,
         )
+
+    def tell_warnings(self) -> None:
+        """Say what of the configuration in effect is hardly meant, each once for as long as it is there."""
+        there = frozenset(replace(one, line=0) for one in self.settings.warnings)
+        for warning in self.settings.warnings:
+            if replace(warning, line=0) not in self._warned:
+                self._events.warning("configuration warning", problem=str(warning))
+        self._warned = there
 
     def _tell_restart(self, version: _Version) -> None:
         if version.restart_for:

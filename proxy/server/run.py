@@ -310,6 +310,7 @@ async def start(
         rounds.start("flush", logs.flush, every_seconds=FLUSH_SECONDS)
         rounds.start("dates", reloader.follow_dates, every_seconds=DATE_LOOK_SECONDS, at_once=True)
         rounds.start("idleness", by_itself.lifecycle.tick, every_seconds=TICK_SECONDS, at_once=True)
+        reloader.tell_warnings()
         if settings.files:
             watcher = Watcher(reloader.files, clock=clock)
             rounds.start(

@@ -334,6 +334,23 @@ def test_stretches_that_meet_a_network_hold_what_both_have(
     inside = {number for start, stop in stretches for number in range(start, stop)}
     for address in network:
         assert (int(address) in inside) == (address in listed)
+    assert listed.covers(network) == all(address in listed for address in network)
+
+
+@pytest.mark.parametrize(
+    ("listed", "network", "expected"),
+    [
+        (["0.0.0.0/1", "128.0.0.0/1"], "0.0.0.0/0", True),
+        (["128.0.0.0/1", "0.0.0.0/2", "64.0.0.0/2"], "0.0.0.0/0", True),
+        (["0.0.0.0/1", "128.0.0.0/2"], "0.0.0.0/0", False),
+        (["10.0.0.0/8"], "10.1.0.0/16", True),
+        (["::/0"], "2000::/3", True),
+        (["::/0"], "0.0.0.0/0", False),
+        ([], "10.0.0.0/8", False),
+    ],
+)
+def test_a_network_is_covered_by_however_many(listed: list[str], network: str, expected: bool) -> None:
+    assert NetworkSet(map(ip_network, listed)).covers(ip_network(network)) is expected
 
 
 def test_stretches_of_one_family_do_not_meet_the_other() -> None:

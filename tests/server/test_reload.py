@@ -324,6 +324,35 @@ async def test_sessions_are_kept_where_notebook_and_role_are(reloading: Reloadin
     assert (await reloading.opened.get()).status == 200
 
 
+async def test_what_is_hardly_meant_is_said_once_for_as_long_as_it_is_there(reloading: Reloading) -> None:
+    def warned() -> list[str]:
+        return [line["problem"] for line in reloading.events() if line["event"] == "configuration warning"]
+
+    everybody = {"here": ["127.0.0.0/8"], "all": ["0.0.0.0/0"]}
+    reloading.write(allowlists=everybody)
+    assert await reloading.reloader.reload_now()
+    [said] = warned()
+    assert "allowlists.all[0]: is every IPv4 address" in said
+    assert str(reloading.file) in said
+    # Another change beside it, and a line that moves, say nothing of it again.
+    reloading.write(timeouts={"idle": "60s"})
+    assert await reloading.reloader.reload_now()
+    reloading.file.write_text(f"# moved\n{reloading.file.read_text()}")
+    assert await reloading.reloader.reload_now()
+    assert len(warned()) == 1
+    reloading.write(allowlists={"here": ["127.0.0.0/8"]})
+    assert await reloading.reloader.reload_now()
+    reloading.write(allowlists=everybody)
+    assert await reloading.reloader.reload_now()
+    assert len(warned()) == 2
+
+
+async def test_it_is_said_at_the_start(tmp_path: Path) -> None:
+    async with open_rig(tmp_path, allowlists={"here": ["127.0.0.0/8"], "all": ["0.0.0.0/0"]}) as rig:
+        [line] = [line for line in rig.log_lines() if line.get("event") == "configuration warning"]
+        assert (line["level"], "allowlists.all[0]" in line["problem"]) == ("warning", True)
+
+
 async def test_the_log_level_moves(reloading: Reloading) -> None:
     reloading.write(log={"level": "error"})
     assert await reloading.reloader.reload_now()
