@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -22,12 +23,17 @@ import yaml
 from aiohttp.test_utils import TestServer
 from botocore import xform_name
 from botocore.loaders import Loader
+from certificates import self_signed, trusting
+from gateways import open_rig
+from installed import installed
+from raw_upstream import Peer
+from websocket_peers import UPGRADE, client_frame, server_frame
 
 from proxy import __version__
 from proxy.cli import main
 from proxy.client_address.networks import parse_address
 from proxy.config.load import load
-from proxy.config.settings import Settings
+from proxy.config.settings import Settings, Timeouts
 from proxy.routing.mounts import MountKind
 from proxy.server.admin import Readiness, admin_application
 from proxy.telemetry.sink import MAX_BACKLOG_BYTES
@@ -221,16 +227,114 @@ def test_compose_keeps_the_callers_addresses_by_using_the_hosts_network() -> Non
     assert "ports" not in service
 
 
-def test_both_manifests_wait_longer_than_the_gateway_drains(tmp_path: Path) -> None:
-    grace = int(compose()["services"]["nbgate"]["stop_grace_period"].removesuffix("s"))
-    assert grace > settings_of(CONFIGS["compose.yaml"], tmp_path).timeouts.drain_seconds
-    drain_seconds = settings_of(CONFIGS["kubernetes.yaml"], tmp_path).timeouts.drain_seconds
-    assert pod()["terminationGracePeriodSeconds"] > drain_seconds
-
-
 def test_compose_puts_the_configuration_where_the_image_looks_for_it() -> None:
     (config,) = compose()["services"]["nbgate"]["configs"]
     assert config["target"] == json.loads(only("CMD"))[-1]
+
+
+# How long a gateway may take to end
+
+SLACK_SECONDS = 15
+"""Beside the delay and the drain: for what starts and ends a process, and for AWS calls that hang."""
+
+
+def seconds_in(pattern: str, text: str) -> int:
+    """The only number that stands there."""
+    (number,) = set(re.findall(pattern, text))
+    return int(number)
+
+
+DEPLOY_README = (DEPLOY / "README.md").read_text("utf-8")
+GRACE = {
+    "Kubernetes": ("kubernetes.yaml", lambda: int(pod()["terminationGracePeriodSeconds"])),
+    "Compose": (
+        "compose.yaml",
+        lambda: int(compose()["services"]["nbgate"]["stop_grace_period"].removesuffix("s")),
+    ),
+    "systemd": ("", lambda: seconds_in(r"`TimeoutStopSec=(\d+)`", DEPLOY_README)),
+    "docker stop": ("", lambda: seconds_in(r"`--stop-timeout (\d+)`", DEPLOY_README)),
+}
+
+
+def timeouts_of(configuration: str, directory: Path) -> Timeouts:
+    """What a shipped configuration says; the defaults where none is shipped."""
+    return settings_of(CONFIGS[configuration], directory).timeouts if configuration else Timeouts()
+
+
+@pytest.mark.parametrize(("configuration", "grace"), GRACE.values(), ids=GRACE)
+def test_whoever_ends_a_gateway_waits_for_its_delay_its_drain_and_some_more(
+    tmp_path: Path, configuration: str, grace: Callable[[], int]
+) -> None:
+    timeouts = timeouts_of(configuration, tmp_path)
+    assert grace() == timeouts.drain_delay_seconds + timeouts.drain_seconds + SLACK_SECONDS
+
+
+def test_nginx_goes_when_load_balancers_have_noticed_and_waits_for_no_websocket(tmp_path: Path) -> None:
+    """A native sidecar is told to end when the other containers have; so both one after the other fit in."""
+    timeouts = timeouts_of("kubernetes.yaml", tmp_path)
+    (nginx,) = pod()["containers"]
+    pause = nginx["lifecycle"]["preStop"]["exec"]["command"]
+    assert pause == ["sleep", f"{timeouts.drain_delay_seconds:.0f}"]
+    shutdown_seconds = seconds_in(
+        r"worker_shutdown_timeout (\d+)s;", kubernetes("ConfigMap")["data"]["nginx.conf"]
+    )
+    assert shutdown_seconds == timeouts.drain_seconds
+    last_seconds = int(pause[1]) + shutdown_seconds + timeouts.drain_delay_seconds
+    assert last_seconds < pod()["terminationGracePeriodSeconds"]
+
+
+def test_what_is_said_of_nginx_and_of_the_signal_are_the_defaults() -> None:
+    defaults = Timeouts()
+    assert seconds_in(r"`worker_shutdown_timeout (\d+)s;`", DEPLOY_README) == defaults.drain_seconds
+    assert (
+        seconds_in(r"`timeouts.drain_delay`\s+\((\d+) s\)", README),
+        seconds_in(r"`timeouts.drain` \((\d+) s\)", README),
+    ) == (defaults.drain_delay_seconds, defaults.drain_seconds)
+
+
+@pytest.mark.program
+async def test_the_shipped_nginx_ends_although_a_websocket_is_open(tmp_path: Path) -> None:
+    """The page hears no close frame, as of a connection that broke: JupyterLab connects again."""
+    certificate = self_signed(tmp_path, name="DNS:localhost")
+    async with open_rig(tmp_path, client_address={"trusted_proxies": ["127.0.0.1"]}) as rig:
+        text = kubernetes("ConfigMap")["data"]["nginx.conf"]
+        for shipped, here in {
+            " /tmp/": f" {tmp_path}/",
+            "listen 8443 ssl;": f"listen unix:{tmp_path}/nginx.sock ssl;",
+            "/etc/nginx/tls/tls.crt": str(certificate),
+            "/etc/nginx/tls/tls.key": str(certificate),
+            "http://127.0.0.1:8080": rig.origin,
+            # A Unix socket has no addresses.
+            "X-Forwarded-For $remote_addr": "X-Forwarded-For 127.0.0.1",
+            "worker_shutdown_timeout 30s;": "worker_shutdown_timeout 1s;",
+        }.items():
+            assert shipped in text
+            text = text.replace(shipped, here)
+        (tmp_path / "nginx.conf").write_text(text)
+        words = [installed("nginx"), "-e", "stderr", "-c", str(tmp_path / "nginx.conf"), "-g", "daemon off;"]
+        nginx = await asyncio.create_subprocess_exec(*words)
+        try:
+            async with asyncio.timeout(30):
+                while not (tmp_path / "nginx.sock").exists():
+                    await asyncio.sleep(0.02)
+                page = Peer(
+                    *await asyncio.open_unix_connection(
+                        str(tmp_path / "nginx.sock"), ssl=trusting(certificate), server_hostname="localhost"
+                    )
+                )
+                page.send(b"GET /api/kernels/1/channels HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % UPGRADE)
+                assert b" 101 " in await page.head()
+                page.send(client_frame(b"there?", opcode=1))
+                await page.expect(server_frame(b"there?", opcode=1))
+                nginx.send_signal(signal.SIGQUIT)
+                assert await page.gone()
+                page.close()
+                assert await nginx.wait() == 0
+        finally:
+            if nginx.returncode is None:
+                # At once, and its workers with it.
+                nginx.terminate()
+                await nginx.wait()
 
 
 # Kubernetes
@@ -285,10 +389,43 @@ def test_callers_addresses_survive_the_way_into_the_pod(tmp_path: Path) -> None:
     assert (listener.scheme, listener.public_port) == ("https", 443)
 
 
-def test_only_https_is_admitted_from_outside() -> None:
+def test_one_gateway_runs_and_its_successor_serves_before_it_goes() -> None:
+    """Until gateways share state, two would stop what somebody keeps awake at the other."""
+    deployment = kubernetes("Deployment")["spec"]
+    assert deployment["replicas"] == 1
+    assert deployment["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }
+    text = (DEPLOY / "kubernetes.yaml").read_text("utf-8")
+    before = text[: text.index("replicas: 1")]
+    assert "Keep awake" in before.rpartition("\nspec:\n")[2], "the manifest says why"
+
+
+def test_only_https_is_admitted_from_outside_and_the_admin_port_for_what_monitors() -> None:
     policy = kubernetes("NetworkPolicy")["spec"]
-    assert policy["ingress"] == [{"ports": [{"port": 8443, "protocol": "TCP"}]}]
+    https, admin = policy["ingress"]
+    assert https == {"ports": [{"port": 8443, "protocol": "TCP"}]}
+    assert admin == {
+        "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        "ports": [{"port": 9901, "protocol": "TCP"}],
+    }
     assert policy["podSelector"]["matchLabels"] == {"app": "nbgate"}
+
+
+def test_names_aws_and_the_pod_identity_agent_are_within_reach() -> None:
+    """Without the agent there is no role on clusters that use it. (EKS: 169.254.170.23 and fd00:ec2::23, port 80.)"""
+    policy = kubernetes("NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    anywhere, agent = policy["egress"]
+    assert "to" not in anywhere
+    assert [(port["port"], port["protocol"]) for port in anywhere["ports"]] == [
+        (53, "UDP"),
+        (53, "TCP"),
+        (443, "TCP"),
+    ]
+    assert [to["ipBlock"]["cidr"] for to in agent["to"]] == ["169.254.170.23/32", "fd00:ec2::23/128"]
+    assert agent["ports"] == [{"port": 80, "protocol": "TCP"}]
 
 
 def test_ports_and_volumes_of_the_pod_fit_together() -> None:
