@@ -3,8 +3,8 @@
 This runs once per request, so a line is one f-string, what repeats (the second, the connection's fields,
 paths) is formatted once, and only what a caller controls goes through JSON's escaper. A line never holds a
 credential: the query and the fragment are cut here, whatever `write` is given, and with them every
-`authToken`; headers are not logged at all; nothing accepts a token in a path segment, but one that looks
-like a mangled link is scrubbed.
+`authToken`; headers are not logged at all; nothing accepts a token in a path segment or in a host, but what looks
+like one is scrubbed there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Final, TypeVar
 
 from proxy.clock import Clock
-from proxy.telemetry.redact import scrub
+from proxy.telemetry.redact import may_hold_secrets, scrub
 from proxy.telemetry.sink import LineSink
 
 MAX_PATH_CHARACTERS: Final = 2048
@@ -145,18 +145,24 @@ class AccessLog:
         fields = (
             f'"client":{_quote(client) if client else "null"},"peer":{_quote(peer) if peer else "null"}'
             f',"instance":{_quote(instance) if instance else "null"}'
-            f',"host":{_quote(without_user(host)[:MAX_HOST_CHARACTERS])}'
+            f',"host":{_quote(loggable_host(host))}'
         )
-        if len(host) <= MAX_HOST_CHARACTERS and "@" not in host:
+        if len(host) <= MAX_HOST_CHARACTERS and loggable_host(host) == host:
             _remember(self._where, where, fields)
         return fields
 
     def _remember_path(self, target: str) -> str:
-        path = _quote(loggable_path(target))
+        path = loggable_path(target)
+        quoted = _quote(path)
         # A credential is not kept in memory either.
-        if len(target) <= MAX_REMEMBERED_CHARACTERS and target[:1] == "/" and "oken" not in target.lower():
-            _remember(self._paths, target, path)
-        return path
+        if (
+            len(target) <= MAX_REMEMBERED_CHARACTERS
+            and target[:1] == "/"
+            and target.startswith(path)
+            and not _is_dubious(target)
+        ):
+            _remember(self._paths, target, quoted)
+        return quoted
 
     def _console_line(self, record: RequestRecord, *, into_second: float, duration_ms: float) -> str:
         status = record.status
@@ -171,7 +177,7 @@ class AccessLog:
             f"{printable(record.client or '-'):<15} {printable(record.instance or '-'):<12} "
             f"{_duration(duration_ms):>7} "
             f"{dim}in{reset} {_size(record.bytes_in):>7} {dim}out{reset} {_size(record.bytes_out):>7}  "
-            f"{printable(without_user(record.host))}{printable(loggable_path(record.target))}{_note(record)} "
+            f"{printable(loggable_host(record.host))}{printable(loggable_path(record.target))}{_note(record)} "
             f"{dim}{printable(record.request_id)}{reset}\n"
         )
 
@@ -190,12 +196,21 @@ def loggable_path(target: str) -> str:
         path = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if len(path) > MAX_PATH_CHARACTERS:
         path = f"{path[:MAX_PATH_CHARACTERS]}…"
-    return scrub(path) if "oken" in path.lower() else path
+    return scrub(path) if may_hold_secrets(path) else path
 
 
-def without_user(host: str) -> str:
-    """`host` as it is, but for the user part (perhaps a password) of one that will be refused."""
-    return host.rpartition("@")[2]
+def loggable_host(host: str) -> str:
+    """`host` as it is, of bounded length, without the user part (perhaps a password) or a token of one that will be
+    refused.
+    """
+    host = host.rpartition("@")[2][:MAX_HOST_CHARACTERS]
+    return scrub(host) if may_hold_secrets(host) else host
+
+
+def _is_dubious(target: str) -> bool:
+    """Whether there may be a credential in a target, the query included."""
+    lower = target.lower()
+    return "oken" in lower or "nbgate" in lower or "%25" in lower
 
 
 def _remember(memory: dict[_Key, str], key: _Key, text: str) -> None:

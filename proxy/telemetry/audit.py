@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.clock import Clock
-from proxy.telemetry.access_log import LogStyle, loggable_path, printable, without_user
+from proxy.telemetry.access_log import LogStyle, loggable_host, loggable_path, printable
 from proxy.telemetry.redact import scrub
 from proxy.telemetry.sink import LineSink
 
@@ -69,7 +69,7 @@ class AuditLog:
         """
         now = self._clock.now()
         path = loggable_path(target)
-        host = without_user(host)
+        host = loggable_host(host)
         if self._style is LogStyle.CONSOLE:
             red, reset = ("\x1b[31m", "\x1b[0m") if self._colour else ("", "")
             clock = f"{now:%H:%M:%S}.{now.microsecond // 1000:03d}"

@@ -177,6 +177,16 @@ SECRETS: Final[dict[str, Make]] = {
     "authorizations": of("authorization:\n"),
     "set-cookies": of("set-cookie='"),
     "percents": of("%25"),
+    "a deep encoding": of("25", before="%", after="3D"),
+    "a deep encoding of nothing": of("25", before="token%"),
+    "encodings of encodings": of("%%32%35"),
+    "encoded parameters": of("%74oken%3D%2F"),
+    "encoded tokens of ours": of("%6ebgate1_%26"),
+    "tokens of ours": of("nbgate1_"),
+    "one token of ours": of("a.", before="nbgate1_"),
+    "digits": of("1", before="nbgate"),
+    "mappings": of("'token' : '"),
+    "a mapping and blanks": of(" ", before="'token'"),
     "slashes": of("/"),
 }
 
@@ -238,7 +248,10 @@ LOGS: Final = (
         scrub,
         SECRETS,
         (
+            "telemetry.redact:_OURS",
             "telemetry.redact:_PARAMETER",
+            "telemetry.redact:_ENCODED",
+            "telemetry.redact:_ENDS",
             "telemetry.redact:_FIELD",
             "telemetry.redact:_JWT",
             "telemetry.redact:_USERINFO",
