@@ -34,7 +34,7 @@ class Floor:
 
 
 F0 = frozenset({"errors", "policy", "client_address", "routing", "wire"})
-GIVEN = frozenset({"clock", "chance", "tasks", "faults"})
+GIVEN = frozenset({"clock", "chance", "tasks", "faults", "signals"})
 
 FLOORS = (
     Floor(0, F0, siblings=True),
@@ -78,7 +78,7 @@ FLOORS = (
         why="the sandbox is a test double: it speaks to nbgate over sockets alone",
     ),
     Floor(5, frozenset({"cli"}), siblings=False),
-    Floor(6, frozenset({"__main__"}), siblings=False, sees=frozenset({"cli"})),
+    Floor(6, frozenset({"__main__"}), siblings=False, sees=frozenset({"cli", "signals"})),
 )
 
 # fmt: off

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import ssl
 import sys
 from collections.abc import Callable, Mapping
@@ -44,6 +43,7 @@ from proxy.server import compose, link_page, sign_in
 from proxy.server.admin import Readiness, admin_application, answering
 from proxy.server.admin_listener import AdminListener
 from proxy.server.by_itself import ByItself
+from proxy.server.ending import CLOSE_SECONDS, Ending
 from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
 from proxy.server.forms import FormTokens
@@ -58,12 +58,12 @@ from proxy.server.sagemaker_signed import Signers, access_keys
 from proxy.server.sight import Sight
 from proxy.server.streams import Streams
 from proxy.server.watch import LOOK_SECONDS, Watcher
+from proxy.signals import PROCESS
 from proxy.tasks import Tasks
 from proxy.telemetry.counts import Counts
 from proxy.telemetry.events import EventLog
 from proxy.telemetry.logs import Logs, open_logs
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
 FLUSH_SECONDS = 0.2
 GC_THRESHOLDS = (20_000, 20, 50)
 """A proxy makes much short-lived garbage and few cycles: look for those less often than Python would."""
@@ -118,11 +118,18 @@ class RunningGateway:
         self.streams.close()
         await self.plane.drain(seconds, is_hurried=is_hurried)
 
-    async def close(self) -> None:
-        """End everything at once."""
+    async def end(self) -> None:
+        """End everything at once, but for the log."""
         self.stop_listening()
         await self.plane.close()
         await self._stack.aclose()
+
+    async def close(self) -> None:
+        """End everything at once."""
+        try:
+            await self.end()
+        finally:
+            self.logs.close()
 
 
 async def start(
@@ -139,7 +146,7 @@ async def start(
     """
     clock = clock or SystemClock()
     files = descriptors.allowed()
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as unless_started:
         logs = open_logs(
             clock,
             fd=log_fd,
@@ -148,7 +155,8 @@ async def start(
             access=settings.log.access,
             environ=os.environ,
         )
-        stack.callback(logs.close)
+        unless_started.callback(logs.close)
+        stack = await unless_started.enter_async_context(AsyncExitStack())
         faults = Faults(partial(_tell, logs.events), monotonic=clock.monotonic)
         stack.callback(_faults_of_callbacks(faults))
 
@@ -320,6 +328,7 @@ async def start(
                 stuck_seconds=READ_SECONDS,
                 at_once=True,
             )
+        unless_started.pop_all()
         return RunningGateway(
             plane,
             fleet,
@@ -349,24 +358,34 @@ def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    descriptors.take_all()
+    asked, hurry = asyncio.Event(), asyncio.Event()
+    running: RunningGateway | None = None
 
-    def asked_to_end() -> None:
+    def within_seconds() -> float:
+        if running is None:
+            return CLOSE_SECONDS
+        timeouts = running.reloader.settings.timeouts
+        return timeouts.drain_delay_seconds + timeouts.drain_seconds + CLOSE_SECONDS
+
+    def write_log(seconds: float) -> None:
+        if running is not None:
+            running.logs.close(timeout_seconds=seconds)
+
+    def asked_to_end(times: int) -> None:
         """The first signal ends the serving, a second one the waiting, and a third one the process itself."""
-        if not stop.is_set():
-            stop.set()
-            return
-        hurry.set()
-        for number in _ENDING:
-            loop.remove_signal_handler(number)
+        if times == 1:
+            ending.begin()
+            loop.call_soon_threadsafe(asked.set)
+        elif times == 2:
+            loop.call_soon_threadsafe(hurry.set)
+        else:
+            ending.at_once()
 
-    for number in _ENDING:
-        loop.add_signal_handler(number, asked_to_end)
+    ending = Ending(within_seconds=within_seconds, write_log=write_log)
+    PROCESS.on_stop(asked_to_end)
+    descriptors.take_all()
     running = await start(settings)
-    loop.add_signal_handler(
-        signal.SIGHUP, lambda: running.tasks.start(running.reloader.reload_now(), name="reload")
-    )
+    PROCESS.on_reload(lambda: loop.call_soon_threadsafe(_reload, running))
     events = running.logs.events
     events.info(
         "serving",
@@ -381,14 +400,34 @@ async def _serve(settings: Settings) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
-    await stop.wait()
-    timeouts = running.reloader.settings.timeouts
-    events.info("draining", delay_seconds=timeouts.drain_delay_seconds, seconds=timeouts.drain_seconds)
-    await running.drain(
-        timeouts.drain_seconds, delay_seconds=timeouts.drain_delay_seconds, is_hurried=hurry.is_set
-    )
+    # Who was asked to end while it started has nobody to wait for.
+    if not asked.is_set():
+        await asked.wait()
+        await _drain(running, is_hurried=hurry.is_set)
     events.info("stopped")
-    await running.close()
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await running.end()
+    except TimeoutError:
+        events.warning("ended although something hangs", seconds=CLOSE_SECONDS)
+    except Exception as error:
+        running.plane.faults.met("end", error)
+    ending.leave()
+
+
+async def _drain(running: RunningGateway, *, is_hurried: Callable[[], bool]) -> None:
+    timeouts = running.reloader.settings.timeouts
+    delay, seconds = timeouts.drain_delay_seconds, timeouts.drain_seconds
+    running.logs.events.info("draining", delay_seconds=delay, seconds=seconds)
+    try:
+        await running.drain(seconds, delay_seconds=delay, is_hurried=is_hurried)
+    except Exception as error:
+        # The process ends all the same.
+        running.plane.faults.met("drain", error)
+
+
+def _reload(running: RunningGateway) -> None:
+    running.tasks.start(running.reloader.reload_now(), name="reload")
 
 
 def _tell_held(limits: Limits, events: EventLog, *, files: int | None) -> None:
