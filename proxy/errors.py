@@ -15,6 +15,7 @@
     │   ├── MethodNotAllowed       405  a page of the gateway's own, asked in another way than it answers
     │   ├── RequestTimeout         408  the head or the body did not come in time
     │   ├── WrongState             409  an instance is not in a state in which that can be done
+    │   ├── NotTheStopper          409  another gateway decides when instances are stopped
     │   ├── BodyTooLarge           413  more than a page of the gateway's own reads
     │   ├── MediaTypeRefused       415  a body of another kind than the page reads
     │   ├── Misdirected            421  not a host name of this gateway
@@ -260,6 +261,18 @@ class WrongState(ClientError):
     code = "WRONG_STATE"
     title = "Not in this state"
     default_message = "The notebook instance is not in a state in which that can be done."
+
+
+class NotTheStopper(ClientError):
+    """`lifecycle.stopper: false`: what is said here does not keep the other gateway from stopping an instance."""
+
+    status = 409
+    code = "NOT_THE_STOPPER"
+    title = "Not decided here"
+    default_message = (
+        "This gateway stops no instances, so it cannot keep one awake: another gateway decides that."
+    )
+    advice = "Keep the notebook awake at the gateway that stops the instances."
 
 
 class BodyTooLarge(ClientError):

@@ -198,6 +198,7 @@ def settings(
                 for name, section in file.instances.items()
             }
         ),
+        stopper=file.lifecycle.stopper,
         api=_api(file),
         tokens=Tokens(keys=tuple(file.tokens.key), bind_address=file.tokens.bind_address),
         limits=Limits(

@@ -452,6 +452,9 @@ StopWarning = Annotated[float, _duration(0, 86400)]
 class LifecycleSection(_Section):
     """Starting and stopping by itself, for all instances that do not say otherwise under the same keys."""
 
+    stopper: Flag = True
+    """Whether this gateway stops instances at all. false: another gateway of the same instances does, by what Jupyter
+    and its own traffic tell it; nothing can be kept awake here. For all instances."""
     start_on_open: Flag = _LIFECYCLE.start_on_open
     """Whether a stopped instance is started by a permitted visitor who opens its address in a browser."""
     stop_after_idle: StopAfterIdle = _spelled("never")

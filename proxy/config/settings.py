@@ -289,6 +289,8 @@ class Settings:
     instances: Mapping[str, Instance]
     statements: tuple[Statement, ...] = ()
     """The gateway-wide long form."""
+    stopper: bool = True
+    """False: instances are stopped by another gateway, if by any, whatever their `lifecycle` says."""
     tokens: Tokens = Tokens()
     api: Api = Api()
     limits: Limits = Limits()
