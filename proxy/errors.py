@@ -11,6 +11,7 @@
     │   ├── OriginRefused          403  a cross-site WebSocket, or a form that no page of ours sent
     │   ├── CrossSiteRefused       403  what another site's page would change at a notebook
     │   ├── WorkerRefused          403  a service worker that would cover more than its mount
+    │   ├── OutsideMount           404  what a page under a mount asks for outside of it, and is not led on to
     │   ├── RouteNotFound          404  no such page of the gateway's own, or no such instance for this caller there
     │   ├── MethodNotAllowed       405  a page of the gateway's own, asked in another way than it answers
     │   ├── RequestTimeout         408  the head or the body did not come in time
@@ -187,8 +188,8 @@ class AccessDenied(ClientError):
     title = "Access denied"
     default_message = "No notebook is mounted here, or your address is not allowed to reach it."
     advice = (
-        "Check the link for a typing error. If you should be let in, send the address and the request id below "
-        "to whoever runs this gateway."
+        "Check the link for a typing error; what runs on a notebook is at /NOTEBOOK/proxy/PORT/. If you should be let "
+        "in, send the address and the request id below to whoever runs this gateway."
     )
 
 
@@ -219,6 +220,18 @@ class WorkerRefused(ClientError):
     code = "WORKER_REFUSED"
     title = "Service worker refused"
     default_message = "A service worker in this place would cover more than its notebook."
+
+
+class OutsideMount(ClientError):
+    """An address under no mount, asked for by a page under one in a way that cannot be redirected there. Told only to
+    who may reach that notebook; the message names its mount.
+    """
+
+    status = 404
+    code = "OUTSIDE_MOUNT"
+    title = "Outside of the notebook's address"
+    default_message = "This address is outside of the notebook's."
+    advice = "The gateway's README says for well-known applications which setting that is."
 
 
 class RouteNotFound(ClientError):

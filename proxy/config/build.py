@@ -250,6 +250,7 @@ def _instance(
         lifecycle=lifecycle(section, file),
         access=section.access or file.access,
         cross_site_requests=section.cross_site_requests or file.cross_site_requests,
+        aliases=tuple(section.aliases),
     )
 
 

@@ -166,6 +166,8 @@ class Instance:
     """`open`: whom the policy lets in comes in. `presigned`: only with a session or a token besides."""
     cross_site_requests: CrossSiteRequests = "refuse"
     """What becomes of requests that change something and come from other sites' pages."""
+    aliases: tuple[Mount, ...] = ()
+    """Paths and hosts where it was before, and from where callers are led to its mount."""
 
 
 @dataclass(frozen=True, slots=True)
