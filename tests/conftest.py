@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 
+import hypothesis
 import pytest
 import uvloop
 from gateways import Rig, open_rig
 
-pytest_plugins = ["alone", "needs"]
+pytest_plugins = ["alone", "needs", "timeouts"]
+
+# How long a random case takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile(
+    "nbgate", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("nbgate")
+hypothesis.settings.register_profile(
+    "long", hypothesis.settings.default, max_examples=1000, derandomize=False
+)
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable]:
