@@ -31,9 +31,9 @@ MARK_OF_WORD = {
     "playwright": "browser",
     "jupyter": "e2e",
     "sandbox.demo": "e2e",
-    "/build/": "program",
+    "/build/bench/": "program",
 }
-"""By what stands somewhere in a command: the words of `python -m`, or a path. Under build/ is what was compiled."""
+"""By what stands somewhere in a command: the words of `python -m`, or a path (build/bench/ has what was compiled)."""
 
 _started: list[tuple[str, str]] = []
 """Marks, and the programs that ask for them, since the last test ended."""

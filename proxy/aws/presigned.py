@@ -90,6 +90,8 @@ class PresignedUrlCache:
 
     def put(self, key: SessionKey, url: PresignedUrl) -> None:
         """Keep an unspent URL; one past its time is dropped."""
+        # First: cachetools before version 8 keeps what was there when what comes is past its time.
+        self._urls.pop(key, None)
         self._urls[key] = url
 
     def _use_until(self, _key: SessionKey, url: PresignedUrl, _now: float) -> float:

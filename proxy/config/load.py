@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxy.config import build, schema
-from proxy.config.concealment import Concealment
 from proxy.config.consistency import inconsistencies
-from proxy.config.environment import Substituted, substitute
+from proxy.config.environment import Substituted, conceal, substitute
 from proxy.config.findings import Finding
 from proxy.config.includes import include
 from proxy.config.settings import Settings
@@ -43,9 +42,8 @@ def load(path: Path, *, environ: Mapping[str, str]) -> Settings:
     findings += inconsistencies(content, data if isinstance(data, dict) else {}, findings, environ=environ)
     problems += [_problem(one, substituted, file) for one in findings if one.path not in substituted.failed]
     problems += included.problems
-    concealment = Concealment(root, substituted, keys_at=schema.keys_at)
     if problems:
-        raise ConfigError([concealment.problem(one) for one in problems])
+        raise ConfigError(problems)
     settings = build.settings(
         content,
         environ=environ,
@@ -53,8 +51,9 @@ def load(path: Path, *, environ: Mapping[str, str]) -> Settings:
         included=included.lists,
         origin=lambda place: f"{file}:{line_of(substituted.root, place)}",
     )
-    hardly_meant = (_problem(one, substituted, file) for one in warnings(content, settings))
-    return replace(settings, warnings=tuple(concealment.problem(one) for one in hardly_meant))
+    return replace(
+        settings, warnings=tuple(_problem(one, substituted, file) for one in warnings(content, settings))
+    )
 
 
 def _text(path: Path) -> str:
@@ -75,7 +74,9 @@ def _text(path: Path) -> str:
 
 def _problem(one: Finding, substituted: Substituted, file: str) -> Problem:
     path = _existing(one.path, substituted)
-    return Problem(file, line_of(substituted.root, path), dotted(path), one.message, one.hint)
+    message = conceal(one.message, path, substituted.replacements)
+    hint = conceal(one.hint, path, substituted.replacements)
+    return Problem(file, line_of(substituted.root, path), dotted(path), message, hint)
 
 
 def _existing(path: DataPath, substituted: Substituted) -> DataPath:

@@ -41,6 +41,7 @@ def ours() -> Session:
     return new_session()
 
 
+@pytest.mark.newest
 def test_the_service_model_is_that_of_the_installed_botocore() -> None:
     version, model = service_data.service_model(Loader())
     assert json.loads((MODELS / "sagemaker" / version / "service-2.json").read_text()) == model, AGAIN

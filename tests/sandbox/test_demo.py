@@ -83,7 +83,10 @@ async def test_interrupted_while_it_starts_it_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_port_that_is_taken_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_port_that_is_taken_is_said_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         status = await asyncio.to_thread(demo.run, port=taken.getsockname()[1])
     assert status == 1
