@@ -529,11 +529,55 @@ def test_an_old_python_is_refused_with_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
-def test_ci_stops_at_the_first_failure_and_is_runnable() -> None:
-    script = ROOT / ".ci" / "run"
+@pytest.mark.parametrize("name", ["run", "full"])
+def test_ci_stops_at_the_first_failure_and_is_runnable(name: str) -> None:
+    script = ROOT / ".ci" / name
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in script.read_text("utf-8")
-    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    for file in (script, script.with_name("steps")):
+        assert subprocess.run(["bash", "-n", str(file)], check=False).returncode == 0
+
+
+def test_ci_ends_with_the_summary_of_all_tests() -> None:
+    [run, *_], [full, *_] = (
+        (ROOT / ".ci" / name).read_text("utf-8").rstrip().splitlines()[::-1] for name in ("run", "full")
+    )
+    assert re.match(r"make .*\btest\b", run)
+    assert full == "exec .ci/run"
+
+
+def steps(command: str, *, home: Path | None = None) -> str:
+    """What a command says that uses the functions of `.ci/steps`."""
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f". .ci/steps; {command}"],
+        cwd=ROOT,
+        env={**os.environ, "PYENV_ROOT": str(home)} if home else None,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_ci_promises_the_pythons_that_pyproject_names() -> None:
+    said = steps("promised_pythons").split()
+    assert said
+    assert said[0] == "3.11"
+    for version in said:
+        assert f'"Programming Language :: Python :: {version}"' in (ROOT / "pyproject.toml").read_text(
+            "utf-8"
+        )
+
+
+def test_a_promised_python_is_the_newest_of_pyenvs_that_works(tmp_path: Path) -> None:
+    """pyenv's shims, and interpreters without `venv`, are found and of no use."""
+    for version, works in (("3.99.8", 0), ("3.99.9", 0), ("3.99.10", 0), ("3.99.11", 1)):
+        program = tmp_path / "versions" / version / "bin" / "python"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\nexit {works}\n")
+        program.chmod(0o755)
+    assert steps("find_python 3.99", home=tmp_path).strip() == str(
+        tmp_path / "versions" / "3.99.10" / "bin" / "python"
+    )
 
 
 def test_the_changelog_has_the_version() -> None:

@@ -5,11 +5,13 @@
 
 With atheris (`pip install atheris`) the fuzzer follows coverage, from the corpus of spellings on, and keeps what it
 finds in build/fuzz/; without it, the corpus is mutated at random, from a seed that is printed and can be given
-(`--seed N`). `test_fuzz_target.py` runs the same checks on the corpus itself, and on a few thousand mutations.
+(`--seed N`), until Ctrl-C or as often as is said (`--inputs N`). `test_fuzz_target.py` runs the same checks on the
+corpus itself, and on a few thousand mutations.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import random
 import sys
@@ -129,20 +131,23 @@ def main() -> None:
         atheris.Setup([*sys.argv, *([] if has_corpus else [str(found)]), str(seeds)], check)
         atheris.Fuzz()
         return
-    seed = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else random.randrange(2**32)
-    print(f"atheris is not installed: mutating at random, --seed {seed}", flush=True)
-    chance, tried = random.Random(seed), 0
-    while True:
-        data = mutated(chance)
-        try:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--inputs", type=int)
+    options = parser.parse_args()
+    print(f"atheris is not installed: mutating at random, --seed {options.seed}", flush=True)
+    chance, tried, data = random.Random(options.seed), 0, b""
+    try:
+        while tried != options.inputs:
+            data = mutated(chance)
             check(data)
-        except KeyboardInterrupt:
-            print(f"{tried} inputs, nothing found")
-            return
-        except BaseException:
-            print(f"after {tried} inputs: {data!r}")
-            raise
-        tried += 1
+            tried += 1
+    except KeyboardInterrupt:
+        pass
+    except BaseException:
+        print(f"after {tried} inputs: {data!r}")
+        raise
+    print(f"{tried} inputs, nothing found")
 
 
 if __name__ == "__main__":
