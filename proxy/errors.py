@@ -11,10 +11,12 @@
     │   ├── OriginRefused          403  a cross-site WebSocket, or a form that no page of ours sent
     │   ├── CrossSiteRefused       403  what another site's page would change at a notebook
     │   ├── WorkerRefused          403  a service worker that would cover more than its mount
+    │   ├── OutsideMount           404  what a page under a mount asks for outside of it, and is not led on to
     │   ├── RouteNotFound          404  no such page of the gateway's own, or no such instance for this caller there
     │   ├── MethodNotAllowed       405  a page of the gateway's own, asked in another way than it answers
     │   ├── RequestTimeout         408  the head or the body did not come in time
     │   ├── WrongState             409  an instance is not in a state in which that can be done
+    │   ├── NotTheStopper          409  another gateway decides when instances are stopped
     │   ├── BodyTooLarge           413  more than a page of the gateway's own reads
     │   ├── MediaTypeRefused       415  a body of another kind than the page reads
     │   ├── Misdirected            421  not a host name of this gateway
@@ -186,8 +188,8 @@ class AccessDenied(ClientError):
     title = "Access denied"
     default_message = "No notebook is mounted here, or your address is not allowed to reach it."
     advice = (
-        "Check the link for a typing error. If you should be let in, send the address and the request id below "
-        "to whoever runs this gateway."
+        "Check the link for a typing error; what runs on a notebook is at /NOTEBOOK/proxy/PORT/. If you should be let "
+        "in, send the address and the request id below to whoever runs this gateway."
     )
 
 
@@ -218,6 +220,18 @@ class WorkerRefused(ClientError):
     code = "WORKER_REFUSED"
     title = "Service worker refused"
     default_message = "A service worker in this place would cover more than its notebook."
+
+
+class OutsideMount(ClientError):
+    """An address under no mount, asked for by a page under one in a way that cannot be redirected there. Told only to
+    who may reach that notebook; the message names its mount.
+    """
+
+    status = 404
+    code = "OUTSIDE_MOUNT"
+    title = "Outside of the notebook's address"
+    default_message = "This address is outside of the notebook's."
+    advice = "The gateway's README says for well-known applications which setting that is."
 
 
 class RouteNotFound(ClientError):
@@ -260,6 +274,18 @@ class WrongState(ClientError):
     code = "WRONG_STATE"
     title = "Not in this state"
     default_message = "The notebook instance is not in a state in which that can be done."
+
+
+class NotTheStopper(ClientError):
+    """`lifecycle.stopper: false`: what is said here does not keep the other gateway from stopping an instance."""
+
+    status = 409
+    code = "NOT_THE_STOPPER"
+    title = "Not decided here"
+    default_message = (
+        "This gateway stops no instances, so it cannot keep one awake: another gateway decides that."
+    )
+    advice = "Keep the notebook awake at the gateway that stops the instances."
 
 
 class BodyTooLarge(ClientError):

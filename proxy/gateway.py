@@ -27,6 +27,7 @@ from proxy.errors import (
     ClientError,
     CrossSiteRefused,
     NbgateError,
+    OutsideMount,
     SignInRequired,
     TokenRefused,
     WorkerRefused,
@@ -40,7 +41,8 @@ from proxy.policy.statements import Policy
 from proxy.routing.authority import Authority, origin_form, parse_authority
 from proxy.routing.entry import Entry, Permit, Presented
 from proxy.routing.mounts import Mount
-from proxy.routing.router import OwnPage, Redirect, Route, Router
+from proxy.routing.referrers import referring_path
+from proxy.routing.router import Detour, OwnPage, Redirect, Route, Router
 from proxy.routing.workers import may_be_worker
 from proxy.wire.provenance import Provenance, provenance
 
@@ -53,7 +55,15 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FOREIGN_PAGE = "a page of another site"
 """Why a request was refused, for the audit log."""
 
+OUTSIDE_MOUNT = "an address that lies under no mount, of a page that does"
+"""The same."""
+
+SET_PREFIX = (
+    "This address is outside of the notebook's, which begins with {0}/. The application has to be told that its own "
+    "begins with {0}/proxy/PORT/."
+)
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_ALIASES: Mapping[str, Sequence[Mount]] = MappingProxyType({})
 NOT_PERMITTED = "Your address is not allowed to do this."
 """To whom may reach an instance and not do to it what was asked for."""
 _NOBODY_REACHES = Decision(False, (), "denied: nothing is mounted there")
@@ -191,7 +201,7 @@ class Gateway:
     ARNs, `region` is aws:RequestedRegion. `guarded` instances need a session or a token, which `entrance` judges;
     without one nobody comes in there. `leads_to` tells the notebooks apart that instances are, for what was given out
     for one is not good for the next of that name. Pages of other sites may change something at `cross_site` instances
-    alone.
+    alone. `aliases` are where instances were before.
     """
 
     def __init__(
@@ -210,8 +220,9 @@ class Gateway:
         entrance: Entrance | None = None,
         guarded: frozenset[str] = frozenset(),
         cross_site: frozenset[str] = frozenset(),
+        aliases: Mapping[str, Sequence[Mount]] = _NO_ALIASES,
     ) -> None:
-        self._router = Router(hostnames, mounts)
+        self._router = Router(hostnames, mounts, aliases)
         self._policies = dict(policies)
         self._own_policy = own_policy
         self._trusted_proxies = trusted_proxies
@@ -238,15 +249,18 @@ class Gateway:
             caller = received
         try:
             target = origin_form(inbound.target, inbound.host)
-            route = self._router.match(host=caller.authority.host, listener_port=inbound.port, target=target)
+            authority = caller.authority
+            route = self._router.match(
+                host=authority.host, listener_port=inbound.port, target=target, port=authority.port
+            )
         except ClientError as error:
             return Refusal(error, caller.client)
+        if route is None and "Referer" in inbound.headers:
+            verdict = self._of_page_under_mount(inbound, caller, target)
+            if verdict is not None:
+                return verdict
         instance = "" if route is None else route.instance
-        decision = caller.decisions.get(instance)
-        if decision is None:
-            decision = caller.decisions[instance] = self.decide(
-                caller.client.address, instance, secure_transport=caller.scheme == "https"
-            )
+        decision = self._decided(caller, instance)
         if decision.allowed:
             if route is not None:
                 if inbound.method not in SAFE_METHODS and self._is_foreign(inbound, caller, instance):
@@ -256,6 +270,40 @@ class Gateway:
                 return Admission(caller, route, instance, decision)
             decision = _NOBODY_REACHES
         return self._deny(inbound, caller, instance, decision, CONNECT)
+
+    def _decided(self, caller: Caller, instance: str) -> Decision:
+        decision = caller.decisions.get(instance)
+        if decision is None:
+            decision = caller.decisions[instance] = self.decide(
+                caller.client.address, instance, secure_transport=caller.scheme == "https"
+            )
+        return decision
+
+    def _of_page_under_mount(
+        self, inbound: Inbound, caller: Caller, target: str
+    ) -> Admission | Refusal | None:
+        """What a page under a path mount asks for outside of it: there it is looked for if that can do no harm, and is
+        judged there again. None: no page of an instance that this caller may reach asks.
+        """
+        path = referring_path(
+            inbound.headers.getall("Referer"), scheme=caller.scheme, authority=caller.authority
+        )
+        found = self._router.under(path)
+        if found is None:
+            return None
+        instance, mount = found
+        decision = self._decided(caller, instance)
+        if not decision.allowed:
+            return None
+        if inbound.method in ("GET", "HEAD") and "Upgrade" not in inbound.headers:
+            return Admission(caller, Detour(mount.prefix + target, instance=instance), instance, decision)
+        return self.refuse(
+            inbound,
+            caller,
+            OutsideMount(SET_PREFIX.format(mount.prefix)),
+            reason=OUTSIDE_MOUNT,
+            instance=instance,
+        )
 
     def _enter(
         self, inbound: Inbound, caller: Caller, route: Route, decision: Decision

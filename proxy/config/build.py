@@ -198,6 +198,7 @@ def settings(
                 for name, section in file.instances.items()
             }
         ),
+        stopper=file.lifecycle.stopper,
         api=_api(file),
         tokens=Tokens(keys=tuple(file.tokens.key), bind_address=file.tokens.bind_address),
         limits=Limits(
@@ -249,6 +250,7 @@ def _instance(
         lifecycle=lifecycle(section, file),
         access=section.access or file.access,
         cross_site_requests=section.cross_site_requests or file.cross_site_requests,
+        aliases=tuple(section.aliases),
     )
 
 

@@ -24,7 +24,7 @@ from proxy.config.statements import statement_findings
 from proxy.config.values import ValueProblem, format_duration, parse_region
 from proxy.config.warnings import everybody_in
 from proxy.config.yaml_lines import Path
-from proxy.routing.mounts import Mount, MountKind, clashes
+from proxy.routing.mounts import Mount, MountKind, clashes, hides
 
 
 def inconsistencies(
@@ -227,6 +227,23 @@ def _mounts(file: File, data: Mapping[str, Any], sound: _Sound) -> Iterator[Find
         yield Finding(paths[other], message, _elsewhere(mounts[other], other))
     if sound("listeners"):
         yield from _unreachable(listeners, mounts)
+    yield from _aliases(file, mounts, sound)
+
+
+def _aliases(file: File, mounts: Mapping[str, Mount], sound: _Sound) -> Iterator[Finding]:
+    taken = [(f"the mount of '{name}'", mount) for name, mount in mounts.items()]
+    for name, section in (file.instances or {}).items():
+        for index, alias in enumerate(section.aliases):
+            path = ("instances", name, "aliases", index)
+            if not sound(*path):
+                continue
+            if alias.kind is MountKind.HOST and alias.host in (file.hostname or ()):
+                yield Finding(
+                    path, f"{alias.host} is the gateway's own hostname", "name a former host, or a path"
+                )
+            elif other := next((what for what, mount in taken if hides(mount, alias)), None):
+                yield Finding(path, f"{alias} never leads anywhere: {other} is there", "remove it")
+            taken.append((f"an alias of '{name}'", alias))
 
 
 def _unreachable(listeners: list[Listener], mounts: Mapping[str, Mount]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 Its rule: only after parsing, only inside values, so that no variable can add a key or a list item. An
 unquoted scalar is then resolved again (`port: ${PORT}` is a number), a quoted one stays text; `$${` stands
-for `${`. What was put in is remembered, so that messages name the variable and do not show a secret.
+for `${`. What was put in is remembered, so that messages name the variable (`proxy.config.concealment`).
 It must not read the process's environment: that is handed in.
 """
 
@@ -37,15 +37,6 @@ def substitute(root: Node, *, environ: Mapping[str, str], file: str) -> Substitu
     """Replace references in all values. One that cannot be is a problem, and its value becomes null."""
     walk = _Walk(environ=environ, file=file)
     return Substituted(walk.node(root, ()), walk.replacements, tuple(walk.problems), frozenset(walk.failed))
-
-
-def conceal(text: str, path: Path, replacements: Replacements) -> str:
-    """`text` about the value at `path`, with what came from the environment shown by its name."""
-    for value, reference in replacements.get(path, ()):
-        # Anything this short is no secret, and might be part of any word.
-        if len(value) > 2:
-            text = text.replace(value, reference)
-    return text
 
 
 @dataclass(slots=True)

@@ -21,6 +21,8 @@ MAX_BYTES = 32 * 1024 * 1024
 MAX_PROBLEMS = 20
 """Of one file; whatever wrote it wrote the rest in the same way."""
 
+MAX_SHOWN = 64
+_NO_NETWORK = ("is not a network", "write a network such as 203.0.113.0/24; what is there is not shown")
 _HINT = "write the path of a file with one network a line, such as vpn-ranges.txt"
 
 
@@ -122,8 +124,14 @@ def _networks(text: str, file: str) -> tuple[list[Network], list[Problem]]:
             if len(problems) == MAX_PROBLEMS:
                 problems.append(Problem(file, number, "", "here and below may be more", "see the ones above"))
                 break
-            problems.append(Problem(file, number, "", str(error), error.hint))
+            shown = (str(error), error.hint) if _is_address_like(entry) else _NO_NETWORK
+            problems.append(Problem(file, number, "", *shown))
     return networks, problems
+
+
+def _is_address_like(entry: str) -> bool:
+    """Whether an entry is worth quoting. Others are: a list's name may lead to a file of secrets by mistake."""
+    return len(entry) <= MAX_SHOWN and any(mark in entry for mark in ".:")
 
 
 def _entries(text: str) -> Iterator[tuple[int, str]]:

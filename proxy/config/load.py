@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxy.config import build, schema
+from proxy.config.concealment import Concealment
 from proxy.config.consistency import inconsistencies
-from proxy.config.environment import Substituted, conceal, substitute
+from proxy.config.environment import Substituted, substitute
 from proxy.config.findings import Finding
 from proxy.config.includes import include
 from proxy.config.settings import Settings
@@ -42,8 +43,9 @@ def load(path: Path, *, environ: Mapping[str, str]) -> Settings:
     findings += inconsistencies(content, data if isinstance(data, dict) else {}, findings, environ=environ)
     problems += [_problem(one, substituted, file) for one in findings if one.path not in substituted.failed]
     problems += included.problems
+    concealment = Concealment(root, substituted, keys_at=schema.keys_at)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([concealment.problem(one) for one in problems])
     settings = build.settings(
         content,
         environ=environ,
@@ -51,9 +53,8 @@ def load(path: Path, *, environ: Mapping[str, str]) -> Settings:
         included=included.lists,
         origin=lambda place: f"{file}:{line_of(substituted.root, place)}",
     )
-    return replace(
-        settings, warnings=tuple(_problem(one, substituted, file) for one in warnings(content, settings))
-    )
+    hardly_meant = (_problem(one, substituted, file) for one in warnings(content, settings))
+    return replace(settings, warnings=tuple(concealment.problem(one) for one in hardly_meant))
 
 
 def _text(path: Path) -> str:
@@ -74,9 +75,7 @@ def _text(path: Path) -> str:
 
 def _problem(one: Finding, substituted: Substituted, file: str) -> Problem:
     path = _existing(one.path, substituted)
-    message = conceal(one.message, path, substituted.replacements)
-    hint = conceal(one.hint, path, substituted.replacements)
-    return Problem(file, line_of(substituted.root, path), dotted(path), message, hint)
+    return Problem(file, line_of(substituted.root, path), dotted(path), one.message, one.hint)
 
 
 def _existing(path: DataPath, substituted: Substituted) -> DataPath:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from proxy.client_address.networks import Network, parse_network
 from proxy.config.settings import Bind, SocketAddress, UnixSocket
-from proxy.config.values import ValueProblem, shown, text
-from proxy.routing.mounts import Mount
+from proxy.config.values import ValueProblem, parse_instance_name, shown, text
+from proxy.routing.mounts import Mount, MountKind
 
 BIND_PATTERN = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"
 LISTENER_BIND_PATTERN = rf"{BIND_PATTERN}|^unix:/"
@@ -174,6 +174,22 @@ def parse_mount(value: object) -> Mount:
     if "port" in value:
         return Mount.on_port(parse_port(value["port"]))
     return _path_mount(text(value["path"], example="/research/"))
+
+
+def parse_alias(value: object) -> Mount:
+    """An instance's former name, or where its mount was: a mapping with one of `host` and `path`."""
+    hint = "write a former name, or one of {host: old.notebooks.internal}, {path: /old/}"
+    if isinstance(value, dict):
+        mount = parse_mount(value)
+        if mount.kind is MountKind.PORT:
+            raise ValueProblem("a port cannot be an alias", hint)
+        return mount
+    if not isinstance(value, str) or value == "root":
+        raise ValueProblem(f"{shown(value)} is not an alias", hint)
+    if "/" in value or "." in value:
+        hint = f"write {{path: {value}}}" if "/" in value else f"write {{host: {value}}}"
+        raise ValueProblem(f"{shown(value)} is not a name", hint)
+    return _path_mount(f"/{parse_instance_name(value)}/")
 
 
 def is_loopback(origin: str) -> bool:

@@ -248,6 +248,27 @@ MountAt = Annotated[
     ),
 ]
 
+Alias = Annotated[
+    Mount,
+    _Read(
+        places.parse_alias,
+        {
+            "oneOf": [
+                {"type": "string", "pattern": values.INSTANCE_NAME_PATTERN, "description": "A former name."},
+                *(
+                    {
+                        "type": "object",
+                        "properties": {key: shape},
+                        "required": [key],
+                        "additionalProperties": False,
+                    }
+                    for key, shape in (("host", _TEXT), ("path", {"type": "string", "pattern": "^/"}))
+                ),
+            ]
+        },
+    ),
+]
+
 _ALLOW_HINT = "it would let nobody in; name at least one of the allowlists: allow: [office]"
 _NARROW_HINT = (
     "it would let nobody in; name allowlists, or remove the key to let the gateway-wide policy decide"
@@ -452,6 +473,9 @@ StopWarning = Annotated[float, _duration(0, 86400)]
 class LifecycleSection(_Section):
     """Starting and stopping by itself, for all instances that do not say otherwise under the same keys."""
 
+    stopper: Flag = True
+    """Whether this gateway stops instances at all. false: another gateway of the same instances does, by what Jupyter
+    and its own traffic tell it; nothing can be kept awake here. For all instances."""
     start_on_open: Flag = _LIFECYCLE.start_on_open
     """Whether a stopped instance is started by a permitted visitor who opens its address in a browser."""
     stop_after_idle: StopAfterIdle = _spelled("never")
@@ -473,6 +497,8 @@ class InstanceSection(_Section):
     """The notebook instance's name in SageMaker."""
     mount: MountAt | None = None
     """Where it appears: root, {host: …}, {port: …} or {path: …}. Default: the path /NAME/."""
+    aliases: list[Alias] = []
+    """Where it was before: names (the path /NAME/), {path: …} or {host: …}. Who asks there is led to its mount."""
     allow: Annotated[list[Reference], _Filled("allow", _NARROW_HINT)] = Field(
         default_factory=list, validate_default=False
     )

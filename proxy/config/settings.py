@@ -166,6 +166,8 @@ class Instance:
     """`open`: whom the policy lets in comes in. `presigned`: only with a session or a token besides."""
     cross_site_requests: CrossSiteRequests = "refuse"
     """What becomes of requests that change something and come from other sites' pages."""
+    aliases: tuple[Mount, ...] = ()
+    """Paths and hosts where it was before, and from where callers are led to its mount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,8 @@ class Settings:
     instances: Mapping[str, Instance]
     statements: tuple[Statement, ...] = ()
     """The gateway-wide long form."""
+    stopper: bool = True
+    """False: instances are stopped by another gateway, if by any, whatever their `lifecycle` says."""
     tokens: Tokens = Tokens()
     api: Api = Api()
     limits: Limits = Limits()

@@ -61,20 +61,24 @@ def _where(listener: Listener) -> str:
 
 
 def _instances(settings: Settings) -> Table:
-    by_itself = any(one.lifecycle != Lifecycle() for one in settings.instances.values())
+    by_itself = not settings.stopper or any(
+        one.lifecycle != Lifecycle() for one in settings.instances.values()
+    )
     table = _table("INSTANCE", "NOTEBOOK", "ADDRESS", "LETS IN", *(["BY ITSELF"] if by_itself else []))
     for name, instance in settings.instances.items():
         addresses = "\n".join(settings.urls(name))
         lets_in = escape(_let_in(settings, instance))
-        lifecycle = [_by_itself(instance.lifecycle)] if by_itself else []
+        lifecycle = [_by_itself(instance.lifecycle, stopper=settings.stopper)] if by_itself else []
         table.add_row(name, instance.notebook, escape(addresses), lets_in, *lifecycle)
     return table
 
 
-def _by_itself(lifecycle: Lifecycle) -> str:
+def _by_itself(lifecycle: Lifecycle, *, stopper: bool) -> str:
     """What happens to an instance without anybody's asking."""
     parts = ["starts when opened"] if lifecycle.start_on_open else []
-    if lifecycle.stop_after_idle_seconds is not None:
+    if not stopper:
+        parts.append("not stopped by this gateway")
+    elif lifecycle.stop_after_idle_seconds is not None:
         parts.append(
             f"{'would stop' if lifecycle.stop_dry_run else 'stops'} after "
             f"{format_duration(lifecycle.stop_after_idle_seconds)} idle"

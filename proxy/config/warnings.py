@@ -18,6 +18,7 @@ from proxy.policy.conditions import Kind
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm
 from proxy.policy.statements import Statement
+from proxy.routing.mounts import MountKind
 
 ANY_IPV4 = IPv4Network("0.0.0.0/0")
 ANY_IPV6 = IPv6Network("2000::/3")
@@ -32,6 +33,7 @@ def warnings(file: File, settings: Settings) -> Iterator[Finding]:
     yield from _restrictions(settings)
     yield from _statements(settings)
     yield from _preludes(file)
+    yield from _root_beside_paths(settings)
 
 
 def everybody_in(networks: NetworkSet) -> str:
@@ -112,3 +114,17 @@ def _preludes(file: File) -> Iterator[Finding]:
                     "whom, as health checks do, may name any client in a header",
                     "leave it out of trusted_proxies, where proxies belong that write that header",
                 )
+
+
+def _root_beside_paths(settings: Settings) -> Iterator[Finding]:
+    kinds = {name: mount.kind for name, mount in settings.mounts.items()}
+    if MountKind.PATH not in kinds.values():
+        return
+    for name, kind in kinds.items():
+        if kind is MountKind.ROOT:
+            yield Finding(
+                ("instances", name, "mount"),
+                "the root takes what applications under path mounts ask for outside of those, which would be led back "
+                "to them otherwise",
+                f"give it a place of its own: {{host: {name}.notebooks.internal}}, or {{path: /{name}/}}",
+            )

@@ -28,7 +28,11 @@ MAX_DEPTH = 32
 MAX_NODES = 200_000
 """Nodes of the tree with every alias expanded; ten aliases of ten aliases of … end here."""
 
+NAME_CHARACTERS = 28
+"""A longer name of an anchor or a tag is not shown: it is a secret that should have been quoted, most likely."""
+
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
+_QUOTED = re.compile(r"'([^']*)'")
 _WORDS: Mapping[str, Plain] = {
     "": None,
     "~": None,
@@ -143,7 +147,7 @@ def parse(text: str, file: str) -> tuple[Node, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
-        message = "not valid YAML: " + (error.problem or error.context or "unreadable")
+        message = "not valid YAML: " + _QUOTED.sub(_shown, error.problem or error.context or "unreadable")
         raise ConfigError(
             [*reader.problems, Problem(file, line, "", message, _syntax_hint(text, line))]
         ) from error
@@ -260,8 +264,9 @@ class _Reader:
         assert event.anchor is not None
         node = self._anchors.get(event.anchor)
         if node is None:
-            hint = f"write &{event.anchor} at the value that is meant, above this line; or quote the text"
-            self._complain(event, path, f"there is no anchor called '{event.anchor}' above this line", hint)
+            name = _name(event.anchor)
+            hint = f"write &{name} at the value that is meant, above this line; or quote the text"
+            self._complain(event, path, f"there is no anchor called '{name}' above this line", hint)
             return Scalar(_line(event), None)
         self._count(event, path, node.size)
         return node
@@ -273,7 +278,7 @@ class _Reader:
 
     def _refuse_tag(self, event: yaml.Event, tag: str | None, path: Path) -> None:
         if tag is not None:
-            shown = tag.replace("tag:yaml.org,2002:", "!!")
+            shown = _name(tag.replace("tag:yaml.org,2002:", "!!"))
             self._complain(
                 event, path, f"tags such as {shown} are not read here", "remove it; quote what is text"
             )
@@ -283,6 +288,14 @@ class _Reader:
 
     def _problem(self, event: yaml.Event, path: Path, message: str, hint: str = "") -> Problem:
         return Problem(self._file, _line(event), dotted(path), message, hint)
+
+
+def _name(text: str) -> str:
+    return text if len(text) <= NAME_CHARACTERS else "…"
+
+
+def _shown(quoted: re.Match[str]) -> str:
+    return f"'{_name(quoted[1])}'"
 
 
 def _line(event: yaml.Event) -> int:

@@ -120,6 +120,7 @@ class Lifecycle:
         self._notebooks = notebooks
         self._traffic = traffic
         self._events = events
+        self._is_leaving = False
         self._watches: dict[str, _Watch] = {}
         self._saved_before = 0.0
         """Seconds saved by instances that are no longer configured."""
@@ -147,6 +148,10 @@ class Lifecycle:
             self._watches |= dict.fromkeys(names, watch)
         now = self._clock.monotonic()
         self._saved_before += sum(_saved(watch, now) for watch in gone)
+
+    def leave(self) -> None:
+        """Stop nothing any more: the gateway goes away, and what passes its successor is not seen here."""
+        self._is_leaving = True
 
     # -- for people -------------------------------------------------------------------------------------
 
@@ -198,7 +203,7 @@ class Lifecycle:
         A fault in looking at the traffic ends this tick: who cannot see whether an instance is used, stops none.
         """
         watches = [watch for watch in self._all() if watch.rules.after_seconds is not None]
-        if not watches:
+        if not watches or self._is_leaving:
             return
         self._traffic.look()
         now = self._clock.monotonic()
@@ -230,7 +235,7 @@ class Lifecycle:
                 # Once more, from the beginning: nothing lies between this judgement and the stop.
                 verdict = await self._judge(watch, max_age_seconds=0.0)
             self._tell(watch, verdict)
-            if verdict.finding is Finding.STOP:
+            if verdict.finding is Finding.STOP and not self._is_leaving:
                 await self._stop(watch, verdict)
         finally:
             watch.is_looking = False

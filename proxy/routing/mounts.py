@@ -102,6 +102,13 @@ def clashes(mounts: Mapping[str, Mount]) -> list[tuple[str, str, str]]:
     ]
 
 
+def hides(mount: Mount, alias: Mount) -> bool:
+    """Whether what is mounted there answers everything that an alias stands for."""
+    if mount.kind is alias.kind is MountKind.PATH:
+        return alias.path.startswith(mount.path)
+    return mount == alias
+
+
 def _clash(mount: Mount, other: Mount) -> str:
     if mount == other:
         return "only one instance can be mounted at the root" if mount == Mount.root() else f"both at {mount}"

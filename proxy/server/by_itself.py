@@ -20,9 +20,17 @@ from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.dataplane.plane import DataPlane
 from proxy.dataplane.traffic import Traffic
-from proxy.errors import InstanceNotFound, InstanceNotInService, NbgateError, UpstreamError
+from proxy.errors import (
+    Draining,
+    InstanceNotFound,
+    InstanceNotInService,
+    NbgateError,
+    NotTheStopper,
+    UpstreamError,
+)
 from proxy.faults import Faults
 from proxy.gateway import Admission, Inbound
+from proxy.lifecycle.awake import AwakeState
 from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.judge import IdleRules
 from proxy.lifecycle.lifecycle import Events, Lifecycle
@@ -67,6 +75,7 @@ class ByItself:
             traffic=traffic,
             events=events,
         )
+        self._is_stopper = True
         self._plane = plane
         self._traffic = traffic
         traffic.plane = plane
@@ -80,13 +89,14 @@ class ByItself:
         }
         rules = {
             name: IdleRules(
-                after_seconds=one.lifecycle.stop_after_idle_seconds,
+                after_seconds=one.lifecycle.stop_after_idle_seconds if settings.stopper else None,
                 warning_seconds=one.lifecycle.stop_warning_seconds,
                 dry_run=one.lifecycle.stop_dry_run,
                 ignore_unknown_terminals=one.lifecycle.stop_ignore_unknown_terminals,
             )
             for name, one in instances.items()
         }
+        self._is_stopper = settings.stopper
         self._notebooks.keepers = keepers
         self.lifecycle.adopt(rules, notebooks)
         self.opening.adopt(
@@ -100,6 +110,14 @@ class ByItself:
             },
             notebooks,
         )
+
+    def keep_awake(self, name: str, hours: float) -> AwakeState:
+        """As `Lifecycle.keep_awake`. Raises NotTheStopper; and Draining, since a promise would soon be forgotten."""
+        if not self._is_stopper:
+            raise NotTheStopper
+        if self._plane.leaving:
+            raise Draining
+        return self.lifecycle.keep_awake(name, hours)
 
     def met(self, error: NbgateError, admission: Admission, inbound: Inbound) -> NbgateError:
         """What to answer a permitted visitor in the place of `error`, or `error` itself."""

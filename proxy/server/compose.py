@@ -52,6 +52,7 @@ def gateway(
     return Gateway(
         hostnames=settings.hostnames,
         mounts=settings.mounts,
+        aliases={name: instance.aliases for name, instance in settings.instances.items()},
         policies={name: instance.policy for name, instance in settings.instances.items()},
         own_policy=settings.policy,
         trusted_proxies=settings.trusted_proxies,

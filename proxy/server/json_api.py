@@ -27,6 +27,7 @@ from proxy.errors import (
     ValidationFailed,
     WrongState,
 )
+from proxy.lifecycle.awake import MOST_AWAKE_HOURS, AwakeState
 from proxy.policy.context import CONNECT
 from proxy.server.fleet import Fleet
 from proxy.server.forms import require_same_origin
@@ -56,12 +57,19 @@ MakeLink = Callable[[OwnVisit, str, int], Link]
 """For a visit, an instance and the seconds that the link's session is to last."""
 
 
+KeepAwake = Callable[[str, float], AwakeState]
+"""For an instance, and hours, 0 for no longer."""
+
+
 class JsonApi:
     """Handlers of the API. Without `link`, links are the instances' plain addresses."""
 
-    def __init__(self, *, sight: Sight, fleet: Fleet, link: MakeLink | None = None) -> None:
+    def __init__(
+        self, *, sight: Sight, fleet: Fleet, keep_awake: KeepAwake, link: MakeLink | None = None
+    ) -> None:
         self._sight = sight
         self._fleet = fleet
+        self._keep_awake = keep_awake
         self._link = link or (lambda visit, name, _seconds: Link(sight.url(visit.beholder, name)))
         self._document = json.dumps(document()).encode()
 
@@ -73,6 +81,7 @@ class JsonApi:
         table.add("POST", f"{BASE}/instances/{{name}}/url", self.url)
         table.add("POST", f"{BASE}/instances/{{name}}/start", self.start)
         table.add("POST", f"{BASE}/instances/{{name}}/stop", self.stop)
+        table.add("POST", f"{BASE}/instances/{{name}}/awake", self.awake)
         table.add("GET", f"{BASE}/explain", self.explain)
 
     async def openapi(self, visit: OwnVisit) -> web.StreamResponse:
@@ -125,6 +134,18 @@ class JsonApi:
         except InstanceNotInService as error:
             raise _wrong_state(error) from error
         return _answer(_told(await self._sight.view(visit.beholder, name)), status=202)
+
+    async def awake(self, visit: OwnVisit) -> web.StreamResponse:
+        """Do not stop it for some hours, although nobody uses it."""
+        name, body = await self._asked(visit, known=("hours",))
+        hours: Any = body.get("hours")
+        # A bool is a number in Python alone.
+        is_number = isinstance(hours, int | float) and not isinstance(hours, bool)
+        if not is_number or not 0 <= hours <= MOST_AWAKE_HOURS:
+            raise ValidationFailed(f"hours is a number from 0 (no longer) to {MOST_AWAKE_HOURS:.0f}.")
+        visit.decide(name, START)
+        state = self._keep_awake(name, float(hours))
+        return _answer({"kept_awake_until": _instant(state.kept_awake_until)})
 
     async def explain(self, visit: OwnVisit) -> web.StreamResponse:
         """What the policy says of the caller's own address, and by which statements: ids alone.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy import __version__
+from proxy.lifecycle.awake import MOST_AWAKE_HOURS
 
 BASE: Final = "/api/gateway/v1"
 SESSION_SECONDS_MIN: Final = 1800
@@ -24,7 +25,7 @@ _REFUSALS: Final = {
     403: "The policy denies it (`ACCESS_DENIED`), or another site's page sent it (`ORIGIN_REFUSED`).",
     404: "There is no such thing for this caller (`NOT_FOUND`), or SageMaker does not know it (`INSTANCE_NOT_FOUND`).",
     405: "Not with this method (`METHOD_NOT_ALLOWED`); `Allow` has those that there are.",
-    409: "The instance's state does not allow it (`WRONG_STATE`).",
+    409: "The instance's state does not allow it (`WRONG_STATE`), or another gateway decides it (`NOT_THE_STOPPER`).",
     413: "The body is too large (`BODY_TOO_LARGE`).",
     415: "The body is not `application/json` (`MEDIA_TYPE_REFUSED`).",
     502: "Somebody has to mend it: the gateway's role lacks a permission (`PERMISSION_MISSING`).",
@@ -33,6 +34,7 @@ _REFUSALS: Final = {
 }
 _READING: Final = (400, 403, 404, 405)
 _ACTING: Final = (400, 403, 404, 405, 409, 413, 415, 502, 503)
+_PROMISING: Final = (400, 403, 404, 405, 409, 413, 415, 503)
 _GIVING: Final = (400, 403, 404, 405, 413, 415)
 
 
@@ -141,6 +143,9 @@ def _schemas() -> _Data:
                 "expires_at": _nullable("string", f"When it stops working; null: never. {instant}"),
             }
         ),
+        "Awake": _object(
+            {"kept_awake_until": _nullable("string", f"null: it is stopped as soon as it is idle. {instant}")}
+        ),
         "Explanation": _object(
             {
                 "client_address": _nullable("string", "The caller's, as the policy sees it."),
@@ -191,6 +196,19 @@ def document() -> _Data:
                 "maximum": SESSION_SECONDS_MAX,
                 "default": SESSION_SECONDS_DEFAULT,
                 "description": "How long the session lasts that the address buys, where it buys one.",
+            }
+        },
+    }
+    hours = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["hours"],
+        "properties": {
+            "hours": {
+                "type": "number",
+                "minimum": 0,
+                "maximum": MOST_AWAKE_HOURS,
+                "description": "0: no longer.",
             }
         },
     }
@@ -273,6 +291,16 @@ def document() -> _Data:
                     refusals=_ACTING,
                     parameters=(name,),
                     body=nothing,
+                )
+            },
+            "/instances/{name}/awake": {
+                "post": _operation(
+                    "keepAwake",
+                    "Do not stop it for some hours, although nobody uses it; the last word counts",
+                    answer=_ref("Awake"),
+                    refusals=_PROMISING,
+                    parameters=(name,),
+                    body=hours,
                 )
             },
             "/explain": {

@@ -110,6 +110,7 @@ class RunningGateway:
         under way end, for `seconds` at most. `is_hurried` ends both waits.
         """
         self.plane.leaving = True
+        self.lifecycle.leave()
         clock = self.plane.clock
         stop_at = clock.monotonic() + delay_seconds
         while clock.monotonic() < stop_at and not is_hurried():
@@ -272,9 +273,9 @@ async def start(
             faults=faults,
         )
         streams.register(pages)
-        Portal(sight=sight, fleet=fleet, keep_awake=by_itself.lifecycle.keep_awake).register(pages)
+        Portal(sight=sight, fleet=fleet, keep_awake=by_itself.keep_awake).register(pages)
         link = Links(sight=sight, tokens=tokens, settings=lambda: reloader.settings, clock=clock)
-        JsonApi(sight=sight, fleet=fleet, link=link).register(pages)
+        JsonApi(sight=sight, fleet=fleet, keep_awake=by_itself.keep_awake, link=link).register(pages)
         SageMakerApi(
             fleet=fleet,
             tokens=tokens,

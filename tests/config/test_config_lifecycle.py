@@ -49,7 +49,15 @@ def test_an_instance_alone_may_say_all_of_it(tmp_path: Path) -> None:
     }
 
 
+def test_a_gateway_stops_instances_unless_it_says_that_it_does_not(tmp_path: Path) -> None:
+    assert load_text(tmp_path, text_of()).stopper is True
+    told = load_text(tmp_path, text_of(lifecycle="lifecycle: {stopper: false, stop_after_idle: 2h}"))
+    assert told.stopper is False
+    assert told.instances["research"].lifecycle.stop_after_idle_seconds == 7200.0, "as another gateway has it"
+
+
 PROBLEMS = [
+    ("lifecycle: {stopper: no}", "lifecycle.stopper", "must be true or false", "write false"),
     ("lifecycle: {stop_after_idle: 4m}", "lifecycle.stop_after_idle", "too short", "from 5m to 30d"),
     ("lifecycle: {stop_after_idle: 31d}", "lifecycle.stop_after_idle", "too long", "from 5m to 30d"),
     ("lifecycle: {stop_after_idle: off}", "lifecycle.stop_after_idle", "", "write never"),
@@ -126,6 +134,23 @@ def test_two_names_of_one_notebook_go_by_one_rule(tmp_path: Path) -> None:
     assert "'a'" in problem.message
     other_role = "instances: {a: {notebook: x, stop_after_idle: 1h}, b: {notebook: x, assume_role: %s}}"
     load_text(tmp_path, text_of(instances=other_role % "'arn:aws:iam::123456789012:role/other'"))
+
+
+def test_one_instance_alone_cannot_be_left_to_another_gateway(tmp_path: Path) -> None:
+    [problem] = problems_of(tmp_path, text_of(instances="instances: {a: {notebook: x, stopper: false}}"))
+    assert problem.where == "instances.a.stopper"
+
+
+def test_the_summary_says_that_another_gateway_stops_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = ", start_on_open: true, stop_after_idle: 90m"
+    lifecycle = "lifecycle: {stopper: false}"
+    print_summary(load_text(tmp_path, text_of(lifecycle=lifecycle, instances=TWO % (both, ""))))
+    told = capsys.readouterr().out
+    assert "starts when opened, not stopped by this gateway" in told
+    assert told.count("not stopped by this gateway") == 2
+    assert "90m" not in told
 
 
 def test_the_summary_says_what_happens_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -981,3 +981,47 @@ def test_the_annotated_examples_comments_show_the_defaults(tmp_path: Path) -> No
         + text_of(aws="aws:\n  region: eu-west-1\n" + "".join(f"  {line}\n" for line in aws)),
     )
     assert settings == load_text(tmp_path, "\n".join(BASE.values()))
+
+
+def test_an_instance_may_have_been_elsewhere(tmp_path: Path) -> None:
+    """By its former name, a path or a host; also by its own name where that is not its mount any more."""
+    written = "[b, {path: /team/gpu/}, {host: Old.nb.internal}]"
+    settings = load_text(
+        tmp_path,
+        text_of(
+            instances=f"instances: {{b: {{notebook: x, mount: {{host: b.nb.internal}}, aliases: {written}}}}}"
+        ),
+    )
+    assert settings.instances["b"].aliases == (
+        Mount.at_path("/b/"),
+        Mount.at_path("/team/gpu/"),
+        Mount.on_host("old.nb.internal"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("alias", "message"),
+    [
+        ("/old/", "'/old/' is not a name"),
+        ("old.nb.internal", "'old.nb.internal' is not a name"),
+        ("root", "'root' is not an alias"),
+        ("7", "7 is not an alias"),
+        ("{port: 8444}", "a port cannot be an alias"),
+        ("{path: /.nbgate/x/}", "'/.nbgate/x/' meets the gateway's own pages at /.nbgate/"),
+        ("{host: nb.internal}", "nb.internal is the gateway's own hostname"),
+        ("b", "path /b/ never leads anywhere: the mount of 'b' is there"),
+        ("a", "path /a/ never leads anywhere: the mount of 'a' is there"),
+        ("{path: /a/x/}", "path /a/x/ never leads anywhere: the mount of 'a' is there"),
+        ("{host: c.nb.internal}", "host c.nb.internal never leads anywhere: the mount of 'c' is there"),
+        ("d", "path /d/ never leads anywhere: an alias of 'c' is there"),
+        ("{path: /d/e/}", "path /d/e/ never leads anywhere: an alias of 'c' is there"),
+    ],
+)
+def test_an_alias_that_leads_nowhere_is_refused(tmp_path: Path, alias: str, message: str) -> None:
+    instances = (
+        "instances: {a: {notebook: x}, c: {notebook: x, mount: {host: c.nb.internal}, aliases: [d]}, "
+        f"b: {{notebook: y, aliases: [{alias}]}}}}"
+    )
+    [problem] = problems_of(tmp_path, text_of(instances=instances))
+    assert (problem.where, problem.message) == ("instances.b.aliases[0]", message)
+    assert problem.hint

@@ -110,6 +110,7 @@ def test_known_keys_are_found_by_path() -> None:
     assert keys_at(("instances", "any")) == [
         "notebook",
         "mount",
+        "aliases",
         "allow",
         "deny",
         "statements",

@@ -18,9 +18,30 @@ def warned(directory: Path, **sections: str) -> list[tuple[int, str, str]]:
 
 def test_what_people_mostly_write_warns_of_nothing(tmp_path: Path) -> None:
     assert warned(tmp_path) == []
-    for name in ("minimal.yaml", "nbgate.yaml"):
-        environ = {"NBGATE_TOKEN_KEY": "0123456789abcdef" * 2, "NBGATE_ALICE": "fedcba9876543210" * 2}
-        assert load(EXAMPLES / name, environ=environ).warnings == ()
+    environ = {"NBGATE_TOKEN_KEY": "0123456789abcdef" * 2, "NBGATE_ALICE": "fedcba9876543210" * 2}
+    assert load(EXAMPLES / "minimal.yaml", environ=environ).warnings == ()
+    # It shows all kinds of mount at once, which few have.
+    [warning] = load(EXAMPLES / "nbgate.yaml", environ=environ).warnings
+    assert warning.where == "instances.shared.mount"
+
+
+ROOT, PATH = "a: {notebook: x, mount: root}", "b: {notebook: y}"
+
+
+def test_a_root_beside_paths_takes_what_their_applications_ask_for(tmp_path: Path) -> None:
+    for instances in (f"{ROOT}, {PATH}", f"{PATH}, {ROOT}"):
+        [(line, where, message)] = warned(tmp_path, instances=f"instances: {{{instances}}}")
+        assert (line, where) == (1, "instances.a.mount")
+        assert message.startswith(
+            "the root takes what applications under path mounts ask for outside of those"
+        )
+
+
+@pytest.mark.parametrize(
+    "instances", [ROOT, PATH, f"{ROOT}, b: {{notebook: y, mount: {{host: b.nb.internal}}}}"]
+)
+def test_a_root_that_takes_nothing_of_theirs(tmp_path: Path, instances: str) -> None:
+    assert warned(tmp_path, instances=f"instances: {{{instances}}}") == []
 
 
 V4, V6 = "every IPv4 address", "every IPv6 address"

@@ -447,6 +447,23 @@ async def test_a_rule_that_is_withdrawn_in_the_middle_of_the_last_look_counts(st
     assert stage.world.stopped == []
 
 
+async def test_who_leaves_stops_nothing(stage: Stage) -> None:
+    """Its successor has the callers by then, and what they do is not seen here."""
+    await stage.pass_minutes(59)
+    stage.lifecycle.leave()
+    reads = len(stage.world.reads)
+    await stage.pass_minutes(600)
+    assert stage.world.stopped == []
+    assert len(stage.world.reads) == reads
+
+
+async def test_who_leaves_in_the_middle_of_the_last_look_stops_nothing(stage: Stage) -> None:
+    await stage.pass_minutes(59)
+    stage.world.on_read = lambda: stage.lifecycle.leave()
+    await stage.pass_minutes(5)
+    assert stage.world.stopped == []
+
+
 async def test_without_rules_nothing_is_asked_of_anybody(stage: Stage) -> None:
     stage.lifecycle.adopt({"research": IdleRules()}, {"research": "n1"})
     asked, looks = len(stage.world.describes), stage.world.looks

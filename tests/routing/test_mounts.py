@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.routing.mounts import Mount, MountKind, clashes
+from proxy.routing.mounts import Mount, MountKind, clashes, hides
 
 
 def test_the_four_kinds() -> None:
@@ -104,3 +104,15 @@ def test_mounts_of_different_kinds_and_sibling_paths_live_together() -> None:
             "a": Mount.at_path("/a/"),
         }
     )
+
+
+def test_what_is_mounted_hides_an_alias_that_it_answers_for() -> None:
+    path, inner, host = Mount.at_path("/a/"), Mount.at_path("/a/b/"), Mount.on_host("a.nb.internal")
+    assert hides(path, path)
+    assert hides(path, inner)
+    assert not hides(inner, path)
+    assert not hides(Mount.at_path("/ab/"), path)
+    assert hides(host, host)
+    assert not hides(Mount.on_host("b.nb.internal"), host)
+    assert not hides(path, host)
+    assert not hides(Mount.root(), path)

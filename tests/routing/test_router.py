@@ -186,3 +186,89 @@ def test_what_else_a_mounts_origin_has() -> None:
     assert router.others_at(mounts["root"]) == (*OWN_PATHS, "/research/")
     assert router.others_at(mounts["host"]) == router.others_at(mounts["port"]) == OWN_PATHS
     assert router.others_at(mounts["path"]) == ()
+
+
+ALIASES = {
+    "research": [Mount.at_path("/old/"), Mount.at_path("/team/"), Mount.on_host("old.notebooks.internal")],
+    "own-host": [Mount.at_path("/nlp/"), Mount.on_host("nlp.internal")],
+    "own-port": [Mount.at_path("/vision/")],
+}
+MOVED = Router([HOST, "127.0.0.1"], MOUNTS, ALIASES)
+
+
+@pytest.mark.parametrize(
+    ("host", "target", "location"),
+    [
+        (HOST, "/old/", "/research/"),
+        (HOST, "/old", "/research/"),
+        (HOST, "/old?a=/b/", "/research/?a=/b/"),
+        (HOST, "/old/lab/tree/a%2Fb;x?authToken=t&x=%2B", "/research/lab/tree/a%2Fb;x?authToken=t&x=%2B"),
+        (HOST, "/old//evil.example/", "/research//evil.example/"),
+        ("127.0.0.1", "/old/lab", "/research/lab"),
+        # Around another mount, which stays.
+        (HOST, "/team/cpu/x", "/research/cpu/x"),
+        # An origin of its own; what would be an authority is none behind one.
+        (HOST, "/nlp/lab", "//research.notebooks.internal:8443/lab"),
+        (HOST, "/nlp", "//research.notebooks.internal:8443/"),
+        (HOST, "/nlp//evil.example/", "//research.notebooks.internal:8443//evil.example/"),
+        (HOST, "/vision/lab", f"//{HOST}:8444/lab"),
+        ("127.0.0.1", "/vision/lab", "//127.0.0.1:8444/lab"),
+        # A host that it had.
+        ("old.notebooks.internal", "/lab?x", f"//{HOST}:8443/research/lab?x"),
+        ("old.notebooks.internal", "//evil.example", f"//{HOST}:8443/research//evil.example"),
+        ("nlp.internal", "/lab", "//research.notebooks.internal:8443/lab"),
+        ("nlp.internal", "//evil.example", "//research.notebooks.internal:8443//evil.example"),
+    ],
+)
+def test_where_an_instance_was_leads_to_where_it_is(host: str, target: str, location: str) -> None:
+    found = MOVED.match(host=host, listener_port=443, target=target, port=8443)
+    assert isinstance(found, Redirect)
+    assert (found.status, found.location) == (308, location)
+    assert found.instance in ALIASES
+
+
+def test_the_ports_default_is_not_named() -> None:
+    found = MOVED.match(host=HOST, listener_port=443, target="/nlp/lab")
+    assert found == Redirect("//research.notebooks.internal/lab", instance="own-host")
+
+
+def test_what_is_mounted_comes_before_what_was() -> None:
+    assert find(MOVED, "/team/gpu/x") == ("gpu", "/x", "/team/gpu")
+    assert find(MOVED, "/team/gpu") == Redirect("/team/gpu/", instance="gpu")
+    assert find(MOVED, "/.nbgate/x") == OwnPage("/.nbgate/x")
+    assert find(MOVED, "/old/x", port=8444) == ("own-port", "/old/x", "")
+    assert find(MOVED, "/old/x", host="research.notebooks.internal") == ("own-host", "/old/x", "")
+    with pytest.raises(Misdirected):
+        find(MOVED, "/x", host="old.notebooks.internal", port=8444)
+    beside = Router(
+        [HOST], {"main": Mount.root(), "b": Mount.at_path("/b/")}, {"main": [Mount.at_path("/a/")]}
+    )
+    assert beside.match(host=HOST, listener_port=443, target="/a/x") == Redirect(
+        f"//{HOST}/x", instance="main"
+    )
+    assert beside.match(host=HOST, listener_port=443, target="/a//evil.example") == Redirect(
+        f"//{HOST}//evil.example", instance="main"
+    )
+
+
+def test_a_worker_at_the_root_does_not_cover_former_paths() -> None:
+    beside = Router([HOST], {"main": Mount.root()}, {"main": [Mount.at_path("/a/")]})
+    assert "/a/" in beside.others_at(Mount.root())
+
+
+@pytest.mark.parametrize(
+    ("path", "instance"),
+    [
+        ("/research/", "research"),
+        ("/research/proxy/8050/", "research"),
+        ("/team/gpu/lab", "gpu"),
+        ("/research", None),
+        ("/old/lab", None),
+        ("/", None),
+        ("", None),
+        ("/elsewhere/", None),
+    ],
+)
+def test_a_path_lies_under_the_mount_that_holds_it(path: str, instance: str | None) -> None:
+    found = MOVED.under(path)
+    assert found == (None if instance is None else (instance, MOUNTS[instance]))

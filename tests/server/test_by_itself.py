@@ -357,3 +357,18 @@ async def test_metrics_count_too(house: House) -> None:
     assert "\nnbgate_starts_on_open_total 0.0\n" in text
     [saved] = [line for line in text.splitlines() if line.startswith("nbgate_idle_saved_seconds_total ")]
     assert 3600 <= float(saved.split()[1]) <= 3900
+
+
+async def test_a_gateway_that_is_not_the_stopper_stops_nothing_and_a_reload_makes_it_one(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async with open_house(tmp_path, clock, lifecycle=LIFECYCLE | {"stopper": False}) as house:
+        await house.pass_minutes(180)
+        assert house.status == "InService"
+        assert house.calls(STOP) == 0
+        assert house.jupyter.targets == [], "nor does it ask Jupyter"
+        file = house.rig.log_file.with_name("nbgate.yaml")
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"lifecycle": LIFECYCLE}))
+        assert await house.rig.gateway.reloader.reload_now()
+        await house.pass_minutes(90)
+        assert house.calls(STOP) == 1

@@ -102,6 +102,47 @@ async def test_start_and_stop_do_it_and_tell_the_new_state(api: Rig) -> None:
     assert (status, told["data"]["status"]) == (202, "Stopping")
 
 
+async def test_an_instance_is_kept_awake_for_hours_and_no_longer(api: Rig) -> None:
+    status, told = await post(api, "/instances/research/awake", '{"hours": 1.5}')
+    assert (status, told["data"]) == (200, {"kept_awake_until": "2026-01-01T01:30:00Z"})
+    status, told = await post(api, "/instances/research/awake", '{"hours": 0}')
+    assert (status, told["data"]) == (200, {"kept_awake_until": None})
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{}", '{"hours": true}', '{"hours": "8"}', '{"hours": -1}', '{"hours": 72.1}', '{"hours": 1e999}'],
+)
+async def test_hours_are_a_number_within_bounds(api: Rig, body: str) -> None:
+    status, told = await post(api, "/instances/research/awake", body)
+    assert (status, told["error"]["code"]) == (400, "VALIDATION_ERROR")
+
+
+async def test_who_may_not_start_an_instance_may_not_keep_it_awake(api: Rig) -> None:
+    status, told = await post(api, "/instances/guarded/awake", '{"hours": 8}')
+    assert (status, told["error"]["code"]) == (403, "ACCESS_DENIED")
+
+
+async def test_where_another_gateway_stops_instances_none_is_kept_awake(tmp_path) -> None:
+    async with open_rig(
+        tmp_path,
+        instances=SPECS,
+        mounted=MOUNTED,
+        lifecycle={"stopper": False, "stop_after_idle": "1h"},
+        clock=FakeClock(),
+        sandbox_clock=FakeClock(),
+    ) as rig:
+        status, told = await post(rig, "/instances/research/awake", '{"hours": 8}')
+        assert (status, told["error"]["code"]) == (409, "NOT_THE_STOPPER")
+        assert "another gateway decides that" in told["error"]["message"]
+
+
+async def test_a_gateway_that_leaves_promises_nothing(api: Rig) -> None:
+    api.gateway.plane.leaving = True
+    status, told = await post(api, "/instances/research/awake", '{"hours": 8}')
+    assert (status, told["error"]["code"]) == (503, "DRAINING")
+
+
 async def test_the_wrong_state_is_a_conflict_that_says_which(api: Rig) -> None:
     await get(api, "/instances")
     status, told = await post(api, "/instances/research/start")

@@ -323,6 +323,27 @@ async def test_an_instance_that_is_stopped_when_idle_can_be_kept_awake(tmp_path)
         assert status_of(await rig.raw(post_form(rig, stolen))) == 403
 
 
+async def test_where_another_gateway_stops_instances_there_is_no_promise(tmp_path) -> None:
+    """One that is pressed here would be unknown there."""
+    mounted = {"research": MOUNTED["research"] | IDLE}
+    async with open_rig(
+        tmp_path,
+        mounted=mounted,
+        lifecycle={"stopper": False},
+        clock=FakeClock(),
+        sandbox_clock=FakeClock(),
+    ) as rig:
+        page = await shown(rig)
+        assert [form.action for form in page.forms if AWAKE in form.action] == []
+        assert "Keep awake" not in page.text
+        assert "stops by itself" not in page.text
+        # The page may have been made before a reload that said so.
+        token = offered(rig, "research", "keep awake")
+        answer = await rig.raw(post_form(rig, Form(f"{AWAKE}research", {"token": token, "hours": "8"})))
+        assert status_of(answer) == 409
+        assert b"another gateway decides that" in answer
+
+
 async def test_who_may_not_start_an_instance_may_not_keep_it_awake(tmp_path) -> None:
     guarded = MOUNTED["research"] | IDLE | {"statements": [NO_START]}
     async with open_rig(

@@ -25,7 +25,12 @@ from proxy.sandbox.instance import InstanceSpec
 HIDDEN, NOBODYS = "secret-1", "nobody-1"
 MOUNTED: dict[str, Any] = {
     "research": {"notebook": "research-gpu-1", "mount": {"path": "/research/"}},
-    HIDDEN: {"notebook": "research-gpu-2", "mount": {"path": f"/{HIDDEN}/"}, "allow": ["elsewhere"]},
+    HIDDEN: {
+        "notebook": "research-gpu-2",
+        "mount": {"path": f"/{HIDDEN}/"},
+        "allow": ["elsewhere"],
+        "aliases": [f"old-{HIDDEN}"],
+    },
 }
 SPECS = (InstanceSpec(name="research-gpu-1"), InstanceSpec(name="research-gpu-2", status="Stopped"))
 FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
@@ -78,6 +83,13 @@ PATHS = [
     Way("/{}/api/kernels/1/channels", UPGRADE + "Origin: https://evil.example\r\n"),
     Way("/{}/api/kernels/1/channels", UPGRADE.replace("13", "8")),
     Way("/{}/lab", "X-Amz-Target: SageMaker.DescribeNotebookInstance\r\n"),
+    # What a page under its mount asks for outside of it.
+    Way("/proxy/8050/{}", "Referer: {origin}/{}/lab\r\n"),
+    Way("/proxy/8050/{}", HTML + "Referer: {origin}/{}/proxy/8050/\r\n"),
+    Way("/proxy/8050/{}", "Referer: {origin}/{}/proxy/8050/\r\n", "POST", "a=b"),
+    Way("/proxy/8050/{}", UPGRADE + "Origin: {origin}\r\nReferer: {origin}/{}/proxy/8050/\r\n"),
+    # Where it was before.
+    Way("/old-{}/lab"),
     *(
         Way(f"/{{}}{rest}", method=method, body=body)
         for method, body in [
@@ -154,7 +166,8 @@ async def test_a_path_of_an_instance_that_is_not_yours_is_as_one_of_none(tmp_pat
         records = audited(rig)
         assert len(records) == 2 * len(PATHS)
         for there, absent in zip(records[::2], records[1::2], strict=True):
-            assert there["instance"] == HIDDEN
+            # A page that asks for what is mounted nowhere is denied as if it named nothing.
+            assert there["instance"] == (None if there["path"].startswith("/proxy/") else HIDDEN)
             assert absent["reason"] == "denied: nothing is mounted there"
 
 
