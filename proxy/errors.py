@@ -14,7 +14,8 @@
     │   ├── OutsideMount           404  what a page under a mount asks for outside of it, and is not led on to
     │   ├── RouteNotFound          404  no such page of the gateway's own, or no such instance for this caller there
     │   ├── MethodNotAllowed       405  a page of the gateway's own, asked in another way than it answers
-    │   ├── RequestTimeout         408  the head or the body did not come in time
+    │   ├── RequestTimeout         408  the head did not come in time
+    │   │   └── BodyTimeout        408  the body did not
     │   ├── WrongState             409  an instance is not in a state in which that can be done
     │   ├── NotTheStopper          409  another gateway decides when instances are stopped
     │   ├── BodyTooLarge           413  more than a page of the gateway's own reads
@@ -25,10 +26,15 @@
     ├── UpstreamError              the notebook's side is at fault
     │   ├── UpstreamUnreachable    503  no connection, or it broke before an answer
     │   ├── UpstreamTimeout        503  not in time
+    │   │   ├── ConnectTimeout     503  no connection
+    │   │   ├── UploadStalled      503  the notebook takes nothing of the request's body
+    │   │   └── ResponseTimeout    503  no answer
     │   ├── SessionRejected        503  signed out, and signing in again did not help (yet)
+    │   │   └── BodyNotKept        503  a body that was too large to be kept for repeating the request
     │   ├── OutcomeUnknown         504  an unsafe request that may have arrived, and no answer to it
     │   ├── UpstreamUntrusted      502  its certificate is not trusted
     │   └── UpstreamInvalid        502  an answer that is not HTTP, or not from the notebook
+    │       └── ResponseHeadTooLarge   502  more of a head than is taken
     ├── ControlPlaneError          SageMaker's API is at fault, or our right to use it
     │   ├── PermissionMissing      502  the gateway's role lacks a permission
     │   ├── CredentialsMissing     503  the gateway has no AWS credentials (yet)
@@ -42,7 +48,8 @@
     │   ├── TooManyConnections     503  more connections than are kept open in all
     │   ├── TooManyFromAddress     503  more connections of one address than are kept open
     │   ├── TooManyStreams         503  more status streams from one address than are kept open
-    │   └── TooManyUpstreams       503  more connections to one notebook than are kept open
+    │   ├── TooManyUpstreams       503  more connections to one notebook than are kept open
+    │   └── NoDescriptor           503  the process has no file descriptor for a connection to the notebook
     └── Draining                   503  this gateway is shutting down
 
 What passes by itself is 503, with `Retry-After`: JupyterLab and Notebook 7 ask again after a 503 (or a 424) and give a
@@ -71,6 +78,8 @@ class NbgateError(Exception):
     default_message: ClassVar[str] = "The gateway met an error of its own."
     advice: ClassVar[str] = ""
     """What the caller can do about it, shown below the message; "" where there is nothing."""
+    setting: ClassVar[str] = ""
+    """The limit or timeout of the configuration that was met, if one was: `timeouts.connect`."""
     passes_in_seconds: ClassVar[int] = 0
     """When to try again what passes by itself, if nothing better is known; 0 for what does not."""
 
@@ -265,6 +274,15 @@ class RequestTimeout(ClientError):
     code = "REQUEST_TIMEOUT"
     title = "Request timed out"
     default_message = "The request did not arrive in time."
+    setting = "timeouts.request_head"
+
+
+class BodyTimeout(RequestTimeout):
+    """The caller was silent in the middle of the request's body."""
+
+    code = "BODY_TIMEOUT"
+    default_message = "The rest of the request did not arrive in time."
+    setting = "timeouts.request_body"
 
 
 class WrongState(ClientError):
@@ -332,6 +350,7 @@ class HeadTooLarge(ClientError):
     code = "HEAD_TOO_LARGE"
     title = "Request head too large"
     default_message = "The request's head is too large."
+    setting = "limits.request_head"
 
 
 class UpstreamError(NbgateError):
@@ -359,6 +378,28 @@ class UpstreamTimeout(UpstreamError):
     code = "UPSTREAM_TIMEOUT"
     default_message = "The notebook took too long to answer."
     passes_in_seconds = 5
+
+
+class ConnectTimeout(UpstreamTimeout):
+    """No connection to the notebook host: name lookup, TCP and TLS."""
+
+    code = "CONNECT_TIMEOUT"
+    default_message = "The notebook could not be reached in time."
+    setting = "timeouts.connect"
+
+
+class UploadStalled(UpstreamTimeout):
+    """The notebook takes nothing more of the request's body."""
+
+    code = "UPLOAD_STALLED"
+    default_message = "The notebook took nothing of the request for too long."
+    setting = "timeouts.send"
+
+
+class ResponseTimeout(UpstreamTimeout):
+    """The request is with the notebook, and no response head came."""
+
+    setting = "timeouts.response_head"
 
 
 class SessionRejected(UpstreamError):
@@ -392,12 +433,27 @@ class UpstreamUntrusted(UpstreamError):
     advice = "Send the request id below to whoever runs this gateway."
 
 
+class BodyNotKept(SessionRejected):
+    """The same, where signing in again could not help: the body was not kept for repeating the request."""
+
+    code = "BODY_NOT_KEPT"
+    setting = "limits.replay_body"
+
+
 class UpstreamInvalid(UpstreamError):
     """An answer that is not valid HTTP, or that comes from somewhere else than a notebook."""
 
     code = "UPSTREAM_INVALID"
     title = "The notebook's answer was not understood"
     default_message = "The notebook's side sent an answer that the gateway cannot pass on."
+
+
+class ResponseHeadTooLarge(UpstreamInvalid):
+    """A status line and fields that together are more than is taken."""
+
+    code = "RESPONSE_HEAD_TOO_LARGE"
+    default_message = "The head of the notebook's answer is too large."
+    setting = "limits.response_head"
 
 
 class ControlPlaneError(NbgateError):
@@ -518,6 +574,7 @@ class TooManyStreams(LimitMet):
     title = "Too many pages are open"
     default_message = "Too many pages from your address follow the notebooks' states."
     advice = "Close some of them."
+    setting = "limits.event_streams_per_address"
 
 
 class TooManyUpstreams(LimitMet):
@@ -526,6 +583,7 @@ class TooManyUpstreams(LimitMet):
     code = "TOO_MANY_UPSTREAM_CONNECTIONS"
     title = "The notebook is busy"
     default_message = "There are too many connections to this notebook."
+    setting = "limits.upstream_connections"
     passes_in_seconds = 5
 
 
@@ -542,6 +600,14 @@ class TooManyFromAddress(LimitMet):
     code = "TOO_MANY_FROM_ADDRESS"
     default_message = "Too many connections from your address are open."
     advice = "Close tabs that you do not need, and try again in a moment."
+
+
+class NoDescriptor(LimitMet):
+    """RLIMIT_NOFILE, as far as it is meant for connections to notebooks."""
+
+    code = "NO_DESCRIPTORS"
+    default_message = "The gateway has no room for one more connection to a notebook."
+    setting = "RLIMIT_NOFILE"
 
 
 class Draining(NbgateError):

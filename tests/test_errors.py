@@ -83,6 +83,7 @@ def test_no_failure_has_a_status_after_which_a_notebook_is_given_up_though_it_pa
     mended_by_somebody = {"UPSTREAM_ERROR", "CONTROL_PLANE_ERROR"} | {
         "UPSTREAM_UNTRUSTED",
         "UPSTREAM_INVALID",
+        "RESPONSE_HEAD_TOO_LARGE",
         "PERMISSION_MISSING",
     }
     assert (kind.status == 502) is (kind.code in mended_by_somebody)

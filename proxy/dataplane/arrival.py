@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.client_address.networks import Address
 from proxy.client_address.proxy_protocol import Prelude, PreludeError
 from proxy.config.settings import UnixSocket
+from proxy.dataplane.bounds import HANDSHAKE_LATE, MALFORMED, NOT_LISTED, PRELUDE_LATE
 from proxy.dataplane.budgets import Claim, Place
 from proxy.telemetry.limits_met import Bound
 
@@ -26,12 +27,6 @@ if TYPE_CHECKING:
     from proxy.config.settings import Listener
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.plane import DataPlane
-
-NOT_LISTED: Final = Bound("listeners.proxy_protocol", "PROXY_NOT_LISTED")
-MALFORMED: Final = Bound("listeners.proxy_protocol", "PROXY_MALFORMED")
-PRELUDE_LATE: Final = Bound("timeouts.request_head", "PROXY_TIMEOUT")
-HANDSHAKE_LATE: Final = Bound("timeouts.request_head", "TLS_TIMEOUT")
-ON_ARRIVAL: Final = (NOT_LISTED, MALFORMED, PRELUDE_LATE, HANDSHAKE_LATE)
 
 LOOP_PATIENCE_SECONDS: Final = 10.0
 """So long after the deadline the event loop gives a handshake up by itself, should nobody sweep."""

@@ -15,15 +15,9 @@ from typing import Final
 
 from proxy.client_address.networks import Address, subscriber
 from proxy.config.settings import Limits
+from proxy.dataplane.bounds import IN_ALL, OF_ADDRESS, OF_STRANGER, OF_STRANGERS
 from proxy.errors import LimitMet, TooManyConnections, TooManyFromAddress
 from proxy.telemetry.limits_met import Bound
-
-IN_ALL: Final = Bound("limits.connections", TooManyConnections.code)
-OF_ADDRESS: Final = Bound("limits.connections_per_address", TooManyFromAddress.code)
-OF_STRANGER: Final = Bound("limits.connections_per_stranger", "TOO_MANY_FROM_STRANGER")
-OF_STRANGERS: Final = Bound("limits.connections", "TOO_MANY_STRANGERS")
-
-AT_ACCEPT: Final = (IN_ALL, OF_ADDRESS, OF_STRANGER, OF_STRANGERS)
 
 STRANGERS_PART: Final = 4
 """All strangers together get one in so many of all places."""

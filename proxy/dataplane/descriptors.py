@@ -12,10 +12,6 @@ import os
 import resource
 from typing import Final
 
-from proxy.telemetry.limits_met import Bound
-
-RAN_OUT: Final = Bound("RLIMIT_NOFILE", "NO_DESCRIPTORS")
-
 RESERVED: Final = 256
 """64 connections of the admin listener, 64 above a limit, 128 for files, name lookups and AWS; of few, half."""
 EACH: Final = 2

@@ -29,13 +29,14 @@ from aiohttp.http_parser import RawRequestMessage
 
 from proxy.dataplane.aiohttp_internals import Connection, new_parser
 from proxy.dataplane.answers import Page, message_of
+from proxy.dataplane.bounds import DRAIN_OVER, HEAD_LATE, IDLE, SEND_LATE, bound_of
 from proxy.dataplane.budgets import Claim, Place
 from proxy.dataplane.forward import Forward
 from proxy.dataplane.handshake import handshake_fault
 from proxy.dataplane.known_heads import KnownFields, KnownHeads
 from proxy.dataplane.landing import LARGE_BYTES, LargeReads
 from proxy.dataplane.link import Link, link
-from proxy.dataplane.records import RESPONSE_CUT, request_record, text_of
+from proxy.dataplane.records import CALLER_GONE, RESPONSE_CUT, request_record, text_of
 from proxy.dataplane.request_framing import framing_lines, request_framing
 from proxy.dataplane.rewriting import wants_plain
 from proxy.dataplane.transports import reset
@@ -43,6 +44,7 @@ from proxy.dataplane.visit import Visit
 from proxy.errors import (
     AccessDenied,
     BadRequest,
+    BodyTimeout,
     HeadTooLarge,
     NbgateError,
     OriginRefused,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
 
     from proxy.aws.keeper import SessionKeeper
     from proxy.aws.sessions import UpstreamSession
+    from proxy.client_address.networks import Address
     from proxy.config.settings import Listener
     from proxy.dataplane.plane import DataPlane
     from proxy.dataplane.upstream import UpstreamConnection
@@ -76,7 +79,6 @@ LINGER_SECONDS: Final = 5.0
 """How long a caller that was answered early may go on sending before its connection is cut."""
 _WORKER: Final = "Service-Worker"
 _NEVER: Final = math.inf
-HEAD_LATE: Final = Bound("timeouts.request_head", RequestTimeout.code)
 _WELCOME, _STRANGER = Claim.WELCOME, Claim.STRANGER
 _HEAD_END: Final = b"\r\n\r\n"
 _NOT_FORWARDED: Final = frozenset({"CONNECT", "TRACE"})
@@ -121,6 +123,7 @@ class Downstream(Connection):
         "_link",
         "_linked",
         "_listener",
+        "_page_code",
         "_peer",
         "_place",
         "_plane",
@@ -180,6 +183,7 @@ class Downstream(Connection):
         self._is_http_10 = False
         self._is_upgrade = False
         self._request_id = ""
+        self._page_code = ""
         self._started_at = 0.0
         self._dropped = 0
         self._received = 0
@@ -203,11 +207,15 @@ class Downstream(Connection):
         self._place.leave()
         self._state = _DEAD
         forward, self._forward = self._forward, None
+        code = CALLER_GONE
+        if self._plane.is_over and not self._answered:
+            code = DRAIN_OVER.code
+            self._plane.met(DRAIN_OVER, self.client)
         if forward is not None:
             forward.cancel()
-            self._log(forward.status, forward.bytes_in, forward.bytes_out, "CALLER_GONE")
+            self._log(forward.status, forward.bytes_in, forward.bytes_out, code)
         elif not self._answered:
-            self._log(0, self._received, 0, "CALLER_GONE")
+            self._log(0, self._received, 0, code)
         self._answered = True
         super().connection_lost(exc)
 
@@ -448,6 +456,11 @@ class Downstream(Connection):
             return None
         return admission, inbound.method, inbound.target, forward.bytes_in + forward.bytes_out
 
+    def page_failed(self, error: NbgateError) -> None:
+        """A page of the gateway's own answers an error: its code stands in the record."""
+        self._page_code = error.code
+        self._plane.blame(error, self.client)
+
     # -- judged again -----------------------------------------------------------------------------------
 
     @property
@@ -647,7 +660,8 @@ class Downstream(Connection):
         if self._answered:
             return  # the caller was gone, and that is on record
         self._answered = True
-        self._log(response.status, self._received, response.body_length, "")
+        self._log(response.status, self._received, response.body_length, self._page_code)
+        self._page_code = ""
         if self._state is _DEAD or not response.keep_alive:
             self._state = _DEAD
             return
@@ -697,18 +711,25 @@ class Downstream(Connection):
             error = forward.told(error)
             forward.cancel()
         if (forward is not None and forward.has_begun) or not self.is_native_idle:
-            self.broken()
+            self.broken(bound_of(error))
         else:
             self._fault(error)
 
     def answer(self, error: NbgateError) -> None:
+        self._plane.blame(error, self.client)
         if self._admission is not None:
-            self._plane.ran_out(error)
             error = self._plane.on_error(error, self._admission, self.inbound)
         page = self.error_page(error)
         status = page.status or error.status
         self._send(status, page)
         self._done(status, len(page.body), error.code)
+
+    @property
+    def client(self) -> Address | None:
+        """Whom the request under way is attributed to."""
+        if self._admission is not None:
+            return self._admission.caller.client.address
+        return self._peer if self._refusal is None else self._refusal.client.address
 
     def error_page(self, error: NbgateError, *, instance: str = "", json_only: bool = False) -> Page:
         """How the request under way is told of an error, perhaps one about an instance that it did not lead to."""
@@ -718,7 +739,7 @@ class Downstream(Connection):
             if instance:
                 admission = admission._replace(instance=instance)
         else:
-            client = text_of(self._peer if self._refusal is None else self._refusal.client.address)
+            client = text_of(self.client)
         return self._plane.render(
             error,
             self._inbound,
@@ -752,13 +773,17 @@ class Downstream(Connection):
         assert forward is not None
         self._answered = True
         self._keep_alive = keep_alive and not self._plane.leaving
-        self._log(forward.status, forward.bytes_in, forward.bytes_out, "")
+        self._log(forward.status, forward.bytes_in, forward.bytes_out, forward.code)
         self._continue()
 
-    def broken(self) -> None:
+    def broken(self, bound: Bound | None = None) -> None:
         forward, self._forward = self._forward, None
+        code = RESPONSE_CUT
+        if bound is not None:
+            code = bound.code
+            self._plane.met(bound, self.client)
         if forward is not None:
-            self._log(forward.status, forward.bytes_in, forward.bytes_out, RESPONSE_CUT)
+            self._log(forward.status, forward.bytes_in, forward.bytes_out, code)
             self._answered = True
         self._state = _DEAD
         if self.transport is not None:
@@ -888,13 +913,17 @@ class Downstream(Connection):
         if self._state is _HEAD and self._inbox:
             self._begin()
             self._started_at = due - self._plane.timeouts.request_head_seconds
-            self._plane.met(HEAD_LATE, self._peer)
             self._fault(RequestTimeout())
         elif self._state is _HEAD:
-            if not self._request_id:
+            if self._request_id:
+                self._plane.limits_met.count(IDLE)
+            else:
                 self._plane.refused(HEAD_LATE, self._peer)
             self._hang_up()
         elif self.transport is not None:
+            if self._state is _DEAD and not self._lingers:
+                # Answered, recorded, and not taken.
+                self._plane.refused(SEND_LATE, self._peer)
             self._state = _DEAD
             self.transport.abort()
 
@@ -904,7 +933,7 @@ class Downstream(Connection):
             self._swept_bytes = received
             self._quiet_since = now
         elif now - self._quiet_since >= self._plane.timeouts.request_body_seconds:
-            self._abandon(RequestTimeout())
+            self._abandon(BodyTimeout())
 
     def abort(self) -> None:
         """Cut it off."""

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 from proxy.aws.front_end import PASSING, is_front_ends
 from proxy.aws.sessions import Honoured
 from proxy.aws.signed_out import APPLICATIONS, Shape
+from proxy.dataplane.bounds import PAGE_TOO_LARGE, RESPONSE_LATE, SEND_LATE
 from proxy.dataplane.link import Link
 from proxy.dataplane.rewriting import PageRewrite, page_rewrite
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import (
+    BodyNotKept,
     NbgateError,
     OutcomeUnknown,
+    ResponseTimeout,
     SessionRejected,
+    UploadStalled,
     UpstreamError,
     UpstreamInvalid,
     UpstreamTimeout,
@@ -36,8 +40,10 @@ from proxy.wire.heads import RequestHead, ResponseFacts, request_head, response_
 if TYPE_CHECKING:
     from proxy.aws.keeper import SessionKeeper
     from proxy.aws.sessions import Origin, UpstreamSession
+    from proxy.client_address.networks import Address
     from proxy.dataplane.plane import DataPlane
     from proxy.routing.router import Route
+    from proxy.telemetry.limits_met import Bound
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND"})
 """RFC 9110 section 9.2.2: what may be sent again when the connection broke before an answer."""
@@ -81,6 +87,10 @@ class Caller(Protocol):
     def resume_body(self) -> None:
         """It does again."""
 
+    @property
+    def client(self) -> Address | None:
+        """Whom the request is attributed to."""
+
     def link(self, session: UpstreamSession) -> Link:
         """The way from this caller to that session."""
 
@@ -90,8 +100,8 @@ class Caller(Protocol):
     def finished(self, *, keep_alive: bool) -> None:
         """The response is complete."""
 
-    def broken(self) -> None:
-        """The response cannot be completed: let the caller see that."""
+    def broken(self, bound: Bound | None = None) -> None:
+        """The response cannot be completed, because of a limit if there is one: let the caller see that."""
 
     def switch(
         self, connection: UpstreamConnection, session: UpstreamSession, facts: ResponseFacts, tail: bytes
@@ -106,6 +116,8 @@ class Forward:
     """
 
     status = 0
+    code = ""
+    """For the record, where there is something to say of a response that is complete."""
     bytes_in = 0
     bytes_out = 0
     _session: UpstreamSession | None = None
@@ -280,6 +292,9 @@ class Forward:
         page: PageRewrite | None = None
         if self._route.prefix:
             page = page_rewrite(self._route, facts, self._plane.limits.rewritten_page_bytes)
+            if page is not None and page.is_too_large:
+                page = None
+                self._too_large_to_rewrite()
         if page is not None:
             if self.method != "HEAD":
                 self._page = page
@@ -302,6 +317,7 @@ class Forward:
                 return
             # Larger than what is rewritten: it passes as it is.
             self._page = None
+            self._too_large_to_rewrite()
             self._send_page_head(page.facts, self._unknown_length())
             data = page.collected()
         if self._chunks:
@@ -313,6 +329,10 @@ class Forward:
                 return
             self.flush()
         self._write(data)
+
+    def _too_large_to_rewrite(self) -> None:
+        self.code = PAGE_TOO_LARGE.code
+        self._plane.met(PAGE_TOO_LARGE, self._caller.client)
 
     def flush(self) -> None:
         if self._unsent:
@@ -402,16 +422,16 @@ class Forward:
             patience = timeouts.send_seconds if self._caller.is_full else timeouts.response_body_seconds
             if self._stands_still(self.bytes_out - self._caller.unsent_bytes, now, patience):
                 self._end()
-                self._caller.broken()
+                self._caller.broken(SEND_LATE if self._caller.is_full else RESPONSE_LATE)
         elif self._connection is None:
             return
         elif self._body_done:
             if now - self._awaited_since >= timeouts.response_head_seconds:
-                self._fail(UpstreamTimeout(detail="response head"))
+                self._fail(ResponseTimeout(detail="response head"))
         elif self._upstream_full:
             taken = self.bytes_in - self._connection.transport.get_write_buffer_size()
             if self._stands_still(taken, now, timeouts.send_seconds):
-                self._fail(UpstreamTimeout(detail="request body"))
+                self._fail(UploadStalled(detail="request body"))
 
     def _stands_still(self, taken: int, now: float, patience: float) -> bool:
         """Whether nothing was `taken` for so many seconds."""
@@ -466,7 +486,8 @@ class Forward:
         """
         self._renewed = True
         if self._replay is None or (self.method not in SAFE and doubt is not Shape.SIGN_IN):
-            self._fail(SessionRejected(retry_after_seconds=1))
+            is_kept = self._replay is not None
+            self._fail((SessionRejected if is_kept else BodyNotKept)(retry_after_seconds=1))
             return
         if self._connection is not None:
             self._connection.abort()
@@ -624,5 +645,7 @@ class Forward:
     def told(self, error: NbgateError) -> NbgateError:
         """What to answer where no answer came: nothing that invites to repeat what may have been done."""
         if isinstance(error, UpstreamUnreachable | UpstreamTimeout) and self.is_in_doubt:
-            return OutcomeUnknown(detail=f"{error.code}: {error.detail}")
+            unknown = OutcomeUnknown(detail=f"{error.code}: {error.detail}")
+            unknown.__cause__ = error
+            return unknown
         return error

@@ -27,11 +27,11 @@ from proxy.clock import Clock
 from proxy.config.settings import Limits, Listener, Timeouts
 from proxy.dataplane import descriptors
 from proxy.dataplane.answers import Render
-from proxy.dataplane.arrival import ON_ARRIVAL, Arrival, Reception
-from proxy.dataplane.budgets import AT_ACCEPT, Budgets, Claim, Place
+from proxy.dataplane.arrival import Arrival, Reception
+from proxy.dataplane.bounds import DRAIN_OVER, RAN_OUT, bound_of
+from proxy.dataplane.budgets import Budgets, Claim, Place
 from proxy.dataplane.closes import told
-from proxy.dataplane.descriptors import RAN_OUT
-from proxy.dataplane.downstream import HEAD_LATE, Downstream
+from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.draining import farewells
 from proxy.dataplane.outages import Outages
 from proxy.dataplane.outbox import Outbox
@@ -57,10 +57,6 @@ DRAIN_STEP_SECONDS: Final = 0.05
 """Between two looks at what is still open while draining."""
 JUDGED_AT_ONCE: Final = 512
 """Open connections that are judged again within one turn of the loop: some 8 ms, or 15 ms if none may stay."""
-
-
-OF_CONNECTIONS: Final = (*AT_ACCEPT, *ON_ARRIVAL, HEAD_LATE)
-"""Limits that end a connection before its first request."""
 
 
 OnError = Callable[[NbgateError, Admission, Inbound], NbgateError]
@@ -108,6 +104,8 @@ class DataPlane:
         self.log = log
         self.faults = faults
         self.on_error: OnError = _as_it_is
+        self.is_over = False
+        """What is still under way is cut."""
         self.leaving = False
         """Callers are to go elsewhere next time: each answer ends its connection."""
         self.draining = False
@@ -158,6 +156,12 @@ class DataPlane:
                 self.new_id(), text, text, "", "-", "-", "", 0, 0, 0, now, None, bound.code
             )
             self.log(record)
+
+    def blame(self, error: NbgateError, client: Address | None) -> None:
+        """Leave a trace of the limit that made an error, if one did. The access record is the request's own."""
+        if bound := bound_of(error):
+            self.met(bound, client)
+        self.ran_out(error)
 
     def ran_out(self, error: BaseException | None) -> None:
         """Something failed, perhaps because there are no descriptors left: that is worth a word of its own."""
@@ -231,6 +235,11 @@ class DataPlane:
             record.bytes_in = relay.caller.bytes_received
             record.bytes_out = relay.notebook.bytes_received
             record.close_code = relay.close_code
+            if self.is_over and relay.closing is None:
+                relay.met = DRAIN_OVER
+            if relay.met is not None:
+                record.error = relay.met.code
+                self.met(relay.met, visit.admission.caller.client.address)
             record.is_websocket = True
             self.log(record)
 
@@ -356,6 +365,7 @@ class DataPlane:
 
     async def close(self) -> None:
         """Cut what is left."""
+        self.is_over = True
         self.outbox.flush()
         for arrival in tuple(self.arrivals):
             arrival.abort()

@@ -11,21 +11,24 @@ import asyncio
 import math
 import socket
 import ssl
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from proxy.aws.sessions import Origin
 from proxy.clock import Clock
+from proxy.dataplane.bounds import UPSTREAM_IDLE, UPSTREAM_SURPLUS
 from proxy.dataplane.landing import Landing
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import (
+    ConnectTimeout,
     NbgateError,
+    NoDescriptor,
     TooManyUpstreams,
-    UpstreamTimeout,
     UpstreamUnreachable,
     UpstreamUntrusted,
 )
 from proxy.faults import Faults
+from proxy.telemetry.limits_met import Bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class UpstreamPool:
         self.limits = limits
         """May be exchanged; what is open stays as it is."""
         self.landing = Landing()
+        self.ended: Counter[Bound] = Counter()
+        """How many that were at rest were not kept (any longer), by the limit that ended them."""
         self._clock = clock
         self._tls = tls
         self._most = most
@@ -75,13 +80,13 @@ class UpstreamPool:
     async def connect(self, origin: Origin) -> UpstreamConnection:
         """Open another connection.
 
-        Raises UpstreamUnreachable, UpstreamTimeout, UpstreamUntrusted and TooManyUpstreams.
+        Raises UpstreamUnreachable, ConnectTimeout, UpstreamUntrusted, TooManyUpstreams and NoDescriptor.
         """
         limits = self.limits
         if len(self._open[origin]) >= limits.connections:
             raise TooManyUpstreams(detail="limits.upstream_connections")
         if len(self) >= self._most and not self._make_room():
-            raise TooManyUpstreams("There are too many connections to notebooks.", detail="file descriptors")
+            raise NoDescriptor(detail="connections to all notebooks")
         connection = UpstreamConnection(
             origin, head_limit_bytes=limits.head_bytes, landing=self.landing, on_closed=self.forget
         )
@@ -117,6 +122,8 @@ class UpstreamPool:
             connection.resume_reading()
             idle.append(connection)
         else:
+            if connection.is_reusable:
+                self.ended[UPSTREAM_SURPLUS] += 1
             connection.abort()
 
     def sweep(self, faults: Faults) -> None:
@@ -127,6 +134,7 @@ class UpstreamPool:
     def _retire(self, connection: UpstreamConnection) -> None:
         idle_for = self._clock.monotonic() - connection.idle_since
         if idle_for >= self.limits.idle_seconds or not connection.is_open:
+            self.ended[UPSTREAM_IDLE] += connection.is_open
             connection.shelf.remove(connection)
             connection.abort()
 
@@ -175,7 +183,7 @@ class UpstreamPool:
 
 def _translated(error: OSError) -> NbgateError:
     if isinstance(error, TimeoutError):
-        return UpstreamTimeout("The notebook could not be reached in time.", detail="connect")
+        return ConnectTimeout(detail="connect")
     if isinstance(error, ssl.SSLCertVerificationError):
         return UpstreamUntrusted(detail=f"tls: {error.reason}: {error.verify_message}")
     if isinstance(error, ssl.SSLError):

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.client_address.networks import Address
+from proxy.dataplane.bounds import RESPONSE_LATE, SEND_LATE
+from proxy.errors import BodyTimeout
 from proxy.gateway import Admission, Inbound, Refusal
 from proxy.telemetry.access_log import RequestRecord
 
+CALLER_GONE: Final = "CALLER_GONE"
+"""The code of a request whose caller left before its answer was complete."""
 RESPONSE_CUT: Final = "RESPONSE_CUT"
 """The code of a response that began and was not finished: the notebook's fault, or its caller may have it no longer."""
+CUT: Final = frozenset({RESPONSE_CUT, SEND_LATE.code, RESPONSE_LATE.code, BodyTimeout.code})
+"""It, and those of responses that a timeout cut."""
 
 
 def request_record(

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.chance import mask_key
+from proxy.dataplane.bounds import FRAME_TOO_LARGE, WEBSOCKET_SILENT
 from proxy.dataplane.closes import FOR_EVER
 from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
+from proxy.telemetry.limits_met import Bound
 from proxy.wire.frames import (
     ABNORMAL_CLOSURE,
+    MESSAGE_TOO_BIG,
     CloseBegins,
     FrameError,
     FrameTracker,
@@ -258,6 +261,7 @@ class Relay:
         "closing",
         "halted",
         "landing",
+        "met",
         "notebook",
         "timeouts",
     )
@@ -294,6 +298,8 @@ class Relay:
         """What comes may not simply pass: there is a doubt, or the relay is closing."""
         self.close_code = ABNORMAL_CLOSURE
         """How it ended, for the log: what was sent or seen first."""
+        self.met: Bound | None = None
+        """The limit that ended it."""
         self.timeouts = timeouts
         self.landing = landing
         self._judge = judge
@@ -368,6 +374,8 @@ class Relay:
         self.closing = (error.close_code, error.reason)
         self.halted = True
         self.close_code = error.close_code
+        if error.close_code == MESSAGE_TOO_BIG:
+            self.met = FRAME_TOO_LARGE
         end.is_broken = True
         end.send_close(error.close_code, error.reason)
         end.other.send_close(error.close_code, error.reason)
@@ -426,6 +434,7 @@ class Relay:
                 end.quiet_since = now
                 end.pinged = False
             elif now - end.quiet_since >= self.timeouts.silence_seconds:
+                self.met = WEBSOCKET_SILENT
                 self.abort()
                 return
             elif not end.pinged and now - end.quiet_since >= self.timeouts.ping_seconds:

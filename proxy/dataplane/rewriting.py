@@ -47,6 +47,12 @@ class PageRewrite:
         self._parts: list[bytes] = []
         self._size = 0
 
+    @property
+    def is_too_large(self) -> bool:
+        """By its own word, before anything of it came."""
+        length = self.facts.content_length
+        return length is not None and int(length) > self._limit
+
     def add(self, data: bytes) -> bool:
         """Collect; False when it has become too large (the data is collected all the same)."""
         self._parts.append(data)
@@ -78,8 +84,6 @@ def page_rewrite(route: Route, facts: ResponseFacts, limit_bytes: int) -> PageRe
     if route.mount.kind is not MountKind.PATH:
         return None
     if facts.content_encoding not in {b"", b"identity"}:
-        return None
-    if facts.content_length is not None and int(facts.content_length) > limit_bytes:
         return None
     kind = needs_rewrite(
         target=route.upstream_target,

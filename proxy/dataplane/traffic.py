@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from proxy.clock import Clock
-from proxy.dataplane.records import RESPONSE_CUT
+from proxy.dataplane.records import CUT
 from proxy.dataplane.relay import Relay
 from proxy.lifecycle.use import is_use
 from proxy.routing.router import Route
@@ -81,7 +81,7 @@ class Traffic:
             and record.status < 400
             and not record.is_websocket
             # It may have been cut because the name leads to another notebook now. What lasted was looked at meanwhile.
-            and record.error != RESPONSE_CUT
+            and record.error not in CUT
         ):
             key = (instance, record.method, record.target)
             verdict = self._verdicts.get(key)

@@ -13,7 +13,7 @@ from typing import Final, Protocol, cast
 
 from proxy.aws.sessions import Origin
 from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
-from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
+from proxy.errors import ResponseHeadTooLarge, UpstreamError, UpstreamInvalid, UpstreamUnreachable
 from proxy.wire.body import Body, Data, FramingError, LengthBody, UntilClose, response_body
 from proxy.wire.heads import ResponseFacts, fault_of_response, read_response
 
@@ -278,19 +278,19 @@ class UpstreamConnection(asyncio.Protocol):
             held += data
             if held.find(_HEAD_END, max(0, searched - 3)) < 0:
                 if len(held) > self._head_limit - self._interim_bytes:
-                    self._fail(UpstreamInvalid(detail="response head: too large"))
+                    self._fail(ResponseHeadTooLarge(detail="response head"))
                 return
             data, self._head = bytes(held), None
         while True:
             end = data.find(_HEAD_END) + 4
             if end == 3:
                 if len(data) > self._head_limit - self._interim_bytes:
-                    self._fail(UpstreamInvalid(detail="response head: too large"))
+                    self._fail(ResponseHeadTooLarge(detail="response head"))
                 else:
                     self._head = bytearray(data)
                 return
             if end > self._head_limit - self._interim_bytes:
-                self._fail(UpstreamInvalid(detail="response head: too large"))
+                self._fail(ResponseHeadTooLarge(detail="response head"))
                 return
             try:
                 facts = parse_response_head(data[:end])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -20,8 +21,9 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from proxy import __version__
 from proxy.aws.session_states import Event, State
-from proxy.dataplane.descriptors import RAN_OUT
-from proxy.dataplane.plane import OF_CONNECTIONS, DataPlane
+from proxy.config.settings import Limits, Timeouts
+from proxy.dataplane.bounds import OF_CONNECTIONS, RAN_OUT
+from proxy.dataplane.plane import DataPlane
 from proxy.server.admin_listener import OF_ADMIN
 from proxy.server.by_itself import ByItself
 from proxy.server.reload import Reloader
@@ -31,6 +33,10 @@ _SIGN_INS = {Event.SIGNED_IN.value: "succeeded", Event.FAILED.value: "failed"}
 _WITHDRAWN = {"websockets": "websocket", "requests": "request", "connections": "connection"}
 _SERVING = frozenset({State.LIVE, State.REFRESHING, State.REPLACING})
 _SWITCHING_PROTOCOLS = 101
+_LIMITS = (
+    *(f"limits.{field.name.removesuffix('_bytes')}" for field in fields(Limits)),
+    *(f"timeouts.{field.name.removesuffix('_seconds')}" for field in fields(Timeouts)),
+)
 _CLASSES = ("2xx", "3xx", "4xx", "5xx")
 
 
@@ -115,6 +121,15 @@ class _Gateway(Collector):
             "Connections of callers that were cut, or told of a limit and closed, by the limit's code in the log.",
             "reason",
             [((bound.code.lower(),), met[bound]) for bound in (*OF_CONNECTIONS, *OF_ADMIN)],
+        )
+        settings = Counter(dict.fromkeys(_LIMITS, 0))
+        for bound, count in (*met.items(), *plane.pool.ended.items()):
+            settings[bound.setting] += count
+        yield _counter(
+            "nbgate_limits_met",
+            "How often a limit or timeout was met, by where it is set.",
+            "limit",
+            [((name,), settings[name]) for name in _LIMITS],
         )
         yield CounterMetricFamily(
             "nbgate_descriptors_exhausted",

@@ -118,6 +118,7 @@ class OwnVisit:
 
     def error(self, error: NbgateError, *, instance: str = "") -> web.Response:
         """An error as this caller wants to see it; `instance` is the one that it is about, which it may reach."""
+        self._connection.page_failed(error)
         page = self._connection.error_page(error, instance=instance, json_only=self.path.startswith(API))
         return web.Response(status=page.status or error.status, body=page.body, headers=dict(page.headers))
 

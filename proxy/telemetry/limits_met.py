@@ -48,6 +48,10 @@ class LimitsMet:
         self._times: Counter[tuple[Bound, str]] = Counter()
         self._records = 0
 
+    def count(self, bound: Bound) -> None:
+        """`bound` was met by whatever rested, as it is meant to: nobody is told."""
+        self.counts[bound] += 1
+
     def note(self, bound: Bound, address: str | None, *, most: float | None = None) -> bool:
         """`address` met `bound`, which is `most`. True: this time is worth an access record of its own."""
         self.counts[bound] += 1

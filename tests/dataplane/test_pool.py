@@ -21,6 +21,7 @@ from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.transports import reset
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import (
+    NoDescriptor,
     TooManyUpstreams,
     UpstreamError,
     UpstreamTimeout,
@@ -193,7 +194,7 @@ async def test_what_has_been_idle_longest_makes_room_for_another(upstream: RawUp
         assert len(pool) == 3
         assert [pool.idle_connections(origin_of(one)) for one in (other, upstream)] == [1, 1]
         more = [await pool.connect(origin_of(upstream)) for _ in range(2)]
-        with pytest.raises(TooManyUpstreams, match="too many"):
+        with pytest.raises(NoDescriptor, match="no room"):
             await pool.connect(origin_of(upstream))
         for connection in (in_use, *more):
             connection.abort()

@@ -10,7 +10,7 @@ from clocks import settle
 from proxy.aws.sessions import Origin
 from proxy.dataplane.landing import Landing
 from proxy.dataplane.upstream import INTERIM_RESPONSES, UpstreamConnection, parse_response_head
-from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable
+from proxy.errors import ResponseHeadTooLarge, UpstreamError, UpstreamInvalid, UpstreamUnreachable
 from proxy.wire.body import CHUNKS_A_FEED, Body
 from proxy.wire.heads import RESPONSE_FIELDS, ResponseFacts
 
@@ -154,7 +154,7 @@ async def test_heads_are_bounded(size: int) -> None:
     connection, transport, transcript = begin()
     frame = b"HTTP/1.1 204 OK\r\nX: %b\r\n\r\n"
     connection.data_received(frame % (b"y" * (size - len(frame) + 2)))
-    assert transcript.told == ([204, "end"] if size == 1000 else [UpstreamInvalid])
+    assert transcript.told == ([204, "end"] if size == 1000 else [ResponseHeadTooLarge])
     assert transport.closed is (size > 1000)
 
 
@@ -162,7 +162,7 @@ async def test_a_head_that_does_not_end_is_given_up_at_the_limit() -> None:
     connection, transport, transcript = begin()
     for _ in range(1001):
         connection.data_received(b"H")
-    assert transcript.told == [UpstreamInvalid]
+    assert transcript.told == [ResponseHeadTooLarge]
     assert transport.closed
 
 
@@ -187,7 +187,7 @@ async def test_all_heads_of_an_exchange_have_one_limit_together() -> None:
     connection.begin(transcript)
     connection.data_received(hint % (b"y" * (rest + 1)) + final[:-1])
     connection.data_received(final[-1:])
-    assert transcript.told == [103, 204, "end", 103, UpstreamInvalid]
+    assert transcript.told == [103, 204, "end", 103, ResponseHeadTooLarge]
     assert transport.closed
 
 

@@ -209,6 +209,7 @@ async def test_nothing_that_a_caller_chooses_is_a_label(rig: Rig) -> None:
                 "notebook",
                 "result",
                 "kind",
+                "limit",
                 "reason",
                 "version",
                 "python",
