@@ -35,6 +35,8 @@
     │   ├── UpstreamUntrusted      502  its certificate is not trusted
     │   └── UpstreamInvalid        502  an answer that is not HTTP, or not from the notebook
     │       └── ResponseHeadTooLarge   502  more of a head than is taken
+    │           ├── TooManyFields      502  more fields than are taken
+    │           └── TooManyInterims    502  more interim responses (1xx) than are taken
     ├── ControlPlaneError          SageMaker's API is at fault, or our right to use it
     │   ├── PermissionMissing      502  the gateway's role lacks a permission
     │   ├── CredentialsMissing     503  the gateway has no AWS credentials (yet)
@@ -454,6 +456,19 @@ class ResponseHeadTooLarge(UpstreamInvalid):
     code = "RESPONSE_HEAD_TOO_LARGE"
     default_message = "The head of the notebook's answer is too large."
     setting = "limits.response_head"
+
+
+class TooManyFields(ResponseHeadTooLarge):
+    """More fields than a head may have, whatever their size."""
+
+    code = "RESPONSE_TOO_MANY_FIELDS"
+
+
+class TooManyInterims(ResponseHeadTooLarge):
+    """More interim responses (RFC 9110 section 15.2) than an exchange may have, whatever their size."""
+
+    code = "TOO_MANY_INTERIM_RESPONSES"
+    default_message = "The notebook's side sent too many interim responses."
 
 
 class ControlPlaneError(NbgateError):

@@ -46,6 +46,11 @@ class Peer:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await self._reader.readuntil(b"\r\n\r\n")
 
+    async def line(self) -> bytes:
+        """The next line, its end included."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await self._reader.readuntil(b"\r\n")
+
     async def exactly(self, count: int) -> bytes:
         """The next `count` bytes."""
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -84,6 +84,8 @@ def test_no_failure_has_a_status_after_which_a_notebook_is_given_up_though_it_pa
         "UPSTREAM_UNTRUSTED",
         "UPSTREAM_INVALID",
         "RESPONSE_HEAD_TOO_LARGE",
+        "RESPONSE_TOO_MANY_FIELDS",
+        "TOO_MANY_INTERIM_RESPONSES",
         "PERMISSION_MISSING",
     }
     assert (kind.status == 502) is (kind.code in mended_by_somebody)

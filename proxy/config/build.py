@@ -205,7 +205,6 @@ def settings(
             request_head_bytes=file.limits.request_head,
             response_head_bytes=file.limits.response_head,
             replay_body_bytes=file.limits.replay_body,
-            rewritten_page_bytes=file.limits.rewritten_page,
             websocket_frame_bytes=file.limits.websocket_frame,
             connections=file.limits.connections,
             connections_per_address=file.limits.connections_per_address,

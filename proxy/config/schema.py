@@ -569,8 +569,6 @@ class LimitsSection(_Section):
     """A notebook's status line and header fields; above it the answer is 502."""
     replay_body: Annotated[int, _size(0, 64 * 1024**2)] = _bytes(_LIMITS.replay_body_bytes)
     """Request bodies up to this size are kept until answered, so that a renewed sign-in can repeat them."""
-    rewritten_page: Annotated[int, _size(64 * 1024, 256 * 1024**2)] = _bytes(_LIMITS.rewritten_page_bytes)
-    """The largest page whose links are rewritten for a path mount; larger ones pass unchanged."""
     websocket_frame: Annotated[int, _size(1024, 16 * 1024**3)] = _bytes(_LIMITS.websocket_frame_bytes)
     """The largest WebSocket frame, either way; above it the WebSocket is closed with 1009."""
     connections: Annotated[int, _count(1_000_000)] = _LIMITS.connections

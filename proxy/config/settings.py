@@ -209,8 +209,6 @@ class Limits:
     response_head_bytes: int = 64 * 1024
     replay_body_bytes: int = 64 * 1024
     """Request bodies up to this size are kept until answered, so that a renewed session can repeat them."""
-    rewritten_page_bytes: int = 1024 * 1024
-    """Pages larger than this pass a path mount unchanged."""
     websocket_frame_bytes: int = 64 * 1024 * 1024
     connections: int = 10_000
     """Downstream connections of the whole process."""

@@ -34,7 +34,6 @@ OF_CONNECTIONS: Final = (
 # Of what is under way.
 SEND_LATE: Final = Bound("timeouts.send", "SEND_TIMEOUT")
 RESPONSE_LATE: Final = Bound("timeouts.response_body", "RESPONSE_TIMEOUT")
-PAGE_TOO_LARGE: Final = Bound("limits.rewritten_page", "PAGE_NOT_REWRITTEN")
 FRAME_TOO_LARGE: Final = Bound("limits.websocket_frame", "FRAME_TOO_LARGE")
 WEBSOCKET_SILENT: Final = Bound("timeouts.websocket_silence", "WEBSOCKET_SILENT")
 

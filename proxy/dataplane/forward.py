@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from proxy.aws.front_end import PASSING, is_front_ends
 from proxy.aws.sessions import Honoured
 from proxy.aws.signed_out import APPLICATIONS, Shape
-from proxy.dataplane.bounds import PAGE_TOO_LARGE, RESPONSE_LATE, SEND_LATE
+from proxy.dataplane.bounds import RESPONSE_LATE, SEND_LATE
 from proxy.dataplane.link import Link
 from proxy.dataplane.rewriting import PageRewrite, page_rewrite
 from proxy.dataplane.upstream import UpstreamConnection
@@ -124,6 +124,10 @@ class Forward:
     _link: Link | None = None
     _connection: UpstreamConnection | None = None
     _page: PageRewrite | None = None
+    """What is rewritten on its way. Its head waits until it is known whether all of it is there."""
+    _page_begun = False
+    _page_stalled = False
+    """The caller takes no more of it for now."""
     _chunks = False
     _upstream_full = False
     _body_seen = False
@@ -291,10 +295,7 @@ class Forward:
         self.status = facts.status
         page: PageRewrite | None = None
         if self._route.prefix:
-            page = page_rewrite(self._route, facts, self._plane.limits.rewritten_page_bytes)
-            if page is not None and page.is_too_large:
-                page = None
-                self._too_large_to_rewrite()
+            page = page_rewrite(self._route, facts)
         if page is not None:
             if self.method != "HEAD":
                 self._page = page
@@ -311,15 +312,9 @@ class Forward:
         return body
 
     def on_body(self, data: Data) -> None:
-        page = self._page
-        if page is not None:
-            if page.add(bytes(data)):
-                return
-            # Larger than what is rewritten: it passes as it is.
-            self._page = None
-            self._too_large_to_rewrite()
-            self._send_page_head(page.facts, self._unknown_length())
-            data = page.collected()
+        if self._page is not None:
+            self._take_page(self._page, bytes(data))
+            return
         if self._chunks:
             data = b"".join((b"%x\r\n" % len(data), data, b"\r\n"))
         self.bytes_out += len(data)
@@ -330,11 +325,9 @@ class Forward:
             self.flush()
         self._write(data)
 
-    def _too_large_to_rewrite(self) -> None:
-        self.code = PAGE_TOO_LARGE.code
-        self._plane.met(PAGE_TOO_LARGE, self._caller.client)
-
     def flush(self) -> None:
+        if self._page is not None and not self._page_begun:
+            self._begin_page(self._page, self._unknown_length())
         if self._unsent:
             unsent, self._unsent = self._unsent, b""
             self._head_sent = True
@@ -347,15 +340,14 @@ class Forward:
 
     def on_end(self) -> None:
         self._response_done = True
-        if self._page is not None:
-            self._send_page(self._page)
+        page = self._page
+        if page is None:
+            self._complete()
+        elif page.is_waiting:
+            # The notebook is done with. What is left of its page is the caller's alone.
+            self._release()
         else:
-            last = self._unsent + b"0\r\n\r\n" if self._chunks else self._unsent
-            if last:
-                self._unsent = b""
-                self._head_sent = True
-                self._caller.write_last(last)
-        self._finish()
+            self._end_page(page)
 
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
         connection = self._connection
@@ -376,7 +368,9 @@ class Forward:
         if self._head_sent:
             self._end()
             self._caller.broken()
-        elif (
+            return
+        self._forget_page()
+        if (
             connection is not None
             and connection.exchanges > 1
             and not connection.has_answered
@@ -405,7 +399,10 @@ class Forward:
 
     def on_caller_drained(self) -> None:
         """The caller takes bytes again."""
-        if self._connection is not None:
+        if self._page_stalled:
+            self._page_stalled = False
+            self._plane.turns.later(self._rewrite)
+        elif self._connection is not None and (self._page is None or not self._page.is_waiting):
             self._connection.resume_reading()
 
     def cancel(self) -> None:
@@ -492,7 +489,6 @@ class Forward:
         if self._connection is not None:
             self._connection.abort()
             self._connection = None
-        self._page = None
         self._upstream_full = False
         self._caller.hold_body()
         self.start()
@@ -530,16 +526,52 @@ class Forward:
             self._keep_alive = False
         return b"" if self._keep_alive else b"Connection: close\r\n"
 
-    def _send_page(self, page: PageRewrite) -> None:
-        body = page.rewritten()
-        framing = b"Content-Length: %d\r\n" % len(body) + self._closing()
-        self._send_page_head(page.facts_as_rewritten, framing)
-        self.bytes_out += len(body)
-        self._caller.write(body)
+    def _take_page(self, page: PageRewrite, data: bytes) -> None:
+        """More of a page came. Where it is more than is rewritten at once, nothing is read meanwhile."""
+        was_waiting = page.is_waiting
+        page.add(data)
+        if not was_waiting:
+            self._plane.turns.now_or_later(self._rewrite)
+        if page.is_waiting and self._connection is not None:
+            self._connection.pause_reading()
 
-    def _send_page_head(self, facts: ResponseFacts, framing: bytes) -> None:
-        self._head_sent = True
-        self._caller.write(self._mounts_head(facts, framing))
+    def _rewrite(self) -> None:
+        """Rewrite a piece of the page."""
+        page = self._page
+        if page is None or not page.is_waiting:
+            return  # it ended meanwhile
+        if self._caller.is_full:
+            self._page_stalled = True
+            return
+        self._pass_page(page.rewrite())
+        if self._page_begun or page.is_waiting:
+            self.flush()
+        if page.is_waiting:
+            self._plane.turns.later(self._rewrite)
+        elif self._response_done:
+            self._end_page(page)
+        elif self._connection is not None and not self._caller.is_full:
+            self._connection.resume_reading()
+
+    def _begin_page(self, page: PageRewrite, framing: bytes) -> None:
+        self._page_begun = True
+        text, self._unsent = self._unsent, self._mounts_head(page.facts_as_rewritten, framing)
+        self._pass_page(text)
+
+    def _pass_page(self, text: bytes) -> None:
+        if self._page_begun and text:
+            if self._chunks:
+                text = b"%x\r\n%b\r\n" % (len(text), text)
+            self.bytes_out += len(text)
+        self._unsent += text
+
+    def _end_page(self, page: PageRewrite) -> None:
+        """All of it is there, and rewritten. A page that was there at once is told with its length."""
+        self._pass_page(page.finish())
+        if not self._page_begun:
+            self._begin_page(page, b"Content-Length: %d\r\n" % len(self._unsent) + self._closing())
+        self._page = None
+        self._complete()
 
     def _mounts_head(self, facts: ResponseFacts, framing: bytes) -> bytes:
         """The head of a response of which something depends on the mount."""
@@ -583,19 +615,35 @@ class Forward:
             own_origin=translation.own_origin.decode("ascii"),
         ).encode("utf-8", "surrogateescape")
 
-    def _finish(self) -> None:
-        connection, self._connection = self._connection, None
+    def _complete(self) -> None:
+        """The response ends here."""
+        last = self._unsent + b"0\r\n\r\n" if self._chunks else self._unsent
+        if last:
+            self._unsent = b""
+            self._head_sent = True
+            self._caller.write_last(last)
+        self._release()
         self._ended = True
+        self._caller.finished(keep_alive=self._keep_alive)
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
         if connection is not None:
             if self._body_done:
                 self._plane.pool.give_back(connection)
             else:
                 # Another request's head would land inside this one's body (cross-caller smuggling).
                 connection.abort()
-        self._caller.finished(keep_alive=self._keep_alive)
+
+    def _forget_page(self) -> None:
+        """Of an answer that broke off before anything of it was sent."""
+        self._page = None
+        self._page_begun = False
+        self._unsent = b""
 
     def _end(self) -> None:
         self._ended = True
+        self._page = None
         if self._connection is not None:
             self._connection.abort()
             self._connection = None

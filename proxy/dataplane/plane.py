@@ -38,6 +38,7 @@ from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.records import text_of
 from proxy.dataplane.relay import Relay, RelayTimeouts
+from proxy.dataplane.turns import Turns
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.visit import Visit
 from proxy.errors import NbgateError
@@ -112,6 +113,7 @@ class DataPlane:
         """Nothing new is taken on: no connection, no WebSocket."""
         self.outages = Outages(timeouts.outage_seconds)
         self.outbox = Outbox()
+        self.turns = Turns()
         self.landing = pool.landing
         self.relays: dict[Relay, RequestRecord] = {}
         """What is open, each with the record of its handshake."""

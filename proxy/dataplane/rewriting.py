@@ -1,26 +1,23 @@
-"""Pages whose text changes under a path mount: collected, rewritten, and sent with a length of their own.
+"""Pages whose text changes under a path mount: rewritten while they stream by, whatever their size.
 
-The rule: this is the only place where the data plane holds a response's body, and only up to a limit; what is
-larger, encoded, or not a page passes unchanged. What changes in a page is `proxy.routing.pages`' business.
+The rule: a page is rewritten in pieces, one in a turn of the event loop, so that no page keeps the others waiting; what
+waits is no more than one read brought, and nothing more is read meanwhile. What is encoded, or not a page, passes
+unchanged. What changes in a page is `proxy.routing.pages`' business.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from multidict import MultiMapping
 
 from proxy.routing.mounts import MountKind
-from proxy.routing.pages import (
-    Rewriting,
-    needs_rewrite,
-    rewrite_csp,
-    rewrite_html,
-    rewrite_kernelspecs,
-    rewritten_etag,
-)
+from proxy.routing.pages import Rewriting, needs_rewrite, rewrite_csp, rewriter, rewritten_etag
 from proxy.routing.router import Route
 from proxy.wire.heads import ResponseFacts
+
+PIECE_BYTES: Final = 64 * 1024
 
 _KERNELSPECS: Final = "/api/kernelspecs"
 
@@ -37,27 +34,13 @@ def wants_plain(method: str, route: Route, headers: MultiMapping[str]) -> bool:
 class PageRewrite:
     """One page on its way."""
 
-    __slots__ = ("_kind", "_limit", "_parts", "_prefix", "_size", "facts")
+    __slots__ = ("_pieces", "_prefix", "_rewriter", "facts")
 
-    def __init__(self, kind: Rewriting, facts: ResponseFacts, *, prefix: str, limit_bytes: int) -> None:
+    def __init__(self, kind: Rewriting, facts: ResponseFacts, *, prefix: str) -> None:
         self.facts = facts
-        self._kind = kind
         self._prefix = prefix
-        self._limit = limit_bytes
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    @property
-    def is_too_large(self) -> bool:
-        """By its own word, before anything of it came."""
-        length = self.facts.content_length
-        return length is not None and int(length) > self._limit
-
-    def add(self, data: bytes) -> bool:
-        """Collect; False when it has become too large (the data is collected all the same)."""
-        self._parts.append(data)
-        self._size += len(data)
-        return self._size <= self._limit
+        self._rewriter = rewriter(kind, prefix)
+        self._pieces: deque[bytes] = deque()
 
     @property
     def facts_as_rewritten(self) -> ResponseFacts:
@@ -69,17 +52,28 @@ class PageRewrite:
         ]
         return self.facts.with_fields(fields)
 
-    def collected(self) -> bytes:
-        """The page as it came."""
-        return b"".join(self._parts)
+    @property
+    def is_waiting(self) -> bool:
+        """Something of what came is not rewritten yet."""
+        return bool(self._pieces)
 
-    def rewritten(self) -> bytes:
-        """The page as the caller is to see it."""
-        rewrite = rewrite_html if self._kind == "html" else rewrite_kernelspecs
-        return rewrite(self.collected(), self._prefix)
+    def add(self, data: bytes) -> None:
+        """More of the page has come."""
+        self._pieces.extend(data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES))
+
+    def rewrite(self) -> bytes:
+        """Rewrite the next piece, or as much of it as is work for one turn of the event loop."""
+        rewritten, rest = self._rewriter.feed(self._pieces.popleft())
+        if rest:
+            self._pieces.appendleft(rest)
+        return rewritten
+
+    def finish(self) -> bytes:
+        """What is left when all of it has come and is rewritten."""
+        return self._rewriter.finish()
 
 
-def page_rewrite(route: Route, facts: ResponseFacts, limit_bytes: int) -> PageRewrite | None:
+def page_rewrite(route: Route, facts: ResponseFacts) -> PageRewrite | None:
     """The rewriting that a response needs, or None."""
     if route.mount.kind is not MountKind.PATH:
         return None
@@ -92,7 +86,7 @@ def page_rewrite(route: Route, facts: ResponseFacts, limit_bytes: int) -> PageRe
     )
     if kind is None:
         return None
-    return PageRewrite(kind, facts, prefix=route.prefix, limit_bytes=limit_bytes)
+    return PageRewrite(kind, facts, prefix=route.prefix)
 
 
 def _field_of_page(name: bytes, value: bytes, prefix: str) -> bytes:

@@ -13,9 +13,16 @@ from typing import Final, Protocol, cast
 
 from proxy.aws.sessions import Origin
 from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
-from proxy.errors import ResponseHeadTooLarge, UpstreamError, UpstreamInvalid, UpstreamUnreachable
+from proxy.errors import (
+    ResponseHeadTooLarge,
+    TooManyFields,
+    TooManyInterims,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamUnreachable,
+)
 from proxy.wire.body import Body, Data, FramingError, LengthBody, UntilClose, response_body
-from proxy.wire.heads import ResponseFacts, fault_of_response, read_response
+from proxy.wire.heads import ResponseFacts, has_too_many_fields, read_response
 
 
 class Exchange(Protocol):
@@ -65,7 +72,11 @@ def parse_response_head(head: bytes) -> ResponseFacts:
     """Read one whole response head, its blank line included. Raises UpstreamInvalid."""
     facts = read_response(head)
     if facts is None:
-        raise UpstreamInvalid(detail=f"response head: {fault_of_response(head)}")
+        raise (
+            TooManyFields()
+            if has_too_many_fields(head)
+            else UpstreamInvalid(detail="response head: malformed")
+        )
     return facts
 
 
@@ -301,7 +312,7 @@ class UpstreamConnection(asyncio.Protocol):
             if facts.status >= 200 or facts.status == 101:
                 break
             if not self._interim_left:
-                self._fail(UpstreamInvalid(detail="response head: too many interim responses"))
+                self._fail(TooManyInterims())
                 return
             self._interim_left -= 1
             self._interim_bytes += end

@@ -300,9 +300,9 @@ def read_response(head: bytes) -> ResponseFacts | None:
         return None
 
 
-def fault_of_response(head: bytes) -> str:
-    """Why `read_response` did not read a head."""
-    return "too many fields" if head.count(b"\r\n") > RESPONSE_FIELDS + 2 else "malformed"
+def has_too_many_fields(head: bytes) -> bool:
+    """Whether that is why `read_response` did not read a response's head."""
+    return head.count(b"\r\n") > RESPONSE_FIELDS + 2
 
 
 def _read_fields(facts: ResponseFacts, received: list[bytes]) -> None:

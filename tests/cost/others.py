@@ -14,21 +14,9 @@ PATTERNS: Final = {
 }
 """By pattern, or by package."""
 
-READING: Final = ("client_address", "dataplane", "routing", "wire")
-"""Packages of which each module stands in the table, or here."""
+READING: Final = ("client_address", "routing", "wire")
+"""Packages that read for the others: each of their modules stands in the table, or here."""
 
 MODULES: Final = {
-    "dataplane.answers": "joins what is the gateway's own",
-    "dataplane.arrival": "hands a prelude to client_address.proxy_protocol, a bounded piece at a time",
-    "dataplane.budgets": "counts",
-    "dataplane.descriptors": "asks the operating system",
-    "dataplane.forward": "passes on what wire.heads, wire.body and routing.pages have read",
-    "dataplane.landing": "memory",
-    "dataplane.link": "joins what was read before",
-    "dataplane.outbox": "joins nothing: each message is written as it is",
-    "dataplane.plane": "wires the others",
-    "dataplane.pool": "connections, by origin",
-    "dataplane.transports": "asks the operating system",
-    "dataplane.visit": "asks the gateway",
     "routing.entry": "joins what was read before",
 }

@@ -51,7 +51,7 @@ from proxy.dataplane.handshake import handshake_fault
 from proxy.dataplane.known_heads import KnownFields, KnownHeads
 from proxy.dataplane.landing import Landing
 from proxy.dataplane.request_framing import framing_lines, request_framing
-from proxy.dataplane.rewriting import wants_plain
+from proxy.dataplane.rewriting import PIECE_BYTES, wants_plain
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.gateway import Inbound
 from proxy.identity.sigv4 import AccessKey, Signatures, SignedRequest
@@ -63,6 +63,8 @@ from proxy.routing import pages
 from proxy.routing.authority import origin_form, parse_authority, same_origin
 from proxy.routing.jupyters import is_jupyters_own
 from proxy.routing.mounts import Mount
+from proxy.routing.pages import Rewriting
+from proxy.routing.referrers import referring_path
 from proxy.routing.router import Route, Router
 from proxy.routing.workers import may_be_worker, worker_scope
 from proxy.server import compose, json_api, sagemaker_list
@@ -665,6 +667,17 @@ REQUESTS: Final = (
             "a scheme": of("a+", after="oken%"),
         },
         ("wire.credentials:_TELLING", "wire.credentials:_ORIGIN"),
+    ),
+    Reader(
+        "the page that asked",
+        ("routing.referrers",),
+        lambda referer: referring_path([referer], scheme="https", authority=CALLER.authority),
+        {
+            name: mapped(make, lambda target: f"https://notebooks.test{target}")
+            for name, make in TARGETS.items()
+        }
+        | ORIGINS
+        | {"fragments": of("#", before="https://notebooks.test/"), "colons": of("://")},
     ),
     Reader(
         "a cookie of a gateway's",
@@ -1591,28 +1604,59 @@ AWS: Final = (
     ),
 )
 
-HTML: Final = (
+
+def _rewritten(kind: Rewriting, pieces: int) -> Read:
+    """Rewrite a text that comes in pieces of that size, the rest of each as the data plane does, in turns."""
+
+    def read(data: bytes) -> None:
+        rewriter = pages.rewriter(kind, "/research")
+        for at in range(0, len(data), pieces):
+            rest = data[at : at + pieces]
+            while rest:
+                _, rest = rewriter.feed(rest)
+        rewriter.finish()
+
+    return read
+
+
+HTML: Final = tuple(
     Reader(
-        "a page",
-        ("routing.pages", "dataplane.rewriting"),
-        lambda body: pages.rewrite_html(body, "/research"),
-        PAGES,
+        f"{name}, in pieces of {pieces}",
+        ("routing.pages", "routing.markup", "routing.json_texts", "routing.links", "dataplane.rewriting"),
+        _rewritten(kind, pieces),
+        families,
+        patterns,
+        most=16 * KIB if pieces == 1 else PIECE_BYTES,
+    )
+    for name, kind, families, patterns in (
         (
-            "routing.pages:_TAG_NAME",
-            "routing.pages:_ATTRIBUTE",
-            "routing.pages:_UNQUOTED",
-            "routing.pages:_END_OF_TEXT",
-            "routing.pages:_CONFIG_FIELD",
+            "a page",
+            "html",
+            PAGES,
+            (
+                "routing.markup:_ENDS",
+                "routing.markup:_MARKUP",
+                "routing.markup:_TAG_NAME",
+                "routing.markup:_BETWEEN",
+                "routing.markup:_ATTRIBUTE_NAME",
+                "routing.markup:_REST_OF_NAME",
+                "routing.markup:_BLANKS",
+                "routing.markup:_END_OF_UNQUOTED",
+                "routing.pages:_CONFIG_FIELD",
+            ),
         ),
-        most=HEAD,
-    ),
-    Reader(
-        "a list of kernels",
-        ("routing.pages", "dataplane.rewriting"),
-        lambda body: pages.rewrite_kernelspecs(body, "/research"),
-        SPECS,
-        most=HEAD,
-    ),
+        (
+            "a list of kernels",
+            "kernelspecs",
+            SPECS,
+            (
+                "routing.json_texts:_MARK",
+                "routing.json_texts:_BRACKET",
+                "routing.json_texts:_END_OF_TEXT",
+            ),
+        ),
+    )
+    for pieces in (1, PIECE_BYTES)
 )
 
 READERS: Final = (*HTML, *LOGS, *REQUESTS, *ADDRESSES, *APIS, *NOTEBOOKS, *AWS)

@@ -238,7 +238,7 @@ async def test_a_response_of_too_many_fields_is_no_http(stage: Stage) -> None:
     notebook.send(b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=1\r\n" * (RESPONSE_FIELDS + 1) + b"\r\n")
     assert (await caller.response())[0].startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
     assert await notebook.gone()
-    assert [(record.status, record.error) for record in stage.records] == [(502, "UPSTREAM_INVALID")]
+    assert [(record.status, record.error) for record in stage.records] == [(502, "RESPONSE_TOO_MANY_FIELDS")]
 
 
 # -- HTTP/1.0 callers ---------------------------------------------------------------------------------------

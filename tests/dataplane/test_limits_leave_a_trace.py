@@ -20,6 +20,8 @@ from planes import OpenPlane, Response, open_plane
 
 from proxy.aws.sessions import Origin
 from proxy.config.settings import Limits, Timeouts
+from proxy.dataplane.upstream import INTERIM_RESPONSES
+from proxy.wire.heads import RESPONSE_FIELDS
 
 SETTINGS = {f"limits.{one.name.removesuffix('_bytes')}" for one in fields(Limits)} | {
     f"timeouts.{one.name.removesuffix('_seconds')}" for one in fields(Timeouts)
@@ -77,6 +79,20 @@ async def long_answer(opened: OpenPlane) -> None:
     assert (await opened.get()).status == 502
 
 
+@case("limits.response_head", "RESPONSE_TOO_MANY_FIELDS", status=502)
+async def answer_of_many_fields(opened: OpenPlane) -> None:
+    many = b"X: y\r\n" * (RESPONSE_FIELDS + 1)
+    opened.upstream.answer = lambda _head, _body: b"HTTP/1.1 200 OK\r\n%b\r\n" % many
+    assert (await opened.get()).status == 502
+
+
+@case("limits.response_head", "TOO_MANY_INTERIM_RESPONSES", status=502)
+async def hints_without_end(opened: OpenPlane) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * (INTERIM_RESPONSES + 1)
+    opened.upstream.answer = lambda _head, _body: hints
+    assert (await opened.raw(opened.head(extra="Connection: close\r\n"))).count(b" 103 ") == INTERIM_RESPONSES
+
+
 @case("limits.replay_body", "BODY_NOT_KEPT", status=503, changes={"limits": {"replay_body": "1KiB"}})
 async def signed_out_behind_a_large_body(opened: OpenPlane) -> None:
     opened.upstream.answer = lambda _head, _body: (
@@ -86,40 +102,6 @@ async def signed_out_behind_a_large_body(opened: OpenPlane) -> None:
     peer = await opened.connect()
     peer.send(opened.head("/up", method="POST", extra="Content-Length: 2000\r\n") + "x" * 2000)
     assert (await peer.response()).status == 503
-
-
-@case(
-    "limits.rewritten_page",
-    "PAGE_NOT_REWRITTEN",
-    status=200,
-    changes={
-        "limits": {"rewritten_page": "64KiB"},
-        "instances": {"research": {"notebook": "research-gpu-1", "mount": {"path": "/research/"}}},
-    },
-)
-async def large_page(opened: OpenPlane) -> None:
-    opened.upstream.answer = lambda _head, _body: (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70000
-    )
-    assert len((await opened.get("/research/lab", extra="Accept: text/html\r\n")).body) == 70000
-
-
-@case(
-    "limits.rewritten_page",
-    "PAGE_NOT_REWRITTEN",
-    status=200,
-    changes={
-        "limits": {"rewritten_page": "64KiB"},
-        "instances": {"research": {"notebook": "research-gpu-1", "mount": {"path": "/research/"}}},
-    },
-)
-async def page_that_turns_out_large(opened: OpenPlane) -> None:
-    opened.upstream.answer = lambda _head, _body: (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n"
-        + b"x" * 70000
-        + b"\r\n0\r\n\r\n"
-    )
-    assert (await opened.get("/research/lab", extra="Accept: text/html\r\n")).status == 200
 
 
 @case(

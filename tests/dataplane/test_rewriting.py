@@ -1,28 +1,34 @@
-"""Pages under a path mount: collected, rewritten and sent anew; everything else passes as it came."""
+"""Pages under a path mount: rewritten as they stream by, whatever their size; everything else passes as it came."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from clocks import settle
 from raw_upstream import Peer
 from stage import HOST, Stage, eventually, get, ok, open_stage
+
+from proxy.client_address.resolve import TrustedProxies
+from proxy.dataplane.turns import A_TURN
+from proxy.gateway import Gateway
+from proxy.policy.statements import Policy
+from proxy.routing.links import STEPS_A_FEED
+from proxy.routing.mounts import Mount
 
 PAGE = b'<html><script src="/static/a.js"></script><a href="/lab">lab</a></html>'
 REWRITTEN = b'<html><script src="/research/static/a.js"></script><a href="/research/lab">lab</a></html>'
 HTML = b"Content-Type: text/html; charset=UTF-8\r\n"
 BROWSER = b"Accept: text/html,application/xhtml+xml\r\nAccept-Encoding: gzip, br\r\n"
 ORIGIN = f"http://{HOST}".encode()
-LIMIT = 64 * 1024
 
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     """An instance mounted at /research/."""
-    async with open_stage(
-        tmp_path, mount={"path": "/research/"}, limits={"rewritten_page": "64KiB"}
-    ) as opened:
+    async with open_stage(tmp_path, mount={"path": "/research/"}) as opened:
         yield opened
 
 
@@ -43,20 +49,41 @@ async def test_the_prefix_is_the_gateways_and_not_the_notebooks(stage: Stage) ->
     await caller.response()
 
 
-@pytest.mark.parametrize(
+CHUNKED = b"HTTP/1.1 200 OK\r\n" + HTML + b"Transfer-Encoding: chunked\r\n\r\n"
+ANSWERS = pytest.mark.parametrize(
     "answer",
     [
         ok(PAGE, fields=HTML),
-        b"HTTP/1.1 200 OK\r\n" + HTML + b"Transfer-Encoding: chunked\r\n\r\n"
-        b"%x;a=b\r\n%b\r\n%x\r\n%b\r\n0\r\nX: y\r\n\r\n" % (20, PAGE[:20], len(PAGE) - 20, PAGE[20:]),
+        CHUNKED
+        + b"%x;a=b\r\n%b\r\n%x\r\n%b\r\n0\r\nX: y\r\n\r\n" % (20, PAGE[:20], len(PAGE) - 20, PAGE[20:]),
     ],
     ids=["length", "chunked"],
 )
-async def test_a_page_is_rewritten_and_has_a_length_of_its_own(stage: Stage, answer: bytes) -> None:
+
+
+async def dechunked(peer: Peer) -> bytes:
+    body = b""
+    while size := int((await peer.line()), 16):
+        body += await peer.exactly(size)
+        await peer.expect(b"\r\n")
+    await peer.expect(b"\r\n")
+    return body
+
+
+async def streamed(peer: Peer) -> bytes:
+    """The body of a response whose length was not known when it began."""
+    head = await peer.head()
+    assert b"Transfer-Encoding: chunked\r\n" in head
+    assert b"Content-Length" not in head
+    return await dechunked(peer)
+
+
+@ANSWERS
+async def test_a_page_that_comes_at_once_is_rewritten_and_has_a_length_of_its_own(
+    stage: Stage, answer: bytes
+) -> None:
     caller, notebook = await page(stage)
-    for start in range(0, len(answer), 50):
-        notebook.send(answer[start : start + 50])
-        await notebook.drain()
+    notebook.send(answer)
     head, body = await caller.response()
     assert body == REWRITTEN
     assert head.count(b"Content-Length") == 1
@@ -66,10 +93,38 @@ async def test_a_page_is_rewritten_and_has_a_length_of_its_own(stage: Stage, ans
     assert (await notebook.head()).startswith(b"GET /api ")
 
 
+@ANSWERS
+async def test_a_page_that_comes_in_parts_is_rewritten_as_it_comes(stage: Stage, answer: bytes) -> None:
+    caller, notebook = await page(stage)
+    for start in range(0, len(answer), 50):
+        notebook.send(answer[start : start + 50])
+        await notebook.drain()
+        await settle()
+    assert await streamed(caller) == REWRITTEN
+    await eventually(lambda: stage.idle == 1)
+    caller.send(get(b"/research/api", fields=BROWSER))
+    assert (await notebook.head()).startswith(b"GET /api ")
+
+
+async def test_what_has_come_of_a_page_does_not_wait_for_its_end(stage: Stage) -> None:
+    """Progress pages and Voilà's show their parts as they are made, and may take longer than a head."""
+    caller, notebook = await page(stage)
+    notebook.send(CHUNKED)
+    assert b"Transfer-Encoding: chunked\r\n" in await caller.head()
+    await stage.sweep(299.0)
+    await stage.sweep(299.0)
+    for sent, seen in ((b"<p>1<a hre", b"<p>1<a "), (b"f='/x'>2 ", b"href='/research/x'>2 ")):
+        notebook.send(b"%x\r\n%b\r\n" % (len(sent), sent))
+        await caller.expect(b"%x\r\n%b\r\n" % (len(seen), seen))
+        await stage.sweep(299.0)
+    notebook.send(b"3\r\n<a \r\n0\r\n\r\n")
+    await caller.expect(b"3\r\n<a \r\n0\r\n\r\n")
+
+
 async def test_a_page_that_the_notebooks_end_ends_is_rewritten_too(stage: Stage) -> None:
     caller, notebook = await page(stage)
     notebook.send(b"HTTP/1.1 200 OK\r\n" + HTML + b"\r\n" + PAGE).close()
-    assert (await caller.response())[1] == REWRITTEN
+    assert await streamed(caller) == REWRITTEN
 
 
 async def test_an_http_10_caller_gets_the_page_with_a_length(stage: Stage) -> None:
@@ -81,6 +136,30 @@ async def test_an_http_10_caller_gets_the_page_with_a_length(stage: Stage) -> No
     assert b"Connection: close\r\n" in head
     assert body == REWRITTEN
     assert await caller.gone()
+
+
+async def test_an_http_10_caller_gets_a_page_in_parts_until_the_connections_end(stage: Stage) -> None:
+    caller = await stage.call(b"GET /research/lab HTTP/1.0\r\nHost: notebooks.test\r\n" + BROWSER + b"\r\n")
+    notebook = await stage.notebook()
+    await notebook.head()
+    answer = ok(PAGE, fields=HTML)
+    notebook.send(answer[:-5])
+    head = await caller.head()
+    assert b"Content-Length" not in head
+    assert b"chunked" not in head
+    notebook.send(answer[-5:])
+    assert await caller.rest() == REWRITTEN
+
+
+async def test_an_http_10_caller_sees_that_a_page_broke_off(stage: Stage) -> None:
+    caller = await stage.call(b"GET /research/lab HTTP/1.0\r\nHost: notebooks.test\r\n" + BROWSER + b"\r\n")
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(ok(PAGE, fields=HTML)[:-5])
+    await caller.head()
+    notebook.close()
+    with pytest.raises(ConnectionResetError):
+        await caller.rest()
 
 
 async def test_an_empty_page_stays_empty(stage: Stage) -> None:
@@ -138,63 +217,211 @@ async def test_the_head_of_a_page_says_what_get_would_say(stage: Stage) -> None:
     assert await caller.head() == b"HTTP/1.1 200 OK\r\n" + HTML + b'ETag: W/"a-nbgate"\r\n\r\n'
 
 
-# -- pages that are too large -----------------------------------------------------------------------------------
+# -- large pages, and hostile ones --------------------------------------------------------------------------------
 
-LARGE = PAGE + b" " * LIMIT
+NOBODY = Gateway(
+    hostnames=[HOST],
+    mounts={"research": Mount.at_path("/research/")},
+    policies={"research": Policy(())},
+    own_policy=Policy(()),
+    trusted_proxies=TrustedProxies(),
+    audit=lambda _inbound, _refusal: None,
+)
+"""Lets nobody in."""
+
+LARGE = PAGE * 20_000
+"""1.4 MB, in 20 pieces and more, of which each is done in a turn of its own."""
+LARGE_REWRITTEN = REWRITTEN * 20_000
 
 
-async def test_a_large_page_passes_unchanged_at_once_if_its_length_says_so(stage: Stage) -> None:
-    caller, notebook = await page(stage)
-    notebook.send(b"HTTP/1.1 200 OK\r\n" + HTML + b"Content-Length: %d\r\n\r\n" % len(LARGE) + LARGE[:10])
-    assert b"Content-Length: %d\r\n" % len(LARGE) in await caller.head()
-    await caller.expect(LARGE[:10])
-    notebook.send(LARGE[10:])
-    await caller.expect(LARGE[10:])
-
-
-@pytest.mark.parametrize("framing", ["chunked", "close"])
-async def test_a_large_page_of_unknown_length_passes_unchanged(stage: Stage, framing: str) -> None:
-    caller, notebook = await page(stage)
+def framed(body: bytes, framing: str) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\n" + HTML
+    if framing == "length":
+        return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
     if framing == "chunked":
-        notebook.send(
-            b"HTTP/1.1 200 OK\r\n" + HTML + b"Transfer-Encoding: chunked\r\n\r\n"
-            b"%x\r\n%b\r\n0\r\n\r\n" % (len(LARGE), LARGE)
-        )
-    else:
-        notebook.send(b"HTTP/1.1 200 OK\r\n" + HTML + b"\r\n" + LARGE).close()
-    assert b"Transfer-Encoding: chunked\r\n" in await caller.head()
-    assert await dechunked(caller) == LARGE
-    caller.send(get(b"/research/"))
-    another = notebook if framing == "chunked" else await stage.notebook()
-    await another.head()
+        return head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    return head + b"\r\n" + body
 
 
-async def dechunked(peer: Peer) -> bytes:
-    body = b""
-    while size := int(await peer._reader.readline(), 16):
-        body += await peer.exactly(size)
-        await peer.expect(b"\r\n")
-    await peer.expect(b"\r\n")
-    return body
-
-
-async def test_a_large_page_that_breaks_off_never_looks_complete(stage: Stage) -> None:
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+async def test_a_large_page_is_rewritten_too(stage: Stage, framing: str) -> None:
     caller, notebook = await page(stage)
-    notebook.send(b"HTTP/1.1 200 OK\r\n" + HTML + b"\r\n" + LARGE)
-    await caller.head()
-    notebook.reset()
+    notebook.send(framed(LARGE, framing))
+    if framing == "close":
+        notebook.close()
+    assert await streamed(caller) == LARGE_REWRITTEN
+    caller.send(get(b"/research/"))
+    another = await stage.notebook() if framing == "close" else notebook
+    await another.head()
+    another.send(ok(b"next"))
+    assert (await caller.response())[1] == b"next"
+    assert [record.bytes_out > len(LARGE) for record in stage.records] == [True, False]
+
+
+async def test_others_get_their_turns_while_a_hostile_page_is_rewritten(stage: Stage) -> None:
+    """Each turn does the work of some thousand marks at most, however many pages there are."""
+    turns = 0
+    watching = True
+    loop = asyncio.get_running_loop()
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if watching:
+            loop.call_soon(turn)
+
+    pages = 5
+    hostile = b"<a>" * 100_000
+    callers = [await page(stage) for _ in range(pages)]
+    loop.call_soon(turn)
+    for _, notebook in callers:
+        notebook.send(framed(hostile, "length"))
+    for caller, _ in callers:
+        assert await streamed(caller) == hostile
+    watching = False
+    marks = pages * 100_000
+    assert turns > marks / (2 * A_TURN * STEPS_A_FEED)
+
+
+async def test_a_caller_that_does_not_read_a_page_stops_the_notebook_and_loses_nothing(stage: Stage) -> None:
+    part = b"%b" + b" " * 70_000
+    caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(framed(part % PAGE * 300, "length"))
+    [downstream] = stage.plane.connections
+    await eventually(lambda: downstream.is_full)
+    await settle(200)
+    assert downstream.unsent_bytes < 1_000_000
+    assert notebook.unsent_bytes > 0
+    assert await streamed(caller) == part % REWRITTEN * 300
+    await eventually(lambda: stage.idle == 1)
+
+
+async def all_there(stage: Stage) -> tuple[Peer, Peer, int]:
+    """A caller that does not read, and a page that the notebook has ended, of which a part is still to be rewritten;
+    and how often `PAGE` stands in it."""
+    caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
+    notebook = await stage.notebook()
+    await notebook.head()
+    [downstream] = stage.plane.connections
+    connection = downstream._forward._connection
+    part = (PAGE + b" " * 1000) * 500
+    chunk = b"%x\r\n%b\r\n" % (len(part), part)
+    connection.data_received(CHUNKED)
+    count = 0
+    while not downstream.is_full:
+        connection.data_received(chunk)
+        count += 500
+        await settle()
+    # The rest comes in the same turn of the loop as what filled the caller's connection.
+    connection.data_received(chunk + b"0\r\n\r\n")
+    assert stage.idle == 1
+    assert stage.records == []
+    return caller, notebook, count + 500
+
+
+async def test_a_notebook_is_free_for_others_while_its_last_page_is_still_rewritten(stage: Stage) -> None:
+    caller, notebook, count = await all_there(stage)
+    other = await stage.call(get(b"/research/api"))
+    assert (await notebook.head()).startswith(b"GET /api ")
+    notebook.send(ok(b"other"))
+    assert (await other.response())[1] == b"other"
+    assert await streamed(caller) == (REWRITTEN + b" " * 1000) * count
+
+
+async def test_a_caller_that_leaves_while_its_page_is_rewritten_is_forgotten(stage: Stage) -> None:
+    caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(framed((PAGE + b" " * 70_000) * 300, "length"))
+    [downstream] = stage.plane.connections
+    await eventually(lambda: downstream.is_full)
+    caller.reset()
+    await eventually(lambda: not stage.plane.connections and stage.open == 0)
+    await settle()
+    assert [record.error for record in stage.records] == ["CALLER_GONE"]
+
+
+async def test_a_caller_that_takes_nothing_of_a_page_that_is_all_there_is_cut(stage: Stage) -> None:
+    caller, _, _ = await all_there(stage)
+    await stage.sweep(119.0)
+    assert stage.plane.connections
+    await stage.sweep(1.0)
+    await eventually(lambda: not stage.plane.connections)
     with pytest.raises(ConnectionResetError):
         await caller.rest()
 
 
-async def test_a_page_that_breaks_off_is_a_503(stage: Stage) -> None:
+async def test_a_page_whose_caller_may_not_see_it_any_more_never_looks_complete(stage: Stage) -> None:
+    caller, _, _ = await all_there(stage)
+    stage.plane.gateway = NOBODY
+    for connection in tuple(stage.plane.connections):
+        connection.judge()
+    with pytest.raises(ConnectionResetError):
+        await caller.rest()
+    await settle()
+    assert [record.error for record in stage.records] == ["RESPONSE_CUT"]
+
+
+async def test_a_caller_that_leaves_a_page_that_is_all_there_is_forgotten(stage: Stage) -> None:
+    caller, _, _ = await all_there(stage)
+    caller.reset()
+    await eventually(lambda: not stage.plane.connections)
+    await settle()
+    assert [record.error for record in stage.records] == ["CALLER_GONE"]
+
+
+@pytest.mark.parametrize("body", [PAGE[:30], LARGE])
+async def test_a_page_that_breaks_off_never_looks_complete(stage: Stage, body: bytes) -> None:
     caller, notebook = await page(stage)
-    notebook.send(b"HTTP/1.1 200 OK\r\n" + HTML + b"Content-Length: 71\r\n\r\n" + PAGE[:30])
-    await notebook.drain()
+    notebook.send(framed(body + PAGE, "length")[: -len(PAGE)])
+    assert b"Transfer-Encoding: chunked\r\n" in await caller.head()
+    if body is LARGE:
+        await caller.exactly(len(LARGE))
     notebook.close()
+    with pytest.raises(ConnectionResetError):
+        await caller.rest()
+    assert [record.error for record in stage.records] == ["RESPONSE_CUT"]
+
+
+async def test_a_page_that_is_broken_before_anything_of_it_is_sent_is_a_502(stage: Stage) -> None:
+    caller, notebook = await page(stage)
+    notebook.send(CHUNKED + b"5\r\n<a hr\r\nx")
     head, body = await caller.response()
-    assert head.startswith(b"HTTP/1.1 503 ")
-    assert b"static" not in body
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert b"<a hr" not in body
+    caller.send(get(b"/research/api"))
+    another = await stage.notebook()
+    await another.head()
+    another.send(ok(b"next"))
+    assert (await caller.response())[1] == b"next"
+
+
+async def test_a_page_that_answers_before_the_requests_body_is_there_ends_both(stage: Stage) -> None:
+    """Pooled, the notebook's connection would take the rest of the body for another request."""
+    caller = await stage.call(
+        get(b"/research/login", method=b"POST", fields=BROWSER + b"Content-Length: 9\r\n")
+    )
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(framed(LARGE, "length"))
+    assert await streamed(caller) == LARGE_REWRITTEN
+    assert await notebook.gone()
+    caller.send(b"123456789" + get(b"/research/next"))
+    another = await stage.notebook()
+    assert (await another.head()).startswith(b"GET /next ")
+
+
+async def test_an_answer_that_is_no_page_may_follow_a_page_that_broke_off(stage: Stage) -> None:
+    """A page of which nothing was sent leaves nothing behind when the request is repeated."""
+    caller = await stage.call(get(b"/research/lab", fields=BROWSER))
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(CHUNKED + b"zz")
+    head, _ = await caller.response()
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert stage.records[0].error == "UPSTREAM_INVALID"
 
 
 # -- locations and cookies --------------------------------------------------------------------------------------

@@ -1,0 +1,54 @@
+"""Work in pieces: a few in each turn of the event loop, whoever brings how many."""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.dataplane.turns import A_TURN, Turns
+
+
+async def test_little_work_is_done_at_once() -> None:
+    turns, done = Turns(), []
+    for number in range(A_TURN):
+        turns.now_or_later(lambda number=number: done.append(number))
+    assert done == list(range(A_TURN))
+    await asyncio.sleep(0)
+    turns.now_or_later(lambda: done.append(A_TURN))
+    assert done == list(range(A_TURN + 1))
+
+
+async def test_more_work_takes_turns_in_its_order() -> None:
+    turns, done = Turns(), []
+    for number in range(4 * A_TURN):
+        turns.now_or_later(lambda number=number: done.append(number))
+    seen = [len(done)]
+    while len(done) < 4 * A_TURN:
+        await asyncio.sleep(0)
+        seen.append(len(done))
+    assert seen == [A_TURN, 2 * A_TURN, 3 * A_TURN, 4 * A_TURN]
+    assert done == list(range(4 * A_TURN))
+
+
+async def test_work_that_goes_on_for_ever_leaves_a_part_of_each_turn_to_others() -> None:
+    turns, done = Turns(), []
+
+    def endless() -> None:
+        done.append("endless")
+        turns.later(endless)
+
+    for _ in range(A_TURN):
+        turns.later(endless)
+    turns.later(lambda: done.append("other"))
+    await asyncio.sleep(0)
+    assert done == ["endless"] * A_TURN
+    await asyncio.sleep(0)
+    assert done[A_TURN:] == ["other", *["endless"] * (A_TURN - 1)]
+
+
+async def test_what_waits_is_not_overtaken() -> None:
+    turns, done = Turns(), []
+    turns.later(lambda: done.append("first"))
+    turns.now_or_later(lambda: done.append("second"))
+    assert done == []
+    await asyncio.sleep(0)
+    assert done == ["first", "second"]
