@@ -353,9 +353,12 @@ def response_body(
 ) -> Body | None:
     """Return the tracker of a response's body, or None if it has none (RFC 9112 section 6.3).
 
-    `method` is the request's. Raises FramingError as `request_body` does.
+    `method` is the request's. Raises FramingError as `request_body` does, also for a length that nothing follows: a
+    caller is told it all the same.
     """
     if method == "HEAD" or status < 200 or status in (204, 304):
+        if content_length is not None:
+            parse_content_length(content_length)
         return None
     if not chunked and content_length is None:
         return UntilClose()

@@ -305,6 +305,11 @@ def test_a_length_beside_the_chunked_coding_is_refused() -> None:
 )
 def test_some_responses_have_no_body_whatever_their_head_says(method: str, status: int) -> None:
     assert response_body(method=method, status=status, content_length="5", chunked=False) is None
+    assert response_body(method=method, status=status, content_length=None, chunked=False) is None
+    # But what it says must be a length: a caller is told.
+    for malformed in (b"abc", b"-1", b"5, 5", b"9" * 5000, b""):
+        with pytest.raises(FramingError):
+            response_body(method=method, status=status, content_length=malformed, chunked=False)
 
 
 def test_a_response_without_framing_ends_with_the_connection() -> None:
