@@ -29,6 +29,8 @@
     │   │   ├── ConnectTimeout     503  no connection
     │   │   ├── UploadStalled      503  the notebook takes nothing of the request's body
     │   │   └── ResponseTimeout    503  no answer
+    │   ├── SigningIn              503  the gateway is signing in: come again in a moment
+    │   │   └── SignInTimeout      503  that takes longer than anybody waits
     │   ├── SessionRejected        503  signed out, and signing in again did not help (yet)
     │   │   └── BodyNotKept        503  a body that was too large to be kept for repeating the request
     │   ├── OutcomeUnknown         504  an unsafe request that may have arrived, and no answer to it
@@ -402,6 +404,25 @@ class ResponseTimeout(UpstreamTimeout):
     """The request is with the notebook, and no response head came."""
 
     setting = "timeouts.response_head"
+
+
+class SigningIn(UpstreamError):
+    """The gateway is signing in to the notebook, and goes on doing so; whoever waited for it is told to come again."""
+
+    status = 503
+    code = "SIGNING_IN"
+    title = "Signing in to the notebook"
+    default_message = "The gateway is signing in to the notebook, which takes longer than usual."
+    advice = "Try again in a moment."
+    passes_in_seconds = 2
+
+
+class SignInTimeout(SigningIn):
+    """All its steps together take longer than callers wait."""
+
+    code = "SIGN_IN_TIMEOUT"
+    passes_in_seconds = 5
+    setting = "timeouts.sign_in"
 
 
 class SessionRejected(UpstreamError):

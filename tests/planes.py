@@ -26,6 +26,7 @@ from proxy.aws.sessions import Honoured, Origin, UpstreamSession
 from proxy.config.load import load
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.plane import DataPlane
+from proxy.errors import NbgateError
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.server.listening import listen
@@ -176,16 +177,23 @@ def switching(head: bytes) -> bytes:
 
 
 class HeldSession:
-    """What the data plane asks of a `SessionKeeper`: a session that is there, or, once `cold`, after `warm()`."""
+    """What the data plane asks of a `SessionKeeper`: a session that is there, or, once `cold`, after `warm()`, or never
+    where signing in `fails`.
+    """
 
     def __init__(self, session: UpstreamSession) -> None:
         self.session = session
         self.absorbed: list[bytes] = []
+        self._failure: NbgateError | None = None
         self._warm = asyncio.Event()
         self._warm.set()
 
     def cold(self) -> None:
         self._warm.clear()
+
+    def fails(self, error: NbgateError) -> None:
+        self.cold()
+        self._failure = error
 
     def warm(self) -> None:
         self._warm.set()
@@ -193,7 +201,9 @@ class HeldSession:
     def live(self) -> UpstreamSession | None:
         return self.session if self._warm.is_set() else None
 
-    async def acquire(self) -> UpstreamSession:
+    async def acquire(self, **_how_long: float) -> UpstreamSession:
+        if self._failure is not None:
+            raise self._failure
         await self._warm.wait()
         return self.session
 

@@ -41,7 +41,7 @@ FORWARDED_LINES = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
 
 @dataclass(eq=False)
 class StandInKeeper:
-    """Implements what the data plane uses of `proxy.aws.keeper.SessionKeeper`.
+    """Implements what the data plane uses of `proxy.aws.keeper.SessionKeeper`; `waits` is how long callers would wait.
 
     `reject` signs in anew while there are `successors`; `gate` holds `acquire` back; `failure` ends it. Sessions with
     a generation in `ended` are over. `honoured_as` is what the front end says of its session, once `asking` lets it.
@@ -54,6 +54,7 @@ class StandInKeeper:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     failure: NbgateError | None = None
     ended: set[int] = field(default_factory=set)
+    waits: list[dict[str, float]] = field(default_factory=list)
     honoured_as: Honoured = Honoured.NO
     asked: int = 0
     asking: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,7 +66,8 @@ class StandInKeeper:
     def live(self) -> UpstreamSession | None:
         return self.session
 
-    async def acquire(self) -> UpstreamSession:
+    async def acquire(self, **how_long: float) -> UpstreamSession:
+        self.waits.append(how_long)
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure

@@ -42,7 +42,11 @@ FLOORS = (
         0.5, GIVEN, siblings=False, sees=frozenset(), why="time, chance and tasks build on nothing of ours"
     ),
     Floor(
-        0.6, frozenset({"rounds"}), siblings=False, sees=GIVEN, why="loops are made of time, tasks and faults"
+        0.6,
+        frozenset({"rounds", "flights"}),
+        siblings=False,
+        sees=GIVEN,
+        why="loops, and what many wait for, are made of time, tasks and faults",
     ),
     Floor(
         1,

@@ -31,8 +31,11 @@ from proxy.errors import (
     NbgateError,
     PermissionMissing,
     SessionRejected,
+    SigningIn,
+    SignInTimeout,
     Throttled,
 )
+from proxy.flights import has_landed
 from proxy.tasks import Tasks
 
 T = TypeVar("T")
@@ -55,6 +58,8 @@ class KeeperOptions:
     max_patience_seconds: float = 60.0
 
 
+SIGN_IN_SECONDS: Final = 20.0
+"""How long after a flight began somebody waits for it, unless said otherwise."""
 TOLD_SECONDS: Final = 2.0
 """How long it counts that the notebook's front end said, or did not say, whether it honours a session."""
 
@@ -123,6 +128,8 @@ class SessionKeeper:
         self._state = State.COLD
         self._session: UpstreamSession | None = None
         self._flight: asyncio.Task[UpstreamSession] | None = None
+        self._flight_began_at = -math.inf
+        self._late_flight: asyncio.Task[UpstreamSession] | None = None
         self._question: asyncio.Task[Honoured] | None = None
         self._told = (0, Honoured.UNTOLD, -math.inf)
         """Of which generation the front end spoke last, what it said, and when."""
@@ -145,11 +152,15 @@ class SessionKeeper:
             return session
         return self._aging(session)
 
-    async def acquire(self) -> UpstreamSession:
+    async def acquire(
+        self, *, within_seconds: float = SIGN_IN_SECONDS, patience_seconds: float = math.inf
+    ) -> UpstreamSession:
         """The session, after signing in if need be.
 
         Raises what the flight raised, also for a moment after it failed: ControlPlaneError's branch,
-        UpstreamError's branch, or Draining when the gateway shuts down meanwhile.
+        UpstreamError's branch, or Draining when the gateway shuts down meanwhile. Raises SignInTimeout
+        `within_seconds` of the flight's beginning, however many of its steps are still to come, or SigningIn after
+        `patience_seconds` of this caller's own: the flight goes on, and what it brings is there for who comes then.
         """
         session = self.live()
         if session is not None:
@@ -159,6 +170,13 @@ class SessionKeeper:
             if (failure := self._standing_failure()) is not None:
                 raise failure
             flight = self._start()
+        left_seconds = self._flight_began_at + within_seconds - self._clock.monotonic()
+        within = min(left_seconds, patience_seconds)
+        if not await has_landed(flight, within_seconds=within, clock=self._clock, tasks=self._tasks):
+            if patience_seconds < left_seconds:
+                raise SigningIn
+            self._note_late(flight)
+            raise SignInTimeout
         return await _outcome(flight)
 
     async def honoured(self, session: UpstreamSession) -> Honoured:
@@ -258,6 +276,12 @@ class SessionKeeper:
             self._start()
         return session
 
+    def _note_late(self, flight: asyncio.Task[UpstreamSession]) -> None:
+        """Once for each flight that somebody gave up waiting for."""
+        if flight is self._flight and flight is not self._late_flight:
+            self._late_flight = flight
+            self._step(Event.LATE)
+
     def _lose(self) -> None:
         self._lost_generation = self._generation
         self._session = None
@@ -265,6 +289,7 @@ class SessionKeeper:
 
     def _start(self) -> asyncio.Task[UpstreamSession]:
         self._step(Event.WANTED)
+        self._flight_began_at = self._clock.monotonic()
         self._flight = self._tasks.start(self._fly(), name=f"sign-in to {self.key}")
         return self._flight
 
@@ -280,7 +305,7 @@ class SessionKeeper:
             self._hold(NbgateError())
             raise
         finally:
-            self._flight = None
+            self._flight = self._late_flight = None
             if session is None:
                 self._step(Event.FAILED)
         return session

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from proxy.aws.control_plane import InstanceDescription, not_in_service
 from proxy.aws.presigned import PresignedUrl
 from proxy.clock import Clock
-from proxy.errors import ControlPlaneError, ControlPlaneFailed, InstanceNotFound, InstanceNotInService
+from proxy.errors import (
+    ControlPlaneError,
+    ControlPlaneFailed,
+    ControlPlaneTimeout,
+    InstanceNotFound,
+    InstanceNotInService,
+)
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -32,13 +38,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _THREADS: Final = 4
+CALL_SECONDS: Final = 30.0
+"""For the most that a call takes, by default: load balancers give up after 60 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwsOptions:
     """How to reach AWS. None means boto3's own default (environment, shared files, instance role).
 
-    `max_attempts` counts the first one (botocore's standard retry mode, with its own backoff).
+    `max_attempts` counts the first one (botocore's standard retry mode, with its own backoff). `call_seconds` is the
+    most that a call takes for whoever waits, all attempts, assuming a role and waiting for a thread included.
     `role_session_name` and `external_id` go with every assumed role.
     """
 
@@ -49,6 +58,7 @@ class AwsOptions:
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 20.0
     max_attempts: int = 3
+    call_seconds: float = CALL_SECONDS
     role_session_name: str = "nbgate"
     external_id: str | None = None
 
@@ -69,9 +79,16 @@ class SageMaker:
         return RoleControlPlane(self, role_arn=role_arn, clock=self._clock)
 
     async def run(self, operation: Callable[[SageMakerClient], T], *, role_arn: str) -> T:
-        """Call `operation` with the role's client in a worker thread. Raises ControlPlaneError's branch."""
+        """Call `operation` with the role's client in a worker thread. Raises ControlPlaneError's branch.
+
+        A thread cannot be ended: one that takes longer than `call_seconds` goes on, and nobody hears of its result.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._work, operation, role_arn)
+        try:
+            async with asyncio.timeout(self._options.call_seconds):
+                return await loop.run_in_executor(self._threads, self._work, operation, role_arn)
+        except TimeoutError as error:
+            raise ControlPlaneTimeout(detail=f"no outcome within {self._options.call_seconds:g} s") from error
 
     def close(self) -> None:
         """Take no more calls; those under way end by their own timeouts and are not waited for."""

@@ -33,6 +33,8 @@ class Event(Enum):
     """The exchange used the URL up without success; another one is to be minted."""
     SIGNED_IN = "signed in"
     FAILED = "failed"
+    LATE = "late"
+    """It takes so long that those who waited were told to come again; it goes on."""
     LOST = "lost"
     """The session expired, or the notebook's front end no longer honours it."""
 
@@ -40,11 +42,16 @@ class Event(Enum):
 TRANSITIONS: Final = MappingProxyType(
     {
         State.COLD: {Event.WANTED: State.MINTING},
-        State.MINTING: {Event.URL_READY: State.EXCHANGING, Event.FAILED: State.COLD},
+        State.MINTING: {
+            Event.URL_READY: State.EXCHANGING,
+            Event.FAILED: State.COLD,
+            Event.LATE: State.MINTING,
+        },
         State.EXCHANGING: {
             Event.SIGNED_IN: State.LIVE,
             Event.URL_SPENT: State.MINTING,
             Event.FAILED: State.COLD,
+            Event.LATE: State.EXCHANGING,
         },
         State.LIVE: {Event.WANTED: State.REFRESHING, Event.LOST: State.COLD},
         # A session lost while its successor is on the way: the flight goes on, and callers wait for it.

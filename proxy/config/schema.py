@@ -599,6 +599,9 @@ class TimeoutsSection(_Section):
     front."""
     send: Annotated[float, _duration(0.1, 86400)] = _seconds(_TIMEOUTS.send_seconds)
     """A caller that takes no byte of what is being sent to it."""
+    sign_in: Annotated[float, _duration(0.1, 600)] = _seconds(_TIMEOUTS.sign_in_seconds)
+    """How long callers wait while the gateway signs in to a notebook, all its steps and repetitions together. It goes
+    on meanwhile. Keep it below the timeout of a load balancer in front."""
     connect: Annotated[float, _duration(0.1, 600)] = _seconds(_TIMEOUTS.connect_seconds)
     """Name lookup, TCP and TLS to the notebook."""
     outage: Annotated[float, _duration(0, 50)] = _seconds(_TIMEOUTS.outage_seconds)

@@ -237,6 +237,8 @@ class Timeouts:
     """A downstream connection between two requests."""
     send_seconds: float = 120.0
     """A caller that takes no byte of what is being sent to it."""
+    sign_in_seconds: float = 20.0
+    """Signing in to the notebook, all steps and repetitions together, before callers are told to come again."""
     connect_seconds: float = 5.0
     """Name lookup, TCP and TLS to the notebook."""
     outage_seconds: float = 30.0

@@ -56,7 +56,7 @@ from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import Bound
 from proxy.wire.body import ChunkedBody, Data, FramingError, LengthBody
-from proxy.wire.browsers import is_patient, who_asks
+from proxy.wire.browsers import Asker, is_patient, who_asks
 from proxy.wire.credentials import programs_fields
 from proxy.wire.heads import RequestFields, RequestHead, ResponseFacts, response_head
 
@@ -559,10 +559,17 @@ class Downstream(Connection):
         outbox.add(self.transport, data)
 
     @property
+    def is_window(self) -> bool:
+        return self._asker is Asker.WINDOW and self.inbound.method in ("GET", "HEAD")
+
+    @property
     def is_patient(self) -> bool:
+        return is_patient(self._asker, method=self.inbound.method, target=self.inbound.target)
+
+    @property
+    def _asker(self) -> Asker:
         inbound = self.inbound
-        asker = who_asks(inbound.headers, host=inbound.host, target=inbound.target)
-        return is_patient(asker, method=inbound.method, target=inbound.target)
+        return who_asks(inbound.headers, host=inbound.host, target=inbound.target)
 
     def take_body(self) -> None:
         self._resumes = None

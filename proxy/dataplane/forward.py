@@ -9,6 +9,7 @@ callbacks; only waiting for a session or a connection takes a task.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.aws.front_end import PASSING, is_front_ends
@@ -50,6 +51,8 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPF
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"})
 """RFC 9110 section 9.2.1, and WebDAV's: what changes nothing, whether it arrived or not."""
 
+PAGE_SECONDS: Final = 3.0
+"""How long a browser's window stays as it is while the gateway signs in: then it shows a page that asks again."""
 CORKED_BYTES: Final = 16 * 1024
 """A first part of a body up to this size is joined to the head; copying more costs more than a second buffer."""
 
@@ -73,6 +76,10 @@ class Caller(Protocol):
 
     def take_body(self) -> None:
         """The notebook's connection is there: deliver the request's body from now on."""
+
+    @property
+    def is_window(self) -> bool:
+        """Whether a person looks at the answer, and can be shown a page that asks again by itself."""
 
     @property
     def is_patient(self) -> bool:
@@ -196,7 +203,10 @@ class Forward:
 
     async def _start_cold(self) -> None:
         try:
-            session = await self._keeper.acquire()
+            session = await self._keeper.acquire(
+                within_seconds=self._plane.timeouts.sign_in_seconds,
+                patience_seconds=PAGE_SECONDS if self._caller.is_window else math.inf,
+            )
         except NbgateError as error:
             self._fail(error)
             return

@@ -19,7 +19,7 @@ from proxy.aws.keeper import KeeperOptions, OnEvent, SessionKeeper
 from proxy.aws.notebook_api import Limits as QuestionLimits
 from proxy.aws.notebook_api import honours
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
-from proxy.aws.sagemaker import AwsOptions, SageMaker
+from proxy.aws.sagemaker import CALL_SECONDS, AwsOptions, SageMaker
 from proxy.chance import Jitter, NewId, jitter, nonce, secret_key
 from proxy.clock import Clock
 from proxy.config.settings import Settings
@@ -93,6 +93,8 @@ def aws_options(settings: Settings) -> AwsOptions:
         sts_endpoint_url=aws.endpoint_url if aws.notebook_origins else None,
         connect_timeout_seconds=aws.connect_timeout_seconds,
         read_timeout_seconds=aws.read_timeout_seconds,
+        # Whoever gives an attempt so long means it.
+        call_seconds=max(CALL_SECONDS, aws.connect_timeout_seconds + aws.read_timeout_seconds),
     )
 
 

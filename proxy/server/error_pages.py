@@ -43,7 +43,9 @@ from proxy.errors import (
     ResponseTimeout,
     RouteNotFound,
     SessionRejected,
+    SigningIn,
     SignInRequired,
+    SignInTimeout,
     Throttled,
     TokenRefused,
     UpgradeRequired,
@@ -168,6 +170,10 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
         (SessionRejected, BodyNotKept),
         "The gateway is signing in again. This page reloads by itself; then repeat what you did.",
     ),
+    **dict.fromkeys(
+        (SigningIn, SignInTimeout),
+        "This page reloads by itself, and shows the notebook as soon as that is done.",
+    ),
     Draining: "Another one takes over, or this one comes back. This page reloads by itself.",
 }
 """For errors whose own `advice` is empty, or says less to a person at a page."""
@@ -195,6 +201,7 @@ _RELOADING: Final = (
     CredentialsMissing,
     Draining,
     SessionRejected,
+    SigningIn,
     Throttled,
     UpstreamTimeout,
     UpstreamUnreachable,

@@ -22,8 +22,9 @@ from proxy.aws.control_plane import IN_SERVICE, PASSING, ControlPlane, InstanceD
 from proxy.aws.presigned import SessionKey
 from proxy.clock import Clock
 from proxy.config.settings import Settings
-from proxy.errors import ControlPlaneError, Draining
+from proxy.errors import ControlPlaneError, ControlPlaneTimeout, Draining
 from proxy.faults import Faults
+from proxy.flights import has_landed
 from proxy.rounds import Round, Rounds
 from proxy.tasks import Tasks
 from proxy.telemetry.events import EventLog
@@ -32,6 +33,8 @@ LOOK_SECONDS: Final = 5.0
 """Between two looks at what is watched."""
 SETTLED_AT_A_LOOK: Final = 10
 """Instances that are not on their way anywhere, asked about in turn: two calls a second, however many there are."""
+PATIENCE_SECONDS: Final = 30.0
+"""How long somebody waits for a description, whatever is asked before it: less than load balancers do."""
 FAILURE_SECONDS: Final = 5.0
 """How long a failure to describe is remembered: a crowd must not become a storm."""
 MOVING_SECONDS: Final = 60.0
@@ -145,6 +148,11 @@ class Fleet:
             # A copy: raising one exception many times would grow its traceback without end.
             raise copy.copy(watched.failure)
         flight = self._ask(watched)
+        if not await has_landed(
+            flight, within_seconds=PATIENCE_SECONDS, clock=self._clock, tasks=self._tasks
+        ):
+            # Many may be asked about, a few at a time, each for as long as a call may take.
+            raise ControlPlaneTimeout(detail="other instances are asked about first, and that takes long")
         try:
             outcome = await asyncio.shield(flight)
         except asyncio.CancelledError:

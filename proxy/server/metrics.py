@@ -29,7 +29,7 @@ from proxy.server.by_itself import ByItself
 from proxy.server.reload import Reloader
 from proxy.telemetry.logs import Logs
 
-_SIGN_INS = {Event.SIGNED_IN.value: "succeeded", Event.FAILED.value: "failed"}
+_SIGN_INS = {Event.SIGNED_IN.value: "succeeded", Event.FAILED.value: "failed", Event.LATE.value: "late"}
 _WITHDRAWN = {"websockets": "websocket", "requests": "request", "connections": "connection"}
 _SERVING = frozenset({State.LIVE, State.REFRESHING, State.REPLACING})
 _SWITCHING_PROTOCOLS = 101
@@ -185,7 +185,8 @@ class _Gateway(Collector):
         yield _gauge("nbgate_sessions", "Sessions with SageMaker that serve.", "notebook", _single(live))
         yield _counter(
             "nbgate_sign_ins",
-            "Attempts to sign in to a notebook: a presigned URL, and its exchange for a session.",
+            "Attempts to sign in to a notebook: a presigned URL, and its exchange for a session. Late: callers were "
+            "told to come again; it succeeds or fails all the same.",
             ("notebook", "result"),
             [
                 ((notebook, word), counted[notebook, event])

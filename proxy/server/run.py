@@ -180,7 +180,7 @@ async def start(
             sagemaker=sagemaker,
             clock=clock,
             tasks=tasks,
-            on_event=_counting(logs.counts),
+            on_event=_told_of_sessions(logs.counts, logs.events),
             tls=upstream_tls,
         )
         keepers = compose.keepers(settings, make_keeper)
@@ -531,8 +531,14 @@ def _audit(logs: Logs) -> Any:
     return denied
 
 
-def _counting(counts: Counts) -> OnEvent:
-    def happened(key: SessionKey, event: Event, _state: State) -> None:
+def _told_of_sessions(counts: Counts, events: EventLog) -> OnEvent:
+    def happened(key: SessionKey, event: Event, state: State) -> None:
         counts.sessions[key.notebook, event.value] += 1
+        if event is Event.LATE:
+            events.warning(
+                "signing in takes long, callers are told to come again",
+                notebook=key.notebook,
+                step=state.value,
+            )
 
     return happened

@@ -86,13 +86,16 @@ class FakeControlPlane:
 
 
 class FakeExchange:
-    """Sets one cookie, numbered by the exchange. `failures` and `gate` as in `FakeControlPlane`."""
+    """Sets one cookie, numbered by the exchange. `failures` and `gate` as in `FakeControlPlane`; of `gates` one is for
+    each exchange in turn, in the place of `gate`.
+    """
 
     def __init__(self) -> None:
         self.urls: list[PresignedUrl] = []
         self.failures: deque[Exception] = deque()
         self.gate = asyncio.Event()
         self.gate.set()
+        self.gates: deque[asyncio.Event] = deque()
         self.at_once = 0
         self.most_at_once = 0
 
@@ -105,7 +108,7 @@ class FakeExchange:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
-            await self.gate.wait()
+            await (self.gates.popleft() if self.gates else self.gate).wait()
         finally:
             self.at_once -= 1
         if self.failures:

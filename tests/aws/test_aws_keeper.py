@@ -23,6 +23,8 @@ from proxy.errors import (
     NbgateError,
     PermissionMissing,
     SessionRejected,
+    SigningIn,
+    SignInTimeout,
     Throttled,
     UpstreamInvalid,
     UpstreamTimeout,
@@ -90,6 +92,101 @@ async def failure_of(awaitable: Awaitable[object]) -> NbgateError:
     with pytest.raises(NbgateError) as caught:
         await awaitable
     return caught.value
+
+
+# -- one bound for all of it
+
+
+async def minting_hangs(world: World) -> None:
+    """SageMaker takes the call and says nothing."""
+    world.control_plane.gate.clear()
+
+
+async def throttling_and_then(world: World) -> None:
+    """Pauses between the tries count, too."""
+    world.control_plane.failures.extend(Throttled() for _ in range(2))
+    world.exchange.gate.clear()
+
+
+async def exchange_hangs(world: World) -> None:
+    world.exchange.gate.clear()
+
+
+async def second_exchange_hangs(world: World) -> None:
+    """The first URL was refused in the end, and so another one is tried."""
+    first = asyncio.Event()
+    world.exchange.gates.append(first)
+    world.exchange.failures.append(SessionRejected())
+    world.exchange.gate.clear()
+
+    async def refuse_late() -> None:
+        await world.clock.sleep(12.0)
+        first.set()
+
+    world.tasks.start(refuse_late(), name="front end")
+
+
+HANGS = [minting_hangs, throttling_and_then, exchange_hangs, second_exchange_hangs]
+
+
+@pytest.mark.parametrize("hang", HANGS, ids=lambda hang: hang.__name__)
+async def test_all_who_wait_are_told_together_however_many_steps_are_still_to_come(
+    world: World, hang
+) -> None:
+    """Below a load balancer's 60 s, whose own 504 would end notebooks for good."""
+    await hang(world)
+    early = [asyncio.ensure_future(world.keeper.acquire(within_seconds=20.0)) for _ in range(50)]
+    await settle()
+    await world.clock.advance(15.0)
+    late = [asyncio.ensure_future(world.keeper.acquire(within_seconds=20.0)) for _ in range(50)]
+    await settle()
+    await world.clock.advance(4.9)
+    assert not any(caller.done() for caller in (*early, *late))
+    await world.clock.advance(0.2)
+    for caller in (*early, *late):
+        told = await failure_of(caller)
+        assert isinstance(told, SignInTimeout)
+        assert (told.status, told.wait_seconds) == (503, 5)
+    # Who comes now need not wait for what is late already.
+    assert isinstance(await failure_of(world.keeper.acquire(within_seconds=20.0)), SignInTimeout)
+    assert [event for event, _ in world.events].count(Event.LATE) == 1, "told once"
+    minted = world.control_plane.minted
+    world.control_plane.gate.set()
+    world.exchange.gate.set()
+    await world.clock.advance(30.0)
+    session = world.keeper.live()
+    assert session is not None, "it went on, and what it brought is used"
+    assert await world.keeper.acquire() is session
+    assert world.control_plane.minted <= minted + 1
+
+
+async def test_a_flight_that_fails_late_is_followed_by_another(world: World) -> None:
+    world.exchange.gate.clear()
+    caller = asyncio.ensure_future(world.keeper.acquire(within_seconds=20.0))
+    await settle()
+    await world.clock.advance(20.0)
+    assert isinstance(await failure_of(caller), SignInTimeout)
+    world.exchange.failures.append(UpstreamTimeout())
+    world.exchange.gate.set()
+    await settle()
+    assert isinstance(await failure_of(world.keeper.acquire()), UpstreamTimeout)
+    await world.clock.advance(1.0)
+    assert (await world.keeper.acquire()).generation == 1
+
+
+async def test_who_has_less_patience_is_told_sooner_and_nobody_else(world: World) -> None:
+    world.exchange.gate.clear()
+    window = asyncio.ensure_future(world.keeper.acquire(patience_seconds=3.0))
+    program = asyncio.ensure_future(world.keeper.acquire())
+    await settle()
+    await world.clock.advance(3.0)
+    told = await failure_of(window)
+    assert type(told) is SigningIn
+    assert told.wait_seconds == 2
+    assert not program.done()
+    world.exchange.gate.set()
+    assert (await program).generation == 1
+    assert Event.LATE not in [event for event, _ in world.events]
 
 
 # -- single flight

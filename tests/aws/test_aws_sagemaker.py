@@ -262,6 +262,45 @@ async def test_an_error_that_echoes_a_url_is_scrubbed_and_not_chained(
     assert SECRET not in caplog.text
 
 
+async def test_a_call_that_hangs_is_waited_for_so_long_and_no_longer(
+    build: Build, options: AwsOptions
+) -> None:
+    """botocore's own bounds are for each attempt, and start anew with each byte. A thread cannot be ended: it goes on,
+    and nobody hears of what it brings."""
+    sagemaker = build(replace(options, call_seconds=0.05))
+    goes_on, ended = threading.Event(), threading.Event()
+
+    def hang(_client: Any) -> None:
+        goes_on.wait(10)
+        ended.set()
+        raise RuntimeError("nobody listens")
+
+    with pytest.raises(ControlPlaneTimeout) as told:
+        await sagemaker.run(hang, role_arn="")
+    assert told.value.status == 503
+    assert not ended.is_set()
+    goes_on.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    assert await sagemaker.run(lambda _client: "answered", role_arn="") == "answered"
+
+
+async def test_waiting_for_a_thread_counts_too_and_what_waited_is_not_done_later(
+    build: Build, options: AwsOptions
+) -> None:
+    sagemaker = build(replace(options, call_seconds=0.3))
+    goes_on, done = threading.Event(), list[str]()
+    hanging = [
+        asyncio.ensure_future(sagemaker.run(lambda _client: goes_on.wait(10), role_arn="")) for _ in range(4)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(ControlPlaneTimeout):
+        await sagemaker.run(lambda _client: done.append("stopped an instance"), role_arn="")
+    goes_on.set()
+    await asyncio.gather(*hanging, return_exceptions=True)
+    assert await sagemaker.run(lambda _client: "answered", role_arn="") == "answered"
+    assert done == []
+
+
 async def test_after_closing_no_call_is_taken(build: Build, options: AwsOptions) -> None:
     sagemaker = build(options)
     sagemaker.close()

@@ -21,6 +21,7 @@ from planes import OpenPlane, Response, open_plane
 from proxy.aws.sessions import Origin
 from proxy.config.settings import Limits, Timeouts
 from proxy.dataplane.upstream import INTERIM_RESPONSES
+from proxy.errors import SignInTimeout
 from proxy.wire.heads import RESPONSE_FIELDS
 
 SETTINGS = {f"limits.{one.name.removesuffix('_bytes')}" for one in fields(Limits)} | {
@@ -311,6 +312,13 @@ async def notebook_that_stops_in_the_middle(opened: OpenPlane) -> None:
     await opened.pass_time(opened.plane.timeouts.response_body_seconds)
     with pytest.raises(ConnectionResetError):
         await peer.rest()
+
+
+@case("timeouts.sign_in", "SIGN_IN_TIMEOUT", status=503)
+async def sign_in_that_outlasts_all_patience(opened: OpenPlane) -> None:
+    """The keeper's own tests say when that is; here it has been so."""
+    opened.keeper.fails(SignInTimeout())
+    assert (await opened.get()).status == 503
 
 
 @case("timeouts.upstream_idle", "")

@@ -17,10 +17,17 @@ from faulty import collecting
 from proxy.aws.control_plane import InstanceDescription
 from proxy.config.load import load
 from proxy.config.settings import Settings
-from proxy.errors import Draining, InstanceNotFound, InstanceNotInService, PermissionMissing, Throttled
+from proxy.errors import (
+    ControlPlaneTimeout,
+    Draining,
+    InstanceNotFound,
+    InstanceNotInService,
+    PermissionMissing,
+    Throttled,
+)
 from proxy.faults import Faults
 from proxy.rounds import Rounds
-from proxy.server.fleet import LOOK_SECONDS, SETTLED_AT_A_LOOK, Fleet
+from proxy.server.fleet import LOOK_SECONDS, PATIENCE_SECONDS, SETTLED_AT_A_LOOK, Fleet
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import Threshold, open_events
@@ -486,3 +493,23 @@ async def test_an_instance_that_sagemaker_does_not_answer_about_keeps_no_other_w
     await settle()
     assert watching.aws.asked["one"] == 1
     assert watching.told[2:] == [("a", "InService")]
+
+
+async def test_who_asks_waits_for_so_long_whoever_is_asked_about_first(watching: Watching) -> None:
+    """A few calls are made at a time. Where each takes long, the last in the row would be waited for without end."""
+    names = [f"i{number}" for number in range(20)]
+    for name in names:
+        watching.aws.put(name)
+    watching.adopt({name: {"notebook": name} for name in names})
+    watching.aws.gate.clear()
+    asked = [asyncio.ensure_future(watching.fleet.describe(name)) for name in names]
+    await settle()
+    await watching.clock.advance(PATIENCE_SECONDS - 0.1)
+    assert not any(one.done() for one in asked)
+    await watching.clock.advance(0.2)
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(outcome, ControlPlaneTimeout) for outcome in outcomes)
+    watching.aws.gate.set()
+    await settle()
+    known = watching.fleet.known("i0")
+    assert known is not None, "what was asked goes on, and is known then"
