@@ -22,10 +22,10 @@ _FLAGS = [
 
 
 @contextmanager
-def open_browser(path: str) -> Iterator[Browser]:
+def open_browser(path: str, *flags: str) -> Iterator[Browser]:
     """Chromium without a window. Playwright keeps an event loop in this thread until it is closed."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*_FLAGS, *flags])
         yield browser
         browser.close()
 

@@ -78,6 +78,10 @@ class Estate:
         """It listens again."""
         self._fault("accept")
 
+    def drop_websockets(self) -> None:
+        """Those that are open break, and can be opened again at once."""
+        self._fault("drop_websockets")
+
     def withdraw_access(self) -> None:
         """The list does not have this machine any more; returns once that counts."""
         self._edit_list(ELSEWHERE)
