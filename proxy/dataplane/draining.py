@@ -1,12 +1,30 @@
-"""How a gateway goes away: when each open WebSocket is told, so that their pages do not all come back at once.
+"""How a gateway goes away: when, and in which order, open WebSockets are told, so that their pages do not all come
+back at once, and find another gateway before they give up.
 
 The rule: pure arithmetic. Who tells them, and what else ends, is `proxy.dataplane.plane`'s.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
 from proxy.chance import Jitter
 from proxy.dataplane.relay import LINGER_SECONDS
+
+T = TypeVar("T")
+_TERMINALS: Final = "/terminals/websocket/"
+
+
+def in_turn(open_ones: Iterable[tuple[T, str]]) -> list[T]:
+    """Of each WebSocket and its request target: the order to tell them in.
+
+    Terminals come last. A kernel's page asks again for as long as it takes; a terminal's gives up after seven tries,
+    of which most are made within the first seconds, and those who are told early may find nobody for all of the time
+    that this gateway still takes.
+    """
+    ordered = sorted(open_ones, key=lambda one: _TERMINALS in one[1])
+    return [each for each, _ in ordered]
 
 
 def farewells(count: int, seconds: float, jitter: Jitter) -> list[float]:

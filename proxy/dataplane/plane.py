@@ -32,7 +32,7 @@ from proxy.dataplane.bounds import DRAIN_OVER, RAN_OUT, bound_of
 from proxy.dataplane.budgets import Budgets, Claim, Place
 from proxy.dataplane.closes import told
 from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.draining import farewells
+from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.outages import Outages
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
@@ -350,7 +350,7 @@ class DataPlane:
             connection.drain()
         for arrival in tuple(self.arrivals):
             arrival.abort()
-        told = list(self.relays)
+        told = in_turn((relay, record.target) for relay, record in self.relays.items())
         to_tell = deque(zip(farewells(len(told), seconds, self.jitter), told, strict=True))
         while self.budgets.in_all and not is_hurried():
             passed = self.clock.monotonic() - began_at

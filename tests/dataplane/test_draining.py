@@ -13,7 +13,7 @@ from raw_upstream import Peer
 from stage import Stage, eventually, get, ok
 from websocket_peers import MASK, SWITCHED, UPGRADE, client_frame, close_of, server_frame, websocket
 
-from proxy.dataplane.draining import farewells
+from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.relay import LINGER_SECONDS
 from proxy.wire.frames import close_frame
 
@@ -44,6 +44,18 @@ def test_farewells_are_spread_evenly_whatever_chance_says(
 )
 def test_the_last_have_time_to_answer(count: int, seconds: float, times: list[float]) -> None:
     assert farewells(count, seconds, lambda whole: whole / 2) == times
+
+
+def test_terminals_are_told_last_whose_pages_give_up_first() -> None:
+    """JupyterLab 4.6 and Notebook 7.6: a terminal is given up after seven tries, a kernel never."""
+    targets = [
+        "/research/terminals/websocket/1",
+        "/research/api/kernels/2/channels?session_id=3",
+        "/terminals/websocket/2?token=x",
+        "/api/events/subscribe",
+        "/proxy/8501/stream",
+    ]
+    assert in_turn((number, target) for number, target in enumerate(targets)) == [1, 3, 4, 0, 2]
 
 
 async def goodbye(caller: Peer, notebook: Peer) -> None:
