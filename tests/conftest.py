@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from gateways import Rig, open_rig
 
-pytest_plugins = ["alone", "needs", "timeouts"]
+pytest_plugins = ["alone", "leaks", "needs", "timeouts"]
 
 # How long a random case takes says how busy the machine is, and nothing of the code.
 hypothesis.settings.register_profile(

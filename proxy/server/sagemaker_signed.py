@@ -23,7 +23,7 @@ from proxy.wire.aws_json import DESCRIBE, LIST
 
 _QUESTIONS: Final = frozenset({DESCRIBE, LIST})
 _OF_PAGES: Final = (hdrs.ORIGIN, "Sec-Fetch-Site", "Sec-Fetch-Mode")
-_SHOWN_CHARACTERS: Final = 128
+_ID_CHARACTERS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ def access_keys(api: Api) -> dict[str, AccessKey]:
     }
 
 
+def _is_id(text: str) -> bool:
+    """Whether it looks like an access key's id, as AWS and people make them; not like a secret in its place."""
+    return len(text) <= _ID_CHARACTERS and text.isascii() and text.isupper() and text.isalnum()
+
+
 class Signers:
     """Implements `Identify`. `api` gives the settings of now."""
 
@@ -65,7 +70,8 @@ class Signers:
         try:
             return await self._identify(visit, operation, body)
         except SignatureRefused as error:
-            named = f" (access key {error.key_id[:_SHOWN_CHARACTERS]})" if error.key_id else ""
+            is_shown = error.key_id in self._api().keys or _is_id(error.key_id)
+            named = f" (access key {error.key_id})" if is_shown else ""
             visit.gateway.refuse(
                 visit.inbound,
                 visit.caller,
