@@ -151,6 +151,8 @@ class Forward:
     """Its answer may be the first one after an outage."""
     _stands_by: NbgateError | None = None
     """What to answer if the notebook stays away: until then it waits (`proxy.dataplane.outages`)."""
+    _failed_at: float | None = None
+    """When it first met that the notebook was away."""
     _awaited_since = 0.0
     _quiet_since = 0.0
     _swept_bytes = -1
@@ -672,12 +674,16 @@ class Forward:
     def _may_wait(self, error: NbgateError) -> bool:
         """Whether a later try may do better, and may be made."""
         no_connection = isinstance(error, UpstreamTimeout) and self._connection is None
-        return (
-            (no_connection or isinstance(error, UpstreamUnreachable))
-            and self._replay is not None
-            and self._caller.is_patient
-            and self._plane.outages.may_wait(self._keeper, self, now=self._plane.clock.monotonic())
-        )
+        if (
+            not (no_connection or isinstance(error, UpstreamUnreachable))
+            or self._replay is None
+            or not self._caller.is_patient
+        ):
+            return False
+        now = self._plane.clock.monotonic()
+        if self._failed_at is None:
+            self._failed_at = now
+        return self._plane.outages.may_wait(self._keeper, self, since=self._failed_at, now=now)
 
     def _stand_by(self, error: NbgateError) -> None:
         self._stands_by = error

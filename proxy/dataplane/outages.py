@@ -3,8 +3,9 @@
 An outage of some seconds is no news for a page that only asks by itself: told of it, JupyterLab shows a dialog that has
 to be closed, its terminals give up after seven tries, and a file is not saved. So that waits, for `patience_seconds`
 from the outage's beginning: each second one of those that wait is tried again, and as soon as the notebook has answered
-they all are. The rule: a notebook that stays away is told of at once, so that no page, and no browser's share of
-connections, is held up for longer than that. It must not know what a request is.
+they all are. The rule: a notebook that stays away is told of at once, and no request waits for longer than that,
+whatever the notebook does meanwhile: no page, and no browser's share of connections, is held up. It must not know
+what a request is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Waiting(Protocol):
 class _Outage:
     began_at: float
     met_at: float
-    waiting: dict[Waiting, None] = field(default_factory=dict)
+    waiting: dict[Waiting, float] = field(default_factory=dict)
+    """Since when each."""
 
 
 class Outages:
@@ -47,15 +49,15 @@ class Outages:
         """How many requests wait."""
         return sum(len(outage.waiting) for outage in self._outages.values())
 
-    def may_wait(self, notebook: Hashable, waiting: Waiting, *, now: float) -> bool:
-        """`notebook` did not answer. True: one of the two methods of `waiting` is called before long."""
+    def may_wait(self, notebook: Hashable, waiting: Waiting, *, since: float, now: float) -> bool:
+        """`notebook` did not answer, for the first time at `since`. True: one of the methods of `waiting` is called."""
         outage = self._outages.get(notebook)
         if outage is None:
             outage = self._outages[notebook] = _Outage(now, now)
         outage.met_at = now
-        if self._is_closed or now - outage.began_at >= self.patience_seconds:
+        if self._is_closed or now - min(since, outage.began_at) >= self.patience_seconds:
             return False
-        outage.waiting[waiting] = None
+        outage.waiting[waiting] = since
         return True
 
     def answered(self, notebook: Hashable) -> None:
@@ -74,22 +76,22 @@ class Outages:
     def sweep(self, now: float) -> None:
         """Try again, or give up. Called about once a second."""
         for notebook, outage in tuple(self._outages.items()):
-            if now - outage.began_at >= self.patience_seconds:
-                self._give_up(outage)
-                if now - outage.met_at >= FORGOTTEN_SECONDS:
-                    del self._outages[notebook]
-            elif outage.waiting:
+            is_over = now - outage.began_at >= self.patience_seconds
+            for waiting, since in tuple(outage.waiting.items()):
+                if is_over or now - since >= self.patience_seconds:
+                    del outage.waiting[waiting]
+                    waiting.give_up()
+            if outage.waiting:
                 first = next(iter(outage.waiting))
                 del outage.waiting[first]
                 first.try_again()
+            elif now - outage.met_at >= FORGOTTEN_SECONDS:
+                del self._outages[notebook]
 
     def close(self) -> None:
         """Nothing waits any more: the gateway goes away."""
         self._is_closed = True
         for outage in tuple(self._outages.values()):
-            self._give_up(outage)
-
-    def _give_up(self, outage: _Outage) -> None:
-        waiting, outage.waiting = outage.waiting, {}
-        for one in waiting:
-            one.give_up()
+            waiting, outage.waiting = outage.waiting, {}
+            for one in waiting:
+                one.give_up()

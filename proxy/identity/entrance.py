@@ -29,7 +29,7 @@ from proxy.routing.entry import (
     set_cookie,
 )
 from proxy.routing.router import OwnPage
-from proxy.wire.browsers import is_unattended
+from proxy.wire.browsers import fetch_mode, is_unattended
 from proxy.wire.credentials import Found, authorization, session_tokens, take_out
 
 LINKS_REMEMBERED: Final = 65_536
@@ -94,7 +94,7 @@ class Entrance:
         if len({*found.tokens, *borne}) > 1:
             raise TokenRefused(reason="more than one credential")
         claims = self._verify(TokenKind.API, (*found.tokens, *borne)[0], presented)
-        if found.tokens and presented.headers.get("Sec-Fetch-Mode") and _navigates(presented):
+        if found.tokens and fetch_mode(presented.headers) and _navigates(presented):
             # Somebody pasted a program's address into a browser: its page's own requests would bring nothing, and
             # would tell the token as their referrer.
             left = claims.ends_at - int(self._clock.now().timestamp())
@@ -173,7 +173,8 @@ def _looks(presented: Presented) -> bool:
 
 def _is_window(presented: Presented) -> bool:
     headers = presented.headers
-    return "Upgrade" not in headers and headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
+    # Programs follow links, too.
+    return "Upgrade" not in headers and fetch_mode(headers) in ("", "navigate")
 
 
 def _view(target: str) -> str:

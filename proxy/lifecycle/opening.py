@@ -17,6 +17,7 @@ from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotInService, NbgateError, UpstreamError
 from proxy.lifecycle.lifecycle import Events
 from proxy.tasks import Tasks
+from proxy.wire.browsers import prefers_html
 
 STOPPED: Final = "Stopped"
 STARTED_SECONDS: Final = 60.0
@@ -61,7 +62,7 @@ def is_opened(visit: Visit, *, by_browser: bool = False) -> bool:
         return False
     mode = visit.sec_fetch_mode.strip().lower()
     if not mode:
-        return not by_browser and "text/html" in visit.accept.lower()
+        return not by_browser and prefers_html(visit.accept)
     return mode == "navigate" and visit.sec_fetch_dest.strip().lower() in ("", "document")
 
 

@@ -21,6 +21,7 @@ from multidict import MultiMapping
 from proxy.clock import Clock
 from proxy.errors import OriginRefused
 from proxy.gateway import Caller
+from proxy.wire.browsers import fetch_mode
 from proxy.wire.provenance import Provenance, provenance
 
 TOKEN_SECONDS: Final = 12 * 3600
@@ -38,7 +39,7 @@ def require_same_origin(headers: MultiMapping[str], caller: Caller, *, browsers_
     if came is Provenance.PROGRAM and browsers_only:
         return
     # `no-cors` is what a foreign page can send without asking, whatever else the request says of itself.
-    is_no_cors = headers.get("Sec-Fetch-Mode", "").strip().lower() == "no-cors"
+    is_no_cors = fetch_mode(headers) == "no-cors"
     if is_no_cors or came not in _OUR_PAGES:
         raise OriginRefused(_FOREIGN)
 

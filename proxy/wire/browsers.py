@@ -1,8 +1,9 @@
 """Who sends a request, as far as its fields tell: a browser's window, a page's own script, its WebSocket, or a program.
 
-The rule: Fetch Metadata (W3C) decides where it is sent, which browsers do to https and to loopback addresses. On plain
-http `Accept` tells a window, and a `Referer` below the same mount tells its script. One reading, for everything that
-answers windows, scripts and programs in different ways. None of it proves anything: no permission may rest on it.
+The rule: Fetch Metadata (W3C) decides where it is sent, which browsers do to https and to loopback addresses.
+Elsewhere, and of older browsers, `Accept` tells a window, and a `Referer` below the same mount tells its script. One
+reading, for everything that answers windows, scripts and programs in different ways. None of it proves anything: no
+permission may rest on it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ _LISTS: Final = frozenset({"/api/sessions", "/api/terminals"})
 
 def who_asks(headers: MultiMapping[str], *, host: str, target: str) -> Asker:
     """`host` is the field's value and `target` the request's, both as they came."""
-    mode = headers.get("Sec-Fetch-Mode", "").strip().lower()
+    mode = fetch_mode(headers)
     if "Upgrade" in headers:
         return Asker.HANDSHAKE if mode or "Origin" in headers else Asker.PROGRAM
     if mode:
@@ -67,9 +68,16 @@ def who_asks(headers: MultiMapping[str], *, host: str, target: str) -> Asker:
     if prefers_html(headers.get("Accept", "")):
         return Asker.WINDOW
     prefix = mount_of_api(target)
-    if prefix is not None and headers.get("Referer", "").startswith(f"http://{host}{prefix}/"):
-        return Asker.SCRIPT
+    if prefix is not None:
+        page = f"://{host}{prefix}/"
+        if headers.get("Referer", "").startswith((f"http{page}", f"https{page}")):
+            return Asker.SCRIPT
     return Asker.PROGRAM
+
+
+def fetch_mode(headers: MultiMapping[str]) -> str:
+    """How a browser says that it fetches (Fetch Metadata, W3C); "" where it does not say."""
+    return headers.get("Sec-Fetch-Mode", "").strip().lower()
 
 
 def is_unattended(headers: MultiMapping[str]) -> bool:

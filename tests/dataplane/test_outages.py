@@ -187,6 +187,24 @@ async def test_a_longer_outage_is_told_and_from_then_on_at_once(stage: Stage) ->
     await waits(stage, get(SESSIONS, fields=SCRIPT))
 
 
+async def test_a_list_that_never_comes_is_told_although_the_notebook_answers_others(stage: Stage) -> None:
+    caller = await stage.call(get(SESSIONS, fields=SCRIPT))
+    for _ in range(30):
+        notebook = await stage.notebook()
+        assert (await notebook.head()).startswith(b"GET /api/sessions")
+        notebook.close()
+        await eventually(lambda: len(stage.plane.outages) == 1)
+        other = await stage.call(get(KERNEL, fields=SCRIPT))
+        answering = await stage.notebook()
+        assert (await answering.head()).startswith(b"GET /api/kernels/1")
+        await stage.clock.advance(1.0)
+        answering.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        await other.response()
+    notebook = await stage.notebook()
+    notebook.close()
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
+
+
 async def test_one_that_waits_is_tried_each_second_and_all_when_it_is_answered(stage: Stage) -> None:
     callers = []
     for _ in range(3):
@@ -258,7 +276,7 @@ class Request:
 
 def waiting(outages: Outages, *, now: float = 0.0, notebook: Any = "a") -> Request:
     request = Request()
-    assert outages.may_wait(notebook, request, now=now)
+    assert outages.may_wait(notebook, request, since=now, now=now)
     return request
 
 
@@ -267,7 +285,7 @@ def test_each_second_the_one_that_waits_longest_is_tried() -> None:
     first, second = waiting(outages), waiting(outages)
     outages.sweep(1.0)
     assert (first.said, second.said) == (["try"], [])
-    assert outages.may_wait("a", first, now=1.1)
+    assert outages.may_wait("a", first, since=0.0, now=1.1)
     outages.sweep(2.0)
     assert (first.said, second.said) == (["try"], ["try"])
     outages.sweep(3.0)
@@ -291,12 +309,26 @@ def test_whoever_has_waited_long_enough_is_told_whenever_it_came() -> None:
     early, late = waiting(outages), waiting(outages, now=29.9)
     outages.sweep(30.0)
     assert (early.said, late.said) == (["tell"], ["tell"])
-    assert not outages.may_wait("a", Request(), now=30.0)
-    assert not outages.may_wait("a", Request(), now=FORGOTTEN_SECONDS)
+    assert not outages.may_wait("a", Request(), since=30.0, now=30.0)
+    assert not outages.may_wait("a", Request(), since=FORGOTTEN_SECONDS, now=FORGOTTEN_SECONDS)
     outages.sweep(FORGOTTEN_SECONDS + 1.0)
-    assert not outages.may_wait("a", Request(), now=FORGOTTEN_SECONDS + 2.0)
+    assert not outages.may_wait("a", Request(), since=FORGOTTEN_SECONDS, now=FORGOTTEN_SECONDS + 2.0)
     outages.sweep(2 * FORGOTTEN_SECONDS + 2.0)
     waiting(outages, now=2 * FORGOTTEN_SECONDS + 3.0)
+
+
+def test_nobody_waits_for_ever_at_a_notebook_that_answers_others() -> None:
+    outages = Outages(30.0)
+    request = waiting(outages)
+    for second in range(1, 30):
+        outages.answered("a")
+        assert request.said == ["try"] * second
+        assert outages.may_wait("a", request, since=0.0, now=float(second))
+    other = waiting(outages, now=29.5)
+    outages.sweep(30.0)
+    assert request.said[-1] == "tell"
+    assert other.said == ["try"]
+    assert not outages.may_wait("a", request, since=0.0, now=30.0)
 
 
 def test_who_is_gone_is_neither_tried_nor_told() -> None:
@@ -314,4 +346,4 @@ def test_at_the_end_all_are_told_and_nobody_waits() -> None:
     request = waiting(outages)
     outages.close()
     assert request.said == ["tell"]
-    assert not outages.may_wait("a", Request(), now=1.0)
+    assert not outages.may_wait("a", Request(), since=1.0, now=1.0)

@@ -62,8 +62,9 @@ def test_fetch_metadata_decides_where_it_is_sent(mode: str, accept: str, expecte
         ({"Referer": f"http://{HOST}/"}, Asker.PROGRAM),
         ({"Referer": f"http://{HOST}0/research/lab"}, Asker.PROGRAM),
         ({"Referer": "http://evil.test/research/lab"}, Asker.PROGRAM),
-        # A browser sends Fetch Metadata to https.
-        ({"Referer": f"https://{HOST}/research/lab"}, Asker.PROGRAM),
+        # Browsers of before Fetch Metadata.
+        ({"Referer": f"https://{HOST}/research/lab"}, Asker.SCRIPT),
+        ({"Referer": f"ftp://{HOST}/research/lab"}, Asker.PROGRAM),
     ],
     ids=str,
 )
