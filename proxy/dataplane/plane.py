@@ -352,15 +352,16 @@ class DataPlane:
             arrival.abort()
         told = in_turn((relay, record.target) for relay, record in self.relays.items())
         to_tell = deque(zip(farewells(len(told), seconds, self.jitter), told, strict=True))
-        while self.budgets.in_all and not is_hurried():
+        is_over = False
+        while self.budgets.in_all and not is_over:
             passed = self.clock.monotonic() - began_at
-            if passed >= seconds:
-                return
+            is_over = passed >= seconds or is_hurried()
             due: list[Relay] = []
-            while to_tell and to_tell[0][0] <= passed:
+            while to_tell and (is_over or to_tell[0][0] <= passed):
                 due.append(to_tell.popleft()[1])
             self.faults.each("drain", due, self._say_goodbye, broken=_cut)
-            await self.clock.sleep(DRAIN_STEP_SECONDS)
+            # What was said last is sent before the rest is cut.
+            await self.clock.sleep(0 if is_over else DRAIN_STEP_SECONDS)
 
     def _say_goodbye(self, relay: Relay) -> None:
         relay.close(SERVICE_RESTART, "the gateway is restarting", now=self.clock.monotonic())

@@ -33,8 +33,9 @@ LOOK_SECONDS: Final = 5.0
 """Between two looks at what is watched."""
 SETTLED_AT_A_LOOK: Final = 10
 """Instances that are not on their way anywhere, asked about in turn: two calls a second, however many there are."""
-PATIENCE_SECONDS: Final = 30.0
-"""How long somebody waits for a description, whatever is asked before it: less than load balancers do."""
+PATIENCE_SECONDS: Final = 20.0
+"""How long somebody waits for a description, whatever is asked before it: less than load balancers do, even where an
+instance was to be started or stopped first, which takes 30 s at most."""
 FAILURE_SECONDS: Final = 5.0
 """How long a failure to describe is remembered: a crowd must not become a storm."""
 MOVING_SECONDS: Final = 60.0

@@ -131,6 +131,16 @@ async def test_somebody_in_a_hurry_ends_the_waiting(stage: Stage) -> None:
     await draining
 
 
+@pytest.mark.parametrize("hurry", [False, True], ids=["no time at all", "a hurry"])
+async def test_all_are_told_before_the_rest_is_cut(stage: Stage, hurry: bool) -> None:
+    callers = [(await websocket(stage))[0] for _ in range(5)]
+    await stage.plane.drain(3600.0 if hurry else 0.0, is_hurried=lambda: hurry)
+    await stage.plane.close()
+    for caller in callers:
+        assert await close_of(caller, masked=False) == 1012
+        assert await caller.gone()
+
+
 # -- what is under way, and what comes -------------------------------------------------------------------------
 
 
