@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import resource
 import sys
 from collections.abc import AsyncIterator
@@ -88,6 +89,12 @@ class Served:
             return await asyncio.wait_for(reader.read(), PATIENCE)
         finally:
             writer.close()
+
+    async def refused(self) -> set[str]:
+        """The codes of limits at which connections were refused so far."""
+        text = (await self.ask_admin("/metrics")).decode()
+        counted = re.findall(r'(?m)^nbgate_connections_refused_total\{reason="(\w+)"\} (\S+)$', text)
+        return {reason.upper() for reason, count in counted if float(count)}
 
     async def metric(self, name: str) -> float:
         """The value of a sample, named as it stands in the text format, labels included."""

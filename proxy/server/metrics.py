@@ -26,6 +26,7 @@ from proxy.dataplane.bounds import OF_CONNECTIONS, RAN_OUT
 from proxy.dataplane.plane import DataPlane
 from proxy.server.admin_listener import OF_ADMIN
 from proxy.server.by_itself import ByItself
+from proxy.server.longest_turn import LongestTurn
 from proxy.server.reload import Reloader
 from proxy.telemetry.logs import Logs
 
@@ -41,11 +42,17 @@ _CLASSES = ("2xx", "3xx", "4xx", "5xx")
 
 
 def exposition(
-    *, plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs, accept: str
+    *,
+    plane: DataPlane,
+    reloader: Reloader,
+    by_itself: ByItself,
+    logs: Logs,
+    longest_turn: LongestTurn,
+    accept: str,
 ) -> tuple[bytes, str]:
     """All metrics of now, and their content type, in the format that the scraper's `Accept` asks for."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Gateway(plane, reloader, by_itself, logs))
+    registry.register(_Gateway(plane, reloader, by_itself, logs, longest_turn))
     ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
@@ -54,11 +61,14 @@ def exposition(
 class _Gateway(Collector):
     """The gateway's own families."""
 
-    def __init__(self, plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs) -> None:
+    def __init__(
+        self, plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs, longest_turn: LongestTurn
+    ) -> None:
         self._plane = plane
         self._reloader = reloader
         self._by_itself = by_itself
         self._logs = logs
+        self._longest_turn = longest_turn
 
     def collect(self) -> Iterator[Metric]:
         info = {"version": __version__, "python": platform.python_version()}
@@ -67,6 +77,16 @@ class _Gateway(Collector):
         yield from self._traffic()
         yield from self._sessions()
         yield from self._stops_and_starts()
+        cpu, wall = self._longest_turn.seconds
+        longest = GaugeMetricFamily(
+            "nbgate_event_loop_longest_turn_seconds",
+            "The longest turn of the event loop within the last one to two minutes, at most, in steps of 10 ms: by the "
+            "thread's processor time, and by the wall's.",
+            labels=["clock"],
+        )
+        longest.add_metric(["cpu"], cpu)
+        longest.add_metric(["wall"], wall)
+        yield longest
         yield CounterMetricFamily(
             "nbgate_log_lines_lost", "Log lines that were dropped.", value=self._logs.lost
         )

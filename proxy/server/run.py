@@ -50,6 +50,7 @@ from proxy.server.forms import FormTokens
 from proxy.server.json_api import JsonApi
 from proxy.server.links import Links
 from proxy.server.listening import OpenListener, address_of, bind, listen
+from proxy.server.longest_turn import LongestTurn
 from proxy.server.own_pages import OwnPages
 from proxy.server.portal import Portal
 from proxy.server.reload import DATE_LOOK_SECONDS, Reloader
@@ -289,11 +290,13 @@ async def start(
             stack.callback(opened.close)
             listeners.append(opened)
         addresses = [opened.address for opened in listeners]
+        longest_turn = LongestTurn(asyncio.get_running_loop())
+        stack.callback(longest_turn.stop)
         admin_address = None
         if settings.admin is not None:
             application = admin_application(
                 lambda: _readiness(reloader, plane, by_itself),
-                partial(_metrics, plane, reloader, by_itself, logs),
+                partial(_metrics, plane, reloader, by_itself, logs, longest_turn),
                 lambda: (*rounds.unwell(), *logs.unwell()),
                 hosts=settings.admin.hosts,
             )
@@ -461,12 +464,24 @@ def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Rea
 
 
 def _metrics(
-    plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs, accept: str
+    plane: DataPlane,
+    reloader: Reloader,
+    by_itself: ByItself,
+    logs: Logs,
+    longest_turn: LongestTurn,
+    accept: str,
 ) -> tuple[bytes, str]:
     # Its library is loaded when somebody first asks, in some 10 ms: most gateways start, and many run, without.
     from proxy.server.metrics import exposition
 
-    return exposition(plane=plane, reloader=reloader, by_itself=by_itself, logs=logs, accept=accept)
+    return exposition(
+        plane=plane,
+        reloader=reloader,
+        by_itself=by_itself,
+        logs=logs,
+        longest_turn=longest_turn,
+        accept=accept,
+    )
 
 
 async def _follow(watcher: Watcher, reloader: Reloader) -> None:

@@ -208,6 +208,7 @@ async def test_nothing_that_a_caller_chooses_is_a_label(rig: Rig) -> None:
                 "code",
                 "notebook",
                 "result",
+                "clock",
                 "kind",
                 "limit",
                 "reason",
