@@ -21,6 +21,9 @@ from proxy.sandbox.sandbox import Sandbox
 @click.command()
 @click.option("--instance", "names", multiple=True, default=("research-gpu-1",), help="May be repeated.")
 @click.option("--jupyter", is_flag=True, help="Real Jupyter servers behind the hosts, not plain ones.")
+@click.option(
+    "--extension", "extensions", multiple=True, help="Of Jupyter, besides its own. May be repeated."
+)
 @click.option("--listen", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=0, help="Port of the API; 0 picks one.")
 @click.option("--sign-in", default="redirect", type=click.Choice([shape.value for shape in SignInShape]))
@@ -31,6 +34,7 @@ from proxy.sandbox.sandbox import Sandbox
 def main(
     names: Sequence[str],
     jupyter: bool,
+    extensions: Sequence[str],
     listen: str,
     port: int,
     sign_in: str,
@@ -42,6 +46,7 @@ def main(
         InstanceSpec(
             name=name,
             jupyter=jupyter,
+            extensions=extensions,
             sign_in=SignInShape(sign_in),
             signed_out=SignedOutShape(signed_out),
             single_use_urls=single_use_urls,

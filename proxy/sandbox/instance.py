@@ -48,13 +48,14 @@ class SignedOutShape(Enum):
 class InstanceSpec:
     """A notebook instance as the sandbox starts it.
 
-    `jupyter` puts a real Jupyter server behind it, otherwise a `PlainUpstream`. `networks` is the IP
+    `jupyter` puts a real Jupyter server behind it, with `extensions`, otherwise a `PlainUpstream`. `networks` is the IP
     condition that SageMaker would enforce on the URL and on all that follows (None: no condition).
     `transition_seconds` is how long starting and stopping take, by the sandbox's clock.
     """
 
     name: str
     jupyter: bool = False
+    extensions: Sequence[str] = ()
     status: str = IN_SERVICE
     failure_reason: str = ""
     instance_type: str = "ml.t3.medium"

@@ -2,14 +2,15 @@
 
 It has no token and no password, as on a notebook instance, where the front end alone decides who comes
 in. The rule is therefore that only the front end can reach it: it listens on a unix socket in a private
-directory and not on a port. It reads no configuration of the user's; it, its kernels and its terminals end
-with the sandbox.
+directory and not on a port. It reads no configuration of the user's, and of the extensions that are installed beside
+it, it has those alone that are asked for; it, its kernels and its terminals end with the sandbox.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -37,6 +38,10 @@ _WELCOME: dict[str, object] = {
 }
 
 
+_SERVER_EXTENSIONS = ("jupyterlab", "notebook", "notebook_shim", "jupyter_server_terminals")
+_LAB_EXTENSIONS = ("@jupyter-notebook/lab-extension", "jupyterlab_pygments")
+
+
 class JupyterFailed(Exception):
     """The Jupyter server ended, or did not answer in time; the message ends with what it printed last."""
 
@@ -44,7 +49,10 @@ class JupyterFailed(Exception):
 class JupyterServer:
     """One server. The notebooks in its directory stay over a stop and a start, as on an instance's volume."""
 
-    def __init__(self) -> None:
+    def __init__(self, extensions: Sequence[str] = ()) -> None:
+        """`extensions` are names of server extensions (`nbclassic`), and of JupyterLab's (`@scope/name`), besides
+        JupyterLab and Notebook 7."""
+        self._extensions = tuple(extensions)
         # How long a real process takes is no matter of a clock that tests move.
         self._clock = SystemClock()
         self._child: Child | None = None
@@ -55,7 +63,7 @@ class JupyterServer:
         Raises JupyterFailed. Needs the extra `demo`.
         """
         base = socket_path.parent
-        environment = _prepare(base, socket_path)
+        environment = _prepare(base, socket_path, self._extensions)
         child = await Child.start(
             "jupyter_server",
             [f"--config={base / 'config' / 'server.json'}"],
@@ -92,7 +100,7 @@ class JupyterServer:
         raise JupyterFailed(f"Jupyter did not answer within {START_SECONDS:g} s:\n{child.last_words}")
 
 
-def _prepare(base: Path, socket_path: Path) -> dict[str, str]:
+def _prepare(base: Path, socket_path: Path, extensions: Sequence[str]) -> dict[str, str]:
     """Write the server's configuration; returns the environment that keeps it off the user's files."""
     for name in ("config/labconfig", "data", "runtime", "ipython", "notebooks"):
         (base / name).mkdir(parents=True, exist_ok=True)
@@ -108,11 +116,8 @@ def _prepare(base: Path, socket_path: Path) -> dict[str, str]:
             # The front end passes its own host name on.
             "allow_remote_access": True,
             "jpserver_extensions": {
-                "jupyterlab": True,
-                "notebook": True,
-                "notebook_shim": True,
-                "jupyter_server_terminals": True,
-                "jupyter_lsp": False,
+                **dict.fromkeys(_installed_in_server(), False),
+                **dict.fromkeys((*_SERVER_EXTENSIONS, *extensions), True),
             },
             "log_level": "WARN",
         },
@@ -125,7 +130,10 @@ def _prepare(base: Path, socket_path: Path) -> dict[str, str]:
         },
     }
     (base / "config" / "server.json").write_text(json.dumps(config))
-    page_config = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    kept_in_lab = {*_LAB_EXTENSIONS, *extensions}
+    disabled = ["@jupyterlab/apputils-extension:announcements"]
+    disabled += [name for name in _installed_in_lab() if name not in kept_in_lab]
+    page_config = {"disabledExtensions": dict.fromkeys(disabled, True)}
     (base / "config" / "labconfig" / "page_config.json").write_text(json.dumps(page_config))
     welcome = base / "notebooks" / "welcome.ipynb"
     if not welcome.exists():
@@ -140,3 +148,21 @@ def _prepare(base: Path, socket_path: Path) -> dict[str, str]:
         "IPYTHONDIR": str(base / "ipython"),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _installed_in_server() -> Iterator[str]:
+    """Server extensions that packages of this environment switch on."""
+    from jupyter_core.paths import jupyter_config_path
+
+    for directory in jupyter_config_path():
+        for file in Path(directory).glob("jupyter_server_config.d/*.json"):
+            yield from json.loads(file.read_text()).get("ServerApp", {}).get("jpserver_extensions", ())
+
+
+def _installed_in_lab() -> Iterator[str]:
+    """JupyterLab's, that packages bring built."""
+    from jupyter_core.paths import jupyter_path
+
+    for directory in jupyter_path("labextensions"):
+        for file in (*Path(directory).glob("*/package.json"), *Path(directory).glob("@*/*/package.json")):
+            yield json.loads(file.read_text())["name"]

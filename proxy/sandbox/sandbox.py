@@ -61,7 +61,7 @@ class Sandbox:
         }
         self.plain = {name: PlainUpstream() for name, spec in self._specs.items() if not spec.jupyter}
         self._upstreams: dict[str, Upstream] = {
-            name: self.plain.get(name) or JupyterServer() for name in self._specs
+            name: self.plain.get(name) or JupyterServer(spec.extensions) for name, spec in self._specs.items()
         }
         self._api = ControlApi(
             self.hosts, clock=clock, region=region, start=self._start_instance, stop=self._stop_instance

@@ -228,3 +228,21 @@ async def test_a_child_that_does_not_listen_is_ended_by_force(
     assert child.status is None
     await child.stop()
     assert child.status == -signal.SIGKILL
+
+
+@pytest.mark.e2e
+async def test_what_else_is_installed_beside_it_stays_out(
+    jupyter: Sandbox, browser: aiohttp.ClientSession
+) -> None:
+    """The test extra brings nbclassic, Voilà and others, which switch themselves on in every Jupyter around."""
+    origin = jupyter.origins[NAME]
+    for target in ("/nbclassic/tree", "/voila/tree", "/server-proxy/servers-info"):
+        async with browser.get(f"{origin}{target}") as response:
+            assert response.status == 404
+    async with browser.get(f"{origin}/lab") as response:
+        text = await response.text()
+    config = json.loads(
+        text.partition('id="jupyter-config-data" type="application/json">')[2].partition("<")[0]
+    )
+    switched_on = {one["name"] for one in config["federated_extensions"]} - set(config["disabledExtensions"])
+    assert switched_on == {"@jupyter-notebook/lab-extension", "jupyterlab_pygments"}
