@@ -11,12 +11,12 @@ from __future__ import annotations
 import base64
 import functools
 import html
+import itertools
 import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -65,8 +65,8 @@ class Watch:
 
     def leaks(self) -> list[str]:
         """What was written of which secret, in words that tell nothing of it."""
-        first = dict(islice(self.secrets.items(), MOST))
-        last = dict(islice(reversed(self.secrets.items()), MOST))
+        first = dict(itertools.islice(self.secrets.items(), MOST))
+        last = dict(itertools.islice(reversed(self.secrets.items()), MOST))
         texts: dict[str, list[str]] = {}
         for where, text in self.written:
             texts.setdefault(where, []).append(text)
@@ -207,7 +207,11 @@ def _command(result: Result, _: Any, __: Any, arguments: Any = None, **___: Any)
 
 def _process(_: None, process: Any, args: Any, *__: Any, **___: Any) -> None:
     words = [str(word) for word in args] if isinstance(args, list | tuple) else [str(args)]
-    if any("proxy" in word or "nbgate" in word for word in words) and _PRINTS_LINKS not in words:
+    is_ours = Path(words[0]).name == "nbgate" or any(
+        (before == "-m" and word.split(".")[0] == "proxy") or (before == "-c" and "import proxy" in word)
+        for before, word in itertools.pairwise(words)
+    )
+    if is_ours and _PRINTS_LINKS not in words:
         WATCH.wrote("a process's output", process.stdout)
         WATCH.wrote("a process's output", process.stderr)
 
