@@ -82,6 +82,10 @@ class Estate:
         """Those that are open break, and can be opened again at once."""
         self._fault("drop_websockets")
 
+    def close_websockets(self, *, code: int) -> None:
+        """The notebook host closes those that are open, with a code of its own."""
+        self._fault("close_websockets", code=code)
+
     def withdraw_access(self) -> None:
         """The list does not have this machine any more; returns once that counts."""
         self._edit_list(ELSEWHERE)
@@ -160,9 +164,10 @@ class Estate:
         except OSError:
             return None
 
-    def _fault(self, name: str) -> None:
+    def _fault(self, name: str, **how: object) -> None:
         request = urllib.request.Request(
-            f"{self._state['endpoint_url']}/_sandbox/faults", data=json.dumps({"fault": name}).encode()
+            f"{self._state['endpoint_url']}/_sandbox/faults",
+            data=json.dumps({"fault": name, **how}).encode(),
         )
         with urllib.request.urlopen(request, timeout=10):
             pass
