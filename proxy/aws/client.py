@@ -78,12 +78,7 @@ async def _get(
     try:
         async with client.get(target, headers=headers, allow_redirects=False) as response:
             answer = _head(response)
-            body = b""
-            while max_bytes and (part := await response.content.readany()):
-                body += part
-                if len(body) > max_bytes:
-                    raise UpstreamInvalid(detail=f"{where(target)} answered more than {max_bytes} bytes")
-            return answer, body
+            return answer, await _body(response.content, target, max_bytes) if max_bytes else b""
     except aiohttp.ConnectionTimeoutError:
         failure = _no_connection(first, f"connecting to {where(target)} took too long")
     except aiohttp.ClientConnectorCertificateError:
@@ -97,6 +92,16 @@ async def _get(
     except (aiohttp.ClientError, ValueError) as error:
         failure = UpstreamInvalid(detail=f"{where(target)} did not answer HTTP: {type(error).__name__}")
     raise failure
+
+
+async def _body(content: aiohttp.StreamReader, target: URL, max_bytes: int) -> bytes:
+    # It may come byte by byte: what is there already is not copied with each.
+    body = bytearray()
+    while part := await content.readany():
+        body += part
+        if len(body) > max_bytes:
+            raise UpstreamInvalid(detail=f"{where(target)} answered more than {max_bytes} bytes")
+    return bytes(body)
 
 
 def _head(response: aiohttp.ClientResponse) -> Answer:

@@ -650,7 +650,7 @@ class Forward:
     def _forget_page(self) -> None:
         """Of an answer that broke off before anything of it was sent."""
         self._page = None
-        self._page_begun = False
+        self._page_begun = self._page_stalled = False
         self._unsent = b""
 
     def _end(self) -> None:

@@ -104,6 +104,11 @@ def test_sign_in_hosts(host: str, port: int | None, verdict: bool) -> None:
     assert is_sign_in(host, port, SIGN_IN_HOSTS | {"127.0.0.1:9000", "signin.test"}) is verdict
 
 
+def test_a_name_that_is_longer_than_any_is_no_sign_in_host() -> None:
+    assert is_sign_in("a." * 116 + "signin.aws.amazon.com", None, SIGN_IN_HOSTS)
+    assert not is_sign_in("a." * 118 + "signin.aws.amazon.com", None, SIGN_IN_HOSTS)
+
+
 @pytest.mark.parametrize(
     ("location", "expected"),
     [

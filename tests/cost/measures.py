@@ -25,9 +25,9 @@ DOUBLING = 2.5
 DOUBLINGS = 3
 ALLOWANCE_STEPS = 400
 """What does not depend on the input: an exception that is made, a first call."""
-_LEAST_SECONDS = 0.0005
-_RUNS = 3
-_TRIES = 5
+_LEAST_SECONDS = 0.0003
+_RUNS = 2
+_TRIES = 4
 _TRACED = 32
 """Steps are counted for so small a part of the size: they are exact."""
 

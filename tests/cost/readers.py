@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -28,7 +29,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from signing import Signing
 from yarl import URL
 
-from proxy.aws import exchange, hosts, probe, translate
+from proxy.aws import client, exchange, hosts, probe, translate
 from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.sessions import Origin, UpstreamSession
@@ -84,7 +85,7 @@ from proxy.telemetry.audit import AuditLog
 from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.redact import redact, scrub
 from proxy.wire import aws_json, fields, heads
-from proxy.wire.body import ChunkedBody, parse_content_length
+from proxy.wire.body import CHUNKS_A_FEED, ChunkedBody, parse_content_length
 from proxy.wire.browsers import is_unattended, who_asks
 from proxy.wire.cookies import (
     is_gateways,
@@ -194,6 +195,8 @@ SECRETS: Final[dict[str, Make]] = {
 
 
 PATHS: Final = {name: mapped(make, lambda text: f"/oken{text}") for name, make in SECRETS.items()}
+FEW: Final = ("schemes", "half a JWT", "users", "encoded tokens", "percents")
+"""Families for those who hand a text to redaction, and do little else with it."""
 
 
 class _Lines:
@@ -283,10 +286,23 @@ LOGS: Final = (
         },
         most=MAX_PATH_CHARACTERS,
     ),
-    Reader("access record", ("telemetry.access_log", "dataplane.records"), _access_log, PATHS),
-    Reader("audit record", ("telemetry.audit",), _audit_log, {**PATHS, "controls": of("\x1b")}),
     Reader(
-        "event", ("telemetry.events",), _event, {**SECRETS, "lines": of("a\n"), "controls": of("\x1b[2J")}
+        "access record",
+        ("telemetry.access_log", "dataplane.records"),
+        _access_log,
+        {name: PATHS[name] for name in FEW},
+    ),
+    Reader(
+        "audit record",
+        ("telemetry.audit",),
+        _audit_log,
+        {name: PATHS[name] for name in FEW} | {"controls": of("\x1b")},
+    ),
+    Reader(
+        "event",
+        ("telemetry.events",),
+        _event,
+        {name: SECRETS[name] for name in FEW} | {"lines": of("a\n"), "controls": of("\x1b[2J")},
     ),
     Reader(
         "text for a terminal", ("telemetry.access_log",), printable, {"controls": of("\x1b"), "text": of("a")}
@@ -1206,6 +1222,15 @@ def _received_byte_by_byte(data: bytes) -> None:
         connection.data_received(data[at : at + 1])
 
 
+def _received_at_once(data: bytes) -> None:
+    async def receive() -> None:
+        _connection().data_received(data)
+        for _ in range(len(data) // CHUNKS_A_FEED):
+            await asyncio.sleep(0)
+
+    _LOOP.run_until_complete(receive())
+
+
 def _dechunked(pieces: int, *, decode: bool) -> Read:
     """Feed a body in pieces of that size, the rest of each as the data plane does, in turns."""
 
@@ -1319,6 +1344,17 @@ NOTEBOOKS: Final = (
         most=16 * KIB,
     ),
     Reader(
+        "a response in one read, and the turns that it takes",
+        ("dataplane.upstream",),
+        _received_at_once,
+        {
+            "chunks": of(b"1\r\nx\r\n", before=RESPONSE + b"Transfer-Encoding: chunked\r\n\r\n"),
+            "extensions": of(b"1;a\r\nx\r\n", before=RESPONSE + b"Transfer-Encoding: chunked\r\n\r\n"),
+            "interim heads": of(b"HTTP/1.1 103 Hm\r\nX: " + b"a" * 100 + b"\r\n\r\n"),
+        },
+        most=256 * KIB,
+    ),
+    Reader(
         "Set-Cookie for a browser",
         ("wire.cookies",),
         lambda value: (
@@ -1340,7 +1376,7 @@ NOTEBOOKS: Final = (
         ("aws.cookies", "aws.sessions"),
         lambda values: _SESSION.absorb(values, now=NOW),
         {
-            "the same": lambda size: [b"auth=x"] * (size // 6),
+            "the same": lambda size: [b"auth=x"] * min(size // 6, heads.RESPONSE_FIELDS),
             "others": lambda size: [b"a%d=x" % number for number in range(size // 8)],
         },
     ),
@@ -1533,6 +1569,25 @@ def _followed_up(location: str) -> object:
     return exchange._told(following, secrets), NOTEBOOK_HOSTS.allows(following)
 
 
+class _Content:
+    """Stands in for the body of an answer."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._at = 0
+
+    async def readany(self) -> bytes:
+        self._at += 1
+        return self._body[self._at - 1 : self._at]
+
+
+def _asked_for(body: bytes) -> None:
+    content: Any = _Content(body)
+    reading = client._body(content, TOKEN_URL, len(body))
+    with suppress(StopIteration):
+        reading.send(None)
+
+
 AWS_TEXTS: Final[dict[str, Make]] = {
     **SECRETS,
     "queries": of("?"),
@@ -1587,6 +1642,13 @@ AWS: Final = (
         ),
         AWS_TEXTS,
         ("aws.translate:_STATUS", "aws.translate:_QUERY", "aws.translate:_TOKEN"),
+    ),
+    Reader(
+        "an answer to the gateway's own questions, byte by byte",
+        ("aws.client",),
+        _asked_for,
+        {"bytes": bytes},
+        most=4 * HEAD,
     ),
     Reader(
         "SageMaker's reason for a failure",

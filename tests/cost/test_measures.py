@@ -55,14 +55,14 @@ def _begun_at_each_letter(text: bytes) -> object:
 
 
 QUADRATIC: list[tuple[Read, int]] = [
-    (_loop_in_a_loop, 4 * KIB),
-    (_front_deleted, 64 * KIB),
-    (_cut_from_the_front, 64 * KIB),
-    (_added_one_by_one, 64 * KIB),
+    (_loop_in_a_loop, 2 * KIB),
+    (_front_deleted, 16 * KIB),
+    (_cut_from_the_front, 32 * KIB),
+    (_added_one_by_one, 32 * KIB),
     (_searched_again_and_again, 16 * KIB),
-    (_tuple_made_anew, 8 * KIB),
-    (_backtracking, 8 * KIB),
-    (_begun_at_each_letter, 8 * KIB),
+    (_tuple_made_anew, 4 * KIB),
+    (_backtracking, 4 * KIB),
+    (_begun_at_each_letter, 4 * KIB),
 ]
 """Each with a size at which it matters: copying is so fast that it takes tens of KiB to cost more than the loop."""
 LINEAR: list[Read] = [

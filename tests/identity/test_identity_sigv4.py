@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from signing import Signing
 
 from proxy.identity import sigv4
-from proxy.identity.sigv4 import AccessKey, SignatureRefused, Signatures, SignedRequest
+from proxy.identity.sigv4 import FIELDS_SIGNED, AccessKey, SignatureRefused, Signatures, SignedRequest
 
 GOOD = Signing()
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -248,6 +248,36 @@ def test_an_authorization_that_cannot_be_read(world: World, authorization: str, 
     error = world.refused(GOOD, fields=with_authorization(authorization))
     assert (error.code, error.status) == ("IncompleteSignatureException", 403)
     assert str(error).startswith(message)
+
+
+def test_more_signed_fields_than_anybody_signs(world: World) -> None:
+    """botocore looks for each among all, and a key's id is no secret."""
+    for count, reason in ((FIELDS_SIGNED, MISMATCH), (FIELDS_SIGNED + 1, "too many signed fields")):
+        names = ";".join(
+            sorted(["host", "x-amz-date", "x-amz-target", *(f"x-{n:03}" for n in range(count - 3))])
+        )
+        claim = GOOD.sign()[-1][1].partition("SignedHeaders=")[0]
+        fields = with_authorization(f"{claim}SignedHeaders={names}, Signature={'0' * 64}")
+        assert world.refused(GOOD, fields=fields).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("authorization", "known"),
+    [
+        (GOOD.sign()[-1][1], True),
+        (f"Credential={GOOD.key_id}/", True),
+        (f"Credential=x/,Credential={GOOD.key_id}/", True),
+        (f"Credential=xCredential={GOOD.key_id}/", True),
+        (f"Credential={GOOD.key_id}, /", False),
+        ("Credential=ANOTHER/20260101/", False),
+        ("Basic Og==", False),
+        ("", False),
+    ],
+)
+def test_a_field_that_names_a_key_of_ours_is_known_however_it_is_made(
+    world: World, authorization: str, known: bool
+) -> None:
+    assert world.signatures.knows(authorization) is known
 
 
 @pytest.mark.parametrize("signed", ["x-amz-target;x-amz-date;host", "host;host;x-amz-date;x-amz-target"])
