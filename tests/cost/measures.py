@@ -43,13 +43,17 @@ def steps(read: Read, given: Any) -> int:
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
         nonlocal count
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
         if event == "opcode":
             count += 1
+        elif event == "line":
+            # Not at the call: Python 3.13 does not know then that the frame is traced.
+            frame.f_trace_opcodes = True
+            frame.f_trace_lines = False
         return trace
 
     before = sys.gettrace()
+    # From Python 3.12 on, `settrace` looks whether some frame has asked for opcodes by then.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         _call(read, given)
