@@ -90,7 +90,7 @@ PURE_STDLIB = frozenset({
     "__future__", "abc", "array", "base64", "binascii", "bisect", "codecs", "collections", "contextlib",
     "copy", "dataclasses", "datetime", "enum", "functools", "hashlib", "heapq", "hmac", "html",
     "ipaddress", "itertools", "json", "math", "operator", "re", "string", "struct", "textwrap",
-    "types", "typing", "unicodedata", "urllib",
+    "types", "typing", "unicodedata", "urllib", "zlib",
 })
 # fmt: on
 PURE_SOCKET_NAMES = frozenset({"AF_INET", "AF_INET6", "inet_aton", "inet_ntoa", "inet_ntop", "inet_pton"})

@@ -35,6 +35,7 @@ from proxy.routing.jupyters import is_jupyters_own
 from proxy.routing.pages import rewrite_location
 from proxy.routing.workers import worker_scope
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
+from proxy.wire.codings import CodingError
 from proxy.wire.credentials import take_out
 from proxy.wire.heads import RequestHead, ResponseFacts, request_head, response_head
 
@@ -53,6 +54,14 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH
 
 PAGE_SECONDS: Final = 3.0
 """How long a browser's window stays as it is while the gateway signs in: then it shows a page that asks again."""
+
+_CODED: Final = (
+    "The notebook's side compressed a page although it was asked not to, and in a way that cannot be undone here (gzip "
+    "and deflate can), so that its links could not be rewritten. Switch it off, or give the notebook a host of its own."
+)
+_FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
+"""Statuses whose `Location` browsers go to by themselves (Fetch, "redirect status")."""
+
 CORKED_BYTES: Final = 16 * 1024
 """A first part of a body up to this size is joined to the head; copying more costs more than a second buffer."""
 
@@ -308,6 +317,11 @@ class Forward:
         page: PageRewrite | None = None
         if self._route.prefix:
             page = page_rewrite(self._route, facts)
+            if page is not None and not page.is_readable:
+                if self._head.plain_encoding and body is not None:
+                    self._fail(UpstreamInvalid(_CODED, detail="a coding that was not asked for"))
+                    return None
+                page = None
         if page is not None:
             if self.method != "HEAD":
                 self._page = page
@@ -351,6 +365,8 @@ class Forward:
             self._connection.pause_reading()
 
     def on_end(self) -> None:
+        if self._ended:
+            return  # its page turned out broken
         self._response_done = True
         page = self._page
         if page is None:
@@ -555,7 +571,12 @@ class Forward:
         if self._caller.is_full:
             self._page_stalled = True
             return
-        self._pass_page(page.rewrite())
+        try:
+            text = page.rewrite()
+        except CodingError:
+            self._spoil_page()
+            return
+        self._pass_page(text)
         if self._page_begun or page.is_waiting:
             self.flush()
         if page.is_waiting:
@@ -579,11 +600,22 @@ class Forward:
 
     def _end_page(self, page: PageRewrite) -> None:
         """All of it is there, and rewritten. A page that was there at once is told with its length."""
-        self._pass_page(page.finish())
+        try:
+            text = page.finish()
+        except CodingError:
+            self._spoil_page()
+            return
+        self._pass_page(text)
         if not self._page_begun:
             self._begin_page(page, b"Content-Length: %d\r\n" % len(self._unsent) + self._closing())
         self._page = None
         self._complete()
+
+    def _spoil_page(self) -> None:
+        """It does not decode: what was sent of it must not look like all of it."""
+        if self._connection is not None:
+            self._connection.abort()
+        self.on_failure(UpstreamInvalid(detail="a page that does not decode"))
 
     def _mounts_head(self, facts: ResponseFacts, framing: bytes) -> bytes:
         """The head of a response of which something depends on the mount."""
@@ -625,6 +657,7 @@ class Forward:
             prefix=self._route.prefix,
             upstream_origin=translation.upstream_origin.decode("ascii"),
             own_origin=translation.own_origin.decode("ascii"),
+            is_followed=facts.status in _FOLLOWED,
         ).encode("utf-8", "surrogateescape")
 
     def _complete(self) -> None:

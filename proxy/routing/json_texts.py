@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from proxy.routing.links import STEPS_A_FEED, is_outside, telling_bytes
@@ -16,8 +17,16 @@ from proxy.routing.links import STEPS_A_FEED, is_outside, telling_bytes
 LONGEST_KEY: Final = 256
 """Of those that are looked at."""
 
-Place = Callable[[str], "Place | Literal['address'] | None"]
+Place = Callable[[str], "Place | Each | Literal['address'] | None"]
 """What stands at a key of an object: an address, an object with a rule of its own, or nothing of interest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A list of objects, each with that rule."""
+
+    place: Place
+
 
 _MARK: Final = re.compile(rb'["{}\[\],:]')
 _BRACKET: Final = re.compile(rb'["{}\[\]]')
@@ -47,13 +56,13 @@ class JsonAddresses:
     def __init__(self, prefix: str, place: Place) -> None:
         self._under = prefix.encode("ascii")
         self._step: _Step = JsonAddresses._between
-        self._places: list[Place] = []
-        """Rules of the objects that are open, from the outermost."""
-        self._found: Place | Literal["address"] | None = place
+        self._places: list[Place | Each] = []
+        """Rules of the objects and lists that are open, from the outermost."""
+        self._found: Place | Each | Literal["address"] | None = place
         """What the value to come is."""
         self._is_at_key = False
         self._deep = 0
-        """Brackets that are open below the innermost of those objects."""
+        """Brackets that are open below the innermost of those."""
         self._held = b""
         self._data = b""
         self._out: list[bytes] = []
@@ -101,16 +110,21 @@ class JsonAddresses:
             self._open(is_object=mark == b"{")
         elif mark in (b"}", b"]"):
             self._close()
-        else:
+        elif not self._places or not isinstance(among := self._places[-1], Each):
             self._is_at_key = mark == b","
+        else:
+            self._found = among.place
         return found.end()
 
     def _open(self, *, is_object: bool) -> None:
-        found = self._found
-        if is_object and not self._deep and not self._is_at_key and callable(found):
+        found = None if self._deep or self._is_at_key else self._found
+        if is_object and callable(found):
             self._places.append(found)
             self._found = None
             self._is_at_key = True
+        elif not is_object and isinstance(found, Each):
+            self._places.append(found)
+            self._found = found.place
         elif self._places:
             self._deep += 1
         else:
@@ -143,7 +157,9 @@ class JsonAddresses:
         if end < 0 and len(key) < LONGEST_KEY:
             return ~position
         # One with an escape is no key that is looked for, or a very odd spelling of one.
-        self._found = self._places[-1](key[:end].decode("latin-1")) if end >= 0 else None
+        within = self._places[-1]
+        assert not isinstance(within, Each)
+        self._found = within(key[:end].decode("latin-1")) if end >= 0 else None
         self._step = JsonAddresses._text
         return position
 

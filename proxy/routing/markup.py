@@ -1,4 +1,4 @@
-"""Links in HTML that streams by: the prefix is put before those of tags, and into Jupyter's configuration.
+"""Links in HTML that streams by: the prefix is put before those of tags, and into Jupyter's configuration and scripts.
 
 WHATWG HTML section 13.2.5, as far as it takes to tell tags from text, as a machine that may be stopped between any two
 bytes. The rule: what is looked at is decided on the spot, so that each byte is looked at once, whatever the page. What
@@ -13,6 +13,7 @@ from typing import Final
 
 from proxy.routing.json_texts import JsonAddresses, Place
 from proxy.routing.links import STEPS_A_FEED, is_outside, telling_bytes
+from proxy.routing.quoted import QuotedAddresses
 
 LONGEST_NAME: Final = 16
 """Of tags and attributes that are looked at."""
@@ -41,11 +42,11 @@ class HtmlLinks:
     """Rewrites one page. Implements `proxy.routing.links.Rewriter`.
 
     Links are the values of `src`, `href` and `action` that begin with one `/` and are not below the prefix yet; of the
-    classic notebook's `<body>` also `data-base-url`. `config` says where addresses stand in Jupyter's configuration.
+    classic notebook's `<body>` also `data-base-url`. `config` says where addresses stand in Jupyter's configuration,
+    `roots` which ones its scripts hold (None: they are not Jupyter's).
     """
 
     __slots__ = (
-        "_config",
         "_copied",
         "_data",
         "_held",
@@ -54,24 +55,27 @@ class HtmlLinks:
         "_place",
         "_prefix",
         "_quote",
+        "_roots",
         "_seeks",
         "_spent",
         "_step",
         "_tag",
         "_under",
+        "_within",
     )
 
-    def __init__(self, prefix: str, config: Place) -> None:
+    def __init__(self, prefix: str, config: Place, roots: re.Pattern[bytes] | None = None) -> None:
         self._prefix = prefix
         self._under = prefix.encode("ascii")
         self._place = config
+        self._roots = roots
         self._step: _Step = HtmlLinks._text
         self._tag = b""
         self._seeks = b""
         """What the value to come is: `href` for any link, `id`, or nothing that matters."""
         self._quote = b""
         self._is_config = False
-        self._config: JsonAddresses | None = None
+        self._within: JsonAddresses | QuotedAddresses | None = None
         """Rewrites the text of the element that the page is in."""
         self._held = b""
         self._data = b""
@@ -101,7 +105,7 @@ class HtmlLinks:
         return rewritten, data[position:size]
 
     def finish(self) -> bytes:
-        within = self._config.finish() if self._config is not None else b""
+        within = self._within.finish() if self._within is not None else b""
         return within + self._held
 
     # -- outside of tags ----------------------------------------------------------------------------------
@@ -228,7 +232,12 @@ class HtmlLinks:
             self._step = HtmlLinks._plain
         elif self._tag in _TEXT_ONLY:
             self._step = HtmlLinks._element
-            self._config = JsonAddresses(self._prefix, self._place) if self._is_config else None
+            if self._is_config:
+                self._within = JsonAddresses(self._prefix, self._place)
+            elif self._tag == b"script" and self._roots is not None:
+                self._within = QuotedAddresses(self._prefix, self._roots)
+            else:
+                self._within = None
         else:
             self._step = HtmlLinks._text
 
@@ -264,20 +273,20 @@ class HtmlLinks:
             stop = data.rfind(b"<", max(position, len(data) - len(end_tag)))
             if stop < 0 or not end_tag.startswith(data[stop:].lower()):
                 stop = len(data)
-        if self._config is not None and not self._rewrite_config(self._config, position, stop):
+        if self._within is not None and not self._rewrite_within(self._within, position, stop):
             return self._copied
         if found is not None:
-            if self._config is not None:
-                self._out.append(self._config.finish())
-                self._config = None
+            if self._within is not None:
+                self._out.append(self._within.finish())
+                self._within = None
             self._step = HtmlLinks._text
             return stop
         return ~stop if stop < len(data) else stop
 
-    def _rewrite_config(self, config: JsonAddresses, position: int, stop: int) -> bool:
+    def _rewrite_within(self, within: JsonAddresses | QuotedAddresses, position: int, stop: int) -> bool:
         """False: not all of it was looked at, and it is for another feed."""
-        rewritten, rest = config.feed(self._data[position:stop])
-        self._spent += config.steps
+        rewritten, rest = within.feed(self._data[position:stop])
+        self._spent += within.steps
         self._out += (self._data[self._copied : position], rewritten)
         self._copied = stop - len(rest)
         return not rest

@@ -1,10 +1,12 @@
 """What of an answer changes under a path mount, so that Jupyter at base URL `/` works below `/research/`.
 
-The list is exact and was found by trial (JupyterLab 4, Notebook 7): links in the tags of Jupyter's own
-pages, the page's configuration, kernel logos, `Location`, the CSP's report address. More would break:
-`appUrl` and its like are joined to `baseUrl` by the page. What users made (`/files/`, `/nbconvert/`) is not
-touched, nor scripts and text. All of it is linear in the input, passes what it cannot read as it came, and
-never raises: pages are hostile too. `prefix` is `/research` throughout. Knows no sockets and no mounts.
+The list is exact and was found by trial (JupyterLab 4, Notebook 7, the classic notebook, Voilà): links in the tags of
+pages, the page's configuration, what the classic notebook tells RequireJS, JSON that names addresses for a page to use
+as they are (logos of kernels, icons of applications, a person's picture), style sheets of themes, `Location`, the CSP's
+report address. More would break: `appUrl` and its like are joined to `baseUrl` by the page, and so is the `request_url`
+of jupyter-server-nbmodel. What users made (`/files/`, `/nbconvert/`) is not touched. All of it is linear in the input,
+passes what it cannot read as it came, and never raises: pages are hostile too. `prefix` is `/research` throughout.
+Knows no sockets and no mounts.
 """
 
 from __future__ import annotations
@@ -14,15 +16,23 @@ from typing import Final, Literal
 
 from proxy.errors import BadRequest
 from proxy.routing.authority import DEFAULT_PORTS, Authority, parse_authority
-from proxy.routing.json_texts import JsonAddresses, Place
+from proxy.routing.json_texts import Each, JsonAddresses, Place
+from proxy.routing.jupyters import is_jupyters_own
 from proxy.routing.links import Rewriter, is_below, is_outside
 from proxy.routing.markup import HtmlLinks
+from proxy.routing.quoted import CONFIGURED, THEMED, QuotedAddresses
 
-Rewriting = Literal["html", "kernelspecs"]
+Rewriting = Literal["html", "jupyters html", "theme", "kernelspecs", "applications", "person"]
 
 _CONFIG_FIELD: Final = re.compile(r"baseUrl|frontendUrl|full[A-Z]\w*Url", re.ASCII)
 _USERS_OWN: Final = ("/files/", "/nbconvert/")
-_KERNELSPECS: Final = re.compile(r"/api/kernelspecs(?:/[^/]+)?/?")
+_CLASSIC: Final = "/nbclassic/"
+_THEMES: Final = re.compile(r"/(?:lab|voila)/api/themes/.+")
+_JSON: Final[tuple[tuple[re.Pattern[str], Rewriting], ...]] = (
+    (re.compile(r"/api/kernelspecs(?:/[^/]+)?/?"), "kernelspecs"),
+    (re.compile(r"/api/me/?"), "person"),
+    (re.compile(r"/server-proxy/servers-info"), "applications"),
+)
 _HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 # Tags are found as ASCII; in these encodings they would not be.
 _WIDE_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?(?:utf-?(?:16|32)|ucs|iso-10646)", re.IGNORECASE)
@@ -45,15 +55,35 @@ def needs_rewrite(*, target: str, content_type: str, status: int) -> Rewriting |
     if media_type in _HTML_TYPES:
         if _WIDE_CHARSET.search(content_type) or (status < 400 and path.startswith(_USERS_OWN)):
             return None
-        return "html"
-    if media_type == "application/json" and status == 200 and _KERNELSPECS.fullmatch(path):
-        return "kernelspecs"
-    return None
+        return "jupyters html" if is_jupyters_own(target) or path.startswith(_CLASSIC) else "html"
+    if status != 200:
+        return None
+    if media_type == "text/css":
+        return "theme" if _THEMES.fullmatch(path) else None
+    return _json_at(path) if media_type == "application/json" else None
+
+
+def is_of_interest(target: str) -> bool:
+    """Whether what is there is rewritten although nobody who asks for it wants a page."""
+    path = target.partition("?")[0]
+    return _json_at(path) is not None or _THEMES.fullmatch(path) is not None
+
+
+def _json_at(path: str) -> Rewriting | None:
+    return next((kind for pattern, kind in _JSON if pattern.fullmatch(path)), None)
 
 
 def rewriter(kind: Rewriting, prefix: str) -> Rewriter:
     """What rewrites an answer of that kind while it streams by."""
-    return HtmlLinks(prefix, _config) if kind == "html" else JsonAddresses(prefix, _kernelspecs)
+    match kind:
+        case "html":
+            return HtmlLinks(prefix, _config)
+        case "jupyters html":
+            return HtmlLinks(prefix, _config, CONFIGURED)
+        case "theme":
+            return QuotedAddresses(prefix, THEMED)
+        case _:
+            return JsonAddresses(prefix, _PLACES[kind])
 
 
 def _config(name: str) -> Place | Literal["address"] | None:
@@ -71,16 +101,42 @@ def _spec(name: str) -> Place | Literal["address"] | None:
     return (lambda _name: "address") if name == "resources" else None
 
 
-def rewrite_location(value: str, *, prefix: str, upstream_origin: str, own_origin: str) -> str:
+def _person(name: str) -> Place | None:
+    """The answer of /api/me."""
+    return (lambda name: "address" if name == "avatar_url" else None) if name == "identity" else None
+
+
+def _applications(name: str) -> Each | None:
+    """jupyter-server-proxy's list, for JupyterLab's launcher."""
+    return Each(_application) if name == "server_processes" else None
+
+
+def _application(name: str) -> Place | None:
+    return (lambda name: "address" if name == "icon_url" else None) if name == "launcher_entry" else None
+
+
+_PLACES: Final[dict[str, Place]] = {
+    "kernelspecs": _kernelspecs,
+    "applications": _applications,
+    "person": _person,
+}
+
+
+def rewrite_location(
+    value: str, *, prefix: str, upstream_origin: str, own_origin: str, is_followed: bool = True
+) -> str:
     """Return `Location` (RFC 9110 section 10.2.2) as the caller must see it, on every kind of mount.
 
     Origins are `https://host[:port]`. An address on the notebook's host, in either scheme, becomes one of
-    ours; a path gets the prefix once; other hosts and relative references stay, and so does a `next=`.
+    ours; a path gets the prefix once; other hosts and relative references stay, and so does a `next=`. Where no browser
+    follows it (201, 202, 300), a script may join a path to the mount's own address: it is absolute then.
     """
     under = prefix.encode("ascii")
     absolute = _ABSOLUTE_URL.match(value)
     if absolute is None:
-        return prefix + value if is_outside(_as_bytes(value), under) else value
+        if not is_outside(_as_bytes(value), under):
+            return value
+        return prefix + value if is_followed or not prefix else own_origin + prefix + value
     upstream_scheme, _, upstream_host = upstream_origin.partition("://")
     try:
         named, upstream = parse_authority(absolute[2]), parse_authority(upstream_host)

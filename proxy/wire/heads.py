@@ -371,7 +371,12 @@ def _read_rare_field(facts: ResponseFacts, rule: Rule, line: bytes, value: bytes
             facts.transfer_encoding = previous + b"," + value
     elif rule is Rule.CONTENT_ENCODING:
         facts.lines.append(line)
-        facts.content_encoding = value.lower()
+        # As above: several are none that is known.
+        before = facts.content_encoding
+        if not before:
+            facts.content_encoding = value.lower()
+        elif b"," not in before:
+            facts.content_encoding = before + b"," + value.lower()
     elif rule is Rule.UPGRADE:
         facts.upgrade = value
 

@@ -8,8 +8,10 @@ from a size in bytes to an input of about that size; `most` is what can come at 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,7 +86,7 @@ from proxy.telemetry.access_log import (
 from proxy.telemetry.audit import AuditLog
 from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.redact import redact, scrub
-from proxy.wire import aws_json, fields, heads
+from proxy.wire import aws_json, codings, fields, heads
 from proxy.wire.body import CHUNKS_A_FEED, ChunkedBody, parse_content_length
 from proxy.wire.browsers import is_unattended, who_asks
 from proxy.wire.cookies import (
@@ -1122,6 +1124,9 @@ PAGES: Final[dict[str, Make]] = {
     "a configuration of texts": of(b'"/",', before=b'<script id=jupyter-config-data>{"baseUrl":'),
     "a configuration of keys": of(b'"baseUrl":"/",', before=b"<script id=jupyter-config-data>{"),
     "a configuration of backslashes": of(b"\\", before=b'<script id=jupyter-config-data>{"baseUrl":"/'),
+    "scripts of addresses": of(b"'/static/", before=b"<script>"),
+    "scripts of quotes": of(b"'", before=b"<script>"),
+    "scripts of slashes": of(b"'/", before=b"<script>"),
     "plain text": of(b"<plaintext>"),
     "no tags": of(b"a"),
 }
@@ -1133,6 +1138,31 @@ SPECS: Final[dict[str, Make]] = {
     "open kernels": of(b'"kernelspecs":{', before=b"{"),
 }
 """Bodies of /api/kernelspecs."""
+ICONS: Final[dict[str, Make]] = {
+    **JSON,
+    "lists": of(b"[", before=b'{"server_processes":'),
+    "icons": of(b'{"launcher_entry":{"icon_url":"/x"}},', before=b'{"server_processes":['),
+    "texts": of(b'"/x",', before=b'{"server_processes":['),
+    "open icons": of(b'{"launcher_entry":', before=b'{"server_processes":['),
+}
+"""Bodies of /server-proxy/servers-info."""
+THEMES: Final[dict[str, Make]] = {
+    "quotes": of(b"'"),
+    "openings": of(b"('/"),
+    "addresses": of(b"url(/lab/api/themes/"),
+    "half addresses": of(b"'/lab/api/theme"),
+    "letters": of(b"a"),
+}
+"""Style sheets."""
+CODED: Final[dict[str, Make]] = {
+    "packed": lambda size: gzip.compress(os.urandom(size)),
+    "packed well": lambda size: gzip.compress(bytes(size)),
+    "members": lambda size: gzip.compress(b"a") * (size // 21),
+    "empty members": lambda size: gzip.compress(b"") * (size // 20),
+    "what follows": of(b"\x1f", before=gzip.compress(b"a")),
+    "anything": of(b"a"),
+}
+"""Bodies that come compressed."""
 
 RESPONSE: Final = b"HTTP/1.1 200 OK\r\n"
 
@@ -1495,7 +1525,7 @@ NOTEBOOKS: Final = (
             "slashes": of("/"),
             "a kernel": of("a", before="/"),
         },
-        ("routing.pages:_WIDE_CHARSET", "routing.pages:_KERNELSPECS"),
+        ("routing.pages:_WIDE_CHARSET", "routing.pages:_JSON", "routing.pages:_THEMES"),
     ),
     Reader(
         "Jupyter's state",
@@ -1667,6 +1697,22 @@ AWS: Final = (
 )
 
 
+def _decoded(coding: bytes) -> Read:
+    """Decode a body that comes at once, as the data plane does."""
+
+    def read(data: bytes) -> None:
+        reader = codings.decoder(coding)
+        assert reader is not None
+        rest = data
+        try:
+            while rest:
+                _, rest = reader.feed(rest, PIECE_BYTES)
+        except codings.CodingError:
+            pass
+
+    return read
+
+
 def _rewritten(kind: Rewriting, pieces: int) -> Read:
     """Rewrite a text that comes in pieces of that size, the rest of each as the data plane does, in turns."""
 
@@ -1681,10 +1727,21 @@ def _rewritten(kind: Rewriting, pieces: int) -> Read:
     return read
 
 
+CODED_BODIES: Final = tuple(
+    Reader(f"a body in {coding.decode()}", ("wire.codings",), _decoded(coding), CODED, (), most=PIECE_BYTES)
+    for coding in (b"gzip", b"deflate")
+)
 HTML: Final = tuple(
     Reader(
         f"{name}, in pieces of {pieces}",
-        ("routing.pages", "routing.markup", "routing.json_texts", "routing.links", "dataplane.rewriting"),
+        (
+            "routing.pages",
+            "routing.markup",
+            "routing.json_texts",
+            "routing.links",
+            "routing.quoted",
+            "dataplane.rewriting",
+        ),
         _rewritten(kind, pieces),
         families,
         patterns,
@@ -1693,7 +1750,7 @@ HTML: Final = tuple(
     for name, kind, families, patterns in (
         (
             "a page",
-            "html",
+            "jupyters html",
             PAGES,
             (
                 "routing.markup:_ENDS",
@@ -1717,8 +1774,15 @@ HTML: Final = tuple(
                 "routing.json_texts:_END_OF_TEXT",
             ),
         ),
+        ("a list of applications", "applications", ICONS, ()),
+        (
+            "a style sheet",
+            "theme",
+            THEMES,
+            ("routing.quoted:_OPENING", "routing.quoted:CONFIGURED", "routing.quoted:THEMED"),
+        ),
     )
     for pieces in (1, PIECE_BYTES)
 )
 
-READERS: Final = (*HTML, *LOGS, *REQUESTS, *ADDRESSES, *APIS, *NOTEBOOKS, *AWS)
+READERS: Final = (*HTML, *CODED_BODIES, *LOGS, *REQUESTS, *ADDRESSES, *APIS, *NOTEBOOKS, *AWS)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import os
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -59,6 +62,10 @@ ANSWERS = pytest.mark.parametrize(
     ],
     ids=["length", "chunked"],
 )
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def dechunked(peer: Peer) -> bytes:
@@ -181,7 +188,6 @@ async def test_addresses_of_kernels_resources_are_rewritten(stage: Stage) -> Non
         (b"/research/api/contents", b"Content-Type: application/json\r\n", b'{"path": "/lab"}'),
         (b"/research/static/a.js", b"Content-Type: text/javascript\r\n", b'"/static/b.js"'),
         (b"/research/files/mine.html", HTML, PAGE),
-        (b"/research/lab", HTML + b"Content-Encoding: gzip\r\n", b"\x1f\x8b not really"),
     ],
 )
 async def test_everything_else_passes_as_it_came(
@@ -193,6 +199,133 @@ async def test_everything_else_passes_as_it_came(
         b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: %d\r\n\r\n" % len(body),
         body,
     )
+
+
+CODINGS = pytest.mark.parametrize(
+    ("coding", "encode"), [(b"gzip", gzip.compress), (b"X-GZIP", gzip.compress), (b"deflate", zlib.compress)]
+)
+
+
+@CODINGS
+async def test_a_page_that_comes_compressed_is_decoded_and_rewritten(
+    stage: Stage, coding: bytes, encode
+) -> None:
+    """Although it was asked not to; and what is said of its bytes goes, for they are others."""
+    caller, notebook = await page(stage)
+    fields = b"Content-Encoding: %b\r\nContent-Digest: x\r\nAccept-Ranges: bytes\r\nVary: Accept\r\n" % coding
+    notebook.send(ok(encode(PAGE), fields=HTML + fields))
+    head, body = await caller.response()
+    assert body == REWRITTEN
+    assert b"Vary: Accept\r\n" in head
+    for name in (b"Content-Encoding", b"Content-Digest", b"Accept-Ranges"):
+        assert name not in head
+
+
+async def test_one_that_comes_in_parts_is_decoded_as_it_comes(stage: Stage) -> None:
+    packer = zlib.compressobj(wbits=31)
+    first = packer.compress(PAGE) + packer.flush(zlib.Z_SYNC_FLUSH)
+    caller, notebook = await page(stage)
+    notebook.send(CHUNKED.replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer") + chunk(first))
+    assert b"Transfer-Encoding: chunked\r\n" in await caller.head()
+    size = int(await caller.line(), 16)
+    assert await caller.exactly(size) == REWRITTEN
+    await caller.expect(b"\r\n")
+    notebook.send(chunk(packer.compress(PAGE) + packer.flush()) + b"0\r\n\r\n")
+    assert await dechunked(caller) == REWRITTEN
+    await eventually(lambda: stage.idle == 1)
+
+
+async def test_little_that_stands_for_much_takes_turns_and_little_memory(stage: Stage) -> None:
+    text = b" " * 10_000_000
+    caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(ok(gzip.compress(text), fields=HTML + b"Content-Encoding: gzip\r\n"))
+    [downstream] = stage.plane.connections
+    await eventually(lambda: downstream.is_full)
+    await settle(200)
+    assert downstream.unsent_bytes < 1_000_000
+    assert len(await streamed(caller)) == len(text)
+
+
+@pytest.mark.parametrize("body", [gzip.compress(PAGE * 9)[:-9], b"no gzip at all", gzip.compress(PAGE)[:1]])
+async def test_one_that_does_not_decode_is_an_error(stage: Stage, body: bytes) -> None:
+    caller, notebook = await page(stage)
+    notebook.send(ok(body, fields=HTML + b"Content-Encoding: gzip\r\n"))
+    head, _ = await caller.response()
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert [record.error for record in stage.records] == ["UPSTREAM_INVALID"]
+    assert stage.idle == 0
+
+
+async def test_or_cut_where_a_part_of_it_was_sent(stage: Stage) -> None:
+    packed = gzip.compress(os.urandom(300_000))
+    caller, notebook = await page(stage)
+    head = CHUNKED.replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer")
+    notebook.send(head + chunk(packed[:150_000]))
+    assert (await caller.head()).startswith(b"HTTP/1.1 200 ")
+    notebook.send(chunk(b"x" * 500) + b"0\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        await caller.rest()
+    await eventually(lambda: stage.records != [])
+    assert [record.error for record in stage.records] == ["RESPONSE_CUT"]
+
+
+@pytest.mark.parametrize(
+    "coding", [b"br", b"zstd", b"gzip, br", b"br\r\nContent-Encoding: gzip", b"gzip\r\nContent-Encoding: br"]
+)
+async def test_one_in_a_coding_that_cannot_be_undone_is_refused_with_the_reason(
+    stage: Stage, coding: bytes
+) -> None:
+    caller, notebook = await page(stage)
+    notebook.send(ok(b"coded", fields=HTML + b"Content-Encoding: %b\r\n" % coding))
+    head, body = await caller.response()
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert b"compressed a page although it was asked not to" in body
+
+
+async def test_what_was_asked_for_in_that_coding_passes_as_it_came(stage: Stage) -> None:
+    """A script that fetches a part of a page does not say that it wants HTML."""
+    fields = b"Accept: */*\r\nAccept-Encoding: br\r\n"
+    caller, notebook = await page(stage, b"/research/proxy/1/part", fields=fields)
+    answer = HTML + b"Content-Encoding: br\r\n"
+    notebook.send(ok(b"coded", fields=answer))
+    assert await caller.response() == (
+        b"HTTP/1.1 200 OK\r\n" + answer + b"Content-Length: 5\r\n\r\n",
+        b"coded",
+    )
+
+
+async def test_a_head_alone_is_that_of_the_page(stage: Stage) -> None:
+    caller = await stage.call(get(b"/research/lab", fields=BROWSER, method=b"HEAD"))
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(b"HTTP/1.1 200 OK\r\n" + HTML + b"Content-Encoding: br\r\nContent-Length: 5\r\n\r\n")
+    assert (await caller.head()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("status", [201, 202, 300])
+async def test_a_location_that_scripts_read_is_absolute(stage: Stage, status: int) -> None:
+    caller, notebook = await page(stage, b"/research/api/kernels/1/requests/2", fields=b"Accept: */*\r\n")
+    notebook.send(b"HTTP/1.1 %d X\r\nLocation: /api/kernels/1/input\r\nContent-Length: 0\r\n\r\n" % status)
+    assert b"Location: %b/research/api/kernels/1/input\r\n" % ORIGIN in await caller.head()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_one_that_browsers_follow_stays_a_path(stage: Stage, status: int) -> None:
+    caller, notebook = await page(stage, b"/research/api/x", fields=b"Accept: */*\r\n")
+    notebook.send(b"HTTP/1.1 %d X\r\nLocation: /api/y\r\nContent-Length: 0\r\n\r\n" % status)
+    assert b"Location: /research/api/y\r\n" in await caller.head()
+
+
+async def test_a_head_that_has_come_ends_the_heads_time(stage: Stage) -> None:
+    """A page may say nothing for long after its head, as anything else that streams."""
+    caller, notebook = await page(stage)
+    notebook.send(CHUNKED)
+    assert (await caller.head()).startswith(b"HTTP/1.1 200 ")
+    await stage.sweep(stage.plane.timeouts.response_head_seconds + 1)
+    notebook.send(chunk(PAGE) + b"0\r\n\r\n")
+    assert await dechunked(caller) == REWRITTEN
 
 
 async def test_each_field_of_a_page_is_rewritten_for_itself(stage: Stage) -> None:

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.routing.pages import (
+    is_of_interest,
     needs_rewrite,
     rewrite_csp,
     rewrite_location,
     rewriter,
     rewritten_etag,
 )
+from tests.routing.streaming import rewritten
 
 P = "/research"
 
@@ -22,8 +24,12 @@ P = "/research"
 @pytest.mark.parametrize(
     ("target", "content_type", "status", "rewriting"),
     [
-        ("/lab", "text/html; charset=UTF-8", 200, "html"),
-        ("/tree?x=/files/", "Text/HTML", 200, "html"),
+        ("/lab", "text/html; charset=UTF-8", 200, "jupyters html"),
+        ("/tree?x=/files/", "Text/HTML", 200, "jupyters html"),
+        ("/nbclassic/notebooks/a.ipynb", "text/html", 200, "jupyters html"),
+        ("/nbclassics/", "text/html", 200, "html"),
+        ("/proxy/8050/", "text/html", 200, "html"),
+        ("/voila/render/a.ipynb", "text/html", 200, "html"),
         ("/nope", "text/html", 404, "html"),
         ("/x", "application/xhtml+xml", 200, "html"),
         # What users made is theirs, Jupyter's error pages there are not.
@@ -44,6 +50,17 @@ P = "/research"
         ("/api/kernelspecs", "application/json", 404, None),
         ("/api/kernelspecs/a/b", "application/json", 200, None),
         ("/api/contents/x", "application/json", 200, None),
+        ("/api/me", "application/json", 200, "person"),
+        ("/api/me?permissions=%7B%7D", "application/json", 200, "person"),
+        ("/api/me", "application/json", 401, None),
+        ("/api/mean", "application/json", 200, None),
+        ("/server-proxy/servers-info", "application/json; charset=UTF-8", 200, "applications"),
+        ("/proxy/8050/server-proxy/servers-info", "application/json", 200, None),
+        ("/lab/api/themes/@scope/theme/index.css", "text/css", 200, "theme"),
+        ("/voila/api/themes/x.css", "text/css; charset=utf-8", 200, "theme"),
+        ("/lab/api/themes/x.css", "text/css", 404, None),
+        ("/lab/api/themes/x.png", "image/png", 200, None),
+        ("/static/style.css", "text/css", 200, None),
         ("/static/lab/main.js", "text/javascript", 200, None),
         ("/x", "", 200, None),
     ],
@@ -51,7 +68,16 @@ P = "/research"
 def test_only_jupyters_own_pages_are_rewritten(
     target: str, content_type: str, status: int, rewriting: str | None
 ) -> None:
-    assert needs_rewrite(target=target, content_type=content_type, status=status) == rewriting
+    found = needs_rewrite(target=target, content_type=content_type, status=status)
+    assert found == rewriting
+    # What is asked for plainly, though nobody says that a page is wanted.
+    if found is not None and "html" not in found:
+        assert is_of_interest(target)
+
+
+@pytest.mark.parametrize("target", ["/", "/lab", "/api/contents", "/proxy/1/api/me", "/static/style.css"])
+def test_nothing_else_is_of_interest(target: str) -> None:
+    assert not is_of_interest(target)
 
 
 # --- how ---
@@ -62,6 +88,48 @@ def test_a_page_and_kernels_are_rewritten_each_in_its_way() -> None:
     assert page == b'<a href="/research/x">{"resources": {"logo": "/x"}}'
     specs, _ = rewriter("kernelspecs", P).feed(b'{"resources": {"logo": "/x"}} <a href="/x">')
     assert specs == b'{"resources": {"logo": "/research/x"}} <a href="/x">'
+
+
+CLASSIC = b"""<script src="/static/nbclassic/require.js"></script><script>
+document.nbclassicPath = '/nbclassic'; require.config({baseUrl: '/static/nbclassic/', paths: {custom : '/custom',
+'custom-preload' : '/custom-preload', nbextensions : '/nbextensions', kernelspecs : '/kernelspecs'}});
+</script><p>'/custom'</p><body data-base-url="/">"""
+
+
+def test_the_classic_notebook_is_told_where_its_scripts_are() -> None:
+    """nbclassic 1.3, and the Notebook 6 of older instances, at `/tree`."""
+    page, _ = rewriter("jupyters html", P).feed(CLASSIC)
+    assert page.count(b"/research") == 7
+    for address in (b"'/research/custom'", b"'/research/static/nbclassic/'", b"'/research/kernelspecs'"):
+        assert address in page
+    assert b"'/nbclassic'" in page
+    assert page.endswith(b"""<p>'/custom'</p><body data-base-url="/research/">""")
+    assert page.replace(P.encode(), b"") == CLASSIC
+
+
+def test_scripts_of_other_pages_are_left_alone() -> None:
+    page, _ = rewriter("html", P).feed(b"<script>x = '/static/y'</script>")
+    assert page == b"<script>x = '/static/y'</script>"
+
+
+def test_icons_a_picture_and_themes_get_the_prefix() -> None:
+    icons = (
+        b'{"server_processes": [{"name": "a", "icon_url": "/x", "launcher_entry": {"path_info": "a/", "icon_url": '
+        b'"@/server-proxy/icon/a"}}, 5, ["/x", {"launcher_entry": {"icon_url": "/x"}}], '
+        b'{"launcher_entry": {"icon_url": "@/server-proxy/icon/b"}}], "launcher_entry": {"icon_url": "/x"}}'
+    )
+    text, rest = rewriter("applications", P).feed(icons.replace(b"@", b""))
+    assert (text, rest) == (icons.replace(b"@", P.encode()), b"")
+    person = (
+        b'{"identity": {"name": "/x", "avatar_url": "@/files/me.png"}, "permissions": {"avatar_url": "/x"}}'
+    )
+    text, _ = rewriter("person", P).feed(person.replace(b"@", b""))
+    assert text == person.replace(b"@", P.encode())
+    theme = [b"a { src: url('/lab/api/themes/t/a.png') } b::after { content: '/' }"]
+    assert (
+        rewritten(rewriter("theme", P), theme)
+        == b"a { src: url('/research/lab/api/themes/t/a.png') } b::after { content: '/' }"
+    )
 
 
 # --- header fields ---
@@ -107,6 +175,25 @@ OWN = "https://notebooks.internal:8443"
 def test_a_location_stays_with_the_mount(value: str, at_path: str, elsewhere: str) -> None:
     assert rewrite_location(value, prefix=P, upstream_origin=UPSTREAM, own_origin=OWN) == at_path
     assert rewrite_location(value, prefix="", upstream_origin=UPSTREAM, own_origin=OWN) == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("value", "at_path", "elsewhere"),
+    [
+        ("/api/kernels/1/input", f"{OWN}/research/api/kernels/1/input", "/api/kernels/1/input"),
+        (f"{UPSTREAM}/x", f"{OWN}/research/x", f"{OWN}/x"),
+        ("/research/x", "/research/x", "/research/x"),
+        ("x", "x", "x"),
+        ("//evil/x", "//evil/x", "//evil/x"),
+        ("", "", ""),
+    ],
+)
+def test_one_that_a_script_reads_is_absolute(value: str, at_path: str, elsewhere: str) -> None:
+    """jupyter-server-nbmodel joins what does not begin with the page's base URL to that."""
+    for prefix, expected in ((P, at_path), ("", elsewhere)):
+        assert expected == rewrite_location(
+            value, prefix=prefix, upstream_origin=UPSTREAM, own_origin=OWN, is_followed=False
+        )
 
 
 @given(st.text(max_size=30))
