@@ -7,6 +7,8 @@ import heapq
 import itertools
 from datetime import UTC, datetime, timedelta
 
+from waiting import settle
+
 
 class FakeClock:
     """Implements `proxy.clock.Clock`. `advance` wakes the sleepers in the order of their time."""
@@ -52,9 +54,3 @@ class FakeClock:
         """Move time in one step, as if the machine had slept: whoever is due wakes once."""
         self._elapsed += seconds
         await self.advance(0)
-
-
-async def settle(rounds: int = 20) -> None:
-    """Let ready callbacks and tasks run; no time passes."""
-    for _ in range(rounds):
-        await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from waiting import PATIENCE_SECONDS
 
 from proxy.clock import Clock
 from proxy.config.load import load
@@ -53,7 +54,7 @@ class Rig:
         self.gateway.logs.close()
         return [json.loads(line) for line in self.log_file.read_text().splitlines()]
 
-    async def raw(self, data: bytes, *, until_eof: bool = True, timeout: float = 10.0) -> bytes:
+    async def raw(self, data: bytes, *, until_eof: bool = True, timeout: float = PATIENCE_SECONDS) -> bytes:
         """Send bytes on a connection of their own; all that came back until the gateway closed it."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:

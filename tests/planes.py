@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from clocks import FakeClock
 from faulty import collecting
+from waiting import PATIENCE_SECONDS, eventually
 from yarl import URL
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
@@ -35,7 +36,7 @@ from proxy.telemetry.access_log import RequestRecord
 
 OK = b"HTTP/1.1 200 OK\r\nServer: TornadoServer/6.5\r\nContent-Length: 2\r\n\r\nok"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-PATIENCE = 10.0
+PATIENCE = PATIENCE_SECONDS
 """Seconds of the machine's own clock after which a test that waits has failed."""
 
 
@@ -293,9 +294,7 @@ class OpenPlane:
 
     async def settled(self, holds: Callable[[], bool]) -> None:
         """Return when the other ends of the sockets have come so far that `holds()`."""
-        async with asyncio.timeout(PATIENCE):
-            while not holds():
-                await asyncio.sleep(0.001)
+        await eventually(holds)
 
 
 @asynccontextmanager

@@ -13,8 +13,8 @@ import ssl
 import struct
 from typing import Self
 
-PATIENCE_SECONDS = 10.0
-"""How long a peer waits for what must come. Only a failing test waits that long."""
+from waiting import PATIENCE_SECONDS
+
 READ_LIMIT_BYTES = 64 * 1024
 """What a peer that does not read still takes off the kernel: twice this, and then the socket fills."""
 

@@ -23,6 +23,7 @@ import yaml
 from clocks import FakeClock, settle
 from faulty import collecting
 from raw_upstream import Peer, RawUpstream, dial
+from waiting import eventually as eventually
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.sessions import Honoured, Origin, UpstreamSession
@@ -174,13 +175,6 @@ def post(body: bytes, target: bytes = b"/", *, fields: bytes = b"", method: byte
 def ok(body: bytes = b"", *, fields: bytes = b"") -> bytes:
     """A response with a body of known length."""
     return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (fields, len(body), body)
-
-
-async def eventually(condition: Any) -> None:
-    """Let the loop turn until `condition()`: for what the kernel brings in its own time."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

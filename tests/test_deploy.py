@@ -558,14 +558,11 @@ def steps(command: str, *, home: Path | None = None) -> str:
     ).stdout
 
 
-def test_ci_promises_the_pythons_that_pyproject_names() -> None:
-    said = steps("promised_pythons").split()
-    assert said
-    assert said[0] == "3.11"
-    for version in said:
-        assert f'"Programming Language :: Python :: {version}"' in (ROOT / "pyproject.toml").read_text(
-            "utf-8"
-        )
+def test_ci_tries_each_python_that_pyproject_names() -> None:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
+    assert named
+    assert set(named) <= set(steps('echo "${PYTHONS[@]}"').split())
 
 
 def test_a_promised_python_is_the_newest_of_pyenvs_that_works(tmp_path: Path) -> None:

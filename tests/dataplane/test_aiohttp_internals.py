@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
+from clocks import settle
 
 from proxy.dataplane.aiohttp_internals import FIELD_BYTES, Connection, new_parser
 
@@ -94,11 +95,6 @@ def connect(handler: Any) -> tuple[Recorded, Transport]:
     transport = Transport()
     connection.connection_made(transport)
     return connection, transport
-
-
-async def turns(count: int = 20) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def parser() -> HttpRequestParser:
@@ -243,7 +239,7 @@ async def test_the_names_that_are_used_are_there() -> None:
 async def test_no_task_runs_before_a_page_of_our_own_is_asked_for() -> None:
     """Broken: each connection would pay for a task, and aiohttp might write where the gateway does."""
     connection, transport = connect(None)
-    await turns()
+    await settle()
     assert connection._task_handler is None
     assert connection.is_native_idle
     assert transport.written == b""
@@ -272,7 +268,7 @@ async def test_messages_are_served_in_order_and_the_task_then_waits() -> None:
         assert parsed is not None
         connection.serve_native(*parsed)
         assert not connection.is_native_idle
-    await turns(60)
+    await settle()
     places = [transport.written.find(b"/page-%d" % number) for number in range(3)]
     assert -1 < places[0] < places[1] < places[2]
     assert len(connection.finished) == 3
@@ -281,10 +277,10 @@ async def test_messages_are_served_in_order_and_the_task_then_waits() -> None:
     parsed = connection.parse(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
     assert parsed is not None
     connection.serve_native(*parsed)
-    await turns()
+    await settle()
     assert transport.written.endswith(b"/late")
     connection.connection_lost(None)
-    await turns()
+    await settle()
 
 
 async def test_a_page_that_did_not_read_its_body_leaves_the_task_waiting() -> None:
@@ -301,12 +297,12 @@ async def test_a_page_that_did_not_read_its_body_leaves_the_task_waiting() -> No
     while not connection.finished:
         await asyncio.sleep(0)
     connection.end_native()
-    await turns()
+    await settle()
     assert connection._waiter is not None
     assert not transport.closed
     assert connection.parse(HEAD) is not None
     connection.connection_lost(None)
-    await turns()
+    await settle()
 
 
 async def test_a_full_payload_pauses_the_transport_and_room_resumes_it() -> None:
@@ -326,15 +322,15 @@ async def test_a_full_payload_pauses_the_transport_and_room_resumes_it() -> None
     connection.serve_native(*parsed)
     for _ in range(size // 100_000):
         connection.feed_native(b"x" * 100_000)
-    await turns()
+    await settle()
     assert connection._reading_paused
     assert transport.is_reading_paused
     go_on.set()
-    await turns(200)
+    await settle()
     assert sizes == [size]
     assert not transport.is_reading_paused
     connection.connection_lost(None)
-    await turns()
+    await settle()
 
 
 async def test_a_transport_can_be_taken_away() -> None:
@@ -366,7 +362,7 @@ async def test_shutting_down_closes_at_once() -> None:
     parsed = connection.parse(HEAD)
     assert parsed is not None
     connection.serve_native(*parsed)
-    await turns()
+    await settle()
     await asyncio.wait_for(connection.shutdown(0), 1)
     assert transport.closed
-    await turns()
+    await settle()
