@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from raw_upstream import Peer
 from stage import HOST, Stage, get, ok, open_stage
+from waiting import PATIENCE_SECONDS
 
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.known_heads import HEAD_BYTES, HEADS
@@ -142,7 +143,7 @@ async def test_a_page_of_our_own_may_follow(tmp_path: Path, parsed: list[bytes])
         caller.send(get(b"/.nbgate/x", fields=FIELDS))
         # The stage has no page there: it is the server's to answer.
         connection = the_connection(stage)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(parsed) < 2:
                 await asyncio.sleep(0)
         assert connection._inbound is not None

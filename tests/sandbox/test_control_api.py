@@ -10,6 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from clocks import FakeClock
+from waiting import eventually
 from yarl import URL
 
 from proxy.sandbox.instance import InstanceSpec
@@ -276,8 +277,7 @@ async def test_a_role_that_must_not_be_assumed(sandbox: Sandbox) -> None:
 async def test_a_slow_api_answers_when_the_clock_says(sandbox: Sandbox, call: Call, clock: FakeClock) -> None:
     sandbox.faults.slow_api(seconds=30)
     pending = asyncio.ensure_future(call("describe_notebook_instance", NotebookInstanceName=NAME))
-    while not clock.sleeping:
-        await asyncio.sleep(0)
+    await eventually(lambda: clock.sleeping)
     assert not pending.done()
     await clock.advance(30)
     await pending

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from certificates import self_signed, serving, trusting
 from clocks import FakeClock
+from waiting import eventually
 from yarl import URL
 
 from proxy.sandbox.instance import InstanceSpec, SignedOutShape, SignInShape
@@ -217,8 +218,7 @@ async def test_slow_waits_by_the_clock(
 ) -> None:
     sandbox.faults.slow(seconds=7)
     pending = asyncio.ensure_future(is_signed_in(signed_in, sandbox))
-    while not clock.sleeping:
-        await asyncio.sleep(0)
+    await eventually(lambda: clock.sleeping)
     await clock.advance(6)
     assert not pending.done()
     await clock.advance(1)
