@@ -216,8 +216,8 @@ class Limits:
     """Downstream connections of one address (IPv6: one /64) that some rule could let in; trusted proxies are exempt."""
     connections_per_stranger: int = 16
     """The same for every other address."""
-    event_streams_per_address: int = 64
-    """Open pages per client address that follow the instances' states."""
+    event_streams_per_address: int = 512
+    """Open pages per client address (IPv6: one /64) that follow the instances' states."""
     upstream_connections: int = 1024
     """Connections to one instance, WebSockets included."""
     upstream_idle_connections: int = 32

@@ -13,11 +13,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable
+from ipaddress import IPv6Network
 from typing import Final
 
 from aiohttp import web
 
 from proxy.aws.control_plane import InstanceDescription
+from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
 from proxy.errors import AccessDenied, Draining, TooManyStreams
 from proxy.faults import Faults
@@ -32,6 +34,8 @@ STUCK_SECONDS: Final = 45.0
 """How long one event may wait for a caller that takes nothing."""
 RETRY_MILLISECONDS: Final = 3000
 """When a browser asks again after a stream ended (HTML standard, section 9.2.5)."""
+_Address = Address | IPv6Network | None
+"""What streams are counted by: of IPv6 the /64."""
 PATH: Final = "/.nbgate/events"
 
 
@@ -73,7 +77,7 @@ class Streams:
         self._rounds = rounds
         self._faults = faults
         self._open: set[_Stream] = set()
-        self._by_address: Counter[str | None] = Counter()
+        self._by_address: Counter[_Address] = Counter()
         self._unsubscribe: Callable[[], None] = _nothing
         self._heart: Round | None = None
         self._is_closed = False
@@ -94,7 +98,8 @@ class Streams:
         """A stream, until the page closes it or `close`. Raises TooManyStreams, Draining."""
         if self._is_closed:
             raise Draining
-        address = visit.caller.address
+        client = visit.caller.client.address
+        address = None if client is None else subscriber(client)
         if self._by_address[address] >= self._limit():
             raise TooManyStreams
         response = web.StreamResponse(
@@ -170,14 +175,14 @@ class Streams:
 
         self._faults.each("status streams", tuple(self._open), beat, broken=_Stream.end)
 
-    def _opened(self, stream: _Stream, address: str | None) -> None:
+    def _opened(self, stream: _Stream, address: _Address) -> None:
         self._by_address[address] += 1
         self._open.add(stream)
         if self._heart is None:
             self._unsubscribe = self._fleet.subscribe(self._happened)
             self._heart = self._rounds.start("status streams", self._beat, every_seconds=HEARTBEAT_SECONDS)
 
-    def _closed(self, stream: _Stream, address: str | None) -> None:
+    def _closed(self, stream: _Stream, address: _Address) -> None:
         self._open.discard(stream)
         self._by_address[address] -= 1
         if not self._by_address[address]:

@@ -161,6 +161,31 @@ async def test_ipv6_addresses_count_by_their_64_bits(open_site: Any) -> None:
     assert ("limits.connections_per_address", "TOO_MANY_FROM_ADDRESS", "2001:db8::/64") in site.told()
 
 
+async def test_streams_of_events_count_by_the_same_64_bits(open_site: Any) -> None:
+    site = await open_site("prelude", limits={"event_streams_per_address": 1})
+    request = f"GET /.nbgate/events HTTP/1.1\r\nHost: {site.rig.authority}\r\n\r\n".encode()
+    for source, status in (("2001:db8::1", 200), ("2001:db8::2", 503), ("2001:db8:0:1::1", 200)):
+        reader = await site.silent(source)
+        site._writers[-1].write(request)
+        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)) == status
+
+
+async def test_a_unix_sockets_callers_count_as_well(tmp_path: Path) -> None:
+    """They have no address, so that the number of all alone bounds them."""
+    path = tmp_path / "nb.sock"
+    listeners = [{"bind": f"unix:{path}", "trust_unix": "header"}]
+    async with open_rig(tmp_path, listeners=listeners, limits={"connections": 2}, **ONLY_FRIENDS) as rig:
+        held = [await asyncio.open_unix_connection(path) for _ in range(2)]
+        async with asyncio.timeout(10):
+            while rig.gateway.plane.budgets.in_all < 2:
+                await asyncio.sleep(0.001)
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n")
+        assert status_of(await received(reader)) == 503
+        for _, one in (*held, (reader, writer)):
+            one.close()
+
+
 async def test_whoever_is_too_many_and_says_nothing_is_not_waited_for(open_site: Any) -> None:
     clock = FakeClock()
     site = await open_site("tls", clock=clock, limits={"connections_per_address": 1})
