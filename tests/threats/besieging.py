@@ -36,6 +36,8 @@ FIELDS = (
     f"Authorization: AWS4-HMAC-SHA256 {'Credential=/' * 1000}\r\nX-Amz-Target: SageMaker.ListNotebookInstances\r\n",
     "".join(f"X-{number}: {'y' * 100}\r\n" for number in range(100)),
 )
+TRUSTING = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+TRUSTING.check_hostname, TRUSTING.verify_mode = False, ssl.CERT_NONE
 
 
 @dataclass
@@ -91,10 +93,8 @@ class Siege:
             writer.close()
 
     async def request(self, source: str) -> None:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         reader, writer = await asyncio.open_connection(
-            "127.0.0.1", self.tls_port, local_addr=(source, 0), ssl=context
+            "127.0.0.1", self.tls_port, local_addr=(source, 0), ssl=TRUSTING
         )
         try:
             target, more = random.choice(HOSTILE)(), random.choice(FIELDS)
