@@ -66,8 +66,9 @@ from proxy.telemetry.events import EventLog
 from proxy.telemetry.logs import Logs, open_logs
 
 FLUSH_SECONDS = 0.2
-GC_THRESHOLDS = (20_000, 20, 50)
-"""A proxy makes much short-lived garbage and few cycles: look for those less often than Python would."""
+GC_THRESHOLDS = (10_000, 20, 50)
+"""A proxy makes much short-lived garbage and few cycles: look for those less often than Python would. Not
+much less: to look through so many new objects is one turn of the loop, at up to 1 us for each."""
 READ_SECONDS = 120.0
 """How long reading a changed configuration may take before the loop that follows it counts as stuck."""
 SWITCH_SECONDS = 0.0005
