@@ -52,10 +52,12 @@ class End(asyncio.Protocol):
         "_is_upstream",
         "_large_reads",
         "_pass_on",
+        "_rest",
         "bytes_received",
         "close_sent",
         "is_broken",
         "is_full",
+        "is_held",
         "is_lost",
         "is_used",
         "other",
@@ -93,6 +95,8 @@ class End(asyncio.Protocol):
         )
         self._follow = self.tracker.feed
         self._large_reads: LargeReads | None = None
+        self._rest: memoryview | None = None
+        """What came in one read and is more than one turn's work; nothing more is read meanwhile."""
         self.is_used = False
         """A message began since `watch`."""
         self.bytes_received = 0
@@ -104,6 +108,9 @@ class End(asyncio.Protocol):
         self.is_full = False
         self.is_lost = False
         self.read_paused = False
+        """The other side takes no more for now."""
+        self.is_held = False
+        """The transport does not read."""
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
@@ -114,11 +121,13 @@ class End(asyncio.Protocol):
             self._receive_while_closing(data)
             return
         try:
-            self._follow(data)
+            stopped_at = self._follow(data)
         except CloseBegins as begun:
             data = self._told(data, begun)
             try:
-                self._follow(data[begun.size :])
+                stopped_at = self._follow(data[begun.size :])
+                if stopped_at:
+                    stopped_at += begun.size
             except FrameError as error:
                 self._pass_on(data[: begun.size + error.good])
                 relay.broken(self, error)
@@ -128,9 +137,28 @@ class End(asyncio.Protocol):
                 self._pass_on(data[: error.good])
             relay.broken(self, error)
             return
+        if stopped_at:
+            self._pass_on(data[:stopped_at])
+            self._go_on_later(data[stopped_at:])
+            return
         self._pass_on(data)
         if len(data) >= LARGE_BYTES:
             self._read_large()
+
+    def _go_on_later(self, rest: bytes | memoryview) -> None:
+        """Tiny frames: give the loop a turn between two bounds of work."""
+        view = memoryview(rest)
+        # What large reads land in is used again.
+        self._rest = view if isinstance(view.obj, bytes) else memoryview(bytes(view))
+        self.bytes_received -= len(view)
+        self._read_or_not()
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            self.data_received(rest)
+            self._read_or_not()
 
     def _told(self, data: bytes | memoryview, begun: CloseBegins) -> bytes:
         """`data`, with the code that has just come as the other side is to be told it.
@@ -157,17 +185,20 @@ class End(asyncio.Protocol):
         self.is_used = False
         self._follow = self._look
 
-    def _look(self, data: bytes | memoryview) -> None:
+    def _look(self, data: bytes | memoryview) -> int:
         tracker = self.tracker
         if not tracker.at_boundary or not is_only_control(data):
             self.is_used = True
             self._follow = tracker.feed
-        tracker.feed(data)
+        return tracker.feed(data)
 
     def eof_received(self) -> None:
         return None  # the transport closes itself, and `connection_lost` follows
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # Under TLS the end may be told although reading is paused.
+        while self._rest is not None:
+            self._go_on()
         self.is_lost = True
         self.relay.lost(self)
 
@@ -182,14 +213,22 @@ class End(asyncio.Protocol):
     # -- for the relay ----------------------------------------------------------------------------------
 
     def pause_reading(self) -> None:
-        if not self.read_paused and not self.is_lost:
-            self.read_paused = True
-            self.transport.pause_reading()
+        self.read_paused = True
+        self._read_or_not()
 
     def resume_reading(self) -> None:
-        if self.read_paused and not self.is_lost and not self.transport.is_closing():
-            self.transport.resume_reading()
         self.read_paused = False
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Read while the other side takes it, and nothing that came before still waits."""
+        held = self.read_paused or self._rest is not None
+        if held != self.is_held and not self.is_lost and not self.transport.is_closing():
+            self.is_held = held
+            if held:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     def send_close(self, code: int, reason: str) -> None:
         """Tell this side that it is over; once, and only at a boundary of what it was being sent."""
@@ -228,24 +267,27 @@ class End(asyncio.Protocol):
         try:
             if not self.other.close_sent:
                 rest_of_frame = data[: tracker.boundary_in(data)]
-                self.other.transport.write(self._fed(rest_of_frame))
+                told, _ = self._fed(rest_of_frame)
+                self.other.transport.write(told)
                 data = data[len(rest_of_frame) :]
                 self.other.send_close(*closing)
             # Only its own close is still of interest.
-            self._fed(data)
+            _, stopped_at = self._fed(data)
         except FrameError:
             self.transport.abort()
             return
+        if stopped_at:
+            self._go_on_later(data[stopped_at:])
         self.read_for_close()
 
-    def _fed(self, data: bytes | memoryview) -> bytes | memoryview:
-        """Follow `data`; returns it as the other side is to get it."""
+    def _fed(self, data: bytes | memoryview) -> tuple[bytes | memoryview, int]:
+        """Follow `data`; returns it as the other side is to get it, and where that stopped, as `feed` has it."""
         try:
-            self.tracker.feed(data)
+            return data, self.tracker.feed(data)
         except CloseBegins as begun:
             data = self._told(data, begun)
-            self.tracker.feed(data[begun.size :])
-        return data
+            stopped_at = self.tracker.feed(data[begun.size :])
+            return data, stopped_at + begun.size if stopped_at else 0
 
 
 class Relay:
@@ -317,7 +359,7 @@ class Relay:
         self.notebook.transport.set_protocol(self.notebook)
         self.caller.transport.resume_reading()
         if is_full:
-            self.notebook.read_paused = True
+            self.notebook.read_paused = self.notebook.is_held = True
         else:
             self.notebook.transport.resume_reading()
         if tail:

@@ -37,6 +37,9 @@ _FIN: Final = 0x80
 _RSV: Final = 0x70
 _MASK: Final = 0x80
 _KEY_BYTES: Final = 4
+FRAMES_A_FEED: Final = 4096
+"""A feed follows so many frames at most, a run of equal ones counting as one: about a millisecond of the smallest."""
+_EACH: Final = range(FRAMES_A_FEED)
 # From so many bytes on it pays to look for a run of frames with equal headers.
 _LONG_RUN: Final = 4096
 # Two bytes and a 64-bit length; or, of a close frame, two bytes, a masking key and a status code.
@@ -140,29 +143,32 @@ class FrameTracker:
         """A fragmented message is under way; control frames may still be put in at a boundary."""
         return self._fragmented
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def feed(self, data: bytes | memoryview) -> int:
         """Follow `data`, which may end anywhere.
 
-        Raises FrameError as soon as a header cannot become a legal one; feed nothing more then. Raises
-        CloseBegins once, for a close frame with one of `told_codes`.
+        Returns 0, or after `FRAMES_A_FEED` frames, at a boundary, how much of it was followed: the rest is to be fed
+        after a turn of the event loop. Raises FrameError as soon as a header cannot become a legal one; feed nothing
+        more then. Raises CloseBegins once, for a close frame with one of `told_codes`.
         """
         size = len(data)
         left = self._left
         if size <= left:
             self._left = left - size
-            return
+            return 0
         position = left
         self._left = 0
         if self._head:
             position = self._resume(data)
             if not position:
-                return
+                return 0
         last = size - 1
         skips = self._skips
         simple = self._simple
         if last - position >= _LONG_RUN:
             position = self._skip_run(data, position)
-        while position < last:
+        for _ in _EACH:
+            if position >= last:
+                break
             # Nearly all frames change no state and tell their length in one byte, or in two more.
             first = data[position]
             if simple[first]:
@@ -182,13 +188,16 @@ class FrameTracker:
                 continue
             step = self._enter(bytes(data[position : position + _LONGEST_LOOK]), good=position)
             if not step:
-                return
+                return 0
             position += step
             simple = self._simple
+        if position < last:
+            return position
         if position == last:
             self._enter(bytes(data[position:]), good=position)
         else:
             self._left = position - size
+        return 0
 
     def _skip_run(self, data: bytes | memoryview, position: int) -> int:
         """Return where the first of the frames from `position` on begins that does not look like the one before.
@@ -361,10 +370,13 @@ def _first_bytes(
 def is_only_control(data: bytes | memoryview) -> bool:
     """Tell whether masked `data`, from a boundary on, holds nothing but whole control frames: pongs, mostly.
 
-    What is cut short counts as a message: to mistake one of those for a pong would be the worse mistake.
+    What is cut short counts as a message, and so do very many of them: to mistake a message for a pong would be the
+    worse mistake.
     """
     position, size = 0, len(data)
-    while position + 1 < size and data[position] & _CLOSE:
+    for _ in _EACH:
+        if position + 1 >= size or not data[position] & _CLOSE:
+            break
         position += 2 + _KEY_BYTES + (data[position + 1] & 0x7F)
     return position == size
 

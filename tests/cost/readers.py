@@ -1313,8 +1313,11 @@ def _followed(pieces: int) -> Read:
     def read(data: bytes) -> None:
         tracker = FrameTracker(masked=True, max_frame_bytes=1 << 20)
         for at in range(0, len(data), pieces):
-            tracker.boundary_in(data[at : at + pieces])
-            tracker.feed(data[at : at + pieces])
+            piece = memoryview(data)[at : at + pieces]
+            tracker.boundary_in(piece)
+            # A turn of the event loop lies between two of these.
+            while stopped_at := tracker.feed(piece):
+                piece = piece[stopped_at:]
 
     return read
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire.frames import (
+    FRAMES_A_FEED,
     MESSAGE_TOO_BIG,
     NO_STATUS,
     PROTOCOL_ERROR,
@@ -429,6 +430,47 @@ def test_a_run_of_frames_that_change_state_is_no_run() -> None:
     tracker = FrameTracker(masked=False, max_frame_bytes=1000)
     with pytest.raises(FrameError):
         tracker.feed((b"\x02\x40" + b"x" * 64) * 100)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("kinds", [2, 3, 7])
+def test_a_feed_follows_so_many_frames_at_most_and_stops_at_a_boundary(masked: bool, kinds: int) -> None:
+    """Frames of different lengths, which no run skips: whoever sends them by the million gets its turns like others."""
+    key = b"\0\0\0\0" if masked else b""
+    mask = 0x80 if masked else 0
+    frames = [bytes((0x81, mask | size)) + key + b"x" * size for size in range(kinds)]
+    count = 3 * FRAMES_A_FEED + 10
+    starts = [0]
+    for number in range(count):
+        starts.append(starts[-1] + len(frames[number % kinds]))
+    data = b"".join(frames[number % kinds] for number in range(count))
+    tracker, taken, stops = FrameTracker(masked=masked, max_frame_bytes=1000), 0, []
+    while stopped_at := tracker.feed(data[taken:]):
+        assert tracker.at_boundary
+        taken += stopped_at
+        stops.append(starts.index(taken))
+    # The first frame of a feed may be a run of its own.
+    assert len(stops) == 3
+    assert all(0 <= stop - (number + 1) * FRAMES_A_FEED <= 3 for number, stop in enumerate(stops))
+    assert tracker.at_boundary
+
+
+@pytest.mark.parametrize("more", [b"", b"\x81", b"\x81\x82", b"\x81\x82\0\0\0\0", b"\x81\x82\0\0\0\0x"])
+@pytest.mark.parametrize("count", range(FRAMES_A_FEED - 1, FRAMES_A_FEED + 4))
+def test_what_is_cut_short_right_at_the_bound_is_not_lost(count: int, more: bytes) -> None:
+    frames = b"".join((b"\x81\x80\0\0\0\0", b"\x81\x81\0\0\0\0x")[number % 2] for number in range(count))
+    tracker, rest = FrameTracker(masked=True, max_frame_bytes=1000), frames + more
+    while stopped_at := tracker.feed(rest):
+        rest = rest[stopped_at:]
+    assert tracker.at_boundary is (more == b"")
+    tracker.feed(b"\x81\x82\0\0\0\0xx"[len(more) :])
+    assert tracker.at_boundary
+
+
+def test_very_many_control_frames_are_not_looked_through_to_the_last() -> None:
+    pong = b"\x8a\x80\0\0\0\0"
+    assert is_only_control(pong * FRAMES_A_FEED)
+    assert not is_only_control(pong * (FRAMES_A_FEED + 1))
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6), st.lists(st.integers(0, 2000), max_size=4))
