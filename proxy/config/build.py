@@ -209,6 +209,7 @@ def settings(
             connections=file.limits.connections,
             connections_per_address=file.limits.connections_per_address,
             connections_per_stranger=file.limits.connections_per_stranger,
+            held_per_address_bytes=file.limits.held_per_address,
             event_streams_per_address=file.limits.event_streams_per_address,
             upstream_connections=file.limits.upstream_connections,
             upstream_idle_connections=file.limits.upstream_idle_connections,

@@ -579,6 +579,9 @@ class LimitsSection(_Section):
     connections_per_stranger: Annotated[int, _count(1_000_000)] = _LIMITS.connections_per_stranger
     """Connections from one address that no rule could let in. All such addresses together get a quarter of
     `connections`."""
+    held_per_address: Annotated[int, _size(1024**2, 1024**4)] = _bytes(_LIMITS.held_per_address_bytes)
+    """What callers at one address may have waiting in memory: uploads that a notebook does not take, and answers that
+    they do not take. Above it, those of their connections that hold most are cut."""
     event_streams_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.event_streams_per_address
     """Open pages per client address that follow the instances' states."""
     upstream_connections: Annotated[int, _count(1_000_000)] = _LIMITS.upstream_connections

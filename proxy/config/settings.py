@@ -216,6 +216,8 @@ class Limits:
     """Downstream connections of one address (IPv6: one /64) that some rule could let in; trusted proxies are exempt."""
     connections_per_stranger: int = 16
     """The same for every other address."""
+    held_per_address_bytes: int = 256 * 1024 * 1024
+    """What one address may have waiting in the gateway's memory; above it, its connections that hold most are cut."""
     event_streams_per_address: int = 512
     """Open pages per client address (IPv6: one /64) that follow the instances' states."""
     upstream_connections: int = 1024

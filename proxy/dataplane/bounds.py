@@ -34,6 +34,7 @@ OF_CONNECTIONS: Final = (
 # Of what is under way.
 SEND_LATE: Final = Bound("timeouts.send", "SEND_TIMEOUT")
 RESPONSE_LATE: Final = Bound("timeouts.response_body", "RESPONSE_TIMEOUT")
+HELD_TOO_MUCH: Final = Bound("limits.held_per_address", "HELD_TOO_MUCH")
 FRAME_TOO_LARGE: Final = Bound("limits.websocket_frame", "FRAME_TOO_LARGE")
 WEBSOCKET_SILENT: Final = Bound("timeouts.websocket_silence", "WEBSOCKET_SILENT")
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from proxy.client_address.networks import Address, subscriber
 from proxy.config.settings import Limits
-from proxy.dataplane.bounds import IN_ALL, OF_ADDRESS, OF_STRANGER, OF_STRANGERS
+from proxy.dataplane.bounds import HELD_TOO_MUCH, IN_ALL, OF_ADDRESS, OF_STRANGER, OF_STRANGERS
 from proxy.errors import LimitMet, TooManyConnections, TooManyFromAddress
 from proxy.telemetry.limits_met import Bound
 
@@ -107,12 +107,13 @@ class Budgets:
         return Place(self, key, peer, met)
 
     def value(self, bound: Bound) -> int | None:
-        """How many connections a limit lets be open; None for a limit of another kind."""
+        """How much a limit lets there be; None for a limit of another kind."""
         return {
             IN_ALL: self.most,
             OF_ADDRESS: self.limits.connections_per_address,
             OF_STRANGER: self.limits.connections_per_stranger,
             OF_STRANGERS: self.most_strangers,
+            HELD_TOO_MUCH: self.limits.held_per_address_bytes,
         }.get(bound)
 
     def left(self, key: _Key, *, is_surplus: bool) -> None:

@@ -166,7 +166,7 @@ class Downstream(Connection):
         self._admission: Admission | None = None
         self._refusal: Refusal | None = None
         self._inbound: Inbound | None = None
-        self._known = KnownHeads()
+        self._known = KnownHeads(plane.known_heads)
         self._caller: Caller | None = None
         self._keeper: SessionKeeper | None = None
         self._link: Link | None = None
@@ -204,6 +204,7 @@ class Downstream(Connection):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._plane.connections.discard(self)
+        self._known.forget()
         self._place.leave()
         self._state = _DEAD
         forward, self._forward = self._forward, None
@@ -816,6 +817,7 @@ class Downstream(Connection):
         record = self._record(101, 0, 0, "")
         visit = Visit(self._inbound, self._admission, self._keeper)
         is_full = self._paused
+        self._known.forget()
         # From here on this object is done with, and nothing may hold it: a WebSocket may last for days.
         self._plane.connections.discard(self)
         self._plane.splice(
@@ -941,6 +943,25 @@ class Downstream(Connection):
             self._quiet_since = now
         elif now - self._quiet_since >= self._plane.timeouts.request_body_seconds:
             self._abandon(BodyTimeout())
+
+    @property
+    def held_bytes(self) -> int:
+        """What waits here in memory for somebody to take it."""
+        forward = self._forward
+        return len(self._inbox) + self.unsent_bytes + (forward.held_bytes if forward is not None else 0)
+
+    def cut(self, bound: Bound) -> None:
+        """End it for a limit that it met."""
+        if self._answered:
+            self._plane.refused(bound, self.client)
+            self.abort()
+            return
+        if self._forward is not None:
+            self._forward.cancel()
+        else:
+            self._answered = True
+            self._log(0, self._received, 0, bound.code)
+        self.broken(bound)
 
     def abort(self) -> None:
         """Cut it off."""

@@ -198,6 +198,14 @@ class Forward:
         return self._head_sent
 
     @property
+    def held_bytes(self) -> int:
+        """What of the request waits for the notebook to take it, or for a second time."""
+        size = sum(map(len, self._replay)) if self._replay else 0
+        if self._connection is not None:
+            size += self._connection.transport.get_write_buffer_size()
+        return size
+
+    @property
     def is_in_doubt(self) -> bool:
         """Whether the notebook may be acting on it, or may have acted, although nothing of an answer came."""
         return self.method not in SAFE and (self._connection is not None or self._fresh_connection)
@@ -314,6 +322,9 @@ class Forward:
         if self._reports:
             self._plane.outages.answered(self._keeper)
         self.status = facts.status
+        if self._replay:
+            # It was heard: a long answer is no reason to keep what was asked.
+            self._replay = None
         page: PageRewrite | None = None
         if self._route.prefix:
             page = page_rewrite(self._route, facts)

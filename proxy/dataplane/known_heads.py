@@ -23,6 +23,17 @@ _PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22
 HEADS: Final = 4
 HEAD_BYTES: Final = 4096
 """Of one connection, at most so many heads, of at most so many bytes."""
+FIELDS_IN_ALL: Final = 2**17
+"""Of all connections together, at most so many fields: each takes some 350 bytes, read and translated."""
+
+
+class Room:
+    """What all connections of a process may still remember together."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: int = FIELDS_IN_ALL) -> None:
+        self.fields = fields
 
 
 class KnownFields(NamedTuple):
@@ -36,10 +47,12 @@ class KnownFields(NamedTuple):
 class KnownHeads:
     """What one connection sent before."""
 
-    __slots__ = ("_by_lines",)
+    __slots__ = ("_by_lines", "_room", "_taken")
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
         self._by_lines: dict[bytes, KnownFields] = {}
+        self._room = room
+        self._taken = 0
 
     def __len__(self) -> int:
         return len(self._by_lines)
@@ -63,5 +76,14 @@ class KnownHeads:
         if len(lines) > HEAD_BYTES or hdrs.CONTENT_LENGTH in headers or hdrs.UPGRADE in headers:
             return
         if len(self._by_lines) >= HEADS:
-            self._by_lines.clear()
-        self._by_lines[lines] = known
+            self.forget()
+        if len(headers) <= self._room.fields:
+            self._room.fields -= len(headers)
+            self._taken += len(headers)
+            self._by_lines[lines] = known
+
+    def forget(self) -> None:
+        """Make room for others; for a connection that has ended, too."""
+        self._by_lines.clear()
+        self._room.fields += self._taken
+        self._taken = 0

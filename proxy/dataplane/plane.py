@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from itertools import chain, islice
 from typing import Final
 
@@ -28,11 +28,13 @@ from proxy.config.settings import Limits, Listener, Timeouts
 from proxy.dataplane import descriptors
 from proxy.dataplane.answers import Render
 from proxy.dataplane.arrival import Arrival, Reception
-from proxy.dataplane.bounds import DRAIN_OVER, RAN_OUT, bound_of
+from proxy.dataplane.bounds import DRAIN_OVER, HELD_TOO_MUCH, RAN_OUT, bound_of
 from proxy.dataplane.budgets import Budgets, Claim, Place
 from proxy.dataplane.closes import told
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.draining import farewells, in_turn
+from proxy.dataplane.holdings import HELD_EACH_BYTES, Holding, surplus
+from proxy.dataplane.known_heads import Room
 from proxy.dataplane.outages import Outages
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
@@ -113,6 +115,7 @@ class DataPlane:
         """Nothing new is taken on: no connection, no WebSocket."""
         self.outages = Outages(timeouts.outage_seconds)
         self.outbox = Outbox()
+        self.known_heads = Room()
         self.turns = Turns()
         self.landing = pool.landing
         self.relays: dict[Relay, RequestRecord] = {}
@@ -255,6 +258,7 @@ class DataPlane:
             landing=self.landing,
             judge=judge,
             on_end=ended,
+            client=visit.admission.caller.client.address,
             tell=tell,
         )
         self.relays[relay] = record
@@ -326,7 +330,22 @@ class DataPlane:
         each("sweep", open_ones, lambda one: one.sweep(now), broken=_cut)
         each("sweep", (self._look_for_descriptors, self.limits_met.sweep), lambda look: look())
         each("sweep of outages", (self.outages,), lambda one: one.sweep(now))
+        each("sweep of holdings", (self._bound_holdings,), lambda bound: bound())
         self.pool.sweep(self.faults)
+
+    def _bound_holdings(self) -> None:
+        """Cut what holds most of those addresses that hold too much."""
+        most = self.limits.held_per_address_bytes
+        if (len(self.connections) + len(self.relays)) * HELD_EACH_BYTES <= most:
+            return  # as nearly always
+        open_ones: tuple[Downstream | Relay, ...] = (*self.connections, *self.relays)
+        holdings = [(one, Holding(_counted(one.client), one.held_bytes)) for one in open_ones]
+        self.faults.each(
+            "sweep of holdings",
+            surplus(holdings, most=most),
+            lambda one: one.cut(HELD_TOO_MUCH),
+            broken=_cut,
+        )
 
     def _end_session(self, relay: Relay) -> None:
         """Have a WebSocket judged whose session, or whose token, is over."""
@@ -377,6 +396,10 @@ class DataPlane:
         for server in self._servers:
             await server.shutdown(0)
         self.pool.close()
+
+
+def _counted(client: Address | None) -> Hashable:
+    return None if client is None else subscriber(client)
 
 
 def _judge(one: Downstream | Relay) -> None:

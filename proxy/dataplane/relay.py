@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.chance import mask_key
+from proxy.client_address.networks import Address
 from proxy.dataplane.bounds import FRAME_TOO_LARGE, WEBSOCKET_SILENT
 from proxy.dataplane.closes import FOR_EVER
 from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
@@ -230,6 +231,12 @@ class End(asyncio.Protocol):
             else:
                 self.transport.resume_reading()
 
+    @property
+    def held_bytes(self) -> int:
+        """What this side was sent and did not take, and what it sent that is still to be looked at."""
+        rest = 0 if self._rest is None else len(self._rest)
+        return rest + (0 if self.is_lost else self.transport.get_write_buffer_size())
+
     def send_close(self, code: int, reason: str) -> None:
         """Tell this side that it is over; once, and only at a boundary of what it was being sent."""
         if self.close_sent or self.is_lost or not self.other.tracker.at_boundary:
@@ -299,6 +306,7 @@ class Relay:
         "_on_end",
         "_tell",
         "caller",
+        "client",
         "close_code",
         "closing",
         "halted",
@@ -319,6 +327,7 @@ class Relay:
         landing: Landing,
         judge: Callable[[Relay], None],
         on_end: Callable[[Relay], None],
+        client: Address | None = None,
         tell: Callable[[int, bool], int] = lambda code, _page_closed: code,
     ) -> None:
         """`judge` closes the relay, or does not; it is called where `doubt` was.
@@ -344,6 +353,8 @@ class Relay:
         """The limit that ended it."""
         self.timeouts = timeouts
         self.landing = landing
+        self.client = client
+        """Whom it is attributed to."""
         self._judge = judge
         self._on_end = on_end
         self._tell = tell
@@ -453,6 +464,16 @@ class Relay:
             and caller.close_sent
             and not caller.tracker.close_seen
         )
+
+    @property
+    def held_bytes(self) -> int:
+        """What waits here in memory for one of the sides to take it."""
+        return self.caller.held_bytes + self.notebook.held_bytes
+
+    def cut(self, bound: Bound) -> None:
+        """End it for a limit that it met."""
+        self.met = bound
+        self.abort()
 
     def abort(self) -> None:
         """Cut both connections."""

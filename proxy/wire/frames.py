@@ -37,8 +37,8 @@ _FIN: Final = 0x80
 _RSV: Final = 0x70
 _MASK: Final = 0x80
 _KEY_BYTES: Final = 4
-FRAMES_A_FEED: Final = 4096
-"""A feed follows so many frames at most, a run of equal ones counting as one: about a millisecond of the smallest."""
+FRAMES_A_FEED: Final = 2048
+"""A feed follows so many frames at most, a run of equal ones counting as one: half a millisecond of the smallest."""
 _EACH: Final = range(FRAMES_A_FEED)
 # From so many bytes on it pays to look for a run of frames with equal headers.
 _LONG_RUN: Final = 4096

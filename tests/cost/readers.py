@@ -51,7 +51,7 @@ from proxy.config.load import load
 from proxy.dataplane import closes
 from proxy.dataplane.aiohttp_internals import FIELD_BYTES, FIELDS, new_parser
 from proxy.dataplane.handshake import handshake_fault
-from proxy.dataplane.known_heads import KnownFields, KnownHeads
+from proxy.dataplane.known_heads import KnownFields, KnownHeads, Room
 from proxy.dataplane.landing import Landing
 from proxy.dataplane.request_framing import framing_lines, request_framing
 from proxy.dataplane.rewriting import PIECE_BYTES, wants_plain
@@ -514,7 +514,7 @@ def _bounded(families: Mapping[str, Make], count: int) -> dict[str, Make]:
     return {name: mapped(make, lambda pairs: pairs[:count]) for name, make in families.items()}
 
 
-KNOWN: Final = KnownHeads()
+KNOWN: Final = KnownHeads(Room())
 KNOWN.remember(
     b"GET / HTTP/1.1\r\nA: 1\r\n\r\n", KnownFields(headers([("A", "1")]), "notebooks.test", RequestFields([]))
 )

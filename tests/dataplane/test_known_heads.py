@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 from raw_upstream import Peer
-from stage import HOST, Stage, get, ok, open_stage
+from stage import HOST, Stage, eventually, get, ok, open_stage
 from waiting import PATIENCE_SECONDS
+from websocket_peers import SWITCHED, UPGRADE
 
 from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.known_heads import HEAD_BYTES, HEADS
+from proxy.dataplane.known_heads import HEAD_BYTES, HEADS, KnownFields, KnownHeads, Room
+from proxy.wire.heads import RequestFields
 
 FIELDS = b"Accept: */*\r\nCookie: _xsrf=a\r\n"
 
@@ -162,3 +165,59 @@ async def test_a_known_head_for_another_host_is_refused(stage: Stage) -> None:
     caller.send(get(fields=FIELDS).replace(HOST.encode(), b"elsewhere.test"))
     head, _ = await caller.response()
     assert head.startswith(b"HTTP/1.1 421 ")
+
+
+# -- what all connections remember together
+
+
+def known(fields: int) -> KnownFields:
+    headers = CIMultiDictProxy(CIMultiDict((f"X{number}", "y") for number in range(fields)))
+    return KnownFields(headers, "nb", RequestFields([]))
+
+
+def head_of(name: str) -> bytes:
+    return f"GET / HTTP/1.1\r\n{name}: y\r\n\r\n".encode()
+
+
+def test_what_all_connections_remember_together_is_bounded() -> None:
+    """One caller may have thousands of them."""
+    room = Room(100)
+    first, second = KnownHeads(room), KnownHeads(room)
+    for number in range(3):
+        first.remember(head_of(f"A{number}"), known(30))
+    second.remember(head_of("B"), known(11))
+    assert (len(first), len(second), room.fields) == (3, 0, 10)
+    second.remember(head_of("C"), known(10))
+    assert (len(second), room.fields) == (1, 0)
+    assert second.find(head_of("B")) is None
+    assert second.find(head_of("C")) is not None
+
+
+def test_a_connection_that_ends_or_begins_anew_makes_room_for_others() -> None:
+    room = Room(100)
+    heads = KnownHeads(room)
+    for number in range(HEADS + 1):
+        heads.remember(head_of(f"A{number}"), known(20))
+    assert (len(heads), room.fields) == (1, 80)
+    heads.forget()
+    heads.forget()
+    assert (len(heads), room.fields) == (0, 100)
+
+
+@pytest.mark.parametrize("how", ["closed", "upgraded"])
+async def test_a_connection_that_is_over_remembers_nothing(stage: Stage, how: str) -> None:
+    room = stage.plane.known_heads
+    before = room.fields
+    caller, notebook = await stage.get(b"/first", fields=FIELDS)
+    notebook.send(ok(b"x"))
+    await caller.response()
+    assert room.fields < before
+    if how == "closed":
+        caller.close()
+        await eventually(lambda: not stage.plane.connections)
+    else:
+        caller.send(get(fields=UPGRADE))
+        await notebook.head()
+        notebook.send(SWITCHED % b"")
+        await caller.head()
+    assert room.fields == before

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from clocks import settle
 from gateways import open_rig, status_of
-from planes import OpenPlane, Response, open_plane
+from planes import OpenPlane, Peer, Response, open_plane, switching
 
 from proxy.aws.sessions import Origin
 from proxy.config.settings import Limits, Timeouts
@@ -250,6 +250,71 @@ async def answer_that_is_not_taken(opened: OpenPlane) -> None:
         for _ in range(3):
             await opened.pass_time(opened.plane.timeouts.send_seconds)
         await opened.settled(lambda: not opened.plane.connections)
+
+
+HELD = {"limits": {"held_per_address": "1MiB"}}
+
+
+def held(opened: OpenPlane) -> int:
+    """What callers have waiting in the gateway."""
+    return sum(one.held_bytes for one in (*opened.plane.connections, *opened.plane.relays))
+
+
+async def connect_deaf(opened: OpenPlane, request: str | bytes) -> Peer:
+    """A caller whose kernel takes next to nothing, and who reads nothing of it."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", opened.port))
+    peer = Peer(*await asyncio.open_connection(sock=sock, limit=1))
+    opened._peers.append(peer)
+    peer.send(request)
+    return peer
+
+
+@case("limits.held_per_address", "HELD_TOO_MUCH", status=200, by_hand=True, changes=HELD)
+async def answers_that_nobody_takes(opened: OpenPlane) -> None:
+    while held(opened) <= 2**20:
+        before = held(opened)
+        await connect_deaf(opened, opened.head())
+        notebook = await opened.upstream.accept()
+        await notebook.head()
+        notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 10_000_000)
+        await opened.settled(lambda before=before: held(opened) > before)
+        await opened.settled(lambda: all(one._paused for one in opened.plane.connections))
+    count = len(opened.plane.connections)
+    opened.plane.sweep()
+    await opened.settled(lambda: len(opened.plane.connections) == count - 1)
+    assert held(opened) <= 2**20
+
+
+@case("limits.held_per_address", "HELD_TOO_MUCH", by_hand=True, changes=HELD)
+async def uploads_that_wait_for_a_notebook(opened: OpenPlane) -> None:
+    opened.keeper.cold()
+    while held(opened) <= 2**20:
+        before = held(opened)
+        peer = await opened.connect()
+        peer.send(opened.head("/up", method="PUT", extra="Content-Length: 100000000\r\n") + "x" * 1_000_000)
+        await opened.settled(lambda before=before: held(opened) > before)
+        await opened.settled(lambda: all(one._read_held for one in opened.plane.connections))
+    opened.plane.sweep()
+    await opened.settled(lambda: held(opened) <= 2**20)
+
+
+@case("limits.held_per_address", "HELD_TOO_MUCH", status=101, by_hand=True, changes=HELD)
+async def frames_that_nobody_takes(opened: OpenPlane) -> None:
+    while held(opened) <= 2**20:
+        before = held(opened)
+        await connect_deaf(opened, opened.upgrade())
+        notebook = await opened.upstream.accept()
+        notebook.send(switching(await notebook.head()))
+        notebook.send((b"\x82\x7f" + (10**7).to_bytes(8, "big") + bytes(10**7)) * 2)
+        await opened.settled(lambda before=before: held(opened) > before)
+        await opened.settled(lambda: all(relay.notebook.read_paused for relay in opened.plane.relays))
+    count = len(opened.plane.relays)
+    opened.plane.sweep()
+    await opened.settled(lambda: len(opened.plane.relays) == count - 1)
+    assert held(opened) <= 2**20
 
 
 @case("timeouts.send", "SEND_TIMEOUT", status=0)
