@@ -119,6 +119,8 @@ def _prepare(base: Path, socket_path: Path, extensions: Sequence[str]) -> dict[s
                 **dict.fromkeys(_installed_in_server(), False),
                 **dict.fromkeys((*_SERVER_EXTENSIONS, *extensions), True),
             },
+            # Packages may bring parts of JupyterLab that it would like to build in, and asks people about.
+            "tornado_settings": {"page_config_data": {"buildAvailable": False, "buildCheck": False}},
             "log_level": "WARN",
         },
         "IdentityProvider": {"token": ""},

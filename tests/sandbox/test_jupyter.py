@@ -245,4 +245,5 @@ async def test_what_else_is_installed_beside_it_stays_out(
         text.partition('id="jupyter-config-data" type="application/json">')[2].partition("<")[0]
     )
     switched_on = {one["name"] for one in config["federated_extensions"]} - set(config["disabledExtensions"])
+    assert config["buildCheck"] is False
     assert switched_on == {"@jupyter-notebook/lab-extension", "jupyterlab_pygments"}

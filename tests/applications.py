@@ -1,0 +1,123 @@
+"""What else runs on notebooks, behind a gateway whose only mount is a path: nbclassic, Voilà, jupyter-server-nbmodel in
+one Jupyter, and beside it Dash and streams. All run as processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+EXTENSIONS = ("nbclassic", "voila.server_extension", "jupyter_server_proxy", "jupyter_server_nbmodel")
+IN_LAB = ("@datalayer/jupyter-server-nbmodel", "@jupyterhub/jupyter-server-proxy")
+MOUNT = "/research"
+_APPLICATIONS = Path(__file__).parent / "e2e" / "run_applications.py"
+
+
+@dataclass(frozen=True)
+class Applications:
+    """`url` is the mount's, with a slash at the end; `ports` are those of `run_applications.py`."""
+
+    url: str
+    ports: dict[str, int]
+
+    def proxied(self, name: str) -> str:
+        return f"{self.url}proxy/{self.ports[name]}/"
+
+    def put_notebook(self, name: str, *cells: str) -> None:
+        """Have a notebook of these cells, as anybody could save it."""
+        content = {
+            "cells": [
+                {"cell_type": "code", "execution_count": None, "id": f"cell-{number}", "metadata": {},
+                 "outputs": [], "source": cell}
+                for number, cell in enumerate(cells)
+            ],
+            "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }  # fmt: skip
+        with urllib.request.urlopen(f"{self.url}lab", timeout=30) as page:
+            cookie = next(
+                value.partition(";")[0]
+                for value in page.headers.get_all("Set-Cookie", ())
+                if value.startswith("_xsrf=")
+            )
+        request = urllib.request.Request(
+            f"{self.url}api/contents/{name}",
+            json.dumps({"type": "notebook", "format": "json", "content": content}).encode(),
+            {"Cookie": cookie, "X-XSRFToken": cookie.partition("=")[2], "Content-Type": "application/json"},
+            method="PUT",
+        )
+        with urllib.request.urlopen(request, timeout=30):
+            pass
+
+
+@contextmanager
+def open_applications(directory: Path) -> Iterator[Applications]:
+    with ExitStack() as stack:
+        named = [f"--extension={name}" for name in (*EXTENSIONS, *IN_LAB)]
+        sandbox = _started(stack, directory / "sandbox.log", "-m", "proxy.sandbox", "--jupyter", *named)
+        applications = _started(stack, directory / "applications.log", str(_APPLICATIONS), MOUNT)
+        config = directory / "nbgate.yaml"
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "hostname": ["127.0.0.1"],
+                    "listeners": [{"bind": "127.0.0.1:0"}],
+                    "admin": None,
+                    "aws": {
+                        "region": sandbox["region"],
+                        "endpoint_url": sandbox["endpoint_url"],
+                        "notebook_origins": [one["origin"] for one in sandbox["instances"].values()],
+                    },
+                    "allowlists": {"here": ["127.0.0.0/8"]},
+                    "policy": {"allow": ["here"]},
+                    "instances": {"research": {"notebook": "research-gpu-1", "mount": {"path": f"{MOUNT}/"}}},
+                    "timeouts": {"drain_delay": "0s", "drain": "1s"},
+                }
+            )
+        )
+        gateway = _started(stack, directory / "gateway.log", str(_GATEWAY), str(config))
+        yield Applications(f"http://127.0.0.1:{gateway['port']}{MOUNT}/", applications)
+
+
+_GATEWAY = Path(__file__).parent / "e2e" / "run_gateway.py"
+
+
+def _started(stack: ExitStack, log: Path, *arguments: str) -> dict[str, Any]:
+    """What a program says in its first line; it ends with the stack."""
+    environ = os.environ | {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
+    stream = stack.enter_context(log.open("w"))
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stream,
+        text=True,
+        env=environ,
+    )
+    stack.callback(_end, process)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, log.read_text()
+    said: dict[str, Any] = json.loads(line)
+    return said
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()

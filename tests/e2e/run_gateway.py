@@ -1,0 +1,28 @@
+"""A gateway whose port the system draws: `python run_gateway.py FILE` prints it as JSON and serves until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from proxy.config.load import load
+from proxy.server.run import start
+
+
+async def main() -> None:
+    gateway = await start(load(Path(sys.argv[1]), environ={}), log_fd=2)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    print(json.dumps({"port": gateway.addresses[0].port}), flush=True)
+    await stop.wait()
+    await gateway.close()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
