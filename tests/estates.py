@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
+from ports import held_ports
 
 from proxy.chance import nonce
 from proxy.clock import SystemClock
@@ -41,9 +41,7 @@ class Estate:
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self._directory = directory
         self._stack = stack
-        # Bound as long as the estate stands, and never listening: nobody else is given the port meanwhile.
-        self._places = [stack.enter_context(_reserved()) for _ in range(2)]
-        port, self._admin_port = (place.getsockname()[1] for place in self._places)
+        port, self._admin_port = stack.enter_context(held_ports(2))
         self.urls = {
             "path": f"http://notebooks.test:{port}/research/",
             "host": f"http://research.localhost:{port}/",
@@ -201,14 +199,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
-
-
-def _reserved() -> socket.socket:
-    """A port of this machine that others with SO_REUSEADDR may listen on, and that nobody is given."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", 0))
-    return sock
 
 
 @contextmanager

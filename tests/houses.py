@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from ports import held_ports
 
 MOUNTS = ("root", "host", "port", "path")
 GUARDED_MOUNTS = ("guarded-host", "guarded-path")
+START_SECONDS = 90.0
+"""Only a failing run waits that long for the gateway."""
 TOKEN_KEY = "0123456789abcdef-of-the-house-0123456789"
 
 
@@ -33,14 +35,6 @@ class House:
     config: Path
     log_file: Path
     sandbox_url: str
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _start(arguments: list[str], *, log: Path, first_line: bool) -> tuple[subprocess.Popen[str], str]:
@@ -63,7 +57,7 @@ def _start(arguments: list[str], *, log: Path, first_line: bool) -> tuple[subpro
 def _stop(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(20)
+        process.wait(START_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -74,6 +68,11 @@ def _stop(process: subprocess.Popen[str]) -> None:
 @contextmanager
 def open_house(directory: Path) -> Iterator[House]:
     """Start both, yield their addresses, stop both."""
+    with held_ports(3) as (main, own, admin):
+        yield from _opened(directory, main_port=main, own_port=own, admin_port=admin)
+
+
+def _opened(directory: Path, *, main_port: int, own_port: int, admin_port: int) -> Iterator[House]:
     sandbox, line = _start(
         ["proxy.sandbox", "--jupyter", "--instance", "research-gpu-1"],
         log=directory / "sandbox.log",
@@ -82,7 +81,6 @@ def open_house(directory: Path) -> Iterator[House]:
     try:
         assert line, (directory / "sandbox.log").read_text()
         state = json.loads(line)
-        main_port, own_port, admin_port = _free_ports(3)
         notebook = {"notebook": "research-gpu-1"}
         config = directory / "nbgate.yaml"
         config.write_text(
@@ -139,7 +137,7 @@ def open_house(directory: Path) -> Iterator[House]:
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[str], log: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:

@@ -43,7 +43,9 @@ def run(*, port: int = 8080) -> int:
     """Run the demo until it is interrupted; returns the exit status. Port 0 picks a free one."""
     console = Console(highlight=False, soft_wrap=True)
     try:
-        asyncio.run(_until_interrupted(console, port))
+        _require_jupyter()
+        with _held(port) as port:
+            asyncio.run(_until_interrupted(console, port))
     except (DemoFailed, JupyterFailed) as error:
         complaint = f"[red]nbgate demo:[/] {escape(str(error))}"
         Console(stderr=True, highlight=False, soft_wrap=True).print(complaint)
@@ -52,8 +54,6 @@ def run(*, port: int = 8080) -> int:
 
 
 async def _until_interrupted(console: Console, port: int) -> None:
-    _require_jupyter()
-    port = _free_port(port)
     demo = asyncio.current_task()
     assert demo is not None
     interrupted = False
@@ -111,18 +111,20 @@ def _require_jupyter() -> None:
         raise DemoFailed(f"{' and '.join(missing)} not installed. Run: pip install 'nbgate[demo]'")
 
 
-def _free_port(port: int) -> int:
-    """The port itself, or for 0 one that is free now; DemoFailed if somebody listens there."""
-    with socket.socket() as probe:
-        # As the gateway will bind it: connections of an earlier demo that still linger do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def _held(port: int) -> Iterator[int]:
+    """The port itself, or for 0 one that nobody else is given meanwhile; DemoFailed if somebody listens there."""
+    with socket.socket() as holder:
+        # As the gateway will bind it: it may listen where this is bound, and connections of an earlier demo that still
+        # linger do not count.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_LISTEN, port))
+            holder.bind((_LISTEN, port))
         except OSError as error:
             raise DemoFailed(
                 f"port {port}: {error.strerror}. Choose another: nbgate demo --port N"
             ) from error
-        return int(probe.getsockname()[1])
+        yield int(holder.getsockname()[1])
 
 
 def configuration(sandbox: Sandbox, port: int) -> str:

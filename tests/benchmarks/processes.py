@@ -111,14 +111,6 @@ def holding(program: Path, *words: object, log: Path) -> Iterator[Process]:
         yield process
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def wait_until_answered(
     process: Process, port: int, *, path: str, seconds: float, host: str, status: str = ""
 ) -> float:

@@ -33,9 +33,9 @@ from proxy.server.run import GC_THRESHOLDS, RunningGateway, start
 from tests.benchmarks.install import BUILD, ROOT
 from tests.benchmarks.machine import LOAD_CORE, PROXY_CORE, TICKS_PER_SECOND
 from tests.benchmarks.metrics import SMALL_PATH, Effort, small
-from tests.benchmarks.processes import free_port
 from tests.benchmarks.rounds import origin, started
 from tests.benchmarks.systems import Site, nbgate
+from tests.ports import held_port
 
 SAMPLE_SECONDS = 0.001
 """What is asked for; the kernel samples at its own tick, if that is slower."""
@@ -201,9 +201,9 @@ def _inside(seconds: float, *, as_browser: bool, by_line: bool) -> tuple[float, 
     """Microseconds per request in the gateway's own code, and where."""
     directory = BUILD / "profile"
     directory.mkdir(parents=True, exist_ok=True)
-    with origin() as (_, origin_port):
+    with origin() as (_, origin_port), held_port() as port:
         os.sched_setaffinity(0, {PROXY_CORE})
-        launch = nbgate(Site(directory, free_port(), origin_port))
+        launch = nbgate(Site(directory, port, origin_port))
         os.environ.update(launch.env)
         settings = load(Path(launch.argv[-1]), environ=os.environ)
         with asyncio.Runner(loop_factory=Loop) as runner:

@@ -22,12 +22,12 @@ from tests.benchmarks.metrics import METRICS, SMALL_PATH, Effort, Figures, Metri
 from tests.benchmarks.processes import (
     LoadError,
     Process,
-    free_port,
     run_load,
     running,
     wait_until_answered,
 )
 from tests.benchmarks.systems import DIRECT, SYSTEMS, Site
+from tests.ports import held_port
 
 STARTUP_SECONDS = 20.0
 STRANGE_HOST = "elsewhere.invalid"
@@ -182,11 +182,12 @@ def started(system: str, *, name: str, origin_port: int) -> Iterator[Target]:
     if configure is None:
         yield Target(origin_port, (), directory, Start())
         return
-    port = free_port()
-    launch = configure(Site(directory, port, origin_port))
     log = directory / "stderr.log"
-    start = time.monotonic()
-    with running(launch.argv, core=PROXY_CORE, log=log, env=launch.env) as process:
+    with ExitStack() as stack:
+        port = stack.enter_context(held_port())
+        launch = configure(Site(directory, port, origin_port))
+        start = time.monotonic()
+        process = stack.enter_context(running(launch.argv, core=PROXY_CORE, log=log, env=launch.env))
         ask = partial(wait_until_answered, process, port, path=SMALL_PATH, seconds=STARTUP_SECONDS)
         try:
             # nbgate answers for a name that is not its own by itself; the others pass all names on.

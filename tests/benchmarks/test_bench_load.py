@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 from installed import installed
+from ports import held_port
 
 from tests.benchmarks.install import install, program
 from tests.benchmarks.processes import LoadError, run_load
@@ -116,7 +117,5 @@ def test_websockets_are_opened_used_and_closed(port: int) -> None:
 
 @pytest.mark.usefixtures("port")
 def test_a_load_that_nobody_answers_says_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        number = silent.getsockname()[1]
-    with pytest.raises(LoadError, match="connect"):
+    with held_port() as number, pytest.raises(LoadError, match="connect"):
         run_load(program("load"), number, "download", 1, "length")

@@ -5,8 +5,7 @@ socket. The caller is 127.0.0.2 or 127.0.0.3, the load balancer 127.0.0.1, and o
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ import pytest
 from certificates import self_signed, trusting
 from gateways import Rig, open_rig, status_of
 from installed import installed, missing
+from ports import held_port
+from waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.program
 
@@ -25,11 +26,6 @@ STREAM_MODULES = [
     Path(directory) / "ngx_stream_module.so"
     for directory in ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
 ]
-
-
-def free_port() -> int:
-    with socket.create_server((BALANCER, 0)) as server:
-        return server.getsockname()[1]
 
 
 def stream_module() -> Path:
@@ -50,7 +46,7 @@ async def running(*command: str, port: int) -> AsyncIterator[None]:
     )
     assert child.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while child.returncode is None:
                 try:
                     _, writer = await asyncio.open_connection(BALANCER, port)
@@ -70,29 +66,31 @@ async def running(*command: str, port: int) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def haproxy(directory: Path, rig: Rig, server: str, *, backend: str = "") -> AsyncIterator[int]:
-    port = free_port()
     file = directory / "haproxy.cfg"
-    file.write_text(
-        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10s\n  timeout server 10s\n"
-        f"frontend callers\n  bind {BALANCER}:{port}\n  default_backend nbgate\n"
-        f"backend nbgate\n{backend}  server gateway {rig.authority} {server}\n"
-    )
-    async with running(installed("haproxy"), "-db", "-f", str(file), port=port):
-        yield port
+    with held_port() as port:
+        file.write_text(
+            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n"
+            f"frontend callers\n  bind {BALANCER}:{port}\n  default_backend nbgate\n"
+            f"backend nbgate\n{backend}  server gateway {rig.authority} {server}\n"
+        )
+        async with running(installed("haproxy"), "-db", "-f", str(file), port=port):
+            yield port
 
 
 @asynccontextmanager
-async def nginx(directory: Path, port: int, blocks: str) -> AsyncIterator[None]:
+async def nginx(directory: Path, blocks: str) -> AsyncIterator[int]:
+    """`blocks` say where to listen: at LISTEN."""
     file = directory / "nginx.conf"
-    file.write_text(
-        f"daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid; error_log stderr;\n"
-        f"{blocks}\n"
-    )
     prefix = directory / "nginx"
     prefix.mkdir()
     program = installed("nginx")
-    async with running(program, "-p", str(prefix), "-e", "stderr", "-c", str(file), port=port):
-        yield
+    with held_port() as port:
+        file.write_text(
+            f"daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid; error_log stderr;\n"
+            f"{blocks.replace('LISTEN', f'{BALANCER}:{port}')}\n"
+        )
+        async with running(program, "-p", str(prefix), "-e", "stderr", "-c", str(file), port=port):
+            yield port
 
 
 async def get(port: int, source: str, *, tls: Any = None, extra: str = "") -> bytes:
@@ -104,19 +102,13 @@ async def get(port: int, source: str, *, tls: Any = None, extra: str = "") -> by
         f"X-Real-IP: {FRIEND}\r\n{extra}Connection: close\r\n\r\n".encode()
     )
     try:
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
     finally:
         writer.close()
 
 
 async def judged(port: int, **how: Any) -> list[int]:
     return [status_of(await get(port, source, **how)) for source in (FRIEND, STRANGER, BALANCER)]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.02)
 
 
 def clients(rig: Rig) -> list[tuple[int, str | None]]:
@@ -157,7 +149,7 @@ async def test_haproxys_health_checks_are_its_own(tmp_path: Path, server: str) -
             tmp_path, rig, f"{server} check check-send-proxy inter 200ms fall 20", backend=checks
         ) as port,
     ):
-        await until(lambda: rig.log_file.read_text().count(f'"client":"{BALANCER}"') >= 3)
+        await eventually(lambda: rig.log_file.read_text().count(f'"client":"{BALANCER}"') >= 3)
         assert await judged(port) == [200, 403, 403]
 
 
@@ -177,12 +169,11 @@ async def test_nginx_with_proxy_protocol(tmp_path: Path, tls: bool) -> None:
     certificate = self_signed(tmp_path, name=f"IP:{BALANCER}")
     files = {"tls": {"certificate": str(certificate), "key": str(certificate)}} if tls else {}
     async with open_rig(tmp_path, listeners=[{**LISTENER, **files}], **CHANGES) as rig:
-        port = free_port()
         stream = (
-            f"load_module {stream_module()};\nevents {{}}\nstream {{ server {{ listen {BALANCER}:{port};"
+            f"load_module {stream_module()};\nevents {{}}\nstream {{ server {{ listen LISTEN;"
             f" proxy_pass {rig.authority}; proxy_protocol on; }} }}"
         )
-        async with nginx(tmp_path, port, stream):
+        async with nginx(tmp_path, stream) as port:
             assert await judged(port, tls=trusting(certificate) if tls else None) == [200, 403, 403]
 
 
@@ -200,17 +191,16 @@ async def test_nginx_over_a_unix_socket(tmp_path: Path, keys: dict[str, Any], fi
     path = tmp_path / "nb.sock"
     listener = {"bind": f"unix:{path}", "trust_unix": "header"}
     async with open_rig(tmp_path, listeners=[listener], client_address=keys, **CHANGES) as rig:
-        port = free_port()
         temporary = " ".join(
             f"{name}_temp_path {tmp_path}/{name};"
             for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         http = (
-            f"events {{}}\nhttp {{ access_log off; {temporary} server {{ listen {BALANCER}:{port}; location / {{"
+            f"events {{}}\nhttp {{ access_log off; {temporary} server {{ listen LISTEN; location / {{"
             f" proxy_pass http://unix:{path}; proxy_set_header Host localhost; proxy_set_header {field};"
             " } } }"
         )
-        async with nginx(tmp_path, port, http):
+        async with nginx(tmp_path, http) as port:
             assert await judged(port) == [200, 403, 403]
             assert rig.upstream.seen[-1].values("x-forwarded-for") == [FRIEND]
 
@@ -223,15 +213,14 @@ async def test_haproxy_in_front_of_nginx(tmp_path: Path) -> None:
         open_rig(tmp_path, listeners=[listener], client_address=proxies, **CHANGES) as rig,
         haproxy(tmp_path, rig, "send-proxy-v2") as balancer,
     ):
-        port = free_port()
         http = (
             f"events {{}}\nhttp {{ access_log off; client_body_temp_path {tmp_path}/body; proxy_temp_path"
             f" {tmp_path}/proxy; fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path"
-            f" {tmp_path}/s; server {{ listen {BALANCER}:{port}; location / {{ proxy_bind 127.0.0.9;"
+            f" {tmp_path}/s; server {{ listen LISTEN; location / {{ proxy_bind 127.0.0.9;"
             f" proxy_pass http://{BALANCER}:{balancer}; proxy_set_header Host localhost;"
             " proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } } }"
         )
-        async with nginx(tmp_path, port, http):
+        async with nginx(tmp_path, http) as port:
             assert await judged(port) == [200, 403, 403]
             # Past nginx, the header is the caller's own word.
             assert await judged(balancer) == [200, 403, 403]
