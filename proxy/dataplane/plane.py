@@ -365,10 +365,8 @@ class DataPlane:
         self.leaving = self.draining = True
         self.outages.close()
         began_at = self.clock.monotonic()
-        for connection in tuple(self.connections):
-            connection.drain()
-        for arrival in tuple(self.arrivals):
-            arrival.abort()
+        self.faults.each("drain", tuple(self.connections), lambda one: one.drain(), broken=_cut)
+        self.faults.each("drain", tuple(self.arrivals), _cut)
         told = in_turn((relay, record.target) for relay, record in self.relays.items())
         to_tell = deque(zip(farewells(len(told), seconds, self.jitter), told, strict=True))
         is_over = False
@@ -389,10 +387,8 @@ class DataPlane:
         """Cut what is left."""
         self.is_over = True
         self.outbox.flush()
-        for arrival in tuple(self.arrivals):
-            arrival.abort()
-        for relay in tuple(self.relays):
-            relay.abort()
+        left: tuple[Arrival | Relay, ...] = (*self.arrivals, *self.relays)
+        self.faults.each("close", left, _cut)
         for server in self._servers:
             await server.shutdown(0)
         self.pool.close()

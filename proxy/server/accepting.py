@@ -83,6 +83,13 @@ class Acceptor:
                 raise
 
     async def _rest(self) -> None:
-        await self._clock.sleep(REST_SECONDS)
-        if not self._is_closed:
-            self._loop.add_reader(self._sock, self._take)
+        while True:
+            await self._clock.sleep(REST_SECONDS)
+            if self._is_closed:
+                return
+            try:
+                self._loop.add_reader(self._sock, self._take)
+                return
+            except OSError as error:
+                # Else nobody would be let in any more, and nobody would know.
+                self._on_fault(error)

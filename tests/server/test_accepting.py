@@ -153,3 +153,30 @@ async def test_a_receiver_that_fails_leaves_no_connection_open(post: Post) -> No
         caller.settimeout(10)
         assert await asyncio.to_thread(caller.recv, 1) == b""
         assert [type(error) for error in told] == [RuntimeError]
+
+
+async def test_who_cannot_listen_again_tries_on(post: Post) -> None:
+    """The kernel may refuse that, too; else nobody would be let in any more."""
+    loop, failures = asyncio.get_running_loop(), [OSError(errno.ENOMEM, "no"), OSError(errno.ENOSPC, "no")]
+
+    class Reluctant:
+        remove_reader = staticmethod(loop.remove_reader)
+
+        @staticmethod
+        def add_reader(*listening: object) -> None:
+            if failures:
+                raise failures.pop(0)
+            loop.add_reader(*listening)  # type: ignore[arg-type]
+
+    post.acceptor._loop = Reluctant()  # type: ignore[assignment]
+    post.sock.failures = [OSError(errno.EMFILE, "no")]
+    with post.call():
+        async with asyncio.timeout(10):
+            while not post.faults:
+                await asyncio.sleep(0.001)
+        for _ in range(3):
+            await post.clock.advance(REST_SECONDS)
+        await post.until(1)
+    assert [error.errno for error in post.faults] == [errno.EMFILE, errno.ENOMEM, errno.ENOSPC]
+    for sock, _ in post.received:
+        sock.close()

@@ -205,6 +205,28 @@ async def test_what_cannot_be_judged_again_is_cut_and_all_others_are_judged(
     assert planted_alone(opened)
 
 
+async def test_what_cannot_be_told_that_the_gateway_goes_away_is_cut_and_all_others_are_told(
+    opened: OpenPlane, plant: Callable[..., None]
+) -> None:
+    kept, sockets = [], []
+    for _ in range(3):
+        kept.append(await opened.connect())
+        kept[-1].send(opened.head())
+        assert (await kept[-1].response()).status == 200
+        sockets.append(await opened.connect())
+        sockets[-1].send(opened.upgrade())
+        assert (await sockets[-1].response()).status == 101
+    plant(Downstream, "drain", next(iter(opened.plane.connections)))
+    plant(Relay, "close", list(opened.plane.relays)[1])
+    await opened.plane.drain(0.0)
+    for peer in kept:
+        assert await peer.rest() == b""
+    assert await sockets[1].rest() == b""
+    for peer in (sockets[0], sockets[2]):
+        assert (await peer.exactly(4))[2:] == (1012).to_bytes(2, "big")
+    assert planted_alone(opened)
+
+
 async def test_no_byte_passes_on_a_websocket_that_could_not_be_judged(
     opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
