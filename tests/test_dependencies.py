@@ -51,7 +51,8 @@ def declared(*extras: str) -> set[str]:
 
 OURS = {"proxy", "tests", *(path.stem for path in TESTS.rglob("*"))}
 PARTS = {
-    "proxy": (ROOT / "proxy", "", declared()),
+    "proxy": (ROOT / "proxy", "sandbox", declared()),
+    "sandbox": (ROOT / "proxy" / "sandbox", "", declared("demo")),
     "quick tests": (TESTS, "e2e benchmarks browsing.py", declared("unit")),
     "end-to-end tests": (TESTS / "e2e", "", declared("test")),
     "benchmarks": (TESTS / "benchmarks", "", declared("test", "bench")),
