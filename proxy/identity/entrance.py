@@ -30,7 +30,7 @@ from proxy.routing.entry import (
 )
 from proxy.routing.router import OwnPage
 from proxy.wire.browsers import fetch_mode, is_unattended
-from proxy.wire.credentials import Found, authorization, session_tokens, take_out
+from proxy.wire.credentials import Found, authorization, session_tokens, subprotocols, take_out
 
 LINKS_REMEMBERED: Final = 65_536
 """Links that were used and have not ended yet. If there are ever more, new ones are refused."""
@@ -65,6 +65,8 @@ class Entrance:
         target, headers = presented.route.upstream_target, presented.headers
         found = take_out(target)
         borne = authorization(headers.getall("Authorization", ()))
+        if "Sec-WebSocket-Protocol" in headers:
+            borne += subprotocols(headers.getall("Sec-WebSocket-Protocol"))
         if found.links:
             return self._link(presented, found, borne)
         if found.tokens or borne:

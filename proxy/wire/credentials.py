@@ -3,6 +3,7 @@
     GET /lab?authToken=nbgate2_u…               a link, which a browser opens
     GET /api/kernels?token=nbgate2_a…           a program's token, where Jupyter's own would stand
     Authorization: token nbgate2_a…             the same; `Bearer`, too
+    Sec-WebSocket-Protocol: v1.token…nbgate2_a… the same, from who can set no other field of a WebSocket's (JEP 119)
     Cookie: __Host-nbgate-session=nbgate2_s…    a session
 
 The rule: what is the gateway's never travels to the notebook, and what is somebody else's (Jupyter's own token, another
@@ -15,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 from proxy.wire.cookies import parse_cookie_pairs
 
@@ -24,6 +25,8 @@ LINK_PARAMETER: Final = "authToken"
 TOKEN_PARAMETER: Final = "token"  # noqa: S105 - its name, as Jupyter's programs have it
 
 _OURS: Final = re.compile(r"nbgate[0-9]+_")
+_SUBPROTOCOL: Final = "v1.token.websocket.jupyter.org."
+"""What a token follows among a WebSocket's subprotocols (Jupyter Enhancement Proposal 119)."""
 _AUTHORIZATION: Final = re.compile(r"\s*(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
 _DECODED_AT_MOST: Final = 3
 _TELLING: Final = re.compile(r"nbgate[0-9]+_|\bauthtoken=", re.IGNORECASE)
@@ -74,6 +77,18 @@ def authorization(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(match[1] for match in found if match is not None and is_ours(match[1]))
 
 
+def subprotocols(values: Iterable[str]) -> tuple[str, ...]:
+    """The gateway's tokens among the values of `Sec-WebSocket-Protocol`."""
+    offered = (_offered_token(one) for value in values for one in value.split(","))
+    return tuple(token for token in offered if is_ours(token))
+
+
+def _offered_token(subprotocol: str) -> str:
+    """What is offered as a token in the place of a subprotocol; "" for nothing."""
+    name = subprotocol.strip()
+    return unquote(name[len(_SUBPROTOCOL) :]) if name.lower().startswith(_SUBPROTOCOL) else ""
+
+
 def session_tokens(cookie_fields: Iterable[str], name: str) -> tuple[str, ...]:
     """The different values of all cookies of that name, of which a browser may send several: script can put as many
     in front of the good one as a head holds."""
@@ -121,12 +136,20 @@ def programs_fields(fields: Fields, *, xsrf: str) -> tuple[tuple[bytes, bytes], 
     the token was put into this very request. So the pair is added where the program sends none, the cookie behind
     the program's own, for Tornado takes the last.
     """
-    kept = [(name, value) for name, value in fields if not _is_own(name, value)]
+    kept = [kept for name, value in fields if (kept := _without_token(name, value)) is not None]
     if not any(name.lower() == b"x-xsrftoken" for name, _ in kept):
         value = xsrf.encode("ascii")
         kept += [(b"Cookie", b"_xsrf=" + value), (b"X-XSRFToken", value)]
     return tuple(kept)
 
 
-def _is_own(name: bytes, value: bytes) -> bool:
-    return name.lower() == b"authorization" and bool(authorization([value.decode("latin-1")]))
+def _without_token(name: bytes, value: bytes) -> tuple[bytes, bytes] | None:
+    """The field without a token of the gateway's; None where nothing is left of it."""
+    match name.lower():
+        case b"authorization" if authorization([value.decode("latin-1")]):
+            return None
+        case b"sec-websocket-protocol" if subprotocols([text := value.decode("latin-1")]):
+            others = [one.strip() for one in text.split(",") if not subprotocols([one])]
+            return (name, ", ".join(others).encode("latin-1")) if others else None
+        case _:
+            return name, value

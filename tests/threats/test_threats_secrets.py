@@ -73,7 +73,8 @@ def placed(token: str) -> list[tuple[str, str]]:
 async def send(rig: Rig, target: str, extra: str, *, host: str = "", method: str = "GET") -> bytes:
     target, extra = (text.replace("{host}", rig.authority) for text in (target, extra))
     head = f"{method} {target} HTTP/1.1\r\nHost: {host or rig.authority}\r\n{extra}Connection: close\r\n\r\n"
-    return await rig.raw(head.encode("latin-1"))
+    # A WebSocket that a token opens stays open.
+    return await rig.raw(head.encode("latin-1"), until_eof="token.websocket" not in extra)
 
 
 @pytest.mark.parametrize("style", ["json", "console"])

@@ -22,6 +22,8 @@ from proxy.identity.tokens import TokenKind, authorized_url
 BROWSER = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\n"
 HERE = parse_address("127.0.0.1")
 PRESIGNED: dict[str, Any] = {"access": "presigned"}
+BARE = "v1.token.websocket.jupyter.org"
+IN_SUBPROTOCOL = f"{BARE}."
 
 
 def made(rig: Rig, kind: TokenKind = TokenKind.URL, **changes: Any) -> str:
@@ -549,11 +551,23 @@ async def test_a_programs_token_lets_it_in_and_stops_at_the_gateway(tmp_path: Pa
             ("/api/kernels?x=%2F", f"Authorization: token {token}\r\n"),
             ("/api/kernels?x=%2F", f"authorization: Bearer {token}\r\n"),
             (f"/api/kernels?token={token}&x=%2F", f"Authorization: token {token}\r\n"),
+            # Where a page's script puts it, which can set no other field of a WebSocket's (JEP 119).
+            ("/api/kernels?x=%2F", f"Sec-WebSocket-Protocol: a, {IN_SUBPROTOCOL}{token}, {BARE}\r\n"),
+            (
+                "/api/kernels?x=%2F",
+                f"Sec-WebSocket-Protocol: a\r\nsec-websocket-protocol:{IN_SUBPROTOCOL}{token}\r\n",
+            ),
+            (
+                "/api/kernels?x=%2F",
+                f"Sec-WebSocket-Protocol: a,{IN_SUBPROTOCOL}{token.replace('_', '%5f')}\r\n",
+            ),
         ]:
             assert await ask(rig, target, extra=extra) == [200, 101]
             for seen in asked(rig)[-2:]:
                 assert seen.target == "/api/kernels?x=%2F"
                 assert seen.values("authorization") == []
+                offered = ",".join(seen.values("sec-websocket-protocol")).replace(" ", "")
+                assert offered in ("", "a", f"a,{BARE}")
                 assert "nbgate" not in json.dumps(seen.headers)
                 # What Jupyter asks of whoever brings no token that it knows.
                 [xsrf] = seen.values("x-xsrftoken")
@@ -576,12 +590,14 @@ async def test_an_open_gateway_looks_at_nothing_until_there_is_a_token(opened: R
 
 async def test_jupyters_own_token_passes_untouched(opened: Rig) -> None:
     made(opened)  # from here on, every request is looked at
-    extra = "Authorization: token 0123456789abcdef\r\n"
+    offer = f"{BARE},{IN_SUBPROTOCOL}0123456789abcdef"
+    extra = f"Authorization: token 0123456789abcdef\r\nSec-WebSocket-Protocol: {offer}\r\n"
     answer = await opened.get("/api/kernels?token=0123456789abcdef&b=1", extra=extra)
     assert status_of(answer) == 200
     [seen] = asked(opened)
     assert seen.target == "/api/kernels?token=0123456789abcdef&b=1"
     assert seen.values("authorization") == ["token 0123456789abcdef"]
+    assert seen.values("sec-websocket-protocol") == [offer]
     assert seen.values("x-xsrftoken") == []
 
 
@@ -596,6 +612,8 @@ async def test_a_programs_token_that_is_not_good_is_refused(tmp_path: Path, acce
                 continue
             assert await ask(rig, f"/api?token={token}") == [401, 403]
             assert await ask(rig, "/api", extra=f"Authorization: token {token}\r\n") == [401, 403]
+            offer = f"Sec-WebSocket-Protocol: {BARE}, {IN_SUBPROTOCOL}{token}\r\n"
+            assert await ask(rig, "/api", extra=offer) == [401, 403]
         assert untouched(rig)
 
 

@@ -11,11 +11,13 @@ from proxy.wire.credentials import (
     is_ours,
     programs_fields,
     session_tokens,
+    subprotocols,
     take_out,
     without_credentials,
 )
 
 T = "nbgate2_a.00000000.AAAA.BBBB"
+OFFER = "v1.token.websocket.jupyter.org."
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,23 @@ def test_the_parameters_are_those_of_links_and_of_programs_addresses() -> None:
 )
 def test_our_tokens_are_found_among_authorizations(values: list[str], found: tuple[str, ...]) -> None:
     assert authorization(values) == found
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([], ()),
+        (["v1.kernel.websocket.jupyter.org"], ()),
+        ([OFFER[:-1]], ()),
+        ([f"{OFFER}jupyters-own"], ()),
+        ([f"x{OFFER}{T}"], ()),
+        ([f"a,{OFFER}{T}, b"], (T,)),
+        (["a", f"\t{OFFER}{T}"], (T,)),
+        ([f"{OFFER.upper()}{T.replace('_', '%5F')},{OFFER}{T}"], (T, T)),
+    ],
+)
+def test_our_tokens_are_found_among_subprotocols(values: list[str], found: tuple[str, ...]) -> None:
+    assert subprotocols(values) == found
 
 
 @pytest.mark.parametrize(
@@ -151,11 +170,14 @@ def test_a_programs_fields_lose_the_token_and_gain_the_pair_that_jupyter_wants()
         (b"AUTHORIZATION", f"token {T}".encode()),
         (b"Authorization", b"Basic bmJnYXRlOg=="),
         (b"Cookie", b"_xsrf=old"),
+        (b"Sec-WebSocket-Protocol", f"{OFFER}{T}".encode()),
+        (b"sec-websocket-protocol", f"a,{OFFER.upper()}{T} ,{OFFER}jupyters-own".encode()),
     ]
     assert programs_fields(fields, xsrf="n1") == (
         (b"Accept", b"*/*"),
         (b"Authorization", b"Basic bmJnYXRlOg=="),
         (b"Cookie", b"_xsrf=old"),
+        (b"sec-websocket-protocol", f"a, {OFFER}jupyters-own".encode()),
         # The last one counts.
         (b"Cookie", b"_xsrf=n1"),
         (b"X-XSRFToken", b"n1"),
@@ -163,5 +185,10 @@ def test_a_programs_fields_lose_the_token_and_gain_the_pair_that_jupyter_wants()
 
 
 def test_a_program_that_brings_the_pair_itself_keeps_its_own() -> None:
-    fields = ((b"Cookie", b"_xsrf=own"), (b"x-xsrftoken", b"own"), (b"Accept", b"\xff"))
+    fields = (
+        (b"Cookie", b"_xsrf=own"),
+        (b"x-xsrftoken", b"own"),
+        (b"Accept", b"\xff"),
+        (b"Sec-WebSocket-Protocol", b"a,b"),
+    )
     assert programs_fields(fields, xsrf="n1") == fields
