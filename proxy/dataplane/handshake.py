@@ -1,7 +1,8 @@
 """Whether a WebSocket handshake may be passed on (RFC 6455 section 4.2.1).
 
 Jupyter's own check of `Origin` is answered by the gateway, which rewrites it: so it is made here. A browser always
-sends one, so a request without it is a program's, or none of ours. A gateway that drains takes on no WebSocket: it
+sends one, so a request without it is a program's, or none of ours; Node's own WebSocket says its mode besides, and
+neither `Origin` nor from where. A gateway that drains takes on no WebSocket: it
 could only close it again.
 """
 
@@ -11,6 +12,7 @@ from typing import Final
 
 from proxy.errors import BadRequest, Draining, NbgateError, OriginRefused, UpgradeRequired
 from proxy.gateway import Caller, Inbound
+from proxy.wire.browsers import fetch_mode
 from proxy.wire.provenance import Provenance, provenance
 
 _LET_IN: Final = (Provenance.OWN, Provenance.PROGRAM)
@@ -23,6 +25,8 @@ def handshake_fault(inbound: Inbound, caller: Caller, *, draining: bool) -> Nbga
         return BadRequest("The WebSocket handshake is malformed.")
     if headers.get("Sec-WebSocket-Version") != "13":
         return UpgradeRequired()
-    if provenance(headers, scheme=caller.scheme, authority=caller.authority) not in _LET_IN:
+    came = provenance(headers, scheme=caller.scheme, authority=caller.authority)
+    is_nodes = came is Provenance.UNSAID and fetch_mode(headers) == "websocket"
+    if came not in _LET_IN and not is_nodes:
         return OriginRefused()
     return Draining() if draining else None

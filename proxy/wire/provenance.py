@@ -28,7 +28,7 @@ class Provenance(Enum):
     FOREIGN = "foreign"
     """A page of another origin, or of none."""
     UNSAID = "unsaid"
-    """Fields that browsers send, and none that says from where. Node's `fetch` does that, and no browser."""
+    """Fields that browsers send, and none that says from where. Node's `fetch` and `WebSocket` do that, no browser."""
     PROGRAM = "program"
     """None of a browser's fields."""
 

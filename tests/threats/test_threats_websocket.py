@@ -93,12 +93,19 @@ async def test_a_missing_origin_is_for_programs_only(opened: OpenPlane) -> None:
         "Sec-Fetch-Site: none",
         "Sec-Fetch-Site: ",
         "Sec-Fetch-Mode: no-cors",
-        "Sec-Fetch-Mode: websocket",
+        "Sec-Fetch-Mode: websocket\r\nSec-Fetch-Site: same-origin",
+        "Sec-Fetch-Mode: websocket\r\nSec-Fetch-Site: cross-site",
         "Sec-Fetch-Dest: websocket",
     ):
         assert await upgraded(opened, origin=None, extra=f"{fetch}\r\n") == 403, fetch
     assert await upgraded(opened, origin="http://evil", extra="Sec-Fetch-Mode: no-cors\r\n") == 403
+    assert await upgraded(opened, origin="http://evil", extra="Sec-Fetch-Mode: websocket\r\n") == 403
     assert opened.upstream.connections == 1
+
+
+async def test_nodes_own_websocket_is_a_programs(opened: OpenPlane) -> None:
+    """Node (20, with a flag; 22) says the mode, as a browser does, and neither `Origin` nor from where."""
+    assert await upgraded(opened, origin=None, extra="sec-fetch-mode: websocket\r\n") == 101
 
 
 async def test_behind_a_proxy_that_speaks_tls_the_origin_is_https(tmp_path: Path) -> None:
