@@ -28,12 +28,13 @@ class Provenance(Enum):
     FOREIGN = "foreign"
     """A page of another origin, or of none."""
     UNSAID = "unsaid"
-    """Fields that browsers send, and none that says from where. Node's `fetch` and `WebSocket` do that, no browser."""
+    """Fields that browsers send, and none that says from where: neither a browser's nor a program's way."""
     PROGRAM = "program"
-    """None of a browser's fields."""
+    """None of a browser's fields; or a mode alone, as Node's `fetch` and `WebSocket` have it."""
 
 
-_SAID_BY_BROWSERS: Final = ("Sec-Fetch-Mode", "Sec-Fetch-Dest")
+_NODES: Final = ("cors", "websocket")
+"""Modes of Node's own. What a page sends unasked is of another, and a browser never says one alone."""
 
 
 def provenance(headers: MultiMapping[str], *, scheme: str, authority: Authority) -> Provenance:
@@ -50,4 +51,6 @@ def provenance(headers: MultiMapping[str], *, scheme: str, authority: Authority)
         return Provenance.UNNAMED if is_hidden else Provenance.FOREIGN
     if site is not None:
         return Provenance.USER if site == "none" else Provenance.UNNAMED
-    return Provenance.UNSAID if any(name in headers for name in _SAID_BY_BROWSERS) else Provenance.PROGRAM
+    modes = headers.getall("Sec-Fetch-Mode", [])
+    is_programs = "Sec-Fetch-Dest" not in headers and (not modes or (len(modes) == 1 and modes[0] in _NODES))
+    return Provenance.PROGRAM if is_programs else Provenance.UNSAID

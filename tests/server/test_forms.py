@@ -45,6 +45,7 @@ FOREIGN = [
     {"Origin": OWN, "Sec-Fetch-Mode": "no-cors"},
     {"Sec-Fetch-Mode": "no-cors"},
     {"Sec-Fetch-Mode": "navigate"},
+    {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
     {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},
 ]
 
@@ -61,6 +62,14 @@ def test_what_another_page_may_have_caused_is_refused(headers: dict[str, str], b
     """CVE-2026-40864: `Sec-Fetch-Mode: no-cors` is not same-origin."""
     with pytest.raises(OriginRefused):
         require_same_origin(CIMultiDict(headers), CALLER, browsers_only=browsers_only)
+
+
+def test_nodes_own_fetch_is_a_programs() -> None:
+    """It says the mode, as browsers do, and nothing else that they say."""
+    said = CIMultiDict({"sec-fetch-mode": "cors", "user-agent": "node"})
+    require_same_origin(said, CALLER, browsers_only=True)
+    with pytest.raises(OriginRefused):
+        require_same_origin(said, CALLER)
 
 
 def test_two_origins_are_none() -> None:

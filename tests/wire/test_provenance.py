@@ -63,10 +63,25 @@ def test_what_is_said_and_what_is_not(origin: str | None, site: str | None, expe
         assert judged(*fields, ("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty")) is expected
 
 
-@pytest.mark.parametrize("field", [("Sec-Fetch-Mode", "cors"), ("sec-fetch-dest", "empty")])
-def test_a_browsers_field_alone_is_no_programs_word(field: tuple[str, str]) -> None:
-    """Node's `fetch` sends `sec-fetch-mode: cors`, and nothing of where it comes from."""
-    assert judged(field) is Provenance.UNSAID
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("Sec-Fetch-Mode", "no-cors")],
+        [("Sec-Fetch-Mode", "navigate")],
+        [("Sec-Fetch-Mode", "")],
+        [("sec-fetch-dest", "empty")],
+        [("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty")],
+        [("Sec-Fetch-Mode", "cors"), ("sec-fetch-mode", "websocket")],
+    ],
+)
+def test_a_browsers_field_alone_is_no_programs_word(fields: list[tuple[str, str]]) -> None:
+    assert judged(*fields) is Provenance.UNSAID
+
+
+@pytest.mark.parametrize("mode", ["cors", "websocket"])
+def test_but_node_says_a_mode_and_nothing_of_where_it_comes_from(mode: str) -> None:
+    """undici's `fetch` and `WebSocket`, of Node 18 to 22."""
+    assert judged(("sec-fetch-mode", mode)) is Provenance.PROGRAM
 
 
 @pytest.mark.parametrize(
