@@ -100,6 +100,8 @@ class Arrival:
         """Go on in a task of its own."""
         self._plane.arrivals.add(self)
         self._task = self._plane.tasks.start(self._arrive(), name="arrival")
+        # Not at the end of what it runs: one that is ended in the turn in which it came runs nothing.
+        self._task.add_done_callback(self._arrived)
 
     def sweep(self, now: float) -> None:
         """Judge silence. Called about once a second; `now` is the monotonic clock's."""
@@ -125,11 +127,13 @@ class Arrival:
         except OSError:
             # Gone, or not TLS, or none that both know. Nobody has asked for anything yet.
             pass
-        finally:
-            self._plane.arrivals.discard(self)
-            if not self._place.is_held:
-                self._place.leave()
-                sock.close()
+
+    def _arrived(self, _task: asyncio.Task[None]) -> None:
+        """It is over, however it ended: somebody reads requests, or the connection is given up."""
+        self._plane.arrivals.discard(self)
+        if not self._place.is_held:
+            self._place.leave()
+            self._sock.close()
 
     def _tls_options(self) -> dict[str, Any]:
         if self._tls is None:

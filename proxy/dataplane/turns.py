@@ -50,8 +50,11 @@ class Turns:
     def _turn(self) -> None:
         self._is_counting = False
         self._left = A_TURN
-        for _ in range(min(A_TURN, len(self._waiting))):
-            # One that brings another brings it for a later turn.
-            self._waiting.popleft()()
-        if self._waiting:
-            self._count()
+        try:
+            for _ in range(min(A_TURN, len(self._waiting))):
+                # One that brings another brings it for a later turn.
+                self._waiting.popleft()()
+        finally:
+            # One that fails leaves the others their turn.
+            if self._waiting:
+                self._count()

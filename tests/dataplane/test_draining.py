@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from ipaddress import ip_address
 
 import pytest
 from clocks import settle
@@ -13,6 +15,7 @@ from raw_upstream import Peer
 from stage import Stage, eventually, get, ok
 from websocket_peers import MASK, SWITCHED, UPGRADE, client_frame, close_of, server_frame, websocket
 
+from proxy.config.settings import Listener, SocketAddress
 from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.relay import LINGER_SECONDS
 from proxy.wire.frames import close_frame
@@ -245,3 +248,20 @@ async def test_a_gateway_that_drains_takes_no_new_connections(rig: Rig) -> None:
     await rig.gateway.drain(1.0)
     with pytest.raises(ConnectionRefusedError):
         await rig.get()
+
+
+async def test_a_connection_that_comes_in_the_very_turn_is_cut_and_not_waited_for(stage: Stage) -> None:
+    """Its task is ended before it began, which runs nothing of it."""
+    ours, callers = socket.socketpair()
+    ours.setblocking(False)
+    callers.setblocking(False)
+    receive = stage.plane.reception(Listener(bind=SocketAddress("127.0.0.1", 0)))
+    draining = asyncio.ensure_future(stage.plane.drain(600.0))
+    receive(ours, ip_address("127.0.0.1"))
+    assert stage.plane.budgets.in_all == 1
+    with callers:
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(callers, 1), 10) == b""
+    assert stage.plane.budgets.in_all == 0
+    assert not stage.plane.arrivals
+    await stage.clock.advance(0.1)
+    await draining

@@ -52,3 +52,20 @@ async def test_what_waits_is_not_overtaken() -> None:
     assert done == []
     await asyncio.sleep(0)
     assert done == ["first", "second"]
+
+
+async def test_a_piece_that_fails_leaves_all_others_their_turn() -> None:
+    """Else one caller's page would hold up everybody's, until somebody happens to bring more work."""
+    turns, done, met = Turns(), [], []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: met.append(context["exception"]))
+
+    def broken() -> None:
+        raise RuntimeError
+
+    turns.later(broken)
+    for number in range(2 * A_TURN):
+        turns.later(lambda number=number: done.append(number))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert done == list(range(2 * A_TURN))
+    assert [type(error) for error in met] == [RuntimeError]

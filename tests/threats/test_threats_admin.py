@@ -7,6 +7,7 @@ listener, too), and answered any `Host`: a page whose name leads here (DNS rebin
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,22 @@ async def test_half_heads_of_one_address_make_room_for_whoever_asks(rig: Rig) ->
     assert ("ADMIN_TOO_MANY_FROM_ADDRESS", "127.0.0.66") in told(rig)
     for reader in halves:
         close(reader)
+
+
+async def test_more_than_may_be_open_come_within_one_turn(rig: Rig) -> None:
+    """Whoever makes room may not have begun yet: its task is ended before it runs."""
+    address = rig.gateway.admin_address
+    assert address is not None
+    # The kernel lets them in while the loop stands still.
+    callers = [socket.create_connection((address.host, address.port)) for _ in range(48)]
+    for caller in callers:
+        caller.setblocking(False)
+    loop = asyncio.get_running_loop()
+    for caller in callers[:-CONNECTIONS_PER_ADDRESS]:
+        assert await asyncio.wait_for(loop.sock_recv(caller, 1), 10) == b""
+    assert status_of(await ask(rig, get())) == 200
+    for caller in callers:
+        caller.close()
 
 
 async def test_half_heads_of_many_addresses_do_not_either(rig: Rig) -> None:
