@@ -72,9 +72,15 @@ def take_out(target: str) -> Found:
 
 
 def authorization(values: Iterable[str]) -> tuple[str, ...]:
-    """The gateway's tokens among the values of `Authorization` (RFC 6750 section 2.1, and Jupyter's `token`)."""
-    found = (_AUTHORIZATION.fullmatch(value) for value in values)
-    return tuple(match[1] for match in found if match is not None and is_ours(match[1]))
+    """The gateway's tokens among the values of `Authorization` (RFC 6750 section 2.1, and Jupyter's `token`).
+
+    Where one is written in another way, the whole value stands for it: it is judged, and mostly refused, not passed on.
+    """
+    return tuple(
+        match[1] if (match := _AUTHORIZATION.fullmatch(value)) is not None and is_ours(match[1]) else value
+        for value in values
+        if _OURS.search(value) is not None
+    )
 
 
 def subprotocols(values: Iterable[str]) -> tuple[str, ...]:

@@ -100,6 +100,7 @@ from proxy.wire.credentials import (
     authorization,
     programs_fields,
     session_tokens,
+    subprotocols,
     take_out,
     without_credentials,
 )
@@ -719,6 +720,20 @@ REQUESTS: Final = (
             "schemes": of("token "),
         },
         ("wire.credentials:_AUTHORIZATION",),
+    ),
+    Reader(
+        "credentials among subprotocols",
+        ("wire.credentials",),
+        lambda value: (
+            subprotocols([value]),
+            programs_fields([(b"Sec-WebSocket-Protocol", value.encode())], xsrf="x"),
+        ),
+        {
+            "commas": of(","),
+            "offers": of("v1.token.websocket.jupyter.org.,"),
+            "tokens": of("v1.token.websocket.jupyter.org.nbgate2_a,"),
+            "a token": of("%61", before="v1.token.websocket.jupyter.org.nbgate2_"),
+        },
     ),
     Reader("Host", ("routing.authority",), parse_authority, HOSTS, ("routing.authority:_AUTHORITY",)),
     Reader(

@@ -612,6 +612,9 @@ async def test_a_programs_token_that_is_not_good_is_refused(tmp_path: Path, acce
                 continue
             assert await ask(rig, f"/api?token={token}") == [401, 403]
             assert await ask(rig, "/api", extra=f"Authorization: token {token}\r\n") == [401, 403]
+            # Written wrongly it is one all the same.
+            for value in (token, f"token={token}", f'token "{token}"', f"Bearer {token} x", f"Basic {token}"):
+                assert await ask(rig, "/api", extra=f"Authorization: {value}\r\n") == [401, 403], value
             offer = f"Sec-WebSocket-Protocol: {BARE}, {IN_SUBPROTOCOL}{token}\r\n"
             assert await ask(rig, "/api", extra=offer) == [401, 403]
         assert untouched(rig)

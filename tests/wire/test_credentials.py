@@ -74,9 +74,12 @@ def test_the_parameters_are_those_of_links_and_of_programs_addresses() -> None:
         ([f"token {T}", f"Bearer {T}x"], (T, f"{T}x")),
         (["token 0123456789abcdef"], ()),
         (["Basic bmJnYXRlOg=="], ()),
-        ([T], ()),
-        ([f"token {T} x"], ()),
-        ([f"Digest {T}"], ()),
+        ([T], (T,)),
+        # What follows is no token as a whole, and so refused.
+        ([f"token {T} x"], (f"token {T} x",)),
+        ([f"Digest {T}", "Basic bmJnYXRlOg=="], (f"Digest {T}",)),
+        ([f'token "{T}"'], (f'token "{T}"',)),
+        ([f"token={T}"], (f"token={T}",)),
         ([""], ()),
     ],
 )
