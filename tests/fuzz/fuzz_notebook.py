@@ -1,16 +1,17 @@
 """Fuzz what a notebook answers: heads, interim heads, bodies, chunks, 101s and frames, bent, and cut anywhere.
 
-    python -m tests.fuzz.fuzz_notebook [--seed N]      until Ctrl-C; a finding is a traceback and its example
+    python -m tests.fuzz.fuzz_notebook [--seed N]      until Ctrl-C, or as often as is said (`--inputs N`)
 
-Each example is one request over real sockets, whose answer is handed to the gateway's connection in the parts that the
-example says, as the event loop would. Whatever comes: nothing raises, the caller gets one answer that is framed as HTTP
-has it, or a connection that is cut, and there is one record. Then it asks for something else, and must get exactly
-that: no connection goes back to the pool with anything of the example in it. `test_fuzz_notebook.py` runs the first
-hundreds.
+A finding is a traceback and its example. Each example is one request over real sockets, whose answer is handed to the
+gateway's connection in the parts that the example says, as the event loop would. Whatever comes: nothing raises, the
+caller gets one answer that is framed as HTTP has it, or a connection that is cut, and there is one record. Then it
+asks for something else, and must get exactly that: no connection goes back to the pool with anything of the example
+in it. `test_fuzz_notebook.py` runs the first hundreds.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import random
 import sys
@@ -21,13 +22,19 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import uvloop
+
+# As pytest has it: the harness's modules import each other by their names alone.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from clocks import settle
 from raw_upstream import Peer
 from stage import HOST, Stage, ok, open_stage
 
 from proxy.aws.sessions import Honoured
+from proxy.dataplane.relay import LINGER_SECONDS
 from proxy.dataplane.upstream import UpstreamConnection
 
+INPUTS_EACH = 50
 End = Literal["stay", "close", "reset"]
 
 
@@ -43,6 +50,9 @@ class Example:
     honoured: Honoured = Honoured.YES
     is_http_10: bool = False
     is_upgrade: bool = False
+    body: bytes = b""
+    sent: int = 0
+    """How much of the request's body is there before the answer comes; the rest comes behind it."""
 
 
 # -- what notebooks might say -------------------------------------------------------------------------
@@ -234,8 +244,10 @@ def cut(chance: random.Random, data: bytes) -> tuple[bytes, ...]:
 
 def example(chance: random.Random) -> Example:
     is_upgrade = chance.random() < 0.15
+    method = "GET" if is_upgrade else chance.choice(METHODS)
+    body = chance.choice([b"", bytes(10), bytes(70_000), bytes(200_000)]) if method == "POST" else b""
     return Example(
-        method="GET" if is_upgrade else chance.choice(METHODS),
+        method=method,
         target=chance.choice(TARGETS),
         mount=chance.choice(["root", "path"]),
         parts=cut(chance, bent(chance, answer(chance))),
@@ -243,6 +255,8 @@ def example(chance: random.Random) -> Example:
         honoured=chance.choice([Honoured.YES, Honoured.YES, Honoured.NO, Honoured.UNTOLD]),
         is_http_10=not is_upgrade and chance.random() < 0.05,
         is_upgrade=is_upgrade,
+        body=body,
+        sent=chance.choice([0, 1, len(body)]) if body else 0,
     )
 
 
@@ -301,9 +315,10 @@ async def check(stages: Stages, one: Example) -> None:
     stage.keeper.honoured_as = one.honoured
     prefix = "/research" if one.mount == "path" else ""
     _, caller = await asyncio.get_running_loop().create_connection(Caller, "127.0.0.1", stage.port)
-    caller.transport.write(request(one, prefix))
+    caller.transport.write(request(one, prefix) + one.body[: one.sent])
     notebook = await stage.notebook()
     await notebook.head()
+    taking = asyncio.ensure_future(take_all(notebook)) if one.body else None
     [connection] = connections(stage)
     for part in one.parts:
         await give(connection, part)
@@ -312,6 +327,11 @@ async def check(stages: Stages, one: Example) -> None:
     elif one.end == "reset":
         notebook.reset()
     await turns()
+    if not caller.has_ended:
+        caller.transport.write(one.body[one.sent :])
+    await turns()
+    if taking is not None:
+        taking.cancel()
     got, is_open = await heard(stage, caller)
     assert not stages.broken, stages.broken
     assert not stage.failed, stage.failed
@@ -319,8 +339,13 @@ async def check(stages: Stages, one: Example) -> None:
     final = one_answer(got, one.method, is_open=is_open)
     if stage.plane.relays:
         caller.transport.abort()
+        await turns()
+        for _ in range(2):
+            # A notebook that sent nonsense is left a moment to read why it is over.
+            stage.plane.sweep()
+            await stage.clock.jump(LINGER_SECONDS)
         await until(lambda: not stage.plane.relays)
-    elif is_open and final and not one.is_http_10:
+    elif is_open and final and not one.is_http_10 and not one.body:
         await ask_again(stage, caller, notebook, prefix)
     caller.transport.abort()
     await until(lambda: not stage.plane.connections)
@@ -336,9 +361,20 @@ async def check(stages: Stages, one: Example) -> None:
 def request(one: Example, prefix: str) -> bytes:
     version = "1.0" if one.is_http_10 else "1.1"
     fields = f"Host: {HOST}\r\nAccept: text/html\r\n"
+    if one.body:
+        fields += f"Content-Length: {len(one.body)}\r\n"
     if one.is_upgrade:
         fields += UPGRADE
     return f"{one.method} {prefix}{one.target} HTTP/{version}\r\n{fields}\r\n".encode()
+
+
+async def take_all(notebook: Peer) -> None:
+    """A notebook that takes what it is sent."""
+    try:
+        while await notebook._reader.read(65536):
+            pass
+    except ConnectionError:
+        pass
 
 
 def connections(stage: Stage) -> list[UpstreamConnection]:
@@ -496,10 +532,16 @@ async def run(seed: int, *, examples: float = float("inf")) -> int:
 
 
 def main() -> None:
-    seed = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else random.randrange(2**32)
-    print(f"--seed {seed}", flush=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument(
+        "--inputs", type=int, help=f"an exchange counts as {INPUTS_EACH}, so long as it takes"
+    )
+    options = parser.parse_args()
+    print(f"--seed {options.seed}", flush=True)
+    most = float("inf") if options.inputs is None else options.inputs // INPUTS_EACH
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(seed))
+        print(f"{runner.run(run(options.seed, examples=most))} exchanges, nothing found")
 
 
 if __name__ == "__main__":
