@@ -3,23 +3,24 @@
 The rule: a limit that is met leaves a trace, and a stranger who meets one 200 times a second leaves no flood of them.
 The first time in a minute is told at once, the others as one number when the minute is over; of refused connections the
 first few also get an access record. What is remembered is bounded, too: beyond so many addresses a minute, all others
-are one. It must not know what a limit is for, nor how one is kept.
+are one. Each limit has its own share of all that, so that those whom strangers meet hide nobody at another. It must not
+know what a limit is for, nor how one is kept.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from proxy.clock import Clock
 
 WINDOW_SECONDS: Final = 60.0
-ADDRESSES_TOLD: Final = 256
-"""Pairs of address and limit that are told apart within a minute."""
+ADDRESSES_TOLD: Final = 128
+"""Addresses that are told apart within a minute, at each limit."""
 RECORDS_EACH: Final = 10
-RECORDS_IN_ALL: Final = 600
-"""Access records within a minute: of one address and limit, and together."""
+RECORDS_IN_ALL: Final = 200
+"""Access records within a minute, at each limit: of one address, and together."""
 OTHERS: Final = "others"
 
 
@@ -45,8 +46,8 @@ class LimitsMet:
         self._clock = clock
         self._warn = warn
         self._began_at = clock.monotonic()
-        self._times: Counter[tuple[Bound, str]] = Counter()
-        self._records = 0
+        self._times: defaultdict[Bound, Counter[str]] = defaultdict(Counter)
+        self._records: Counter[Bound] = Counter()
 
     def count(self, bound: Bound) -> None:
         """`bound` was met by whatever rested, as it is meant to: nobody is told."""
@@ -55,16 +56,16 @@ class LimitsMet:
     def note(self, bound: Bound, address: str | None, *, most: float | None = None) -> bool:
         """`address` met `bound`, which is `most`. True: this time is worth an access record of its own."""
         self.counts[bound] += 1
-        times = self._times
-        key = (bound, address or "-")
-        if key not in times and len(times) >= ADDRESSES_TOLD:
-            key = (bound, OTHERS)
-        times[key] += 1
-        if times[key] == 1:
-            self._tell(key, 1, most)
-        if times[key] > RECORDS_EACH or self._records >= RECORDS_IN_ALL:
+        times = self._times[bound]
+        who = address or "-"
+        if who not in times and len(times) >= ADDRESSES_TOLD:
+            who = OTHERS
+        times[who] += 1
+        if times[who] == 1:
+            self._tell(bound, who, 1, most)
+        if times[who] > RECORDS_EACH or self._records[bound] >= RECORDS_IN_ALL:
             return False
-        self._records += 1
+        self._records[bound] += 1
         return True
 
     def sweep(self) -> None:
@@ -72,15 +73,15 @@ class LimitsMet:
         now = self._clock.monotonic()
         if now - self._began_at < WINDOW_SECONDS:
             return
-        times, self._times = self._times, Counter()
+        met, self._times = self._times, defaultdict(Counter)
         self._began_at = now
-        self._records = 0
-        for key, count in times.items():
-            if count > 1:
-                self._tell(key, count - 1, None)
+        self._records.clear()
+        for bound, times in met.items():
+            for who, count in times.items():
+                if count > 1:
+                    self._tell(bound, who, count - 1, None)
 
-    def _tell(self, key: tuple[Bound, str], times: int, most: float | None) -> None:
-        bound, address = key
+    def _tell(self, bound: Bound, address: str, times: int, most: float | None) -> None:
         fields = {} if most is None else {"most": most}
         self._warn("limit met", limit=bound.setting, code=bound.code, address=address, times=times, **fields)
 

@@ -103,6 +103,14 @@ def test_ten_thousand_addresses_are_a_bounded_number_of_lines(told: Told) -> Non
     assert told.met.counts == {HANDSHAKE: 30_000}
 
 
+def test_a_flood_at_one_limit_hides_nobody_at_another(told: Told) -> None:
+    """Strangers choose how many addresses they come from; an office that meets its limit is named all the same."""
+    for number in range(10_000):
+        told.met.note(HANDSHAKE, f"10.0.{number // 256}.{number % 256}")
+    assert told.met.note(PER_ADDRESS, "203.0.113.7")
+    assert (told.events[-1]["code"], told.events[-1]["address"]) == ("TOO_MANY_FROM_ADDRESS", "203.0.113.7")
+
+
 def test_whoever_tells_nobody_counts_all_the_same() -> None:
     met = LimitsMet(FakeClock(), ignore)
     met.note(HANDSHAKE, "203.0.113.7")
