@@ -750,6 +750,11 @@ class Forward:
             self.status = error.status
             self._caller.answer(error)
 
+    def drop(self) -> None:
+        if not self._ended:
+            self._end()
+            self._caller.broken()
+
     def told(self, error: NbgateError) -> NbgateError:
         """What to answer where no answer came: nothing that invites to repeat what may have been done."""
         if isinstance(error, UpstreamUnreachable | UpstreamTimeout) and self.is_in_doubt:

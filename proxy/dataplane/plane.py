@@ -113,7 +113,7 @@ class DataPlane:
         """Callers are to go elsewhere next time: each answer ends its connection."""
         self.draining = False
         """Nothing new is taken on: no connection, no WebSocket."""
-        self.outages = Outages(timeouts.outage_seconds)
+        self.outages = Outages(timeouts.outage_seconds, faults=faults)
         self.outbox = Outbox()
         self.known_heads = Room()
         self.turns = Turns()
@@ -363,7 +363,7 @@ class DataPlane:
         once, do so in turn.
         """
         self.leaving = self.draining = True
-        self.outages.close()
+        self.faults.each("drain", (self.outages,), lambda one: one.close())
         began_at = self.clock.monotonic()
         self.faults.each("drain", tuple(self.connections), lambda one: one.drain(), broken=_cut)
         self.faults.each("drain", tuple(self.arrivals), _cut)

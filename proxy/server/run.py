@@ -98,8 +98,7 @@ class RunningGateway:
 
     def stop_listening(self) -> None:
         """Take no new connections."""
-        for listener in self._listeners:
-            listener.close()
+        self.plane.faults.each("drain", self._listeners, OpenListener.close)
 
     async def drain(
         self,
@@ -111,14 +110,16 @@ class RunningGateway:
         """Go away without a loss: not ready, but serving, for `delay_seconds`; then stop listening, and let what is
         under way end, for `seconds` at most. `is_hurried` ends both waits.
         """
+        faults = self.plane.faults
         self.plane.leaving = True
-        self.lifecycle.leave()
+        # What fails at it must not have everything cut that is under way.
+        faults.each("drain", (self.lifecycle,), lambda one: one.leave())
         clock = self.plane.clock
         stop_at = clock.monotonic() + delay_seconds
         while clock.monotonic() < stop_at and not is_hurried():
             await clock.sleep(min(DRAIN_STEP_SECONDS, stop_at - clock.monotonic()))
         self.stop_listening()
-        self.streams.close()
+        faults.each("drain", (self.streams,), lambda one: one.close())
         await self.plane.drain(seconds, is_hurried=is_hurried)
 
     async def end(self) -> None:

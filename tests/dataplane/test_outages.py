@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from clocks import settle
+from faulty import collecting
 from raw_upstream import Peer
 from stage import HOST, Stage, eventually, get, ok, open_stage, post, session_at
 
@@ -273,6 +274,9 @@ class Request:
     def give_up(self) -> None:
         self.said.append("tell")
 
+    def drop(self) -> None:
+        self.said.append("drop")
+
 
 def waiting(outages: Outages, *, now: float = 0.0, notebook: Any = "a") -> Request:
     request = Request()
@@ -281,7 +285,7 @@ def waiting(outages: Outages, *, now: float = 0.0, notebook: Any = "a") -> Reque
 
 
 def test_each_second_the_one_that_waits_longest_is_tried() -> None:
-    outages = Outages(30.0)
+    outages = Outages(30.0, faults=collecting([]))
     first, second = waiting(outages), waiting(outages)
     outages.sweep(1.0)
     assert (first.said, second.said) == (["try"], [])
@@ -293,7 +297,7 @@ def test_each_second_the_one_that_waits_longest_is_tried() -> None:
 
 
 def test_an_answer_ends_an_outage_and_no_other_notebooks() -> None:
-    outages = Outages(30.0)
+    outages = Outages(30.0, faults=collecting([]))
     here, there = waiting(outages), waiting(outages, notebook="b")
     outages.answered("a")
     outages.answered("c")
@@ -305,7 +309,7 @@ def test_an_answer_ends_an_outage_and_no_other_notebooks() -> None:
 
 
 def test_whoever_has_waited_long_enough_is_told_whenever_it_came() -> None:
-    outages = Outages(30.0)
+    outages = Outages(30.0, faults=collecting([]))
     early, late = waiting(outages), waiting(outages, now=29.9)
     outages.sweep(30.0)
     assert (early.said, late.said) == (["tell"], ["tell"])
@@ -318,7 +322,7 @@ def test_whoever_has_waited_long_enough_is_told_whenever_it_came() -> None:
 
 
 def test_nobody_waits_for_ever_at_a_notebook_that_answers_others() -> None:
-    outages = Outages(30.0)
+    outages = Outages(30.0, faults=collecting([]))
     request = waiting(outages)
     for second in range(1, 30):
         outages.answered("a")
@@ -332,7 +336,7 @@ def test_nobody_waits_for_ever_at_a_notebook_that_answers_others() -> None:
 
 
 def test_who_is_gone_is_neither_tried_nor_told() -> None:
-    outages = Outages(30.0)
+    outages = Outages(30.0, faults=collecting([]))
     gone = waiting(outages)
     outages.forget("a", gone)
     outages.forget("b", gone)
@@ -342,7 +346,7 @@ def test_who_is_gone_is_neither_tried_nor_told() -> None:
 
 
 def test_at_the_end_all_are_told_and_nobody_waits() -> None:
-    outages = Outages(30.0)
+    outages = Outages(30.0, faults=collecting([]))
     request = waiting(outages)
     outages.close()
     assert request.said == ["tell"]

@@ -21,13 +21,18 @@ from planes import OpenPlane, Peer, open_plane
 
 from proxy.dataplane.arrival import Arrival
 from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.forward import Forward
+from proxy.dataplane.outages import Outages
 from proxy.dataplane.relay import Relay
 from proxy.dataplane.upstream import UpstreamConnection
+from proxy.errors import UpstreamUnreachable
 from proxy.identity.tokens import Tokens
 from proxy.lifecycle.lifecycle import Lifecycle
 from proxy.rounds import Round
 from proxy.server import compose, watch
 from proxy.server.fleet import Fleet
+from proxy.server.listening import OpenListener
+from proxy.server.streams import Streams
 
 LOOPS = {"sweep", "flush", "dates", "idleness", "configuration"}
 """Those that a gateway has from its first moment on; a new one belongs here."""
@@ -227,6 +232,72 @@ async def test_what_cannot_be_told_that_the_gateway_goes_away_is_cut_and_all_oth
     assert planted_alone(opened)
 
 
+async def waits_for_the_notebook(opened: OpenPlane, count: int) -> list[Peer]:
+    """Callers whose pages ask by themselves while nobody can be signed in."""
+    opened.keeper.cold()
+    opened.keeper.fails(UpstreamUnreachable())
+    peers = []
+    for number in range(count):
+        peers.append(await opened.connect())
+        peers[-1].send(opened.head("/api/sessions", extra="Sec-Fetch-Mode: cors\r\n"))
+        await opened.settled(lambda number=number: len(opened.plane.outages) == number + 1)
+    return peers
+
+
+async def test_what_waits_and_cannot_be_told_is_cut_and_all_others_are_told_that_the_gateway_goes_away(
+    opened: OpenPlane, plant: Callable[..., None]
+) -> None:
+    page = await opened.connect()
+    page.send(opened.upgrade())
+    assert (await page.response()).status == 101
+    peers = await waits_for_the_notebook(opened, 3)
+    plant(Forward, "give_up", forward_of(opened, peers[0]))
+    await opened.plane.drain(0.0)
+    with pytest.raises(ConnectionResetError):
+        await peers[0].rest()
+    for peer in peers[1:]:
+        assert (await peer.response()).status == 503
+    assert (await page.exactly(4))[2:] == (1012).to_bytes(2, "big")
+    assert planted_alone(opened)
+
+
+async def test_what_waits_and_cannot_be_told_in_its_time_is_cut_and_all_others_are_told(
+    opened: OpenPlane, plant: Callable[..., None]
+) -> None:
+    peers = await waits_for_the_notebook(opened, 3)
+    plant(Forward, "give_up", forward_of(opened, peers[0]))
+    await opened.pass_time(opened.plane.timeouts.outage_seconds)
+    with pytest.raises(ConnectionResetError):
+        await peers[0].rest()
+    for peer in peers[1:]:
+        assert (await peer.response()).status == 503
+    assert planted_alone(opened)
+
+
+async def test_what_waits_and_cannot_be_tried_is_cut_and_all_others_are_answered(
+    opened: OpenPlane, plant: Callable[..., None]
+) -> None:
+    peers = await waits_for_the_notebook(opened, 3)
+    plant(Forward, "try_again", forward_of(opened, peers[1]))
+    opened.keeper.warm()
+    await opened.pass_time(1)
+    with pytest.raises(ConnectionResetError):
+        await peers[1].rest()
+    for peer in (peers[0], peers[2]):
+        assert (await peer.response()).status == 200
+    assert planted_alone(opened)
+
+
+def forward_of(opened: OpenPlane, peer: Peer) -> Forward:
+    [found] = [
+        one._forward
+        for one in opened.plane.connections
+        if one.transport.get_extra_info("peername")[1] == port_of(peer)
+    ]
+    assert found is not None
+    return found
+
+
 async def test_no_byte_passes_on_a_websocket_that_could_not_be_judged(
     opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +457,30 @@ async def test_a_reload_counts_for_all_others_where_one_cannot_follow_it(
     assert status_of(await rig.get()) == 403
     assert rig.gateway.plane.faults.counts["reload"] == 2
     assert faults(rig) == [("reload", "Planted")]
+
+
+@pytest.mark.parametrize(
+    ("where", "name"), [(Lifecycle, "leave"), (OpenListener, "close"), (Streams, "close"), (Outages, "close")]
+)
+async def test_a_gateway_goes_away_in_good_order_where_a_part_of_it_cannot(
+    rig: Rig, plant: Callable[..., None], where: Any, name: str
+) -> None:
+    """Else what is under way would be cut at once."""
+    port = rig.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET / HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode())
+    assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)) == 200
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, name, broken_method)
+        await rig.gateway.drain(0.0)
+    assert rig.gateway.plane.draining
+    assert rig.gateway.plane.faults.counts["drain"] == 1
+    await received(reader)
+    writer.close()
+
+
+def broken_method(*_arguments: Any) -> None:
+    raise Planted
 
 
 async def test_a_fault_in_a_callback_is_met_like_any_other(rig: Rig) -> None:
