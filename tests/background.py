@@ -12,20 +12,42 @@ from typing import Any, TypeVar
 import uvloop
 from gateways import Rig, open_rig
 
+from proxy.clock import SystemClock
+
 T = TypeVar("T")
 START_SECONDS = 90.0
+
+
+class Held(SystemClock):
+    """The machine's clock. Who sleeps by it does not wake while it is held: a state that a test looks at stays."""
+
+    def __init__(self) -> None:
+        self.going_on = asyncio.Event()
+        self.going_on.set()
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds)
+        await self.going_on.wait()
 
 
 class Background:
     """`rig` belongs to the other thread: use `call` and `run` to touch it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rig: Rig) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, rig: Rig, held: Held) -> None:
         self._loop = loop
+        self._held = held
         self.rig = rig
 
     @property
     def origin(self) -> str:
         return self.rig.origin
+
+    def hold(self) -> None:
+        """No instance goes on from Pending or Stopping until `let_go`."""
+        self.call(self._held.going_on.clear)
+
+    def let_go(self) -> None:
+        self.call(self._held.going_on.set)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Await something over there."""
@@ -47,9 +69,9 @@ def in_background(directory: Path, **options: Any) -> Iterator[Background]:
     found: dict[str, Any] = {}
 
     async def serve() -> None:
-        over = asyncio.Event()
-        async with open_rig(directory, **options) as rig:
-            found.update(background=Background(asyncio.get_running_loop(), rig), over=over)
+        over, held = asyncio.Event(), Held()
+        async with open_rig(directory, **{"sandbox_clock": held, **options}) as rig:
+            found.update(background=Background(asyncio.get_running_loop(), rig, held), over=over)
             started.set()
             await over.wait()
 

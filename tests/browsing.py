@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect, sync_playwright
 
 PATIENCE_MS = 60_000
+# Playwright's own five seconds are too few on a busy machine.
+expect.set_options(timeout=PATIENCE_MS)
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -76,13 +78,19 @@ def run_in_terminal(page: Page, base: str) -> None:
     page.on("websocket", follow)
     page.locator(".jp-LauncherCard[title='Start a new terminal session']").click()
     page.locator(".jp-Terminal-body .xterm-screen").click()
+
+    def comes(what: str) -> None:
+        for _ in range(PATIENCE_MS // 100):
+            if what in "".join(received):
+                return
+            page.wait_for_timeout(100)
+        pytest.fail(f"no {what} in {received}")
+
+    # What is typed before the shell shows its prompt is lost where the WebSocket is not open yet.
+    comes('"stdout"')
     page.keyboard.type("echo out-$((6*7))")
     page.keyboard.press("Enter")
-    for _ in range(PATIENCE_MS // 100):
-        if "out-42" in "".join(received):
-            return
-        page.wait_for_timeout(100)
-    pytest.fail(f"no echo in {received}")
+    comes("out-42")
 
 
 def is_outside(url: str, base: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 PATIENCE_SECONDS = 30.0
 """Of the machine's own clock, after which a test has failed. Only a failing one waits that long."""
-QUIET_TURNS = 20
+TURNS = 20
 
 
 async def eventually(holds: Callable[[], object]) -> None:
@@ -22,15 +22,18 @@ async def eventually(holds: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def settle(turns: int = QUIET_TURNS) -> None:
-    """Return when every other task has waited for something in so many turns of the loop, and no callback is on its
-    way to one any more. More turns are for showing that nothing more comes over sockets of this process.
+async def settle(turns: int = TURNS) -> None:
+    """Return when every other task waits for something, so many turns of the loop after the beginning or, if one still
+    ran then, after that. In them callbacks reach those whom they are for. More turns are for showing that nothing more
+    comes over sockets of this process.
     """
-    me, quiet = asyncio.current_task(), 0
+    me = asyncio.current_task()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while quiet < turns:
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if all(task is me or _waits(task) for task in asyncio.all_tasks()) else 0
+        running = True
+        while running:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            running = not all(task is me or _waits(task) for task in asyncio.all_tasks())
 
 
 def _waits(task: asyncio.Task[object]) -> bool:

@@ -23,7 +23,7 @@ from rigs import AheadClock, open_rig_beside
 
 from proxy.sandbox.instance import InstanceSpec
 
-pytestmark = [pytest.mark.e2e, pytest.mark.program, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.program, pytest.mark.timeout(300)]
 
 SECRET = "0123456789abcdef0123456789abcdef"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "NBGATEALICE1", "AWS_SECRET_ACCESS_KEY": SECRET}

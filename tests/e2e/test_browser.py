@@ -9,7 +9,7 @@ from browsing import PATIENCE_MS, is_outside, open_lab, open_notebook, run_cell,
 from houses import House
 from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("kind", ["root", "host", "port", "path"])

@@ -16,7 +16,7 @@ from playwright.sync_api import Page
 
 from tests.sandbox.left_behind import MARK, marked
 
-pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 
 COMMAND = Path(sys.executable).with_name("nbgate")
 

@@ -16,7 +16,7 @@ from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.plain_upstream import SERVER
 
-pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 
 SPECS = (InstanceSpec(name="hostile-1"), InstanceSpec(name="quiet-1"))
 HOSTILE, QUIET = {"notebook": "hostile-1"}, {"notebook": "quiet-1"}

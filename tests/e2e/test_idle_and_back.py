@@ -20,7 +20,7 @@ from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.judge import Finding
 from proxy.sandbox.instance import InstanceSpec
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 NAME = "research-gpu-1"
 NAVIGATION = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"

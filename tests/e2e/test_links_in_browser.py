@@ -14,7 +14,7 @@ from proxy.clock import SystemClock
 from proxy.config.load import load
 from proxy.identity.tokens import TokenKind, Tokens, authorized_url
 
-pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def link(

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from proxy.sandbox.instance import InstanceSpec
 
-pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 
 SPECS = (InstanceSpec(name="nlp-team", status="Stopped", jupyter=True, transition_seconds=1.0),)
 MOUNTED = {"nlp": {"notebook": "nlp-team", "mount": {"path": "/nlp/"}, "start_on_open": True}}
@@ -52,8 +52,10 @@ def test_scripts_and_images_start_nothing_and_a_bookmark_does(gate: Background, 
         assert "starting" not in told
     assert starts(gate) == 0
 
+    gate.hold()
     page.goto(f"{gate.origin}/nlp/lab/tree/welcome.ipynb")
     expect(page.get_by_text("is starting").first).to_be_visible()
+    gate.let_go()
     expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=90_000)
     assert "/nlp/lab" in page.url
     assert starts(gate) == 1

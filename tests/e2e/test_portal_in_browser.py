@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from background import Background, in_background
 from browsing import PATIENCE_MS
 from playwright.sync_api import Browser, Page, expect
 
+from proxy.errors import NbgateError
 from proxy.sandbox.instance import InstanceSpec
 
-pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 
 SPECS = (
     InstanceSpec(name="research-gpu-1", instance_type="ml.g5.xlarge"),
@@ -119,6 +120,7 @@ def test_the_portal_shows_what_this_address_may_see(gate: Background, browser: B
 def test_open_on_a_stopped_instance_starts_it_shows_progress_and_lands_in_jupyterlab(
     gate: Background, browser: Browser
 ) -> None:
+    gate.hold()
     with looking(browser) as page:
         page.goto(gate.origin)
         with page.expect_popup() as opened:
@@ -131,6 +133,7 @@ def test_open_on_a_stopped_instance_starts_it_shows_progress_and_lands_in_jupyte
         judged(tab, "starting-first")
         # The portal behind it follows, without being touched.
         expect(card(page, "nlp")).to_contain_text("Starting", timeout=PATIENCE_MS)
+        gate.let_go()
         tab.wait_for_selector(".jp-Launcher", state="visible", timeout=PATIENCE_MS)
         assert tab.url.startswith(f"{gate.origin}/nlp/lab")
         expect(card(page, "nlp")).to_contain_text("Running", timeout=PATIENCE_MS)
@@ -212,6 +215,7 @@ def test_a_link_is_copied(gate: Background, browser: Browser) -> None:
 
 
 def test_without_script_everything_but_the_live_refresh_works(gate: Background, browser: Browser) -> None:
+    gate.hold()
     with looking(browser, java_script_enabled=False) as page:
         page.goto(gate.origin)
         card(page, "vision").get_by_role("button", name="Start vision").click()
@@ -245,9 +249,7 @@ def test_each_error_page_says_what_happened_and_is_accessible(
     gate.run(gate.rig.gateway.fleet.start("vision"))
     before: dict[str, Any] = {
         "permission": lambda: gate.call(faults.deny, times=1),
-        "throttled": lambda: gate.call(
-            faults.throttle, times=99, operation="CreatePresignedNotebookInstanceUrl"
-        ),
+        "throttled": lambda: gate.run(throttled(gate)),
         "upstream-gone": lambda: gate.run(gone(gate)),
     }
     with looking(browser, **LOOKS[look]) as page:
@@ -263,6 +265,13 @@ def test_each_error_page_says_what_happened_and_is_accessible(
             assert ("127.0.0.1" in page.inner_text("main")) == (name == "denied")
             judged(page, f"{name}-{look}")
             gate.call(keepers_forget, gate)
+
+
+async def throttled(gate: Background) -> None:
+    """So that a sign-in has failed: while one goes on, a browser is shown another page."""
+    gate.rig.sandbox.faults.throttle(times=99, operation="CreatePresignedNotebookInstanceUrl")
+    with suppress(NbgateError):
+        await gate.rig.gateway.plane.keeper("quiet").acquire(within_seconds=60)
 
 
 async def gone(gate: Background) -> None:

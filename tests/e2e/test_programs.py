@@ -42,7 +42,7 @@ class LocalhostResolver(aiohttp.ThreadedResolver):
         return [one | {"hostname": host} for one in found]
 
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 UPLOAD_BYTES = 200 * 1024 * 1024
 PART_BYTES = 25 * 1024 * 1024

@@ -18,7 +18,7 @@ from houses import GUARDED_MOUNTS, House
 from installed import installed
 from npm import npm_packages
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 HERE = Path(__file__).parent
 MOUNTS = (*GUARDED_MOUNTS, "host", "path")
