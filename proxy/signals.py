@@ -29,7 +29,9 @@ class Signals:
         self._wake = -1
 
     def take(self) -> None:
-        """Handle them from now on."""
+        """Handle them from now on. Harmless when done already."""
+        if self._wake >= 0:
+            return
         # Python runs a handler between two of its own steps. Who waits for the kernel meanwhile may never come to the
         # next one; but the number of a signal is written to this pipe at once.
         reader, self._wake = os.pipe()

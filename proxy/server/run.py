@@ -358,6 +358,8 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; the process's main work."""
     import uvloop
 
+    # Done already, unless somebody else than `proxy.__main__` runs the command.
+    PROCESS.take()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -110,7 +110,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         *,
         environ: dict[str, str] | None = None,
         config: Path | None = None,
-        stdout: int | IO[bytes] = subprocess.PIPE,
+        command: tuple[str, ...] = ("-m", "proxy"),
         **changes: Any,
     ) -> Started:
         file = config or tmp_path / "nbgate.yaml"
@@ -118,8 +118,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             file.write_text(configuration(**changes))
         keys = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "proxy", "serve", "--config", str(file)],
-            stdout=stdout,
+            [sys.executable, *command, "serve", "--config", str(file)],
+            stdout=subprocess.PIPE,
             env={**os.environ, **keys, **(environ or {})},
         )
         started.append(Started(process))
@@ -242,8 +242,10 @@ def test_a_caller_that_takes_nothing_keeps_nobody(start: Start) -> None:
             assert started.ends() == 0
 
 
-def test_a_head_that_is_half_sent_keeps_nobody(start: Start) -> None:
-    started = start()
+@pytest.mark.parametrize("command", [("-m", "proxy"), ("-c", "from proxy.cli import main; main()")])
+def test_a_head_that_is_half_sent_keeps_nobody(start: Start, command: tuple[str, ...]) -> None:
+    """Whichever way the command was begun."""
+    started = start(command=command)
     with started.call("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: half a head"):
         started.process.send_signal(signal.SIGTERM)
         started.event("stopped")
