@@ -34,7 +34,7 @@ class Floor:
 
 
 F0 = frozenset({"errors", "policy", "client_address", "routing", "wire"})
-GIVEN = frozenset({"clock", "chance", "tasks", "faults", "signals"})
+GIVEN = frozenset({"clock", "chance", "tasks", "faults", "signals", "threads"})
 
 FLOORS = (
     Floor(0, F0, siblings=True),

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.aws.control_plane import InstanceDescription, not_in_service
@@ -27,6 +28,7 @@ from proxy.errors import (
     InstanceNotFound,
     InstanceNotInService,
 )
+from proxy.threads import Threads
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -70,9 +72,17 @@ class SageMaker:
     def __init__(self, options: AwsOptions, *, clock: Clock) -> None:
         self._options = options
         self._clock = clock
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="nbgate-aws")
+        timeouts = options.connect_timeout_seconds + options.read_timeout_seconds
+        self.threads = Threads(
+            _THREADS,
+            name="nbgate-aws",
+            # By then botocore has given up, unless it hangs where it has no timeout: a name server, a program that is
+            # to bring credentials.
+            lost_seconds=2 * (options.max_attempts * timeouts + options.call_seconds),
+            monotonic=clock.monotonic,
+        )
         self._clients: dict[str, SageMakerClient] = {}
-        self._client_lock = threading.Lock()
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def control_plane(self, role_arn: str = "") -> RoleControlPlane:
         """SageMaker as the role (assumed with our own credentials), or as ourselves for ""."""
@@ -83,16 +93,19 @@ class SageMaker:
 
         A thread cannot be ended: one that takes longer than `call_seconds` goes on, and nobody hears of its result.
         """
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._options.call_seconds):
-                return await loop.run_in_executor(self._threads, self._work, operation, role_arn)
+                return await self.threads.run(partial(self._work, operation, role_arn))
         except TimeoutError as error:
             raise ControlPlaneTimeout(detail=f"no outcome within {self._options.call_seconds:g} s") from error
 
+    def unwell(self) -> tuple[str, ...]:
+        """What is stuck, in words, as `proxy.rounds.Rounds.unwell` has it."""
+        return ("calls to AWS: stuck",) if self.threads.is_stuck else ()
+
     def close(self) -> None:
         """Take no more calls; those under way end by their own timeouts and are not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()
         for client in tuple(self._clients.values()):
             client.close()
 
@@ -109,8 +122,9 @@ class SageMaker:
         raise failure from reason
 
     def _client(self, role_arn: str) -> SageMakerClient:
-        # Building clients is not thread-safe in botocore; using them is.
-        with self._client_lock:
+        # Using a client is thread-safe in botocore; building one is not, with the same session. Each role has its own,
+        # and one whose credentials hang is not to hold the others up.
+        with self._locks[role_arn]:
             if role_arn not in self._clients:
                 self._clients[role_arn] = self._build_client(role_arn)
             return self._clients[role_arn]

@@ -299,7 +299,7 @@ async def start(
             application = admin_application(
                 lambda: _readiness(reloader, plane, by_itself),
                 partial(_metrics, plane, reloader, by_itself, logs, longest_turn),
-                lambda: (*rounds.unwell(), *logs.unwell()),
+                lambda: (*rounds.unwell(), *logs.unwell(), *sagemaker.unwell()),
                 hosts=settings.admin.hosts,
             )
             runner = web.AppRunner(application, access_log=None)

@@ -304,5 +304,29 @@ async def test_waiting_for_a_thread_counts_too_and_what_waited_is_not_done_later
 async def test_after_closing_no_call_is_taken(build: Build, options: AwsOptions) -> None:
     sagemaker = build(options)
     sagemaker.close()
-    with pytest.raises(RuntimeError, match="shutdown"):
+    with pytest.raises(RuntimeError, match="closed"):
         await sagemaker.control_plane().describe("nb")
+
+
+async def test_credentials_that_hang_hold_up_no_other_role(
+    api: SageMakerApi, build: Build, options: AwsOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as those of a program that never answers."""
+    api.put("nb")
+    sagemaker = build(options)
+    hangs, let_go = threading.Event(), threading.Event()
+    made = sagemaker._build_client
+
+    def building(role_arn: str) -> Any:
+        if role_arn == ROLE:
+            hangs.set()
+            let_go.wait(30)
+        return made(role_arn)
+
+    monkeypatch.setattr(sagemaker, "_build_client", building)
+    hanging = asyncio.ensure_future(sagemaker.control_plane(ROLE).describe("nb"))
+    assert await asyncio.to_thread(hangs.wait, 30)
+    assert (await sagemaker.control_plane().describe("nb")).status == "InService"
+    assert sagemaker.unwell() == ()
+    let_go.set()
+    assert (await hanging).status == "InService"
