@@ -371,10 +371,14 @@ class Downstream(Connection):
             admission = gateway.worker_objection(inbound, admission) or admission
         if isinstance(admission, Refusal):
             self._refusal = admission
-            if self._place.claim is _STRANGER or (
-                self._place.claim is _WELCOME and isinstance(admission.error, AccessDenied)
+            place = self._place
+            if (
+                place.claim is _STRANGER
+                or place.met is not None
+                or (place.claim is _WELCOME and isinstance(admission.error, AccessDenied))
             ):
-                # It speaks for itself, so that nobody else is on this connection: it need not be kept.
+                # It speaks for itself, so that nobody else is on this connection; or there is no place for it, and
+                # the next one is to be told so. It need not be kept.
                 self._keep_alive = False
             self._refuse(admission.error)
             return None
@@ -866,6 +870,9 @@ class Downstream(Connection):
             self._state = _HEAD
             self._read_heads()
             self._resume_reading()
+            if self._plane.draining:
+                # When that began, it was not at rest.
+                self.drain()
 
     def _hang_up(self) -> None:
         """Close once everything written has been sent."""

@@ -265,3 +265,34 @@ async def test_a_connection_that_comes_in_the_very_turn_is_cut_and_not_waited_fo
     assert not stage.plane.arrivals
     await stage.clock.advance(0.1)
     await draining
+
+
+async def test_whoever_takes_its_last_answer_slowly_is_not_waited_for_once_it_has_it(stage: Stage) -> None:
+    async def asked() -> tuple[Peer, Peer]:
+        caller = await stage.call(get(b"/large"), receive_bytes=65536)
+        notebook = await stage.notebook()
+        await notebook.head()
+        return caller, notebook
+
+    # How much it takes until a caller that reads nothing is full.
+    caller, notebook = await asked()
+    notebook.send(ok(b"x" * 16_000_000))
+    [first] = stage.plane.connections
+    await eventually(lambda: first.is_full)
+    await settle()
+    assert first.under_way is not None
+    body = b"x" * first.under_way[3]
+    caller.close()
+    await eventually(lambda: not stage.plane.connections)
+
+    caller, notebook = await asked()
+    notebook.send(ok(body))
+    [last] = stage.plane.connections
+    await eventually(lambda: last.is_idle)
+    assert last.is_full
+    draining = asyncio.ensure_future(stage.plane.drain(600.0))
+    await settle()
+    assert (await caller.response())[1] == body
+    assert await caller.gone()
+    await stage.clock.advance(0.1)
+    await draining

@@ -18,6 +18,8 @@ from clocks import FakeClock
 from gateways import Rig, open_rig, status_of
 from preludes import exchange, received, v1, v2
 
+from proxy.dataplane.budgets import ANSWERED_OF_ADDRESS
+
 FRIEND, STRANGER, OTHER = "127.0.0.1", "127.0.0.66", "127.0.0.67"
 ONLY_FRIENDS: dict[str, Any] = {
     "allowlists": {"here": ["127.0.0.1", "203.0.113.0/24", "2001:db8::/32"]},
@@ -149,6 +151,21 @@ async def test_one_connection_too_many_of_somebody_who_may_come_in_is_told_so(
     assert b"\r\nConnection: close\r\n" in answer
     assert ("limits.connections_per_address", "TOO_MANY_FROM_ADDRESS", FRIEND) in site.told()
     assert site.codes()["TOO_MANY_FROM_ADDRESS"] == 1
+
+
+async def test_whoever_is_too_many_and_refused_makes_room_for_the_next_one_to_be_told(open_site: Any) -> None:
+    """Few are kept above a limit until they were answered: those who would stay on keep nobody else from it."""
+    site = await open_site(
+        "plain",
+        limits={"connections_per_address": 1},
+        mounted={"research": {"notebook": "research-gpu-1", "mount": "root", "access": "presigned"}},
+    )
+    await site.silent(FRIEND)
+    await site.until(lambda: site.rig.gateway.plane.budgets.in_all == 1)
+    for _ in range(ANSWERED_OF_ADDRESS + 1):
+        answer = await site.get(FRIEND, extra="")
+        assert status_of(answer) == 401
+        assert b"\r\nConnection: close\r\n" in answer
 
 
 async def test_ipv6_addresses_count_by_their_64_bits(open_site: Any) -> None:
