@@ -62,17 +62,28 @@ def pod() -> dict[str, Any]:
     return dict(kubernetes("Deployment")["spec"]["template"]["spec"])
 
 
-def readme_configs() -> list[str]:
-    """The first is whole; what later ones show takes the place of its sections of the same name."""
-    first, *parts = re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S)
-    whole = yaml.safe_load(first)
-    return [first, *(yaml.safe_dump({**whole, **yaml.safe_load(part)}) for part in parts)]
+PAGES = ("README.md", "config/policy.md", "config/client-address.md")
+
+
+def shown_configs() -> dict[str, str]:
+    """The first of the README is whole; what all others show takes the place of its sections of the same name."""
+    shown = {
+        f"{page} {number}": text
+        for page in PAGES
+        for number, text in enumerate(
+            re.findall(r"^```yaml\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S), 1
+        )
+    }
+    whole = yaml.safe_load(shown["README.md 1"])
+    return {name: yaml.safe_dump({**whole, **yaml.safe_load(text)}) for name, text in shown.items()} | {
+        "README.md 1": shown["README.md 1"]
+    }
 
 
 CONFIGS = {
     "compose.yaml": compose()["configs"]["nbgate"]["content"],
     "kubernetes.yaml": kubernetes("ConfigMap")["data"]["nbgate.yaml"],
-    **{f"README.md {number}": text for number, text in enumerate(readme_configs(), 1)},
+    **shown_configs(),
 }
 
 
@@ -90,8 +101,9 @@ def test_every_configuration_that_is_shown_loads(name: str, tmp_path: Path) -> N
     assert settings_of(CONFIGS[name], tmp_path).instances
 
 
-def test_the_readme_shows_a_configuration() -> None:
-    assert readme_configs()
+@pytest.mark.parametrize("page", PAGES)
+def test_each_page_shows_a_configuration(page: str) -> None:
+    assert any(name.startswith(page) for name in shown_configs())
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda file: file.name)
@@ -483,7 +495,7 @@ def test_the_readmes_table_of_mounts_names_every_kind_and_says_that_paths_share_
 
 
 def test_addresses_in_the_readmes_configuration_are_what_it_says(tmp_path: Path) -> None:
-    text = readme_configs()[0]
+    text = shown_configs()["README.md 1"]
     settings = settings_of(text, tmp_path)
     said = re.findall(r"^  (\w+): +# (https://\S+)$", text, re.M)
     assert said
