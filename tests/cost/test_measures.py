@@ -57,8 +57,8 @@ def _begun_at_each_letter(text: bytes) -> object:
 QUADRATIC: list[tuple[Read, int]] = [
     (_loop_in_a_loop, 2 * KIB),
     (_front_deleted, 16 * KIB),
-    (_cut_from_the_front, 32 * KIB),
-    (_added_one_by_one, 32 * KIB),
+    (_cut_from_the_front, 64 * KIB),
+    (_added_one_by_one, 64 * KIB),
     (_searched_again_and_again, 16 * KIB),
     (_tuple_made_anew, 4 * KIB),
     (_backtracking, 4 * KIB),
