@@ -130,7 +130,8 @@ class SessionKeeper:
         self._flight: asyncio.Task[UpstreamSession] | None = None
         self._flight_began_at = -math.inf
         self._late_flight: asyncio.Task[UpstreamSession] | None = None
-        self._question: asyncio.Task[Honoured] | None = None
+        self._questions: dict[int, asyncio.Task[Honoured]] = {}
+        """Those under way, by the generation that they are about."""
         self._told = (0, Honoured.UNTOLD, -math.inf)
         """Of which generation the front end spoke last, what it said, and when."""
         self._generation = 0
@@ -183,18 +184,23 @@ class SessionKeeper:
         """A response to a request with `session` looked like "not signed in": whether that is so.
 
         All who ask at once share a question, and what was told counts for `TOLD_SECONDS`: an application that answers
-        401 to everything costs one question in that time. Raises Draining when the gateway shuts down meanwhile.
+        401 to everything costs one question in that time. One that was renewed since that response's request went out
+        may be as good as ever, and is asked about, too. Raises Draining when the gateway shuts down meanwhile.
         """
-        current = self._session
-        if current is None or current.generation != session.generation:
-            # It was replaced since that response's request went out.
+        number = session.generation
+        if number <= self._lost_generation:
             return Honoured.NO
         generation, honoured, told_at = self._told
-        if generation == session.generation and self._clock.monotonic() - told_at < TOLD_SECONDS:
+        if generation == number and self._clock.monotonic() - told_at < TOLD_SECONDS:
             return honoured
-        if self._question is None:
-            self._question = self._tasks.start(self._ask(current), name=f"session of {self.key}")
-        return await _outcome(self._question)
+        question = self._questions.get(number)
+        if question is None:
+            current = self._session
+            # Its cookies may have been exchanged since.
+            asked = session if current is None or current.generation != number else current
+            question = self._tasks.start(self._ask(asked), name=f"session of {self.key}")
+            self._questions[number] = question
+        return await _outcome(question)
 
     def reject(self, session: UpstreamSession) -> bool:
         """The notebook's front end does not honour `session` any more (`honoured`). True: worth repeating with
@@ -264,7 +270,7 @@ class SessionKeeper:
         try:
             honoured = await self._honours(session)
         finally:
-            self._question = None
+            del self._questions[session.generation]
             self._told = (session.generation, honoured, self._clock.monotonic())
         return honoured
 

@@ -779,6 +779,44 @@ async def test_a_session_that_was_replaced_meanwhile_is_not_asked_about(world: W
     assert world.asked == [2]
 
 
+async def renewed(world: World) -> tuple[UpstreamSession, UpstreamSession]:
+    """A session, and the one that replaced it ahead of its end."""
+    first = await world.keeper.acquire()
+    await world.clock.advance(first.renew_at - world.clock.monotonic())
+    assert world.keeper.live() is first
+    await settle()
+    second = world.keeper.live()
+    assert second is not None
+    assert second is not first
+    return first, second
+
+
+async def test_a_session_that_was_renewed_meanwhile_is_good_for_what_went_out_with_it(world: World) -> None:
+    """Else an application's own 401, of a wrong password, would be told as "try again"."""
+    first, second = await renewed(world)
+    assert await world.keeper.honoured(first) is Honoured.YES
+    world.honoured_as = Honoured.NO
+    await world.clock.advance(2)
+    assert await world.keeper.honoured(first) is Honoured.NO
+    assert world.keeper.reject(first)
+    assert world.keeper.live() is second
+
+
+async def test_a_question_about_one_session_answers_nobody_who_asks_about_its_successor(world: World) -> None:
+    session = await world.keeper.acquire()
+    world.asking.clear()
+    world.honoured_as = Honoured.NO
+    early = asyncio.ensure_future(world.keeper.honoured(session))
+    await settle()
+    first, second = await renewed(world)
+    assert first is session
+    late = asyncio.ensure_future(world.keeper.honoured(second))
+    await settle()
+    assert world.asked == [1, 2]
+    world.asking.set()
+    await asyncio.gather(early, late)
+
+
 async def test_what_was_told_of_one_session_is_not_told_of_the_next(world: World) -> None:
     world.honoured_as = Honoured.NO
     first = await world.keeper.acquire()
