@@ -576,6 +576,19 @@ class Forward:
 
     def _rewrite(self) -> None:
         """Rewrite a piece of the page."""
+        try:
+            self._rewrite_piece()
+        except Exception:
+            # A fault of our own; the event loop tells of it. The notebook may be done with, so that no deadline of its
+            # counts any more, and the caller must not wait for ever.
+            if self._head_sent:
+                self.drop()
+            else:
+                self._forget_page()
+                self._fail(NbgateError())
+            raise
+
+    def _rewrite_piece(self) -> None:
         page = self._page
         if page is None or not page.is_waiting:
             return  # it ended meanwhile

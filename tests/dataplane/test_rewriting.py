@@ -15,6 +15,7 @@ from raw_upstream import Peer
 from stage import HOST, Stage, eventually, get, ok, open_stage
 
 from proxy.client_address.resolve import TrustedProxies
+from proxy.dataplane.rewriting import PageRewrite
 from proxy.dataplane.turns import A_TURN
 from proxy.gateway import Gateway
 from proxy.policy.statements import Policy
@@ -529,6 +530,33 @@ async def test_a_page_that_is_broken_before_anything_of_it_is_sent_is_a_502(stag
     await another.head()
     another.send(ok(b"next"))
     assert (await caller.response())[1] == b"next"
+
+
+@pytest.mark.parametrize("is_busy", [False, True], ids=["at once", "in its turn"])
+async def test_a_fault_of_the_gateways_own_in_a_page_that_is_all_there_is_no_silence(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, is_busy: bool
+) -> None:
+    """The notebook may be done with by then, so that no deadline of its counts."""
+    met: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: met.append(context["exception"]))
+
+    def broken(_page: PageRewrite) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(PageRewrite, "rewrite", broken)
+    caller, notebook = await page(stage)
+    busy = is_busy
+
+    def other_work() -> None:
+        if busy:
+            stage.plane.turns.later(other_work)
+
+    for _ in range(A_TURN if is_busy else 0):
+        stage.plane.turns.later(other_work)
+    notebook.send(ok(PAGE, fields=HTML))
+    assert (await caller.response())[0].startswith(b"HTTP/1.1 500 ")
+    busy = False
+    assert [type(error) for error in met] == [ZeroDivisionError]
 
 
 async def test_a_page_that_answers_before_the_requests_body_is_there_ends_both(stage: Stage) -> None:
