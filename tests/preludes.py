@@ -36,7 +36,7 @@ async def received(reader: asyncio.StreamReader) -> bytes:
     """All that comes until the other end closes, or breaks the connection."""
     data = bytearray()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while part := await reader.read(65536):
                 data += part
     except ConnectionResetError:
@@ -66,7 +66,7 @@ async def exchange_in_tls(port: int, prelude: bytes, context: ssl.SSLContext, re
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answer = bytearray()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             pending = prelude
             while True:
                 try:

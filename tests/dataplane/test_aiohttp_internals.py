@@ -363,6 +363,6 @@ async def test_shutting_down_closes_at_once() -> None:
     assert parsed is not None
     connection.serve_native(*parsed)
     await settle()
-    await asyncio.wait_for(connection.shutdown(0), 1)
+    await asyncio.wait_for(connection.shutdown(0), 30)
     assert transport.closed
     await settle()

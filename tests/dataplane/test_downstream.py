@@ -437,7 +437,7 @@ async def test_an_upload_that_is_answered_early_is_read_on(tmp_path: Path) -> No
         await opened.settled(lambda: opened.connection._upstream_full)
         notebook.send(early(b"", b""))
         assert (await peer.response()).status == 413
-        await asyncio.wait_for(peer.writer.drain(), 5)
+        await asyncio.wait_for(peer.writer.drain(), 30)
         peer.send(opened.head("/next"))
         assert (await (await opened.upstream.accept()).head()).startswith(b"GET /next ")
 
@@ -484,7 +484,7 @@ async def test_a_broken_body_ends_a_page_of_the_gateways_own(tmp_path: Path) -> 
         peer.send("zz\r\n")
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await peer.head()
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_a_page_that_ignores_its_body_does_not_turn_it_into_a_request(tmp_path: Path) -> None:

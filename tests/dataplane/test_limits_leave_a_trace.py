@@ -458,7 +458,7 @@ async def test_so_does_one_stream_of_events_too_many(tmp_path: Path) -> None:
         request = f"GET /.nbgate/events HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
         writer.write(request)
-        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)) == 200
+        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)) == 200
         assert status_of(await rig.raw(request, until_eof=False)) == 503
         writer.close()
         lines = rig.log_lines()

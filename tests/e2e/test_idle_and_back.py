@@ -95,7 +95,7 @@ async def test_a_long_cell_without_a_browser_keeps_it_and_idleness_stops_it_unti
         async with browser.post(f"{rig.origin}/api/kernels/{kernel}/interrupt") as response:
             assert response.status == 204
         url = f"{rig.origin}/api/kernels/{kernel}?no_track_activity=1"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while True:
                 async with browser.get(url) as response:
                     if (await response.json())["execution_state"] == "idle":

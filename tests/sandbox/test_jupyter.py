@@ -203,7 +203,7 @@ async def test_a_child_ends_when_its_parent_is_killed(
     assert len(marked(run)) == 2
     parent.send_signal(signal.SIGKILL)
     await parent.communicate()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while marked(run):
             await asyncio.sleep(0.05)
 

@@ -42,7 +42,7 @@ class Post:
         return socket.create_connection(self.sock.getsockname())
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.received) < count:
                 await asyncio.sleep(0.001)
 
@@ -85,7 +85,7 @@ async def test_a_flood_is_taken_in_parts(post: Post) -> None:
     post.sock.listen(3 * AT_ONCE)
     callers = [post.call() for _ in range(3 * AT_ONCE)]
     seen = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(post.received) < 3 * AT_ONCE:
             await asyncio.sleep(0)
             seen.append(len(post.received))
@@ -99,13 +99,13 @@ async def test_where_nothing_can_be_taken_it_rests_and_goes_on(post: Post, numbe
     """asyncio's way ends in a log line for each turn of the loop, uvloop's closes the connection or the listener."""
     post.sock.failures += [OSError(number, "no"), OSError(number, "still no")]
     with post.call():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not post.faults:
                 await asyncio.sleep(0.001)
         await settle(200)
         assert post.sock.tried == 1
         await post.clock.advance(REST_SECONDS)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(post.faults) < 2:
                 await asyncio.sleep(0.001)
         assert not post.received
@@ -124,7 +124,7 @@ async def test_a_connection_that_was_gone_before_its_turn_is_no_fault(post: Post
 async def test_closing_while_it_rests_ends_it(post: Post) -> None:
     post.sock.failures.append(OSError(errno.EMFILE, "no"))
     with post.call():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not post.faults:
                 await asyncio.sleep(0.001)
         post.acceptor.close()
@@ -135,7 +135,7 @@ async def test_closing_while_it_rests_ends_it(post: Post) -> None:
 async def test_closing_within_a_turn_takes_nothing_more(post: Post) -> None:
     post.acceptor._receive = lambda sock, _peer: (sock.close(), post.acceptor.close())
     with post.call(), post.call():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while post.sock.fileno() >= 0:
                 await asyncio.sleep(0.001)
     assert post.sock.tried == 1
@@ -171,7 +171,7 @@ async def test_who_cannot_listen_again_tries_on(post: Post) -> None:
     post.acceptor._loop = Reluctant()  # type: ignore[assignment]
     post.sock.failures = [OSError(errno.EMFILE, "no")]
     with post.call():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not post.faults:
                 await asyncio.sleep(0.001)
         for _ in range(3):

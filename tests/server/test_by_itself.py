@@ -86,7 +86,7 @@ class House:
             await eventually(lambda: not any(watch.is_looking for watch in watches.values()))
 
     async def reaches(self, status: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.status != status:
                 await self.clock.advance(1)
                 await asyncio.sleep(0.005)

@@ -32,7 +32,7 @@ def get(rig: Rig, *, extra: str = "", host: str = "127.0.0.1") -> bytes:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Return when what happens at the other end of a socket has happened."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():
             await asyncio.sleep(0.001)
 

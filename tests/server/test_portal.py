@@ -259,13 +259,13 @@ async def test_an_instance_that_a_reload_takes_away_meanwhile_is_gone(tmp_path) 
     async with open_rig(tmp_path, instances=SPECS, mounted=MOUNTED, clock=clock, sandbox_clock=slow) as rig:
         rig.sandbox.faults.slow_api(seconds=2)
         pages = [asyncio.ensure_future(rig.get(target, extra=HTML)) for target in ("/", f"{START}sleeper")]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while slow.sleeping < 2:
                 await asyncio.sleep(0.001)
         left = {"research": MOUNTED["research"]}
         (tmp_path / "nbgate.yaml").write_text(yaml.safe_dump(config_for(rig.sandbox, instances=left)))
         assert await rig.gateway.reloader.reload_now()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not all(page.done() for page in pages):
                 await slow.advance(2)
                 await asyncio.sleep(0.001)

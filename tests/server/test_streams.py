@@ -34,14 +34,14 @@ class Listening:
     received: bytes = b""
 
     async def hears(self, what: bytes) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while what not in self.received:
                 part = await self.reader.read(4096)
                 assert part, self.received
                 self.received += part
 
     async def ends(self) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             self.received += await self.reader.read()
         return self.received
 
@@ -56,7 +56,7 @@ class Listeners:
     async def __call__(self) -> Listening:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._rig.port)
         writer.write(f"GET /.nbgate/events HTTP/1.1\r\nHost: {self._rig.authority}\r\n\r\n".encode())
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         self._open.append(Listening(reader, writer, head))
         return self._open[-1]
 
@@ -98,7 +98,7 @@ def event(name: str, status: str) -> bytes:
 async def look(rig: Rig, clock: FakeClock, *, calls: int) -> None:
     """Let the fleet look once more at everything, whenever the look that is under way has ended."""
     before = rig.sandbox.calls["DescribeNotebookInstance"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while rig.sandbox.calls["DescribeNotebookInstance"] < before + calls:
             await clock.advance(5.0)
             await asyncio.sleep(0.001)

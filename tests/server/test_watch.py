@@ -21,7 +21,7 @@ async def changed(watcher: Watcher, clock: Clock = SystemClock()) -> None:
 
 async def seen(watcher: Watcher) -> None:
     """Return when the watcher tells of a change; a test that waits for long has failed."""
-    await asyncio.wait_for(changed(watcher), 10)
+    await asyncio.wait_for(changed(watcher), 30)
 
 
 def write_in_place(file: Path) -> None:

@@ -37,7 +37,7 @@ async def get(served: Served) -> bytes:
         writer.write(
             f"GET /status/204 HTTP/1.1\r\nHost: 127.0.0.1:{served.ports[0]}\r\nConnection: close\r\n\r\n".encode()
         )
-        return await asyncio.wait_for(reader.read(), 20)
+        return await asyncio.wait_for(reader.read(), 30)
     finally:
         writer.close()
 
@@ -85,7 +85,7 @@ async def test_more_idle_connections_than_descriptors_leave_everything_else_work
         assert await served.metric("nbgate_connections_most") == most
         # It reaches its notebook, which takes a descriptor more.
         writer.write(f"GET /status/204 HTTP/1.1\r\nHost: 127.0.0.1:{served.ports[0]}\r\n\r\n".encode())
-        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)) == 204
+        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)) == 204
         assert await served.metric("nbgate_descriptors_exhausted_total") == 0
         for one in (*waiting, writer):
             one.close()
@@ -118,14 +118,14 @@ async def test_a_notebook_that_no_descriptor_is_left_for_is_told_from_one_that_i
         reader, writer = await asyncio.open_connection("127.0.0.1", served.ports[0])
         request = f"GET /status/204 HTTP/1.1\r\nHost: 127.0.0.1:{served.ports[0]}\r\n\r\n".encode()
         writer.write(request)
-        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)) == 204
+        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)) == 204
         with_notebook = served.open_files
         sandbox.faults.drop_connections()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while served.open_files == with_notebook:
                 await asyncio.sleep(0.05)  # another process
         served.leave_no_descriptor()
         writer.write(request)
-        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)) == 503
+        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)) == 503
         await served.logged(event="limit met", code="NO_DESCRIPTORS")
         writer.close()

@@ -50,7 +50,7 @@ class Site:
     async def get(self, source: str, *, extra: str = "Connection: close\r\n") -> bytes:
         """A request; all that came back, b"" where the connection was cut without a byte."""
         try:
-            return await asyncio.wait_for(self._get(source, extra), 10)
+            return await asyncio.wait_for(self._get(source, extra), 30)
         except (ConnectionError, ssl.SSLError):
             return b""
 
@@ -63,7 +63,7 @@ class Site:
         return await received(reader)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not holds():
                 await asyncio.sleep(0.001)
 
@@ -184,7 +184,7 @@ async def test_streams_of_events_count_by_the_same_64_bits(open_site: Any) -> No
     for source, status in (("2001:db8::1", 200), ("2001:db8::2", 503), ("2001:db8:0:1::1", 200)):
         reader = await site.silent(source)
         site._writers[-1].write(request)
-        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)) == status
+        assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)) == status
 
 
 async def test_a_unix_sockets_callers_count_as_well(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ async def test_a_unix_sockets_callers_count_as_well(tmp_path: Path) -> None:
     listeners = [{"bind": f"unix:{path}", "trust_unix": "header"}]
     async with open_rig(tmp_path, listeners=listeners, limits={"connections": 2}, **ONLY_FRIENDS) as rig:
         held = [await asyncio.open_unix_connection(path) for _ in range(2)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while rig.gateway.plane.budgets.in_all < 2:
                 await asyncio.sleep(0.001)
         reader, writer = await asyncio.open_unix_connection(path)
@@ -276,7 +276,7 @@ async def test_behind_a_trusted_proxy_a_denied_caller_closes_nobodys_connection(
             writer.write(
                 f"GET / HTTP/1.1\r\nHost: {rig.authority}\r\nX-Forwarded-For: {client}\r\n\r\n".encode()
             )
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
             assert status_of(head) == status
             assert b"\r\nconnection: close\r\n" not in head.lower()
             await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0]))

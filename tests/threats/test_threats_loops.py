@@ -339,7 +339,7 @@ async def listen(rig: Rig) -> asyncio.StreamWriter:
     """Open a page's status stream, and with it the loops on demand."""
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
     writer.write(f"GET /.nbgate/events HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode())
-    assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)) == 200
+    assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)) == 200
     await until(lambda: {loop.name for loop in rig.gateway.rounds.running} == LOOPS | ON_DEMAND)
     await until(lambda: rig.gateway.fleet.known("research") is not None)
     return writer
@@ -366,11 +366,11 @@ def faults(rig: Rig) -> list[tuple[str, str]]:
 
 
 async def received(reader: asyncio.StreamReader) -> bytes:
-    return await asyncio.wait_for(reader.read(), 10)
+    return await asyncio.wait_for(reader.read(), 30)
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():
             await asyncio.sleep(0.001)
 
@@ -469,7 +469,7 @@ async def test_a_gateway_goes_away_in_good_order_where_a_part_of_it_cannot(
     port = rig.port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET / HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode())
-    assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)) == 200
+    assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)) == 200
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(where, name, broken_method)
         await rig.gateway.drain(0.0)

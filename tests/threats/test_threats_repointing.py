@@ -157,7 +157,7 @@ async def _websocket(pointed: Pointed, target: str, extra: str) -> AsyncIterator
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
     yield
     try:
-        frame = await asyncio.wait_for(reader.readexactly(4), 10)
+        frame = await asyncio.wait_for(reader.readexactly(4), 30)
         assert frame[0] == 0x88
         assert int.from_bytes(frame[2:4]) == 1008
     finally:
@@ -222,10 +222,10 @@ async def a_download_that_is_cut(pointed: Pointed) -> AsyncIterator[None]:
     rig.sandbox.plain[OLD].handler = endless
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
     writer.write(f"GET /open/files/a.csv HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode())
-    await asyncio.wait_for(reader.readuntil(b"begun"), 10)
+    await asyncio.wait_for(reader.readuntil(b"begun"), 30)
     yield
     with pytest.raises(ConnectionResetError):
-        await asyncio.wait_for(reader.read(), 10)
+        await asyncio.wait_for(reader.read(), 30)
     assert rig.gateway.lifecycle._traffic.last_use("open") is None
     held.set()
     writer.close()

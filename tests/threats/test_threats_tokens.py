@@ -213,16 +213,16 @@ async def test_a_session_that_ends_closes_its_websockets_and_no_others(guarded: 
     await clock.jump(2)
     plane.sweep()
     assert len([relay for relay in plane.relays if relay.closing is None]) == 2
-    frame = await asyncio.wait_for(sockets[2][0].readexactly(4), 10)
+    frame = await asyncio.wait_for(sockets[2][0].readexactly(4), 30)
     assert (frame[0], int.from_bytes(frame[2:4], "big")) == (0x88, 1008)
     await clock.jump(100)
     plane.sweep()
     assert len([relay for relay in plane.relays if relay.closing is None]) == 1
-    frame = await asyncio.wait_for(sockets[0][0].readexactly(2), 10)
+    frame = await asyncio.wait_for(sockets[0][0].readexactly(2), 30)
     assert b"the session has ended" in await sockets[0][0].readexactly(frame[1])
     # The longer one works on.
     sockets[1][1].write(b"\x81\x82\0\0\0\0hi")
-    assert await asyncio.wait_for(sockets[1][0].readexactly(4), 10) == b"\x81\x02hi"
+    assert await asyncio.wait_for(sockets[1][0].readexactly(4), 30) == b"\x81\x02hi"
     assert status_of(await guarded.get("/lab", extra=short)) == 401
     assert status_of(await guarded.get("/lab", extra=long)) == 200
     for _, writer in sockets:
@@ -241,7 +241,7 @@ async def test_turning_access_to_presigned_ends_what_came_in_without(tmp_path: P
         file = tmp_path / "nbgate.yaml"
         file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **PRESIGNED}))
         assert await rig.gateway.reloader.reload_now()
-        frame = await asyncio.wait_for(reader.readexactly(4), 10)
+        frame = await asyncio.wait_for(reader.readexactly(4), 30)
         assert (frame[0], int.from_bytes(frame[2:4], "big")) == (0x88, 1008)
         writer.close()
         assert await ask(rig) == [401, 403]
@@ -259,13 +259,13 @@ async def test_a_session_that_was_not_needed_at_first_ends_what_needs_it_later(t
         file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **PRESIGNED}))
         assert await rig.gateway.reloader.reload_now()
         writer.write(b"\x81\x82\0\0\0\0hi")
-        assert await asyncio.wait_for(reader.readexactly(4), 10) == b"\x81\x02hi"
+        assert await asyncio.wait_for(reader.readexactly(4), 30) == b"\x81\x02hi"
         plane = rig.gateway.plane
         for relay in plane.relays:
             relay.timeouts = type(relay.timeouts)(1e9, 1e9)
         await clock.jump(1800)
         plane.sweep()
-        frame = await asyncio.wait_for(reader.readexactly(4), 10)
+        frame = await asyncio.wait_for(reader.readexactly(4), 30)
         assert (frame[0], int.from_bytes(frame[2:4], "big")) == (0x88, 1008)
         writer.close()
 
@@ -306,7 +306,7 @@ async def test_a_kept_connection_on_which_a_link_was_opened_survives_a_reload(gu
         timeouts=plane.timeouts,
     )
     writer.write(f"GET /.nbgate/sign-in HTTP/1.1\r\nHost: {guarded.authority}\r\n\r\n".encode())
-    assert b" 401 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    assert b" 401 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     writer.close()
     assert audited(guarded) == []
 
@@ -645,7 +645,7 @@ async def test_each_request_of_a_kept_connection_is_judged_by_itself(tmp_path: P
                     await clock.jump(seconds)
                     seconds = 0
                 writer.write(head)
-                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
                 await reader.readexactly(int(fields_of(answer)["content-length"]))
                 assert status_of(answer) == expected
             writer.close()
