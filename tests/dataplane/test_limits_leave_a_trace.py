@@ -227,15 +227,22 @@ async def connection_that_rests(opened: OpenPlane) -> None:
     assert await peer.rest() == b""
 
 
-async def deaf(opened: OpenPlane, request: str) -> socket.socket:
-    """A caller that asks and takes nothing of the answer."""
+async def deaf(opened: OpenPlane, request: str, *, all_is_written: bool = False) -> socket.socket:
+    """A caller that asks and takes nothing of the answer, of which all is written, or as much as may wait."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(sock, ("127.0.0.1", opened.port))
+    if all_is_written:
+        await opened.settled(lambda: bool(opened.plane.connections))
+        transport = opened.connection.transport
+        transport.set_write_buffer_limits(high=1 << 30)
+        # By itself the system may take some megabytes.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     await loop.sock_sendall(sock, request.encode())
-    await opened.settled(lambda: bool(opened.plane.connections) and opened.connection._paused)
+    if not all_is_written:
+        await opened.settled(lambda: bool(opened.plane.connections) and opened.connection._paused)
     return sock
 
 
@@ -322,7 +329,7 @@ async def end_of_an_answer_that_is_not_taken(opened: OpenPlane) -> None:
     opened.upstream.answer = lambda _head, _body: (
         b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\nConnection: close\r\n\r\n" + b"x" * 3_000_000
     )
-    with await deaf(opened, opened.head(extra="Connection: close\r\n")):
+    with await deaf(opened, opened.head(extra="Connection: close\r\n"), all_is_written=True):
         await opened.settled(lambda: bool(opened.records))
         for _ in range(3):
             await opened.pass_time(opened.plane.timeouts.send_seconds)
