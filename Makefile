@@ -7,6 +7,9 @@ VENV   ?= .venv
 WORKERS ?= $(shell nproc)
 PYTEST   = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope --no-loadscope-reorder
 
+# What is compiled once need not be compiled by each process that a test starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 

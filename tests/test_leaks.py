@@ -146,6 +146,7 @@ def test_nothing(token): ...
 """
 
 
+@pytest.mark.slow
 def test_whoever_writes_one_fails(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(MODULE)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")

@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from needs import NOT_QUICK, mark_of
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent
 
 

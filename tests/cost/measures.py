@@ -52,6 +52,9 @@ def steps(read: Read, given: Any) -> int:
         return trace
 
     before = sys.gettrace()
+    # What is called back when garbage is collected would be counted, too.
+    was_enabled = gc.isenabled()
+    gc.disable()
     # From Python 3.12 on, `settrace` looks whether some frame has asked for opcodes by then.
     sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
@@ -59,6 +62,8 @@ def steps(read: Read, given: Any) -> int:
         _call(read, given)
     finally:
         sys.settrace(before)
+        if was_enabled:
+            gc.enable()
     return count
 
 

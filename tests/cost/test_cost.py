@@ -15,6 +15,8 @@ from cost import others
 from cost.measures import faults
 from cost.readers import READERS, Reader
 
+pytestmark = pytest.mark.slow
+
 PACKAGE = Path(__file__).parents[2] / "proxy"
 
 ROWS = [

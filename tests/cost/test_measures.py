@@ -7,6 +7,8 @@ import re
 import pytest
 from cost.measures import Read, faults, steps
 
+pytestmark = pytest.mark.slow
+
 KIB = 1024
 
 

@@ -409,8 +409,12 @@ async def turns() -> None:
     await settle(5)
 
 
+patience_seconds = 30.0
+"""Of the machine's own clock, until something that has to come is missed."""
+
+
 async def until(holds: Any) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience_seconds):
         while not holds():
             await asyncio.sleep(0)
 

@@ -222,6 +222,7 @@ async def test_a_malformed_request(sandbox: Sandbox, target: str, body: object, 
     assert (status, answered) == (400, code)
 
 
+@pytest.mark.slow
 async def test_throttling_uses_the_words_of_aws_and_the_sdk_retries_it(sandbox: Sandbox, call: Call) -> None:
     sandbox.faults.throttle(times=2)
     await call("describe_notebook_instance", NotebookInstanceName=NAME)

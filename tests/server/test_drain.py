@@ -23,6 +23,8 @@ from raw_upstream import Peer, dial
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 Call = Callable[[int, str], Awaitable[Peer]]
 
 

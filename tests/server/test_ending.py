@@ -26,6 +26,8 @@ from fast_notebook import FastNotebook
 
 from proxy.server.ending import CLOSE_SECONDS, LOG_SECONDS
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60.0
 """Until a process on a busy machine has done what it does at once."""
 DRAIN_SECONDS = 1

@@ -76,6 +76,7 @@ async def test_what_is_described_is_answered_and_what_is_answered_is_described(r
     assert served == document()
 
 
+@pytest.mark.slow
 async def test_the_stranger_would_notice(tmp_path: Path) -> None:
     """Shown to fail: an answer that is not described."""
 

@@ -562,6 +562,7 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.slow
 async def test_of_1000_open_websockets_the_withdrawn_half_closes_and_the_other_loses_nothing(
     tmp_path: Path,
 ) -> None:
@@ -672,6 +673,7 @@ async def ask(opened: OpenPlane, address: str, host: str) -> tuple[int, bytes]:
     return status, answer.partition(b"\r\n\r\n")[2] if status == 200 else b""
 
 
+@pytest.mark.slow
 async def test_a_storm_of_requests_through_100_changes_meets_no_mixture_and_no_failure(
     tmp_path: Path,
 ) -> None:
@@ -735,6 +737,7 @@ async def readyz(rig: Rig) -> tuple[int, dict[str, Any]]:
     return status_of(answer), json.loads(answer.partition(b"\r\n\r\n")[2])["details"]
 
 
+@pytest.mark.slow
 async def test_a_file_that_is_saved_counts_within_a_second_and_readyz_tells(rig: Rig) -> None:
     """The machine's own clock and file system: an editor's rename, and nobody calls anything."""
     file = rig.log_file.with_name("nbgate.yaml")
@@ -768,6 +771,7 @@ async def test_a_file_that_is_saved_counts_within_a_second_and_readyz_tells(rig:
     assert status_of(await rig.get("/status/204")) == 204
 
 
+@pytest.mark.slow
 async def test_a_config_map_that_is_exchanged_counts_within_a_second(tmp_path: Path) -> None:
     """Kubernetes: nbgate.yaml and its list are links into ..data, which is exchanged; only the list's content differs,
     then only the configuration's. On the machine's own clock and file system, and nobody calls anything.

@@ -159,6 +159,7 @@ async def test_equal_questions_of_one_second_are_answered(rig: Rig) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_equal_demands_of_one_second_are_signed_anew_by_the_client_and_answered(rig: Rig) -> None:
     client = sagemaker(rig.origin, key=ALICE[0], secret=ALICE[1], attempts=8)
     answers = await asyncio.gather(

@@ -20,6 +20,8 @@ from aiohttp import web
 from planes import OpenPlane, Peer, open_plane, switching
 from turns import counted
 
+pytestmark = pytest.mark.slow
+
 KIB = 1024
 LINES_A_TURN = 60_000
 """Some ten milliseconds: 2,048 frames or chunks each way, and what reads them."""

@@ -176,6 +176,7 @@ async def parrot(request: web.BaseRequest) -> web.Response:
     return web.Response(body=told, headers=headers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reissue", [False, True])
 async def test_no_token_and_no_session_cookie_goes_downstream_or_into_a_log(
     tmp_path: Path, reissue: bool

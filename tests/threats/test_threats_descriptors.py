@@ -16,6 +16,8 @@ from proxy.dataplane.descriptors import connections_for
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE_LIMITS = {"connections": 10_000, "connections_per_address": 10_000}
 
 

@@ -99,6 +99,7 @@ async def test_a_bad_prelude_closes_the_socket_without_a_byte(tmp_path: Path, se
         assert codes == {"PROXY_MALFORMED"}
 
 
+@pytest.mark.slow
 async def test_a_truncated_prelude_is_closed_in_time(tmp_path: Path) -> None:
     """Truncated or missing -> close within the timeout (`timeouts.request_head`), on the real clock."""
     async with open_rig(tmp_path, timeouts={"request_head": "500ms"}, **listening("127.0.0.0/8")) as rig:

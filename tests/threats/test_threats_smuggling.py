@@ -293,12 +293,14 @@ async def flood(opened: OpenPlane, block: bytes, times: int) -> None:
     peer.abort()
 
 
+@pytest.mark.slow
 async def test_a_million_tiny_chunks_cost_bounded_memory_and_time(opened: OpenPlane) -> None:
     """CVE-2025-69229: 10^6 1-byte chunks, dropped behind an early answer."""
     await bounded(flood(opened, b"1\r\nx\r\n" * 10_000, 100))
     assert opened.upstream.heads[-1].startswith(b"GET /after ")
 
 
+@pytest.mark.slow
 async def test_tiny_chunks_that_are_carried_cost_bounded_memory_and_time(tmp_path: Path) -> None:
     """CVE-2025-69229, on their way to a notebook."""
     async with open_plane(tmp_path, by_hand=True) as opened:
@@ -327,12 +329,14 @@ async def test_tiny_chunks_that_are_carried_cost_bounded_memory_and_time(tmp_pat
         await bounded(upload())
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_trailers_are_refused(opened: OpenPlane) -> None:
     """CVE-2026-22815: 10^5 trailers."""
     await bounded(flood(opened, b"0\r\n" + b"A: b\r\n" * 100_000, 1))
     assert [record.target for record in opened.records] == ["/.nbgate/x"]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_pipelined_requests_wait_their_turn(opened: OpenPlane) -> None:
     """CVE-2026-54273: 10^4 pipelined GETs: each answered, in order, with the loop free between them."""
 
