@@ -161,9 +161,8 @@ async def half_sent_frames(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
         peer = await upgraded(opened)
         peer.send(b"\x82\xff" + (60 * KIB * KIB).to_bytes(8, "big") + bytes(4) + bytes(64 * KIB))
-    await opened.settled(
-        lambda: sum(relay.caller.bytes_received for relay in opened.plane.relays) >= count * 64 * KIB
-    )
+    # Until the notebook has read all of it: what waits for a reader in the test's own end is not the gateway's.
+    await opened.settled(lambda: all(len(one) == 14 + 64 * KIB for one in opened.upstream.tunnelled))
 
 
 async def websockets_of_which_nobody_reads(opened: OpenPlane, count: int) -> None:
