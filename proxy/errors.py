@@ -41,6 +41,7 @@
     │           └── TooManyInterims    502  more interim responses (1xx) than are taken
     ├── ControlPlaneError          SageMaker's API is at fault, or our right to use it
     │   ├── PermissionMissing      502  the gateway's role lacks a permission
+    │   ├── PlatformRetired        502  SageMaker starts nothing on the instance's platform any more
     │   ├── CredentialsMissing     503  the gateway has no AWS credentials (yet)
     │   ├── ControlPlaneFailed     503  anything else that AWS answered
     │   ├── InstanceNotFound       404
@@ -70,7 +71,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
+
+SUCCESSOR_PLATFORM: Final = "notebook-al2023-v1"
+"""What instances on retired platforms are moved to: SageMaker's default since 15 May 2026."""
 
 
 class NbgateError(Exception):
@@ -515,6 +519,37 @@ class PermissionMissing(ControlPlaneError):
 
     code = "PERMISSION_MISSING"
     default_message = "The gateway's AWS role lacks a permission that it needs."
+
+
+class PlatformRetired(ControlPlaneError):
+    """SageMaker starts no instance on `platform` any more; it says so in answer to StartNotebookInstance.
+
+    The message names the way out, for it is all that programs are told.
+    """
+
+    code = "PLATFORM_RETIRED"
+    title = "The notebook instance's platform is retired"
+    default_message = "SageMaker does not start notebook instances on this instance's platform any more."
+    advice = (
+        "Whoever looks after the instance edits it in the SageMaker console, or runs: aws sagemaker "
+        f"update-notebook-instance --notebook-instance-name NAME --platform-identifier {SUCCESSOR_PLATFORM}"
+    )
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        platform: str = "",
+        detail: str = "",
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        if message is None and platform:
+            message = (
+                f"SageMaker does not start notebook instances on the platform {platform} any more. The way out: while "
+                f"the instance is stopped, UpdateNotebookInstance to the platform {SUCCESSOR_PLATFORM}, then start it."
+            )
+        super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
+        self.platform = platform
 
 
 class CredentialsMissing(ControlPlaneError):

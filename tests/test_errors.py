@@ -87,6 +87,7 @@ def test_no_failure_has_a_status_after_which_a_notebook_is_given_up_though_it_pa
         "RESPONSE_TOO_MANY_FIELDS",
         "TOO_MANY_INTERIM_RESPONSES",
         "PERMISSION_MISSING",
+        "PLATFORM_RETIRED",
     }
     assert (kind.status == 502) is (kind.code in mended_by_somebody)
     assert (kind.status == 504) is (kind.code == "OUTCOME_UNKNOWN")

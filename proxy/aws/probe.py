@@ -97,7 +97,7 @@ async def _describe(notebook: str, control_plane: ControlPlane, say: Say) -> Non
         say(Kind.FACT, f"{error.detail or 'no detail'}; trying to sign in all the same")
         return
     say(Kind.FACT, f"{described.name}: {described.status}, {described.instance_type or 'no type'}")
-    say(Kind.FACT, f"host {described.url or 'not given'}")
+    say(Kind.FACT, f"host {described.url or 'not given'}, platform {described.platform or 'not given'}")
 
 
 async def _mint(

@@ -23,6 +23,7 @@ from proxy.errors import (
     InstanceNotFound,
     LimitReached,
     PermissionMissing,
+    PlatformRetired,
     Throttled,
 )
 
@@ -100,6 +101,10 @@ _UNREACHABLE: Final = (
 # "Status (Stopping) not in ([InService]). Unable to transition to (Stopping) for Notebook Instance (arn...)."
 _STATUS: Final = re.compile(r"\bStatus \((\w+)\) not in \(")
 _RECORD_NOT_FOUND: Final = "RecordNotFound"
+# "Platform identifier (notebook-al2-v1) is not supported for this service."
+_PLATFORM: Final = re.compile(
+    r"\bPlatform identifier \(([a-z0-9-]{1,64})\) is not supported\b", re.IGNORECASE
+)
 
 _QUERY: Final = re.compile(r"\?[^\s\"'<>]*")
 _TOKEN: Final = re.compile(r"(authToken\W{0,4})[^\s\"'<>,;]+|\beyJ[\w-]{8,}[\w.=-]*", re.IGNORECASE)
@@ -135,6 +140,8 @@ def _from_answer(error: botocore.ClientError) -> ControlPlaneError:
         return InstanceNotFound(detail=detail)
     if status := _STATUS.search(message):
         return not_in_service(status[1], detail=detail)
+    if platform := _PLATFORM.search(message):
+        return PlatformRetired(platform=platform[1], detail=detail)
     return ControlPlaneFailed(detail=detail)
 
 

@@ -119,7 +119,10 @@ class Opening:
             return _stopping()
         if error.instance_status != STOPPED:
             return error
-        if start.is_under_way or now - start.told_at < STARTED_SECONDS:
+        if start.is_under_way:
+            # Not started yet, and perhaps never: what SageMaker says to the order is not known.
+            return copy.copy(start.failure) if start.failure is not None else _asking()
+        if now - start.told_at < STARTED_SECONDS:
             return _starting()
         if not is_opened(visit, by_browser=by_browser):
             return error
@@ -127,9 +130,11 @@ class Opening:
             # A copy: raising one exception many times would grow its traceback without end.
             return copy.copy(start.failure)
         start.is_under_way = True
-        start.failure = None
+        if start.failure is not None and start.failure.wait_seconds:
+            start.failure = None
         self._tasks.start(self._start(name, start), name=f"start {name}")
-        return _starting()
+        # What did not pass by itself before is still the best that is known.
+        return copy.copy(start.failure) if start.failure is not None else _asking()
 
     async def _start(self, name: str, start: _Start) -> None:
         if self._starts.get(self._keys.get(name)) is not start:
@@ -138,12 +143,12 @@ class Opening:
             return
         try:
             await self._starter.start(name)
-            start.told_at = self._clock.monotonic()
+            start.told_at, start.failure = self._clock.monotonic(), None
             self.starts += 1
             self._events.info("instance started for a visitor", instance=name)
         except InstanceNotInService:
             # Somebody else was quicker.
-            start.told_at = self._clock.monotonic()
+            start.told_at, start.failure = self._clock.monotonic(), None
         except ControlPlaneError as error:
             start.failure, start.failed_at = error, self._clock.monotonic()
             self._events.error(
@@ -160,6 +165,14 @@ class Opening:
             await self._starter.describe(name, max_age_seconds=LOOK_SECONDS)
         except NbgateError:
             pass  # the fleet has logged it
+
+
+def _asking() -> InstanceNotInService:
+    return InstanceNotInService(
+        "SageMaker is being asked to start the notebook instance.",
+        instance_status="Pending",
+        retry_after_seconds=2,
+    )
 
 
 def _starting() -> InstanceNotInService:

@@ -32,6 +32,9 @@ START = "StartNotebookInstance"
 STOP = "StopNotebookInstance"
 ASSUME_ROLE = "AssumeRole"
 
+RETIRED_PLATFORMS = frozenset({"notebook-al1-v1", "notebook-al2-v1", "notebook-al2-v2", "notebook-al2-v3"})
+"""What no instance can be started on any more, since 1 July 2026 (SageMaker Developer Guide)."""
+
 _TARGET = "SageMaker."
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 _ACCESS_KEY = re.compile(
@@ -196,7 +199,7 @@ class ControlApi:
             "DirectInternetAccess": "Enabled",
             "RootAccess": "Enabled",
             "VolumeSizeInGB": 5,
-            "PlatformIdentifier": "notebook-al2023-v1",
+            "PlatformIdentifier": instance.platform,
         }
         if instance.failure_reason:
             description["FailureReason"] = instance.failure_reason
@@ -237,6 +240,12 @@ class ControlApi:
     async def _start_instance(self, parameters: Json) -> None:
         instance = self._host(parameters).instance
         self._require_status(instance, ("Stopped", "Failed"), "Unable to transition to (Pending)")
+        if instance.platform in RETIRED_PLATFORMS:
+            # Create's text (AIGoat #10); Start's own is not known.
+            raise ApiError(
+                "ValidationException",
+                f"Platform identifier ({instance.platform}) is not supported for this service.",
+            )
         await self._start(instance.name)
 
     async def _stop_instance(self, parameters: Json) -> None:

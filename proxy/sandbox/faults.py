@@ -96,6 +96,11 @@ class Faults:
         for host in self._chosen(instance):
             host.instance.set_status(status)
 
+    def set_platform(self, *, platform: str, instance: str | None = None) -> None:
+        """The instance is on this platform, such as notebook-al2-v1, on which SageMaker starts nothing any more."""
+        for host in self._chosen(instance):
+            host.instance.platform = platform
+
     def sign_in_as(self, *, shape: SignInShape, instance: str | None = None) -> None:
         """How the notebook host takes a token from now on."""
         for host in self._chosen(instance):
@@ -107,7 +112,7 @@ class Faults:
             host.instance.signed_out = shape
 
     async def clear(self) -> None:
-        """Undo every fault but statuses, shapes and expiries."""
+        """Undo every fault but statuses, platforms, shapes and expiries."""
         self._api.stop_failing()
         self._api.delay_seconds = 0.0
         for host in self._hosts.values():
@@ -136,6 +141,7 @@ class Faults:
                 self.refuse,
                 self.accept,
                 self.set_status,
+                self.set_platform,
                 self.sign_in_as,
                 self.signed_out_as,
                 self.clear,

@@ -59,6 +59,7 @@ class InstanceSpec:
     status: str = IN_SERVICE
     failure_reason: str = ""
     instance_type: str = "ml.t3.medium"
+    platform: str = "notebook-al2023-v1"
     networks: Sequence[str] | None = None
     sign_in: SignInShape = SignInShape.REDIRECT
     signed_out: SignedOutShape = SignedOutShape.REDIRECT
@@ -104,6 +105,7 @@ class NotebookInstance:
             raise ValueError("a session needs at least one cookie")
         self.name = spec.name
         self.instance_type = spec.instance_type
+        self.platform = spec.platform
         self.transition_seconds = spec.transition_seconds
         self.status = spec.status
         self.failure_reason = spec.failure_reason

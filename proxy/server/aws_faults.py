@@ -20,6 +20,7 @@ from proxy.errors import (
     LimitReached,
     NbgateError,
     PermissionMissing,
+    PlatformRetired,
     RequestTimeout,
     RouteNotFound,
     SignInRequired,
@@ -39,6 +40,7 @@ _FAULTS: Final[tuple[tuple[type[NbgateError], str, int], ...]] = (
     (Throttled, "ThrottlingException", 400),
     (LimitReached, "ResourceLimitExceeded", 400),
     (InstanceNotInService, "ValidationException", 400),
+    (PlatformRetired, "ValidationException", 400),
     # Not ours to give, and no repetition helps; the message says whose the fault is.
     (PermissionMissing, "AccessDeniedException", 403),
     (CredentialsMissing, "AccessDeniedException", 403),
@@ -54,6 +56,9 @@ def fault_of(error: NbgateError) -> AwsFault:
     if isinstance(error, InstanceNotFound):
         # What Terraform's provider, for one, looks for.
         return AwsFault("ValidationException", "RecordNotFound")
+    if isinstance(error, PlatformRetired) and error.platform:
+        said = f"Platform identifier ({error.platform}) is not supported for this service."
+        return AwsFault("ValidationException", f"{said} {error.message}")
     if isinstance(error, Throttled):
         return AwsFault("ThrottlingException", "Rate exceeded")
     if isinstance(error, ConfigError):

@@ -23,6 +23,7 @@ from proxy.errors import (
     InstanceNotInService,
     LimitReached,
     PermissionMissing,
+    PlatformRetired,
     Throttled,
 )
 from tests.aws.fakes import SECRET
@@ -106,6 +107,31 @@ def test_real_texts_of_a_wrong_state(client: Any, message: str, status: str) -> 
     translated = translate(raised(client, "ValidationException", message))
     assert isinstance(translated, InstanceNotInService)
     assert translated.instance_status == status
+
+
+@pytest.mark.parametrize(
+    ("message", "platform"),
+    [
+        ("Platform identifier (notebook-al2-v1) is not supported for this service.", "notebook-al2-v1"),
+        (
+            "Platform identifier (notebook-al2-v3) is not supported for starting an instance.",
+            "notebook-al2-v3",
+        ),
+    ],
+)
+def test_a_retired_platform_is_named_and_the_way_out_with_it(
+    client: Any, message: str, platform: str
+) -> None:
+    translated = translate(raised(client, "ValidationException", message))
+    assert type(translated) is PlatformRetired
+    assert translated.platform == platform
+    for word in (platform, "UpdateNotebookInstance", "notebook-al2023-v1", "stopped", "start it"):
+        assert word in translated.message
+
+
+def test_what_is_no_platforms_name_is_not_shown(client: Any) -> None:
+    message = "Platform identifier (<script>) is not supported for this service."
+    assert type(translate(raised(client, "ValidationException", message))) is ControlPlaneFailed
 
 
 @pytest.mark.parametrize(

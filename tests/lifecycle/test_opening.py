@@ -16,6 +16,8 @@ from proxy.errors import (
     InstanceNotInService,
     NbgateError,
     PermissionMissing,
+    PlatformRetired,
+    Throttled,
     UpstreamUnreachable,
 )
 from proxy.lifecycle.opening import (
@@ -179,9 +181,51 @@ async def test_why_it_could_not_be_started_is_shown_and_stands_for_a_moment(stag
     assert stage.events.logged[0][1]["code"] == "PERMISSION_MISSING"
     await stage.clock.advance(FAILED_SECONDS)
     stage.fleet.error = None
-    assert stage.visit() == "Pending"
+    assert stage.visit() == "PERMISSION_MISSING"
     await settle()
+    assert stage.visit() == "Pending"
     assert stage.opening.starts == 1
+
+
+async def test_nobody_is_told_that_it_starts_before_sagemaker_took_the_order(stage: Stage) -> None:
+    stage.fleet.gate.clear()
+    for _ in range(2):
+        answer = stage.opening.met("research", STOPPED, PERSON)
+        assert "is being asked" in answer.message
+        assert answer.retry_after_seconds == 2
+        await settle()
+    stage.fleet.gate.set()
+    await settle()
+    assert "is starting" in stage.opening.met("research", STOPPED, PERSON).message
+
+
+async def test_what_did_not_pass_by_itself_is_told_while_it_is_tried_again(stage: Stage) -> None:
+    stage.fleet.error = PlatformRetired(platform="notebook-al2-v1")
+    stage.visit()
+    await settle()
+    for _ in range(3):
+        await stage.clock.advance(FAILED_SECONDS)
+        stage.fleet.gate.clear()
+        assert stage.visit() == stage.visit() == "PLATFORM_RETIRED"
+        stage.fleet.gate.set()
+        await settle()
+    assert len(stage.fleet.started) == 4
+    stage.fleet.error = None
+    await stage.clock.advance(FAILED_SECONDS)
+    assert stage.visit() == "PLATFORM_RETIRED"
+    await settle()
+    assert stage.visit() == "Pending"
+    await stage.clock.advance(STARTED_SECONDS)
+    assert "is being asked" in stage.opening.met("research", STOPPED, PERSON).message
+
+
+async def test_what_passes_is_not_told_while_it_is_tried_again(stage: Stage) -> None:
+    stage.fleet.error = Throttled()
+    stage.visit()
+    await settle()
+    assert stage.visit() == "THROTTLED"
+    await stage.clock.advance(FAILED_SECONDS)
+    assert stage.visit() == "Pending"
 
 
 async def test_who_comes_second_to_somebody_elsewhere_waits_with_him(stage: Stage) -> None:

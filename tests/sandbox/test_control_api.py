@@ -13,6 +13,7 @@ from clocks import FakeClock
 from waiting import eventually
 from yarl import URL
 
+from proxy.sandbox.control_api import RETIRED_PLATFORMS
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
 from tests.sandbox.sandbox_calls import NAME, Call, sagemaker_client
@@ -122,6 +123,20 @@ async def test_stop_and_start_pass_through_the_states_by_the_clock(call: Call, c
     while (pending := await status()) == "Pending":
         pass
     assert pending == "InService"
+
+
+@pytest.mark.parametrize("platform", sorted(RETIRED_PLATFORMS))
+async def test_nothing_starts_on_a_retired_platform(sandbox: Sandbox, call: Call, platform: str) -> None:
+    sandbox.faults.set_status(status="Stopped")
+    await sandbox.faults.apply({"fault": "set_platform", "platform": platform})
+    described = await call("describe_notebook_instance", NotebookInstanceName=NAME)
+    assert described["PlatformIdentifier"] == platform
+    assert await error_of(call, "start_notebook_instance", NotebookInstanceName=NAME) == (
+        "ValidationException",
+        f"Platform identifier ({platform}) is not supported for this service.",
+    )
+    sandbox.faults.set_platform(platform="notebook-al2023-v1")
+    await call("start_notebook_instance", NotebookInstanceName=NAME)
 
 
 async def test_an_instance_that_was_stopped_and_started_takes_new_urls_only(

@@ -15,6 +15,7 @@ from proxy.errors import (
     InstanceNotFound,
     NbgateError,
     PermissionMissing,
+    PlatformRetired,
     Throttled,
 )
 from proxy.server.aws_faults import fault_of, fault_page
@@ -34,7 +35,7 @@ def test_every_error_has_a_fault_that_says_no_more_than_its_page(kind: type[Nbga
 
 @pytest.mark.parametrize(
     "error",
-    [AccessDenied(), PermissionMissing(), InstanceNotFound(), BadRequest()],
+    [AccessDenied(), PermissionMissing(), InstanceNotFound(), BadRequest(), PlatformRetired()],
     ids=lambda error: error.code,
 )
 def test_what_no_repetition_mends_is_not_repeated(error: NbgateError) -> None:
@@ -46,6 +47,13 @@ def test_what_no_repetition_mends_is_not_repeated(error: NbgateError) -> None:
 @pytest.mark.parametrize("error", [Throttled(), Draining()], ids=lambda error: error.code)
 def test_what_passes_is_repeated(error: NbgateError) -> None:
     assert fault_of(error).code in RETRIED
+
+
+def test_a_retired_platform_is_told_in_sagemakers_words_and_the_way_out_in_ours() -> None:
+    fault = fault_of(PlatformRetired(platform="notebook-al2-v1"))
+    assert fault.code == "ValidationException"
+    assert str(fault).startswith("Platform identifier (notebook-al2-v1) is not supported for this service. ")
+    assert "UpdateNotebookInstance" in str(fault)
 
 
 def test_a_configurations_problems_are_nobodys_business() -> None:

@@ -327,6 +327,34 @@ async def test_a_visitor_while_it_stops_waits_and_then_starts_it(tmp_path: Path,
         await eventually(lambda: house.calls(START) == 1)
 
 
+async def test_of_a_retired_platform_visitors_are_told_the_way_out_and_never_a_few_minutes(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    retired = (InstanceSpec(name=NAME, status="Stopped", platform="notebook-al2-v1"),)
+    async with open_house(tmp_path, clock, instances=retired) as house:
+        first = body_of(await house.rig.get("/lab", extra=NAVIGATION))
+        assert b"is being asked to start" in first
+        assert b'http-equiv="refresh" content="2"' in first
+        await eventually(lambda: house.calls(START) == 1)
+        answers = [first]
+
+        async def told() -> bool:
+            answers.append(await house.rig.get("/lab", extra=NAVIGATION))
+            return b"notebook-al2-v1" in answers[-1]
+
+        while not await told():
+            pass
+        assert status_of(answers[-1]) == 502
+        assert b"--platform-identifier notebook-al2023-v1" in answers[-1]
+        assert not any(b"few minutes" in answer for answer in answers)
+        [line] = [
+            line
+            for line in house.rig.log_lines()
+            if line.get("code") == "PLATFORM_RETIRED" and line["kind"] == "event"
+        ]
+        assert line["instance"] == "research"
+
+
 async def test_programs_are_told_in_json_that_it_starts(tmp_path: Path, clock: FakeClock) -> None:
     async with open_house(tmp_path, clock, instances=STOPPED) as house:
         await house.rig.get("/lab", extra=NAVIGATION)

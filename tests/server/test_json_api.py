@@ -118,6 +118,15 @@ async def test_hours_are_a_number_within_bounds(api: Rig, body: str) -> None:
     assert (status, told["error"]["code"]) == (400, "VALIDATION_ERROR")
 
 
+async def test_a_retired_platform_is_named_with_the_way_out(api: Rig) -> None:
+    api.sandbox.faults.set_platform(platform="notebook-al2-v2", instance="sleeper")
+    status, told = await post(api, "/instances/sleeper/start")
+    assert status == 502
+    assert told["error"]["code"] == "PLATFORM_RETIRED"
+    assert "notebook-al2-v2" in told["error"]["message"]
+    assert "UpdateNotebookInstance to the platform notebook-al2023-v1" in told["error"]["message"]
+
+
 async def test_who_may_not_start_an_instance_may_not_keep_it_awake(api: Rig) -> None:
     status, told = await post(api, "/instances/guarded/awake", '{"hours": 8}')
     assert (status, told["error"]["code"]) == (403, "ACCESS_DENIED")
