@@ -23,6 +23,7 @@
     │   ├── Misdirected            421  not a host name of this gateway
     │   ├── UpgradeRequired        426  a WebSocket version that is not 13
     │   └── HeadTooLarge           431
+    │       └── TooManyRequestFields   431  more fields than are taken
     ├── UpstreamError              the notebook's side is at fault
     │   ├── UpstreamUnreachable    503  no connection, or it broke before an answer
     │   ├── UpstreamTimeout        503  not in time
@@ -359,6 +360,13 @@ class HeadTooLarge(ClientError):
     title = "Request head too large"
     default_message = "The request's head is too large."
     setting = "limits.request_head"
+
+
+class TooManyRequestFields(HeadTooLarge):
+    """More fields than are read, however small they are."""
+
+    code = "TOO_MANY_FIELDS"
+    default_message = "The request has too many header fields."
 
 
 class UpstreamError(NbgateError):

@@ -564,7 +564,7 @@ class LimitsSection(_Section):
     """Bounds on what one caller, or one notebook, can make the gateway hold."""
 
     request_head: Annotated[int, _size(4096, 1024**2)] = _bytes(_LIMITS.request_head_bytes)
-    """A request's line and header fields; above it the answer is 431."""
+    """A request's line and header fields, however made up; above it, or with over 128 fields, the answer is 431."""
     response_head: Annotated[int, _size(4096, 1024**2)] = _bytes(_LIMITS.response_head_bytes)
     """A notebook's status line and header fields; above it the answer is 502."""
     replay_body: Annotated[int, _size(0, 64 * 1024**2)] = _bytes(_LIMITS.replay_body_bytes)

@@ -26,9 +26,12 @@ from aiohttp.streams import StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
-FIELD_BYTES: Final = 16 * 1024
-"""Longest request line, and longest field, that aiohttp's parser takes. Cookies and Jupyter's URLs may be long."""
+LINE_BYTES: Final = 1024 * 1024
+"""Longest request line, and longest field, that aiohttp's parser takes: the most that `limits.request_head` can be, by
+which a head is judged as a whole before it is parsed. Browsers send all cookies in one line, and some tokens are long.
+"""
 FIELDS: Final = 128
+"""In one head. Browsers and proxies send two or three dozen; each costs some microseconds."""
 PAYLOAD_BUFFER_BYTES: Final = 64 * 1024
 
 
@@ -38,13 +41,18 @@ def new_parser(protocol: BaseProtocol, loop: asyncio.AbstractEventLoop) -> HttpR
         protocol,
         loop,
         PAYLOAD_BUFFER_BYTES,
-        max_line_size=FIELD_BYTES,
-        max_field_size=FIELD_BYTES,
+        max_line_size=LINE_BYTES,
+        max_field_size=LINE_BYTES,
         max_headers=FIELDS,
         payload_exception=RequestPayloadError,
         # Bodies pass as they are; a page of our own never wants a compressed one.
         auto_decompress=False,
     )
+
+
+def has_too_many_fields(head: bytes) -> bool:
+    """Whether that is why the parser did not take a request's head."""
+    return head.count(b"\r\n") > FIELDS + 2
 
 
 class Connection(RequestHandler):

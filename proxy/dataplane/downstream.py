@@ -27,7 +27,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
-from proxy.dataplane.aiohttp_internals import Connection, new_parser
+from proxy.dataplane.aiohttp_internals import Connection, has_too_many_fields, new_parser
 from proxy.dataplane.answers import Page, message_of
 from proxy.dataplane.bounds import DRAIN_OVER, HEAD_LATE, IDLE, SEND_LATE, bound_of
 from proxy.dataplane.budgets import Claim, Place
@@ -49,6 +49,7 @@ from proxy.errors import (
     NbgateError,
     OriginRefused,
     RequestTimeout,
+    TooManyRequestFields,
     UpstreamUnreachable,
 )
 from proxy.gateway import FOREIGN_PAGE, Admission, Caller, Inbound, Refusal
@@ -324,9 +325,9 @@ class Downstream(Connection):
     def _read_new_head(self, head: bytes) -> None:
         try:
             parsed = self.parse(head)
-        except HttpProcessingError as error:
+        except HttpProcessingError:
             # The parser's own message quotes the request.
-            self._fault(HeadTooLarge() if "Too" in type(error).__name__ else BadRequest())
+            self._fault(TooManyRequestFields() if has_too_many_fields(head) else BadRequest())
             return
         if parsed is None:
             # Nothing but empty lines. The deadline stands: they put nothing off.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp import hdrs
 
-from proxy.dataplane.aiohttp_internals import FIELD_BYTES
 from proxy.wire.heads import RequestFields
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class KnownHeads:
         """The method, the target and the fields of a whole head, if it needs no parser."""
         line, _, lines = head.partition(b"\r\n")
         known = self._by_lines.get(lines)
-        if known is None or len(line) > FIELD_BYTES:
+        if known is None:
             return None
         plain = _PLAIN_REQUEST_LINE.fullmatch(line)
         if plain is None:

@@ -12,6 +12,7 @@ import asyncio
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -22,6 +23,9 @@ from proxy.errors import BadRequest
 from proxy.routing.authority import parse_authority
 
 Detail = bool | int | float | str
+LINE_BYTES: Final = 64 * 1024
+"""Longest request line, and longest field. Cookies know no ports: browsers bring those of the public listener."""
+
 Metrics = Callable[[str], tuple[bytes, str]]
 """From a scraper's `Accept` to the metrics of now and their content type."""
 
@@ -77,7 +81,13 @@ def admin_application(
 def answering(server: web.Server) -> Callable[[], asyncio.Protocol]:
     """Makes the protocol of one connection that `server` answers, as its own do but for what is not HTTP."""
     loop = asyncio.get_running_loop()
-    return lambda: _Requests(server, loop=loop, access_log=None)  # type: ignore[arg-type]
+    return lambda: _Requests(
+        server,
+        loop=loop,
+        access_log=None,  # type: ignore[arg-type]
+        max_line_size=LINE_BYTES,
+        max_field_size=LINE_BYTES,
+    )
 
 
 class _Requests(RequestHandler):

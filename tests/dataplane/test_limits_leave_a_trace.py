@@ -20,6 +20,7 @@ from planes import OpenPlane, Peer, Response, open_plane, switching
 
 from proxy.aws.sessions import Origin
 from proxy.config.settings import Limits, Timeouts
+from proxy.dataplane.aiohttp_internals import FIELDS
 from proxy.dataplane.upstream import INTERIM_RESPONSES
 from proxy.errors import SignInTimeout
 from proxy.wire.heads import RESPONSE_FIELDS
@@ -67,6 +68,11 @@ def setting_of(name: str) -> str:
 @case("limits.request_head", "HEAD_TOO_LARGE", status=431, changes={"limits": {"request_head": "4KiB"}})
 async def long_cookie(opened: OpenPlane) -> None:
     assert (await opened.get(extra=f"Cookie: {'c' * 5000}\r\n")).status == 431
+
+
+@case("limits.request_head", "TOO_MANY_FIELDS", status=431)
+async def many_fields(opened: OpenPlane) -> None:
+    assert (await opened.get(extra="X: y\r\n" * FIELDS)).status == 431
 
 
 @case(

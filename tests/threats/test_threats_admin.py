@@ -167,7 +167,7 @@ async def test_a_check_without_a_host_is_answered_where_http_lets_it(rig: Rig) -
         b"GET /<script> HTTP/1.1\r\nHost: 127.0.0.1\r\nX: \0\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"<script>\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"<script>" * 5000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"<script>" * 10_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
     ids=lambda sent: ascii(sent[:16]),
@@ -189,3 +189,9 @@ async def test_a_page_that_fails_is_logged_and_says_nothing(
     assert status_of(answer) == 500
     assert b"NoneType" not in body_of(answer)
     assert [line for line in rig.log_lines() if line.get("level") == "error"]
+
+
+async def test_cookies_of_other_pages_at_this_host_are_no_reason_to_refuse(rig: Rig) -> None:
+    """Cookies know no ports: a browser brings those of the gateway and of all notebooks here, in one line."""
+    cookies = b"Cookie: " + b"; ".join(b"c%d=%b" % (number, b"v" * 1000) for number in range(40))
+    assert status_of(await ask(rig, get()[:-2] + cookies + b"\r\n\r\n")) == 200

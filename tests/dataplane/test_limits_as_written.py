@@ -1,0 +1,119 @@
+"""Sizes below `limits` mean what they say: what is just below one passes, to the notebook and to pages of the gateway's
+own alike, however it is made up; what is just above it meets the answer that the configuration's comment names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from planes import OpenPlane, Response, open_plane
+
+from proxy.config.settings import Limits
+from proxy.dataplane.aiohttp_internals import FIELDS
+from proxy.errors import HeadTooLarge, TooManyRequestFields
+from proxy.server.own_pages import OwnPages
+
+HEAD = Limits().request_head_bytes
+LARGEST = 1024 * 1024
+"""What `limits.request_head` can be set to."""
+MOUNT = "/research"
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[OpenPlane]:
+    instances = {"research": {"notebook": "research-gpu-1", "mount": {"path": MOUNT}}}
+    async with open_plane(tmp_path, own_pages=OwnPages(), instances=instances) as opened:
+        yield opened
+
+
+def long_target(opened: OpenPlane, target: str, size: int) -> str:
+    """A head of so many bytes, most of them in its target."""
+    head = opened.head(f"{target}?{{}}")
+    return head.format("q" * (size - len(head) + 2))
+
+
+def long_cookie(opened: OpenPlane, target: str, size: int) -> str:
+    """All cookies of a browser stand in one line."""
+    head = opened.head(target, extra="Cookie: {}\r\n")
+    return head.format("c=" + "c" * (size - len(head)))
+
+
+def many_fields(opened: OpenPlane, target: str, size: int) -> str:
+    head = opened.head(target, extra="{}")
+    each = (size - len(head) + 2) // 100
+    lines = [f"X-{number:03}: ".ljust(each - 2, "x") + "\r\n" for number in range(100)]
+    rest = size - len(head) + 2 - sum(map(len, lines))
+    lines[0] = lines[0][:-2] + "x" * rest + "\r\n"
+    return head.format("".join(lines))
+
+
+SHAPES = (long_target, long_cookie, many_fields)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_head_up_to_the_limit_reaches_the_notebook_whole(opened: OpenPlane, shape) -> None:
+    peer = await opened.connect()
+    for _ in range(3):
+        # The second and the third time its fields are known.
+        head = shape(opened, f"{MOUNT}/api", HEAD)
+        assert len(head) == HEAD
+        peer.send(head)
+        assert (await peer.response()).status == 200
+        sent, came = re.sub(MOUNT, "", head), opened.upstream.heads[-1].decode()
+        assert came.partition("\r\n")[0] == sent.partition("\r\n")[0]
+        assert all(line in came for line in sent.split("\r\n") if line.startswith("X-"))
+        assert came.count("c" * 1000) == sent.count("c" * 1000)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_and_so_it_does_pages_of_the_gateways_own(opened: OpenPlane, shape) -> None:
+    peer = await opened.connect()
+    for _ in range(3):
+        peer.send(shape(opened, "/.nbgate/none", HEAD))
+        assert (await peer.response()).status == 404
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("target", [f"{MOUNT}/api", "/.nbgate/none"])
+async def test_one_byte_more_is_431(opened: OpenPlane, shape, target: str) -> None:
+    peer = await opened.connect()
+    peer.send(shape(opened, target, HEAD + 1))
+    answer = await peer.response()
+    assert (answer.status, opened.records[-1].error) == (431, HeadTooLarge.code)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_the_largest_setting_counts_too_also_on_a_connection_from_before(tmp_path: Path, shape) -> None:
+    async with open_plane(tmp_path) as opened:
+        peer = await opened.connect()
+        peer.send(opened.head())
+        assert (await peer.response()).status == 200
+        plane = opened.plane
+        await plane.adopt(
+            gateway=plane.gateway,
+            keepers={"research": opened.keeper},  # type: ignore[dict-item]
+            limits=Limits(request_head_bytes=LARGEST),
+            timeouts=plane.timeouts,
+        )
+        peer.send(shape(opened, "/api", LARGEST))
+        assert (await peer.response()).status == 200
+
+
+def of_fields(opened: OpenPlane, target: str, count: int) -> str:
+    """A head of so many fields, `Host` among them."""
+    return opened.head(target, extra="".join(f"X-{number}: y\r\n" for number in range(count - 1)))
+
+
+@pytest.mark.parametrize("target", [f"{MOUNT}/api", "/.nbgate/none"])
+async def test_fields_beyond_those_that_are_read_are_431(opened: OpenPlane, target: str) -> None:
+    peer = await opened.connect()
+    peer.send(of_fields(opened, target, FIELDS))
+    assert (await peer.response()).status in (200, 404)
+    peer.send(of_fields(opened, target, FIELDS + 1))
+    answer: Response = await peer.response()
+    assert (answer.status, answer.value("connection")) == (431, "close")
+    assert opened.records[-1].error == TooManyRequestFields.code
+    assert {"limits.request_head"} == {event["limit"] for event in opened.events}
