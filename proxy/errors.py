@@ -163,13 +163,27 @@ class ValidationFailed(ClientError):
 
 
 class SignInRequired(ClientError):
-    """The instance is for sessions only (`access: presigned`), and the request brought nothing of the kind."""
+    """The instance is for sessions only (`access: presigned`), and the request brought nothing of the kind.
+
+    `login` is where Jupyter would have sent a program that asks for one of its pages; "" for what is none of those.
+    """
 
     status = 401
     code = "SIGN_IN_REQUIRED"
     title = "A link is needed"
     default_message = "This notebook opens with a link that is made for you, or a token."
     advice = "Ask for a new link where you got the last one, and open it within five minutes."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        login: str = "",
+        detail: str = "",
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
+        self.login = login
 
 
 class TokenRefused(ClientError):

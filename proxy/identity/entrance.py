@@ -26,6 +26,7 @@ from proxy.routing.entry import (
     Presented,
     cookie_name,
     entry_address,
+    login_address,
     set_cookie,
 )
 from proxy.routing.router import OwnPage
@@ -108,7 +109,7 @@ class Entrance:
 
     def _session(self, presented: Presented, found: Found) -> Permit:
         name = cookie_name(presented.route.mount, scheme=presented.scheme)
-        error: Exception = SignInRequired()
+        error: Exception = SignInRequired(login=login_address(presented))
         for text in session_tokens(presented.headers.getall("Cookie", ()), name):
             try:
                 claims = self._verify(TokenKind.SESSION, text, presented)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
+from urllib.parse import quote
 
 from multidict import MultiMapping
 
@@ -20,6 +21,22 @@ from proxy.routing.router import Redirect, Route
 LINK_PAGE: Final = "/.nbgate/link"
 """The gateway's own page in the place of a link that nobody has opened yet."""
 SESSION_COOKIE: Final = "nbgate-session"
+_PAGES: Final = frozenset(
+    {
+        "consoles",
+        "doc",
+        "edit",
+        "lab",
+        "nbclassic",
+        "notebooks",
+        "retro",
+        "terminals",
+        "tree",
+        "view",
+        "voila",
+    }
+)
+"""What the paths of Jupyter's own pages begin with, as they stand in people's address bars."""
 
 
 class Presented(NamedTuple):
@@ -74,6 +91,22 @@ def entry_address(presented: Presented, upstream_target: str) -> str:
     """The absolute address, in the caller's words, of a target in the notebook's."""
     route = presented.route
     return f"{presented.scheme}://{presented.authority}{route.prefix}{upstream_target}"
+
+
+def login_address(presented: Presented) -> str:
+    """Where Jupyter would send whoever asks for one of its pages and is not signed in; "" for all that is no page.
+
+    Programs that are given a page's address (VS Code's "existing Jupyter server") ask for it without its token, and
+    take for the server's address what stands before `login?`. Nothing is there: who goes on is told 401. The query, in
+    which credentials of others may stand, is not repeated.
+    """
+    route = presented.route
+    path = route.upstream_target.partition("?")[0]
+    first, _, rest = path[1:].partition("/")
+    if presented.method != "GET" or first not in _PAGES or rest.startswith("api/"):
+        return ""
+    following = quote(f"{route.prefix}{path}", safe="", encoding="utf-8", errors="surrogateescape")
+    return entry_address(presented, f"/login?next={following}")
 
 
 def cookie_name(mount: Mount, *, scheme: str) -> str:

@@ -232,9 +232,10 @@ def renderer(standing: Callable[[Admission, int], Standing] | None = None) -> Re
             if "X-Amz-Target" in inbound.headers:
                 return fault_page(error, request_id=request_id, client_address=client)
             asker = who_asks(inbound.headers, host=inbound.host, target=inbound.target)
-            if sign_in.is_for(error, asker, inbound):
-                # A relative address: the one that the caller asked has this page, too.
-                redirect = (("Location", sign_in.PATH), *error_pages.HEADERS, ("X-Request-Id", request_id))
+            # A relative address: the one that the caller asked has this page, too.
+            leads_to = sign_in.PATH if sign_in.is_for(error, asker, inbound) else ""
+            if leads_to := leads_to or sign_in.for_program(error, asker, inbound):
+                redirect = (("Location", leads_to), *error_pages.HEADERS, ("X-Request-Id", request_id))
                 return Page(redirect, b"", status=302)
             status = error_pages.status_for(error, asker, method=inbound.method, target=inbound.target)
         wants_html = asker is Asker.WINDOW and not json_only

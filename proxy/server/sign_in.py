@@ -14,7 +14,7 @@ from proxy.errors import NbgateError, SignInRequired, TokenRefused
 from proxy.gateway import Inbound
 from proxy.server import error_pages
 from proxy.server.own_pages import OwnPages, OwnVisit
-from proxy.wire.browsers import Asker, is_unattended, who_asks
+from proxy.wire.browsers import Asker, fetch_mode, is_unattended, who_asks
 
 PATH: Final = "/.nbgate/sign-in"
 
@@ -27,6 +27,16 @@ def is_for(error: NbgateError, asker: Asker, inbound: Inbound) -> bool:
         and inbound.method == hdrs.METH_GET
         and not is_unattended(inbound.headers)
     )
+
+
+def for_program(error: NbgateError, asker: Asker, inbound: Inbound) -> str:
+    """Where a program is led that asks for one of Jupyter's pages, such as VS Code: it wants the server's address,
+    which it takes from there. "" for none: browsers, in whatever way they ask, are told as ever.
+    """
+    if not isinstance(error, SignInRequired) or asker is not Asker.PROGRAM:
+        return ""
+    is_pages = "Referer" in inbound.headers or "Cookie" in inbound.headers or fetch_mode(inbound.headers)
+    return "" if is_pages else error.login
 
 
 def register(pages: OwnPages) -> None:

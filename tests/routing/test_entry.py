@@ -8,7 +8,7 @@ import pytest
 from multidict import CIMultiDict
 
 from proxy.routing.authority import parse_authority
-from proxy.routing.entry import Entry, Presented, cookie_name, entry_address, set_cookie
+from proxy.routing.entry import Entry, Presented, cookie_name, entry_address, login_address, set_cookie
 from proxy.routing.mounts import Mount
 from proxy.routing.router import Redirect, Route
 
@@ -16,9 +16,16 @@ PATH, ROOT, PORT = Mount.at_path("/research/"), Mount.root(), Mount.on_port(8444
 HOST = Mount.on_host("nlp.notebooks.internal")
 
 
-def presented(mount: Mount, *, scheme: str = "https", host: str = "notebooks.internal:8443") -> Presented:
-    route = Route("research", mount, "/", mount.prefix)
-    return Presented(route, "nowhere", "GET", CIMultiDict(), None, scheme, parse_authority(host), "1")
+def presented(
+    mount: Mount,
+    target: str = "/",
+    *,
+    method: str = "GET",
+    scheme: str = "https",
+    host: str = "notebooks.internal:8443",
+) -> Presented:
+    route = Route("research", mount, target, mount.prefix)
+    return Presented(route, "nowhere", method, CIMultiDict(), None, scheme, parse_authority(host), "1")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +76,42 @@ def test_a_session_cookie_stays_with_its_mount(mount: Mount, scheme: str, name: 
     assert cookie_name(mount, scheme=scheme) == name
     assert set_cookie(mount, "T", scheme=scheme, seconds=60) == f"{name}=T; {cookie}"
     assert "Domain" not in cookie
+
+
+@pytest.mark.parametrize("mount", [ROOT, PATH, HOST, PORT], ids=str)
+@pytest.mark.parametrize(
+    ("target", "following"),
+    [
+        ("/lab", "%2Flab"),
+        ("/lab/tree/a%20b.ipynb?x=1", "%2Flab%2Ftree%2Fa%2520b.ipynb"),
+        ("/lab/workspaces/auto-R?token=of-jupyter", "%2Flab%2Fworkspaces%2Fauto-R"),
+        ("/notebooks/\udcff.ipynb", "%2Fnotebooks%2F%FF.ipynb"),
+        ("/tree//evil.example", "%2Ftree%2F%2Fevil.example"),
+    ],
+)
+def test_jupyters_pages_have_a_login_address_at_their_own_server(
+    mount: Mount, target: str, following: str
+) -> None:
+    server = f"https://notebooks.internal:8443{mount.prefix}/"
+    prefix = mount.prefix.replace("/", "%2F")
+    assert login_address(presented(mount, target)) == f"{server}login?next={prefix}{following}"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/",
+        "/api/kernels",
+        "/lab/api/settings",
+        "/proxy/8050/lab",
+        "/files/lab",
+        "/login?next=%2Flab",
+        "/labs",
+    ],
+)
+def test_what_is_no_page_has_none(target: str) -> None:
+    assert login_address(presented(PATH, target)) == ""
+    assert login_address(presented(PATH, "/lab", method="POST")) == ""
 
 
 def test_an_entry_is_answered_with_302_and_stored_nowhere() -> None:

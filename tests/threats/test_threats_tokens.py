@@ -101,6 +101,50 @@ async def test_programs_get_json_and_browsers_the_sign_in_page(guarded: Rig) -> 
     assert "default-src 'none'" in fields_of(page)["content-security-policy"]
 
 
+NODE_FETCH = (
+    "Accept: */*\r\nUser-Agent: node-fetch/1.0 (+https://github.com/bitinn/node-fetch)\r\n"
+    "Accept-Encoding: gzip,deflate\r\n"
+)
+
+
+@pytest.mark.parametrize("mount", ["root", {"path": "/research/"}])
+@pytest.mark.parametrize("page", ["lab", "lab/tree/a.ipynb", "notebooks/a.ipynb"])
+async def test_vs_code_finds_the_server_of_a_page_and_asks_for_no_password(
+    tmp_path: Path, mount: Any, page: str
+) -> None:
+    """As vscode-jupyter does it (userServerUrlProvider.ts, getBaseJupyterUrl; jupyterPasswordConnect.ts, needPassword):
+    the page without its token leads to `SERVER/login?…`; what follows must not lead on and on, and `tree` is no 200.
+    """
+    mounted = {"research": {"notebook": "research-gpu-1", "mount": mount}}
+    async with open_rig(tmp_path, clock=FakeClock(), mounted=mounted, **PRESIGNED) as rig:
+        prefix = "/" if mount == "root" else "/research/"
+        answer = await rig.get(f"{prefix}{page}", extra=NODE_FETCH)
+        assert status_of(answer) == 302
+        fields = fields_of(answer)
+        server, found, _ = fields["location"].partition("login?")
+        assert found
+        assert server == f"{rig.origin}{prefix}"
+        assert fields["cache-control"] == "no-store"
+        assert "set-cookie" not in fields
+        led_on = await rig.get(fields["location"].removeprefix(rig.origin), extra=NODE_FETCH)
+        assert [status_of(led_on), status_of(await rig.get(prefix, extra=NODE_FETCH))] == [401, 401]
+        assert status_of(await rig.get(f"{prefix}tree?", extra=NODE_FETCH)) != 200
+        token = f"Authorization: token {made(rig, TokenKind.API)}\r\n"
+        assert status_of(await rig.get(f"{prefix}api/kernels", extra=NODE_FETCH + token)) == 200
+        # It is a refusal like any other, and on record as one.
+        assert [record["reason"] for record in audited(rig)] == ["no session and no token"] * 4
+
+
+async def test_only_who_brings_nothing_and_is_no_browser_is_led_to_a_login_page(tmp_path: Path) -> None:
+    async with open_rig(tmp_path, clock=FakeClock(), **PRESIGNED) as rig:
+        bad = f"Authorization: token {made(rig, TokenKind.API, instance='other')}\r\n"
+        for extra in (bad, "Cookie: a=b\r\n", "Referer: http://x/\r\n", "Sec-Fetch-Mode: no-cors\r\n"):
+            assert status_of(await rig.get("/lab", extra=NODE_FETCH + extra)) == 401
+        assert await ask(rig, "/lab", extra=NODE_FETCH) == [302, 403]
+        assert status_of(await rig.get("/lab", extra=NODE_FETCH, method="POST")) == 401
+        assert untouched(rig)
+
+
 async def test_a_link_lets_a_browser_in_for_http_and_websockets(guarded: Rig) -> None:
     cookie = await enter(guarded, "/lab")
     assert await ask(guarded, "/api/kernels", extra=cookie) == [200, 101]
