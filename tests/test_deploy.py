@@ -11,9 +11,11 @@ import os
 import re
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -304,49 +306,104 @@ def test_what_is_said_of_nginx_and_of_the_signal_are_the_defaults() -> None:
     ) == (defaults.drain_delay_seconds, defaults.drain_seconds)
 
 
+@asynccontextmanager
+async def shipped_nginx(directory: Path, origin: str) -> AsyncIterator[Any]:
+    """The manifest's nginx in front of `origin`, at `nginx.sock` and with the certificate in `tls`; its process."""
+    text = kubernetes("ConfigMap")["data"]["nginx.conf"]
+    for shipped, here in {
+        " /tmp/": f" {directory}/",
+        "listen 8443 ssl;": f"listen unix:{directory}/nginx.sock ssl;",
+        "/etc/nginx/tls": f"{directory}/tls",
+        "http://127.0.0.1:8080": origin,
+        # A Unix socket has no addresses.
+        "X-Forwarded-For $remote_addr": "X-Forwarded-For 127.0.0.1",
+        "worker_shutdown_timeout 30s;": "worker_shutdown_timeout 1s;",
+    }.items():
+        assert shipped in text
+        text = text.replace(shipped, here)
+    (directory / "nginx.conf").write_text(text)
+    # One user, as in the pod, where root's workers would be somebody else.
+    only_user = "user root;" if os.geteuid() == 0 else ""
+    words = [installed("nginx"), "-e", "stderr", "-c", str(directory / "nginx.conf")]
+    words += ["-g", f"daemon off; {only_user}"]
+    nginx = await asyncio.create_subprocess_exec(*words)
+    try:
+        async with asyncio.timeout(30):
+            while not (directory / "nginx.sock").exists():
+                assert nginx.returncode is None
+                await asyncio.sleep(0.02)
+        yield nginx
+    finally:
+        if nginx.returncode is None:
+            # At once, and its workers with it.
+            nginx.terminate()
+            await nginx.wait()
+
+
+def renew(directory: Path) -> ssl.SSLContext:
+    """A new certificate and key where the secret is mounted; what trusts it and no other."""
+    made = directory / "made"
+    made.mkdir(exist_ok=True)
+    trust = trusting(self_signed(made, name="DNS:localhost"))
+    tls = directory / "tls"
+    tls.mkdir(exist_ok=True)
+    # As a secret's: both at once, and never half of a file.
+    for name, file in (("tls.crt", "certificate.pem"), ("tls.key", "key.pem")):
+        (made / file).replace(tls / name)
+    return trust
+
+
+async def visit(directory: Path, trust: ssl.SSLContext) -> Peer:
+    """A page's WebSocket through nginx."""
+    page = Peer(
+        *await asyncio.open_unix_connection(
+            str(directory / "nginx.sock"), ssl=trust, server_hostname="localhost"
+        )
+    )
+    page.send(b"GET /api/kernels/1/channels HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % UPGRADE)
+    assert b" 101 " in await page.head()
+    return page
+
+
+async def echo(page: Peer) -> None:
+    page.send(client_frame(b"there?", opcode=1))
+    await page.expect(server_frame(b"there?", opcode=1))
+
+
 @pytest.mark.program
 async def test_the_shipped_nginx_ends_although_a_websocket_is_open(tmp_path: Path) -> None:
     """The page hears no close frame, as of a connection that broke: JupyterLab connects again."""
-    certificate = self_signed(tmp_path, name="DNS:localhost")
-    async with open_rig(tmp_path, client_address={"trusted_proxies": ["127.0.0.1"]}) as rig:
-        text = kubernetes("ConfigMap")["data"]["nginx.conf"]
-        for shipped, here in {
-            " /tmp/": f" {tmp_path}/",
-            "listen 8443 ssl;": f"listen unix:{tmp_path}/nginx.sock ssl;",
-            "/etc/nginx/tls/tls.crt": str(certificate),
-            "/etc/nginx/tls/tls.key": str(certificate),
-            "http://127.0.0.1:8080": rig.origin,
-            # A Unix socket has no addresses.
-            "X-Forwarded-For $remote_addr": "X-Forwarded-For 127.0.0.1",
-            "worker_shutdown_timeout 30s;": "worker_shutdown_timeout 1s;",
-        }.items():
-            assert shipped in text
-            text = text.replace(shipped, here)
-        (tmp_path / "nginx.conf").write_text(text)
-        words = [installed("nginx"), "-e", "stderr", "-c", str(tmp_path / "nginx.conf"), "-g", "daemon off;"]
-        nginx = await asyncio.create_subprocess_exec(*words)
-        try:
-            async with asyncio.timeout(30):
-                while not (tmp_path / "nginx.sock").exists():
-                    await asyncio.sleep(0.02)
-                page = Peer(
-                    *await asyncio.open_unix_connection(
-                        str(tmp_path / "nginx.sock"), ssl=trusting(certificate), server_hostname="localhost"
-                    )
-                )
-                page.send(b"GET /api/kernels/1/channels HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % UPGRADE)
-                assert b" 101 " in await page.head()
-                page.send(client_frame(b"there?", opcode=1))
-                await page.expect(server_frame(b"there?", opcode=1))
-                nginx.send_signal(signal.SIGQUIT)
-                assert await page.gone()
-                page.close()
-                assert await nginx.wait() == 0
-        finally:
-            if nginx.returncode is None:
-                # At once, and its workers with it.
-                nginx.terminate()
-                await nginx.wait()
+    trust = renew(tmp_path)
+    async with (
+        open_rig(tmp_path, client_address={"trusted_proxies": ["127.0.0.1"]}) as rig,
+        asyncio.timeout(30),
+        shipped_nginx(tmp_path, rig.origin) as nginx,
+    ):
+        page = await visit(tmp_path, trust)
+        await echo(page)
+        nginx.send_signal(signal.SIGQUIT)
+        assert await page.gone()
+        page.close()
+        assert await nginx.wait() == 0
+
+
+@pytest.mark.program
+async def test_the_shipped_nginx_takes_a_renewed_secret_for_the_next_handshake(tmp_path: Path) -> None:
+    """Nobody reloads it, and what is open stays."""
+    old = renew(tmp_path)
+    async with (
+        open_rig(tmp_path, client_address={"trusted_proxies": ["127.0.0.1"]}) as rig,
+        asyncio.timeout(30),
+        shipped_nginx(tmp_path, rig.origin),
+    ):
+        page = await visit(tmp_path, old)
+        new = renew(tmp_path)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await visit(tmp_path, old)
+        another = await visit(tmp_path, new)
+        for one in (page, another):
+            await echo(one)
+            one.close()
 
 
 # Kubernetes

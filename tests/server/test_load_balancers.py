@@ -5,6 +5,7 @@ socket. The caller is 127.0.0.2 or 127.0.0.3, the load balancer 127.0.0.1, and o
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.program
 FRIEND, STRANGER, BALANCER = "127.0.0.2", "127.0.0.3", "127.0.0.1"
 CHANGES: dict[str, Any] = {"allowlists": {"friends": [FRIEND]}, "policy": {"allow": ["friends"]}}
 LISTENER = {"bind": "127.0.0.1:0", "proxy_protocol": [BALANCER]}
+DEPLOY_README = Path(__file__).parents[2] / "deploy" / "README.md"
 STREAM_MODULES = [
     Path(directory) / "ngx_stream_module.so"
     for directory in ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
@@ -203,6 +205,55 @@ async def test_nginx_over_a_unix_socket(tmp_path: Path, keys: dict[str, Any], fi
         async with nginx(tmp_path, http) as port:
             assert await judged(port) == [200, 403, 403]
             assert rig.upstream.seen[-1].values("x-forwarded-for") == [FRIEND]
+
+
+async def test_nginx_with_the_lines_of_the_readme(tmp_path: Path) -> None:
+    """The very lines: only where it listens, its certificate and the socket are this machine's."""
+    [lines] = re.findall(r"^```nginx\n(.*?)^```", DEPLOY_README.read_text("utf-8"), re.M | re.S)
+    path = tmp_path / "nb.sock"
+    certificate = self_signed(tmp_path, name=f"IP:{BALANCER}")
+    for written, here in {
+        "listen 443 ssl;": "listen LISTEN ssl;",
+        "/etc/nginx/tls/tls.crt": str(certificate),
+        "/etc/nginx/tls/tls.key": str(certificate),
+        "/run/nbgate/nbgate.sock": str(path),
+    }.items():
+        assert written in lines
+        lines = lines.replace(written, here)
+    temporary = " ".join(
+        f"{name}_temp_path {tmp_path}/{name};"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    listener = {"bind": f"unix:{path}", "trust_unix": "header", "scheme": "https"}
+    tls = trusting(certificate)
+    async with (
+        open_rig(tmp_path, listeners=[listener], **CHANGES) as rig,
+        nginx(tmp_path, f"events {{}}\nhttp {{ access_log off; {temporary}\n{lines} }}") as port,
+    ):
+        assert await judged(port, tls=tls) == [200, 403, 403]
+        assert rig.upstream.seen[-1].values("x-forwarded-for") == [FRIEND]
+        upgrade = (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: https://localhost:{port}\r\n"
+        )
+        for source, expected in ((FRIEND, 101), (STRANGER, 403)):
+            reader, writer = await asyncio.open_connection(
+                BALANCER, port, local_addr=(source, 0), ssl=tls, server_hostname=BALANCER
+            )
+            writer.write(f"GET /ws HTTP/1.1\r\nHost: localhost:{port}\r\n{upgrade}\r\n".encode())
+            answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
+            assert status_of(answer) == expected
+            writer.close()
+        # An upload above nginx's 1 MiB.
+        reader, writer = await asyncio.open_connection(
+            BALANCER, port, local_addr=(FRIEND, 0), ssl=tls, server_hostname=BALANCER
+        )
+        size = 3 * 1024 * 1024
+        head = f"PUT /api/contents/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + bytes(size))
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_SECONDS)
+        assert status_of(answer) == 200
+        writer.close()
 
 
 async def test_haproxy_in_front_of_nginx(tmp_path: Path) -> None:
