@@ -329,9 +329,15 @@ async def shipped_nginx(directory: Path, origin: str) -> AsyncIterator[Any]:
     nginx = await asyncio.create_subprocess_exec(*words)
     try:
         async with asyncio.timeout(30):
-            while not (directory / "nginx.sock").exists():
+            while True:
                 assert nginx.returncode is None
-                await asyncio.sleep(0.02)
+                try:
+                    _, writer = await asyncio.open_unix_connection(str(directory / "nginx.sock"))
+                except (FileNotFoundError, ConnectionRefusedError):
+                    await asyncio.sleep(0.02)  # another process
+                else:
+                    writer.close()
+                    break
         yield nginx
     finally:
         if nginx.returncode is None:

@@ -8,10 +8,18 @@ is refused with what to write instead. It must not know where the text came from
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_network,
+    summarize_address_range,
+)
 from itertools import islice
 from socket import AF_INET, AF_INET6, inet_ntoa, inet_pton
 from typing import Final
@@ -23,6 +31,9 @@ _MAPPED_PREFIX = bytes(10) + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 _MAPPED_BITS = 96
 _INTERFACE_BITS = 64  # RFC 4291 section 2.5.1
 _SHOWN_IN_REPR = 4
+_SHOWN_IN_HINT = 64  # any range of IPv4 addresses is at most 62 networks
+_RANGE = re.compile(r"\s*([0-9A-Fa-f.:]+)\s*[-\u2010-\u2015]\s*([0-9A-Fa-f.:]+)\s*")
+_WILDCARDS = re.compile(r"\s*((?:[0-9]{1,3}\.){1,3})\*((?:\.\*)*)\s*")
 
 
 class AddressError(ValueError):
@@ -102,7 +113,9 @@ def parse_network(text: object) -> Network:
             f"{text!r} is a {type(text).__name__}, not text", 'put the network in quotes: "203.0.113.0/24"'
         )
     host, slash, length = text.partition("/")
-    address = parse_address(host)
+    address = read_address(host)
+    if address is None:
+        raise _several_addresses_error(text) or _address_error(host)
     bits = 128 if ":" in host else 32
     prefix = _prefix_length(text, length, bits=bits) if slash else bits
     if bits == 128 and isinstance(address, IPv4Address):
@@ -146,6 +159,39 @@ def _unmapped_prefix_length(text: str, prefix: int, *, address: IPv4Address) -> 
             f"{text!r} reaches outside of the IPv4-mapped addresses", f"write the IPv4 network{guess}"
         )
     return prefix - _MAPPED_BITS
+
+
+def _several_addresses_error(text: str) -> AddressError | None:
+    """For what other programs take for several addresses, the networks that it means; None for everything else."""
+    ends = _range_ends(text)
+    if ends is None:
+        return None
+    networks = [str(network) for network in summarize_address_range(*ends)]
+    more = len(networks) - _SHOWN_IN_HINT
+    rest = f", and {more} more" if more > 0 else ""
+    shown = ", ".join(networks[:_SHOWN_IN_HINT])
+    return AddressError(f"{text!a} is a range of addresses", f"write networks: {shown}{rest}")
+
+
+def _range_ends(text: str) -> tuple[IPv4Address, IPv4Address] | tuple[IPv6Address, IPv6Address] | None:
+    """`10.0.0.1-10.0.0.9`, `10.0.0.1-9`, `2001:db8::1-2001:db8::9` and `10.0.*`, the lower end first."""
+    if (pattern := _WILDCARDS.fullmatch(text)) is not None:
+        given = pattern[1]
+        missing = 4 - given.count(".")
+        if pattern[2].count("*") not in (0, missing - 1):
+            return None
+        low, high = (read_address(given + ".".join([end] * missing)) for end in ("0", "255"))
+    elif (pattern := _RANGE.fullmatch(text)) is not None:
+        low, last = read_address(pattern[1]), pattern[2]
+        is_short = last.isdigit() and "." in pattern[1]
+        high = read_address(f"{pattern[1].rpartition('.')[0]}.{last}" if is_short else last)
+    else:
+        return None
+    if isinstance(low, IPv4Address) and isinstance(high, IPv4Address):
+        return (low, high) if low <= high else (high, low)
+    if isinstance(low, IPv6Address) and isinstance(high, IPv6Address):
+        return (low, high) if low <= high else (high, low)
+    return None
 
 
 def _address_error(text: str) -> AddressError:

@@ -19,7 +19,7 @@ from proxy.config.findings import Finding
 from proxy.config.includes import include
 from proxy.config.settings import Settings
 from proxy.config.warnings import warnings
-from proxy.config.yaml_lines import Mapped, Sequence, dotted, line_of, node_at, parse, to_data
+from proxy.config.yaml_lines import LIST_FILES, Mapped, Sequence, dotted, line_of, node_at, parse, to_data
 from proxy.config.yaml_lines import Path as DataPath
 from proxy.errors import ConfigError, Problem
 
@@ -65,7 +65,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise ConfigError([Problem(file, 0, "", f"cannot be read: {error.strerror}")]) from error
     if len(content) > MAX_BYTES:
-        raise ConfigError([Problem(file, 0, "", f"is larger than {MAX_BYTES // 1024**2} MiB")])
+        raise ConfigError([Problem(file, 0, "", f"is larger than {MAX_BYTES // 1024**2} MiB", LIST_FILES)])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -28,6 +28,11 @@ MAX_DEPTH = 32
 MAX_NODES = 200_000
 """Nodes of the tree with every alias expanded; ten aliases of ten aliases of … end here."""
 
+LIST_FILES = (
+    "long lists belong in files of their own, one network a line: allowlists: {vpn: {file: vpn-ranges.txt}}"
+)
+"""The hint for a file that is too large: what grows in it are lists."""
+
 NAME_CHARACTERS = 28
 """A longer name of an anchor or a tag is not shown: it is a secret that should have been quoted, most likely."""
 
@@ -274,7 +279,8 @@ class _Reader:
     def _count(self, event: yaml.Event, path: Path, size: int) -> None:
         self._nodes += size
         if self._nodes > MAX_NODES:
-            raise _GivenUp(self._problem(event, path, f"more than {MAX_NODES} values, aliases included"))
+            message = f"more than {MAX_NODES} values, aliases included"
+            raise _GivenUp(self._problem(event, path, message, LIST_FILES))
 
     def _refuse_tag(self, event: yaml.Event, tag: str | None, path: Path) -> None:
         if tag is not None:

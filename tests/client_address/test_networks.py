@@ -209,6 +209,56 @@ class TestParseNetwork:
             parse_network(text)
         assert hint in caught.value.hint
 
+    @pytest.mark.parametrize(
+        ("text", "networks"),
+        [
+            ("10.0.0.1-10.0.0.9", "10.0.0.1/32, 10.0.0.2/31, 10.0.0.4/30, 10.0.0.8/31"),
+            ("10.0.0.1 - 10.0.0.9", "10.0.0.1/32, 10.0.0.2/31, 10.0.0.4/30, 10.0.0.8/31"),
+            ("10.0.0.9-10.0.0.1", "10.0.0.1/32, 10.0.0.2/31, 10.0.0.4/30, 10.0.0.8/31"),
+            ("10.0.0.1\u201310.0.0.9", "10.0.0.1/32, 10.0.0.2/31, 10.0.0.4/30, 10.0.0.8/31"),
+            ("10.0.0.0-255", "10.0.0.0/24"),
+            ("10.0.0.7-10.0.0.7", "10.0.0.7/32"),
+            ("::ffff:10.0.0.4-::ffff:10.0.0.7", "10.0.0.4/30"),
+            ("0.0.0.0-255.255.255.255", "0.0.0.0/0"),
+            ("2001:db8::4-2001:db8::7", "2001:db8::4/126"),
+            ("2001:db8::7-2001:db8::4", "2001:db8::4/126"),
+            ("10.0.3.*", "10.0.3.0/24"),
+            ("10.0.*.*", "10.0.0.0/16"),
+            ("10.*", "10.0.0.0/8"),
+        ],
+    )
+    def test_a_range_is_told_as_networks(self, text: str, networks: str) -> None:
+        with pytest.raises(AddressError, match="is a range of addresses") as caught:
+            parse_network(text)
+        assert caught.value.hint == f"write networks: {networks}"
+        assert [str(parse_network(one)) for one in networks.split(", ")] == networks.split(", ")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "10.0.0.1-2001:db8::1",
+            "10.0.0.1-",
+            "10.0.0.1-256",
+            "10.0.0.1-09",
+            "a-b",
+            "10.0.*.1",
+            "300.*",
+            "10.*.*",
+            "*",
+        ],
+    )
+    def test_what_is_no_range_is_no_address(self, text: str) -> None:
+        with pytest.raises(AddressError, match="is not an IP address"):
+            parse_network(text)
+
+    def test_the_longest_range_of_ipv4_is_told_in_full_and_one_of_ipv6_up_to_there(self) -> None:
+        with pytest.raises(AddressError) as caught:
+            parse_network("0.0.0.1-255.255.255.254")
+        assert len(caught.value.hint.split(", ")) == 62
+        with pytest.raises(AddressError) as caught:
+            parse_network("::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe")
+        assert caught.value.hint.endswith(", and 190 more")
+
     @given(some_networks)
     def test_reads_what_ipaddress_writes(self, network: Network) -> None:
         assert parse_network(str(network)) == _unmapped(network)

@@ -164,6 +164,7 @@ def test_alias_bombs_end_early() -> None:
     levels = [f"a{level}: &a{level} [{','.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 20)]
     (told,) = complaints("\n".join(["a0: &a0 [1,2,3,4,5,6,7,8,9,0]", *levels]))
     assert "more than 200000 values, aliases included" in told
+    assert "{file: vpn-ranges.txt}" in told
     assert told.startswith("f.yaml:6:")
 
 
