@@ -52,6 +52,7 @@ def main() -> None:
       nbgate demo
     \b
     To run it, write a configuration file, check it, and serve:
+      nbgate init nbgate.yaml
       nbgate check nbgate.yaml
       nbgate serve --config nbgate.yaml
     """
@@ -87,8 +88,9 @@ def check(file: Path | None, schema: bool) -> None:
     """Check the configuration FILE and say what it means.
 
     Prints where nbgate would listen, each instance's address, and who is let in. Nothing is started or
-    called. All problems are printed at once, each with its line; the exit status is then 2. Of a file that is
-    valid, what is hardly meant is printed as a warning; the exit status is then 0 all the same.
+    called. All problems are printed at once, each with its line; the exit status is then 2. So are certificates
+    and keys that are on this machine and cannot be used. Of a file that is valid, what is hardly meant is printed
+    as a warning; the exit status is then 0 all the same.
     """
     if schema:
         import json
@@ -103,8 +105,37 @@ def check(file: Path | None, schema: bool) -> None:
     from proxy.config.summary import print_summary
 
     print_summary(settings)
-    for warning in settings.warnings:
+    from proxy.clock import SystemClock
+    from proxy.config.load import located
+    from proxy.errors import ConfigError
+    from proxy.server.checking import certificates
+
+    checked = certificates(settings, now=SystemClock().now())
+    for warning in (*settings.warnings, *located(checked.warnings, file, environ=os.environ)):
         _print_problem(warning, "warning: ")
+    if checked.problems:
+        problems = located(checked.problems, file, environ=os.environ)
+        _give_up(ConfigError(problems), "nbgate serve would not start")
+
+
+@main.command()
+@click.argument("file", type=_FILE, default=Path("nbgate.yaml"))
+def init(file: Path) -> None:
+    """Write a first configuration to FILE, with a comment for each thing to change. [default: nbgate.yaml]
+
+    A file that is there already is left alone.
+    """
+    from importlib.resources import files
+
+    text = files("proxy.config").joinpath("first.yaml").read_text("utf-8")
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise click.ClickException(f"{file} is there already; nothing was written") from None
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
+    click.echo(f"{file} is written. Change what its comments name, then: nbgate check {file}")
 
 
 @main.group()

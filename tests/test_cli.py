@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import types
@@ -57,7 +58,7 @@ def test_help_says_what_it_is_and_how_to_begin(arguments: tuple[str, ...]) -> No
     assert "One fixed address for your team's Amazon SageMaker notebook instances." in output
     for word in ("nbgate demo", "nbgate check nbgate.yaml", "nbgate serve --config nbgate.yaml"):
         assert word in output
-    for command in ("check", "demo", "probe", "serve"):
+    for command in ("check", "demo", "init", "probe", "serve"):
         assert run(command, "--help").exit_code == 0
 
 
@@ -258,3 +259,49 @@ def test_demo_runs_on_the_port_that_is_asked_for(stand_in) -> None:
     calls = stand_in("proxy.sandbox.demo", "run", 0)
     assert run("demo", "--port", "9000").exit_code == 0
     assert calls == [((), {"port": 9000})]
+
+
+def test_init_writes_a_first_configuration_that_is_valid_and_hardly_anything_to_wonder_at(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "nbgate.yaml"
+    made = run("init", str(file))
+    assert made.exit_code == 0
+    assert made.stdout == f"{file} is written. Change what its comments name, then: nbgate check {file}\n"
+    checked = run("check", str(file))
+    assert (checked.exit_code, checked.stderr) == (0, "")
+    assert "http://notebooks.internal:8080/research/" in checked.stdout
+    # What is commented out is valid, too.
+    text = file.read_text()
+    text = re.sub(
+        r"^( *)# (?=(lifecycle|client_address|tokens):$|  (start|stop|trusted|key)|  tls:|- bind)",
+        r"\1",
+        text,
+        flags=re.M,
+    )
+    text = text.replace("# access: presigned ", "access: presigned ")
+    file.write_text(text)
+    all_of_it = run("check", str(file), env={"NBGATE_TOKEN_KEY": "0123456789abcdef" * 2})
+    assert all_of_it.exit_code == 0, all_of_it.stderr
+    for shown in ("0.0.0.0:8443", "starts when opened, stops after 2h idle", "behind 10.0.0.0/24", "1 key"):
+        assert shown in all_of_it.stdout
+
+
+@pytest.mark.parametrize("name", ["nbgate.yaml", "link.yaml"])
+def test_init_overwrites_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "nbgate.yaml").write_text("mine\n")
+    (tmp_path / "link.yaml").symlink_to("nowhere")
+    result = run("init", str(tmp_path / name))
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {tmp_path / name} is there already; nothing was written\n"
+    assert (tmp_path / "nbgate.yaml").read_text() == "mine\n"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_init_says_why_it_cannot_write(tmp_path: Path) -> None:
+    result = run("init", str(tmp_path / "nowhere" / "nbgate.yaml"))
+    assert result.exit_code == 1
+    assert (
+        result.stderr
+        == f"Error: {tmp_path}/nowhere/nbgate.yaml cannot be written: No such file or directory\n"
+    )

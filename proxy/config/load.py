@@ -7,7 +7,7 @@ It must not act on what it reads: certificates are not opened, names not looked 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +55,14 @@ def load(path: Path, *, environ: Mapping[str, str]) -> Settings:
     )
     hardly_meant = (_problem(one, substituted, file) for one in warnings(content, settings))
     return replace(settings, warnings=tuple(concealment.problem(one) for one in hardly_meant))
+
+
+def located(findings: Iterable[Finding], path: Path, *, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+    """Findings of others about a file that was loaded, with their lines; of the file as it is now."""
+    file = str(path)
+    root, _ = parse(_text(path), file)
+    substituted = substitute(root, environ=environ, file=file)
+    return tuple(_problem(one, substituted, file) for one in findings)
 
 
 def _text(path: Path) -> str:

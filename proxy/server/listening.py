@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from proxy.config.settings import Bind, Listener, SocketAddress, UnixSocket
 from proxy.dataplane.plane import DataPlane
+from proxy.server import certificates
 from proxy.server.accepting import Acceptor
 
 _Identity = tuple[int, int]
@@ -59,14 +60,15 @@ def listen(plane: DataPlane, listener: Listener) -> OpenListener:
 
 
 def server_context(listener: Listener) -> ssl.SSLContext:
-    """The TLS side of a listener that has one."""
+    """The TLS side of a listener that has one. Raises UnusableCertificateError, an OSError."""
     assert listener.tls is not None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(listener.tls.certificate, listener.tls.key)
-    except OSError as error:
-        files = f"{listener.tls.certificate} and {listener.tls.key}"
-        raise OSError(error.errno, f"cannot use the certificate {files}: {error.strerror}") from error
+        context = certificates.server_context(listener.tls.certificate, listener.tls.key)
+    except certificates.UnusableCertificateError as error:
+        reason = error.strerror or str(error)
+        raise certificates.UnusableCertificateError(
+            f"cannot serve TLS on {listener.bind}: {reason}"
+        ) from error
     context.set_alpn_protocols(["http/1.1"])
     return context
 

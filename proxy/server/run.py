@@ -38,8 +38,9 @@ from proxy.identity.entrance import Entrance
 from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
 from proxy.lifecycle.lifecycle import TICK_SECONDS, Lifecycle
+from proxy.policy.dates import format_instant
 from proxy.rounds import Rounds
-from proxy.server import compose, link_page, sign_in
+from proxy.server import checking, compose, link_page, sign_in
 from proxy.server.admin import Readiness, admin_application, answering
 from proxy.server.admin_listener import AdminListener
 from proxy.server.by_itself import ByItself
@@ -292,12 +293,15 @@ async def start(
             stack.callback(opened.close)
             listeners.append(opened)
         addresses = [opened.address for opened in listeners]
+        certificates = checking.certificates(settings, now=clock.now())
+        for finding in certificates.warnings:
+            logs.events.warning("a certificate", message=finding.message, hint=finding.hint)
         longest_turn = LongestTurn(asyncio.get_running_loop())
         stack.callback(longest_turn.stop)
         admin_address = None
         if settings.admin is not None:
             application = admin_application(
-                lambda: _readiness(reloader, plane, by_itself),
+                lambda: _readiness(reloader, plane, by_itself, certificates),
                 partial(_metrics, plane, reloader, by_itself, logs, longest_turn),
                 lambda: (*rounds.unwell(), *logs.unwell(), *sagemaker.unwell()),
                 hosts=settings.admin.hosts,
@@ -452,7 +456,10 @@ def _tell_held(limits: Limits, events: EventLog, *, files: int | None) -> None:
         )
 
 
-def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Readiness:
+def _readiness(
+    reloader: Reloader, plane: DataPlane, by_itself: ByItself, certificates: checking.Checked
+) -> Readiness:
+    ends_at = certificates.ends_at
     # A configuration that was refused is no reason to send callers elsewhere: what counted before still does.
     return Readiness(
         ready=not plane.leaving,
@@ -461,6 +468,7 @@ def _readiness(reloader: Reloader, plane: DataPlane, by_itself: ByItself) -> Rea
             "instances": len(reloader.settings.instances),
             "connections": len(plane.connections),
             "websockets": len(plane.relays),
+            **({"certificate_ends_at": format_instant(ends_at)} if ends_at is not None else {}),
             **by_itself.details(),
             **reloader.status.details(),
         },
