@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from proxy.chance import mask_key
@@ -27,6 +28,7 @@ from proxy.wire.frames import (
     CloseBegins,
     FrameError,
     FrameTracker,
+    Openings,
     close_frame,
     is_only_control,
     ping_frame,
@@ -52,6 +54,7 @@ class End(asyncio.Protocol):
         "_follow",
         "_is_upstream",
         "_large_reads",
+        "_openings",
         "_pass_on",
         "_rest",
         "bytes_received",
@@ -99,7 +102,8 @@ class End(asyncio.Protocol):
         self._rest: memoryview | None = None
         """What came in one read and is more than one turn's work; nothing more is read meanwhile."""
         self.is_used = False
-        """A message began since `watch`."""
+        """A message began since `watch`, or one that counts since `watch_openings`."""
+        self._openings: Openings | None = None
         self.bytes_received = 0
         self.seen_bytes = 0
         self.quiet_since = 0.0
@@ -192,6 +196,29 @@ class End(asyncio.Protocol):
             self.is_used = True
             self._follow = tracker.feed
         return tracker.feed(data)
+
+    def watch_openings(self, counts: Callable[[bytes], bool]) -> None:
+        """Note in `is_used` whether a message comes that counts by its first bytes. The first one ends the looking.
+
+        Where none came since the last call, the looking goes on, also within a frame.
+        """
+        self.is_used = False
+        if self._openings is None:
+            self._follow = partial(self._look_into, counts)
+
+    def _look_into(self, counts: Callable[[bytes], bool], data: bytes | memoryview) -> int:
+        tracker = self.tracker
+        reader = self._openings
+        if reader is None and tracker.at_boundary:
+            reader = self._openings = Openings()
+        stopped_at = tracker.feed(data)
+        openings = None if reader is None else reader.feed(data[:stopped_at] if stopped_at else data)
+        # What cannot be looked at counts: the rest of a frame that began before, and very many small ones.
+        if openings is None or any(map(counts, openings)):
+            self.is_used = True
+            self._openings = None
+            self._follow = tracker.feed
+        return stopped_at
 
     def eof_received(self) -> None:
         return None  # the transport closes itself, and `connection_lost` follows

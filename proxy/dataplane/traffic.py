@@ -2,9 +2,10 @@
 
 The rule: what is over tells it at the access record's end; what lasts (uploads, downloads, WebSockets) is looked at
 every few seconds. A WebSocket that is held open is no use, nor are its pings and pongs: only messages from the caller
-are, after its first seconds, in which pages greet Jupyter by themselves. What is remembered belongs to a notebook and
-not to a name, which may come to lead to another one. What counts among requests is
-`proxy.lifecycle.use`'s to say; what follows from it is not known here.
+are, after its first seconds, in which pages greet Jupyter by themselves. Only where a shared document is written are
+messages looked into, and there at their first bytes. What is remembered belongs to a notebook and
+not to a name, which may come to lead to another one. What counts among requests and messages
+is `proxy.lifecycle.use`'s to say; what follows from it is not known here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.clock import Clock
 from proxy.dataplane.records import CUT
 from proxy.dataplane.relay import Relay
-from proxy.lifecycle.use import is_use
+from proxy.lifecycle.use import Counts, counting, is_change, is_use
 from proxy.routing.router import Route
 from proxy.telemetry.access_log import RequestRecord
 
@@ -43,7 +44,7 @@ class Traffic:
         self._notebooks: Mapping[str, Hashable] = {}
         self._used_at: dict[Hashable, float] = {}
         """By notebook."""
-        self._relays: frozenset[Relay] = frozenset()
+        self._relays: dict[Relay, Counts] = {}
         self._bytes: dict[Downstream, int] = {}
         self._verdicts: dict[tuple[str, str, str], bool] = {}
 
@@ -104,20 +105,28 @@ class Traffic:
     def _look_at_websockets(self, now: float) -> None:
         before, relays = self._relays, self.plane.relays
         watched = [relay for relay, record in relays.items() if record.instance in self._prefixes]
+        self._relays = {}
 
         def look(relay: Relay) -> None:
-            if relay not in before:
-                return  # its first seconds
-            if relay.caller.is_used:
-                self._use(relays[relay].instance, now)
-            relay.caller.watch()
+            record = relays[relay]
+            counts = before.get(relay)
+            if counts is None:  # its first seconds
+                self._relays[relay] = counting(record.target.removeprefix(self._prefixes[record.instance]))
+                return
+            self._relays[relay] = counts
+            caller = relay.caller
+            if caller.is_used:
+                self._use(record.instance, now)
+            if counts is Counts.EACH:
+                caller.watch()
+            elif counts is Counts.CHANGES:
+                caller.watch_openings(is_change)
 
         def in_use(relay: Relay) -> None:
             # An instance that is used is not to be stopped: what cannot be looked at counts as use.
             self._use(relays[relay].instance, now)
 
         self.plane.faults.each("traffic", watched, look, broken=in_use)
-        self._relays = frozenset(watched)
 
     def _look_at_requests(self, now: float) -> None:
         before, self._bytes = self._bytes, {}

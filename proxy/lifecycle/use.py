@@ -1,14 +1,18 @@
-"""Which requests are a person's, or a program's, doing, and which only say that a tab is open.
+"""Which requests and messages are a person's, or a program's, doing, and which only say that a tab is open.
 
-The rule: what changes something is use, unless it is known to be asked by itself, again and again; what only reads is
-none, but for downloads and for pages that are opened. In doubt it is use: an instance that runs for too long costs
-money, one that is stopped under somebody's hands costs work. Sources: the requests of JupyterLab 4, Notebook 6 and 7,
-and jupyterlab-git, which SageMaker's notebook instances bring along.
+The rule: what changes something is use, unless it stands in `BY_ITSELF`, which lists what pages send unasked, again
+and again; what only reads is none, but for downloads, pages and documents that are opened. A message on a WebSocket
+is use, unless `TALKS` says otherwise. In doubt it is use: an instance that runs for too long costs money, one that is
+stopped under somebody's hands costs work. Sources: what tabs of JupyterLab 4.6, Notebook 7.6 and nbclassic send when
+nobody touches them, with jupyter-collaboration, jupyter-lsp, jupyterlab-git, nbdime and jupyter-resource-usage, and
+those extensions' code. It must not know sockets, nor what follows from use.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -16,32 +20,115 @@ _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPENED: Final = re.compile(
     r"/(?:lab(?:/(?:tree|workspaces|doc)(?:/.*)?)?|tree(?:/.*)?|(?:notebooks|edit|consoles|view|files|nbconvert)/.*)?"
 )
-"""Pages, documents and downloads. What such pages fetch by themselves is elsewhere: /api, /lab/api, /static."""
+"""Pages and downloads. What such pages fetch by themselves is elsewhere: /api, /lab/api, /static."""
 
-_GIT_POLLS: Final = frozenset(
-    {
-        "all_history",
-        "branch",
-        "changed_files",
-        "fetch",
-        "ignore",
-        "show_prefix",
-        "show_top_level",
-        "stash",
-        "status",
-        "submodules",
-        "tag_list",
-        "tags",
-    }
+_DOCUMENTS: Final = "/api/contents/"
+_TYPES: Final = frozenset({"type=file", "type=notebook"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """Requests that change something, or might, and that pages make while nobody touches them."""
+
+    method: str
+    path: str
+    """A pattern of the whole path."""
+    why: str
+
+
+BY_ITSELF: Final = (
+    Unasked("POST", r"/api/security/csp-report", "the browser reports what a page's policy forbids"),
+    Unasked(
+        "PUT",
+        r"/lab/api/workspaces/.*",
+        "JupyterLab saves its layout after each refresh of the file browser, every 10 s, changed or not; a person who "
+        "changes it opens, runs, writes or saves something besides",
+    ),
+    Unasked(
+        "POST",
+        r"/git/(?:.*/)?(?:all_history|branch|changed_files|remote/fetch|remote/show|show_prefix|show_top_level|status"
+        r"|submodules|tag_list|tags)",
+        "jupyterlab-git looks at the repository, and fetches, every few seconds",
+    ),
+    Unasked("POST", r"/nbdime/api/isgit", "nbdime asks of each open notebook whether it is in a repository"),
 )
-"""Last segments of what jupyterlab-git posts every few seconds while its tab is open."""
+
+
+class Counts(Enum):
+    """Which messages of a WebSocket's caller are use."""
+
+    EACH = "each"
+    NONE = "none"
+    CHANGES = "changes"
+    """Those that change a shared document, or save it: `is_change` says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """WebSockets on which pages speak while nobody touches them. Pings and pongs are no messages: they never count."""
+
+    path: str
+    """A pattern of the whole path."""
+    counts: Counts
+    why: str
+
+
+TALKS: Final = (
+    Talk(r"/api/events/subscribe", Counts.NONE, "Jupyter tells of events, and nobody answers"),
+    Talk(
+        r"/lsp/ws/.*",
+        Counts.NONE,
+        "a language server may ask, and the page answers; who writes saves, or changes a shared document, besides",
+    ),
+    Talk(
+        r"/api/(?:collaboration/room|yjs)/[^/]*globalAwareness",
+        Counts.NONE,
+        "jupyter-collaboration tells who is there, every few seconds",
+    ),
+    Talk(
+        r"/api/(?:collaboration/room|yjs)/.*",
+        Counts.CHANGES,
+        "jupyter-collaboration tells where each cursor stands, every few seconds, moved or not",
+    ),
+)
+
+_UNASKED: Final = re.compile("|".join(f"{one.method} (?:{one.path})" for one in BY_ITSELF))
+_TALKS: Final = tuple((re.compile(one.path), one.counts) for one in TALKS)
+
+# y-websocket's protocol, which jupyter-collaboration speaks: a message's first byte says what it is.
+_AWARENESS: Final = b"\x01"
+_QUERY_AWARENESS: Final = b"\x03"
+# 0 is `sync`, and the next byte says of which kind. Step 1 tells what a page has, step 2 what the other side lacks:
+# they pass when a page connects. Step 2 repeats all deletions that ever were, so none is told from nothing new. Whoever
+# writes sends updates, which are 2.
+_SYNC_STEPS: Final = (b"\x00\x00", b"\x00\x01")
 
 
 def is_use(method: str, target: str) -> bool:
     """Judge a request to Jupyter by its method and target (origin-form, without the mount's prefix)."""
-    path = target.partition("?")[0]
+    path, _, query = target.partition("?")
     if method in _READING:
-        return method == "GET" and _OPENED.fullmatch(path) is not None
-    if path.startswith("/git/"):
-        return path.rpartition("/")[2] not in _GIT_POLLS
-    return path != "/api/security/csp-report"
+        return method == "GET" and (_OPENED.fullmatch(path) is not None or _opens_document(path, query))
+    return _UNASKED.fullmatch(f"{method} {path}") is None
+
+
+def counting(target: str) -> Counts:
+    """Which messages of a WebSocket to Jupyter are use, by its target (as `is_use` has it)."""
+    path = target.partition("?")[0]
+    return next((counts for pattern, counts in _TALKS if pattern.fullmatch(path)), Counts.EACH)
+
+
+def is_change(opening: bytes) -> bool:
+    """Judge a message of a shared document by its first two bytes, or by what there is of them.
+
+    What is not known counts: a save (2) among others.
+    """
+    return opening[:1] not in (_AWARENESS, _QUERY_AWARENESS) and opening not in _SYNC_STEPS
+
+
+def _opens_document(path: str, query: str) -> bool:
+    """Whether a document is read with its content. What looks for changes asks for a directory, or for `content=0`."""
+    if not path.startswith(_DOCUMENTS):
+        return False
+    asked = query.split("&")
+    return not _TYPES.isdisjoint(asked) and "content=0" not in asked

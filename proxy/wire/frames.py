@@ -1,9 +1,10 @@
 """Where WebSocket frames begin and end: a header-only tracker of RFC 6455 section 5; control frames to add.
 
 The tracker watches one direction of a relay whose bytes pass verbatim. It reads the headers and, of a
-close frame, the status code; payloads are never unmasked, decompressed, copied or re-framed. What it is
-for: control frames of the gateway's own may be put in at a boundary only, and an ill-formed frame must not
-reach the other side. It knows nothing of sockets, time or policy; a masking key is chance, and passed in.
+close frame, the status code; payloads are never decompressed, copied or re-framed, and never unmasked but for
+the two bytes that `Openings` reads. What it is for: control frames of the gateway's own may be put in at a
+boundary only, and an ill-formed frame must not reach the other side. It knows nothing of sockets, time or
+policy; a masking key is chance, and passed in.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ FRAMES_A_FEED: Final = 2048
 _EACH: Final = range(FRAMES_A_FEED)
 # From so many bytes on it pays to look for a run of frames with equal headers.
 _LONG_RUN: Final = 4096
+OPENING_BYTES: Final = 2
+MOST_OPENINGS: Final = 256
+"""A feed of `Openings` looks at so many frames at most."""
+_LONGEST_OPENING: Final = 10 + _KEY_BYTES + OPENING_BYTES
 # Two bytes and a 64-bit length; or, of a close frame, two bytes, a masking key and a status code.
 _LONGEST_LOOK: Final = 10
 
@@ -365,6 +370,58 @@ def _first_bytes(
                     simple[reserved | opcode | _FIN] = True
                     flips[reserved | opcode] = True
     return tuple(simple), tuple(flips)
+
+
+class Openings:
+    """The first bytes of each message of a masked direction, from a boundary on: the only payload that is unmasked.
+
+    It is fed what a FrameTracker has followed, so all frames are well-formed.
+    """
+
+    __slots__ = ("_head", "_left")
+
+    def __init__(self) -> None:
+        self._head = b""  # a header, or an opening, that has only partly arrived
+        self._left = 0  # bytes of the frame under way still to come
+
+    def feed(self, data: bytes | memoryview) -> list[bytes] | None:
+        """Return the openings that are whole by now: OPENING_BYTES of a message, or as many as its first frame has.
+
+        One that an extension may have changed is empty. Returns None for more frames than MOST_OPENINGS: feed nothing
+        more then.
+        """
+        position, self._left = self._left, 0
+        if self._head:
+            data, self._head = self._head + bytes(data), b""
+        size = len(data)
+        openings: list[bytes] = []
+        for _ in range(MOST_OPENINGS):
+            if position >= size:
+                break
+            head = bytes(data[position : position + _LONGEST_OPENING])
+            key_at, length = _key_and_length(head)
+            opening_at = key_at + _KEY_BYTES
+            if not key_at or len(head) < opening_at + min(length, OPENING_BYTES):
+                self._head = head
+                return openings
+            if head[0] & 0x0F in _DATA_OPCODES:
+                masked = b"" if head[0] & _RSV else head[opening_at : opening_at + min(length, OPENING_BYTES)]
+                key = head[key_at:opening_at]
+                openings.append(bytes(byte ^ key[index] for index, byte in enumerate(masked)))
+            position += opening_at + length
+        if position < size:
+            return None
+        self._left = position - size
+        return openings
+
+
+def _key_and_length(head: bytes) -> tuple[int, int]:
+    """Where a frame's masking key begins, and how long its payload is; zeros while its header does not tell."""
+    length = head[1] & 0x7F if len(head) > 1 else 126
+    if length <= MAX_CONTROL_PAYLOAD:
+        return 2, length
+    key_at = 4 if length == 126 else 10
+    return (key_at, int.from_bytes(head[2:key_at], "big")) if len(head) >= key_at else (0, 0)
 
 
 def is_only_control(data: bytes | memoryview) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from planes import OpenPlane, Peer, open_plane
+from turns import counted
 
 from proxy.dataplane.traffic import Traffic
 from proxy.wire.frames import ping_frame, pong_frame
@@ -47,7 +48,10 @@ async def test_requests_count_by_what_they_do(opened: OpenPlane) -> None:
         opened, traffic, lambda: opened.get("/api/sessions", method="POST", extra="Content-Length: 0\r\n")
     )
     assert not await used(opened, traffic, lambda: opened.get("/api/sessions"))
-    assert len(opened.records) == 5
+    assert not await used(opened, traffic, lambda: opened.get("/lab/api/workspaces/default?1", method="PUT"))
+    assert not await used(opened, traffic, lambda: opened.get("/git/team/status?1", method="POST"))
+    assert await used(opened, traffic, lambda: opened.get("/api/contents/a.py?type=file&content=1&1"))
+    assert len(opened.records) == 8
 
 
 async def test_what_is_refused_is_no_use(opened: OpenPlane) -> None:
@@ -73,9 +77,9 @@ async def test_where_nobody_is_watched_the_log_is_the_log_itself(opened: OpenPla
     assert traffic.last_use("research") is None
 
 
-async def websocket(opened: OpenPlane) -> Peer:
+async def websocket(opened: OpenPlane, target: str = "/api/kernels/k1/channels") -> Peer:
     peer = await opened.connect()
-    peer.send(opened.upgrade("/api/kernels/k1/channels"))
+    peer.send(opened.upgrade(target))
     await peer.head()
     return peer
 
@@ -112,6 +116,151 @@ async def test_a_websocket_that_is_held_open_is_no_use_but_typing_on_it_is(opene
     # A payload that looks like a pong.
     assert await used(opened, traffic, lambda: pass_time(b"\x82\x92" + MASK + bytes(6)))
     assert await used(opened, traffic, lambda: pass_time(PONG))
+
+
+async def talking(opened: OpenPlane, target: str) -> Callable[..., Any]:
+    """A WebSocket that was looked at twice: whether what is sent on it from now on, in parts, is use."""
+    traffic = watch(opened)
+    peer = await websocket(opened, target)
+    traffic.look()
+    traffic.look()
+
+    async def is_used(*parts: bytes) -> bool:
+        async def say() -> None:
+            for part in parts:
+                await arrived(opened, peer, part)
+            traffic.look()
+
+        return await used(opened, traffic, say)
+
+    return is_used
+
+
+def said(payload: bytes, first: int = 0x82) -> bytes:
+    """A frame of a caller's; `payload` as it is before masking."""
+    masked = bytes(byte ^ MASK[index & 3] for index, byte in enumerate(payload))
+    head = (
+        bytes((first, 0x80 | len(payload)))
+        if len(payload) < 126
+        else bytes((first, 0xFE)) + len(payload).to_bytes(2, "big")
+    )
+    return head + MASK + masked
+
+
+ROOM = "/api/collaboration/room/json:notebook:fd52cab9?sessionId=1"
+AWARENESS = said(b"\x01\xd7\x01" + b"x" * 340)
+UPDATE = said(b"\x00\x02\x52" + b"y" * 80)
+SAVE = said(b"\x02\x04save\x01")
+
+
+async def test_in_a_shared_document_writing_and_saving_is_use_and_awareness_is_not(opened: OpenPlane) -> None:
+    is_used = await talking(opened, ROOM)
+    for _ in range(3):
+        assert not await is_used(AWARENESS)
+    assert not await is_used(AWARENESS + PONG + AWARENESS)
+    assert not await is_used(*(AWARENESS[at : at + 1] for at in range(20)), AWARENESS[20:])
+    assert not await is_used(said(b"\x00\x00\x01\x00") + said(b"\x00\x01\x02\x00\x00"))
+    assert await is_used(UPDATE)
+    assert not await is_used(AWARENESS)
+    assert await is_used(AWARENESS + UPDATE + AWARENESS)
+    assert await is_used(*(UPDATE[at : at + 1] for at in range(len(UPDATE))))
+    assert not await is_used()
+    assert await is_used(SAVE)
+    assert not await is_used(PONG)
+
+
+async def test_a_message_that_is_cut_by_a_look_counts_as_what_it_is(opened: OpenPlane) -> None:
+    is_used = await talking(opened, ROOM)
+    assert not await is_used(AWARENESS)
+    for cut in (1, 7, 8, 9, 10, 200):
+        assert not await is_used(AWARENESS[:cut])
+        assert not await is_used(AWARENESS[cut:])
+    assert not await is_used(UPDATE[:7])
+    assert await is_used(UPDATE[7:])
+    # While nobody looked, after the use, half a message came: what it is cannot be known any more.
+    assert await is_used(UPDATE + AWARENESS[:30])
+    assert await is_used(AWARENESS[30:])
+    assert not await is_used(AWARENESS)
+
+
+async def test_a_message_in_fragments_is_what_its_first_one_says(opened: OpenPlane) -> None:
+    is_used = await talking(opened, ROOM)
+    assert not await is_used(said(b"\x01\x02", 0x02), PONG, said(b"\x00\x02", 0x00), said(b"\x00\x02", 0x80))
+    assert await is_used(said(b"\x00\x02", 0x02))
+    assert not await is_used(said(b"\x01\x02", 0x80))
+
+
+async def test_so_many_messages_at_once_that_they_are_not_looked_at_count(opened: OpenPlane) -> None:
+    is_used = await talking(opened, ROOM)
+    short = said(b"\x01")
+    assert not await is_used(short * 200)
+    assert await is_used(short * 5000)
+    assert not await is_used(short)
+
+
+async def test_what_is_no_message_of_a_shared_document_passes_there_as_anywhere(opened: OpenPlane) -> None:
+    """The looking changes nothing of what passes, and nothing of what is refused."""
+    traffic = watch(opened)
+    peer = await websocket(opened, ROOM)
+    traffic.look()
+    traffic.look()
+    sent = AWARENESS + b"".join(said(bytes((kind, 2, number))) for kind in range(4) for number in range(200))
+    await arrived(opened, peer, sent)
+    assert opened.upstream.tunnelled[-1].endswith(sent)
+    peer.send(b"\x83\x80" + MASK)
+    assert b"opcode is reserved" in await peer.rest()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/collaboration/room/JupyterLab:globalAwareness",
+        "/lsp/ws/pylsp",
+        "/api/events/subscribe",
+    ],
+)
+async def test_what_pages_say_by_themselves_is_no_use_whatever_it_is(opened: OpenPlane, target: str) -> None:
+    is_used = await talking(opened, target)
+    assert not await is_used(UPDATE + KEYSTROKE + SAVE)
+    assert not await is_used(KEYSTROKE)
+
+
+async def test_a_path_mounts_prefix_is_not_the_rooms_path(tmp_path) -> None:
+    instances = {"research": {"notebook": "r", "mount": {"path": "/lsp/"}}}
+    async with open_plane(tmp_path, instances=instances) as opened:
+        traffic = watch(opened, {"research": "/lsp"})
+        room, kernel = [await websocket(opened, f"/lsp{target}") for target in (ROOM, "/ws/kernel")]
+        traffic.look()
+        traffic.look()
+
+        async def say(peer: Peer, index: int, data: bytes) -> None:
+            peer.send(data)
+            await opened.settled(lambda: opened.upstream.tunnelled[index].endswith(data))
+            traffic.look()
+
+        assert not await used(opened, traffic, lambda: say(room, 0, AWARENESS))
+        assert await used(opened, traffic, lambda: say(room, 0, UPDATE))
+        assert await used(opened, traffic, lambda: say(kernel, 1, AWARENESS))
+
+
+async def test_messages_that_are_not_to_be_looked_into_cost_what_they_cost_unwatched(
+    opened: OpenPlane,
+) -> None:
+    """Counted in lines of Python: a kernel's WebSocket after its first message, and one on which nothing counts."""
+    lines: dict[str, int] = {}
+    for target in ("/api/kernels/k1/channels", "/lsp/ws/pylsp", ROOM):
+        traffic = watch(opened)
+        peer = await websocket(opened, target)
+        for name in ("unwatched", "watched"):
+            if name == "watched":
+                traffic.look()
+                traffic.look()
+                await arrived(opened, peer, UPDATE)
+            with counted() as turns:
+                await arrived(opened, peer, UPDATE)
+            lines[f"{name} {target}"] = turns.longest
+        peer.close()
+    assert len(set(lines.values())) == 1, lines
 
 
 async def test_after_a_message_no_frame_is_looked_at_until_the_next_look(opened: OpenPlane) -> None:

@@ -1,10 +1,15 @@
-"""Which requests are use, and which only say that a tab is open: those that JupyterLab and Notebook really send."""
+"""Which requests and messages are use, and which only say that a tab is open.
+
+They are those that JupyterLab 4.6, Notebook 7.6, nbclassic and their extensions really send, with what they append.
+"""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from proxy.lifecycle.use import is_use
+from proxy.lifecycle.use import BY_ITSELF, TALKS, Counts, counting, is_change, is_use
 
 USE = [
     ("GET", "/"),
@@ -18,6 +23,9 @@ USE = [
     ("GET", "/edit/a.py"),
     ("GET", "/files/data.csv?download=1"),
     ("GET", "/nbconvert/html/a.ipynb?download=true"),
+    ("GET", "/api/contents/a.ipynb?type=notebook&content=1&hash=1&1700000000000"),
+    ("GET", "/api/contents/team/a.py?type=file&format=text&content=1&hash=1&1700000000000"),
+    ("GET", "/api/contents/a.ipynb?type=notebook&_=1700000000000"),
     ("PUT", "/api/contents/a.ipynb"),
     ("PATCH", "/api/contents/a.ipynb"),
     ("DELETE", "/api/contents/a.ipynb"),
@@ -27,26 +35,63 @@ USE = [
     ("POST", "/api/terminals"),
     ("DELETE", "/api/terminals/1"),
     ("PUT", "/lab/api/settings/@jupyterlab/apputils-extension:themes"),
+    ("POST", "/lab/api/workspaces/analysis"),
+    ("DELETE", "/lab/api/workspaces/analysis"),
+    ("POST", "/lab/api/extensions"),
+    ("PUT", "/api/collaboration/session/a.ipynb?1700000000000"),
+    ("PUT", "/api/collaboration/undo_redo/json:notebook:1?action=undo&steps=1"),
+    ("POST", "/api/kernels/8b7e/execute"),
     ("POST", "/proxy/8050/_dash-update-component"),
+    ("PUT", "/proxy/8889/lab/api/workspaces/default"),
+    ("POST", "/proxy/3000/git/team/status"),
     ("POST", "/git/team/commit"),
     ("POST", "/git/team/push"),
+    ("POST", "/git/team/stash"),
+    ("POST", "/git/team/ignore"),
+    ("POST", "/git/team/branch/delete"),
+    ("POST", "/git/team/remote/add"),
+    ("POST", "/git/team/fetch/add"),
+    ("POST", "/git/team/diff"),
+    ("DELETE", "/git/team/stash?index=0"),
+    ("POST", "/nbdime/api/gitdiff"),
     ("PROPFIND", "/anything"),
 ]
 
-POLLS = [
+READ = [
     ("GET", "/api/kernels"),
     ("GET", "/api/kernels?1700000000000"),
-    ("GET", "/api/sessions"),
-    ("GET", "/api/terminals"),
+    ("GET", "/api/sessions?1700000000000"),
+    ("GET", "/api/terminals?1700000000000"),
     ("GET", "/api/status"),
-    ("GET", "/api/kernelspecs"),
-    ("GET", "/api/contents?content=1&hash=0"),
-    ("GET", "/api/contents/work?content=1"),
+    ("GET", "/api/kernelspecs?1700000000000"),
+    ("GET", "/api/me?1700000000000"),
+    ("GET", "/api/nbconvert?1700000000000"),
+    ("GET", "/api/contents?content=1&hash=0&1700000000000"),
+    ("GET", "/api/contents/work?content=1&hash=0&1700000000000"),
+    ("GET", "/api/contents/work?type=directory&_=1700000000000"),
+    ("GET", "/api/contents/a.ipynb?content=0&hash=0&1700000000000"),
+    ("GET", "/api/contents/a.ipynb?type=notebook&content=0&hash=1&contentProviderId=undefined&1700000000000"),
+    ("GET", "/api/contents/a.ipynb/checkpoints?1700000000000"),
     ("GET", "/api/contents/files/data.csv"),
-    ("GET", "/api/metrics/v1"),
-    ("GET", "/api/me"),
+    ("GET", "/api/metrics/v1?1700000000000"),
+    ("GET", "/api/metrics/v1/kernel_usage/get_usage/8b7e?1700000000000"),
+    ("GET", "/api/kernels/8b7e/requests/51?1700000000000"),
+    ("GET", "/api/collaboration/timeline/a.ipynb?format=json&&type=notebook"),
+    ("GET", "/lsp/status?1700000000000"),
+    ("GET", "/git/settings?version=0.55.0&1700000000000"),
+    ("GET", "/git/team/stash?1700000000000"),
+    ("GET", "/git/team/remote/show?1700000000000"),
+    ("GET", "/git/team/submodules?1700000000000"),
+    ("GET", "/lab/api/workspaces?1700000000000"),
     ("GET", "/lab/api/workspaces/default"),
-    ("GET", "/lab/api/settings/"),
+    ("GET", "/lab/api/settings?ids_only=true&1700000000000"),
+    ("GET", "/lab/api/settings/@jupyterlab/docmanager-extension:plugin?1700000000000"),
+    ("GET", "/lab/api/translations/default?1700000000000"),
+    ("GET", "/lab/api/themes/@jupyterlab/theme-light-extension/index.css"),
+    ("GET", "/lab/api/extensions?refresh=0&1700000000000"),
+    ("GET", "/lab/api/build?1700000000000"),
+    ("GET", "/lab/api/news?1700000000000"),
+    ("GET", "/lab/api/update?1700000000000"),
     ("GET", "/lab/extensions/@jupyterlab/git/static/remoteEntry.js"),
     ("GET", "/static/lab/main.js"),
     ("GET", "/favicon.ico"),
@@ -55,11 +100,54 @@ POLLS = [
     ("GET", "/treehouse/"),
     ("HEAD", "/files/data.csv"),
     ("HEAD", "/lab"),
+    ("HEAD", "/api/contents/a.ipynb?type=notebook&content=1"),
     ("OPTIONS", "/api/contents"),
-    ("POST", "/git/team/status"),
-    ("POST", "/git/team/branch"),
+]
+
+UNASKED = [
+    ("PUT", "/lab/api/workspaces/default?1700000000000"),
+    ("PUT", "/lab/api/workspaces/auto-4"),
+    ("POST", "/git/status"),
+    ("POST", "/git/team/status?1700000000000"),
+    ("POST", "/git/team/project/branch"),
+    ("POST", "/git/team/tags"),
+    ("POST", "/git/team/changed_files"),
     ("POST", "/git/team/remote/fetch?x=1"),
+    ("POST", "/git/show_prefix"),
+    ("POST", "/git/show_top_level"),
+    ("POST", "/git/all_history"),
+    ("POST", "/nbdime/api/isgit?1700000000000"),
     ("POST", "/api/security/csp-report?reportOnly=1"),
+]
+
+SOCKETS = [
+    ("/api/kernels/8b7e/channels?session_id=1", Counts.EACH),
+    ("/terminals/websocket/1", Counts.EACH),
+    ("/proxy/8501/_stcore/stream", Counts.EACH),
+    ("/proxy/8889/api/events/subscribe", Counts.EACH),
+    ("/api/ai/chats", Counts.EACH),
+    ("/api/events/subscribe", Counts.NONE),
+    ("/lsp/ws/pylsp", Counts.NONE),
+    ("/api/collaboration/room/JupyterLab:globalAwareness", Counts.NONE),
+    ("/api/collaboration/room/JupyterLab%3AglobalAwareness?x=1", Counts.NONE),
+    ("/api/yjs/JupyterLab:globalAwareness", Counts.NONE),
+    ("/api/collaboration/room/json:notebook:fd52cab9?sessionId=3b89", Counts.CHANGES),
+    ("/api/collaboration/room/text:file:globalAwareness/2", Counts.CHANGES),
+    ("/api/yjs/json:notebook:team/a.ipynb", Counts.CHANGES),
+]
+
+MESSAGES = [
+    (b"\x00\x02", True),  # an update
+    (b"\x02\x04", True),  # a save
+    (b"\x7d\x01", True),  # a word in jupyter-collaboration's chat, before 2.0
+    (b"\x00\x03", True),
+    (b"\x00", True),
+    (b"", True),
+    (b"\x01\xd6", False),  # awareness
+    (b"\x01", False),
+    (b"\x03", False),  # who is there?
+    (b"\x00\x00", False),  # what the page has
+    (b"\x00\x01", False),  # what the other side lacks
 ]
 
 
@@ -68,6 +156,52 @@ def test_what_somebody_does_is_use(method: str, target: str) -> None:
     assert is_use(method, target)
 
 
-@pytest.mark.parametrize(("method", "target"), POLLS)
+@pytest.mark.parametrize(("method", "target"), READ + UNASKED)
 def test_what_a_page_asks_by_itself_is_not(method: str, target: str) -> None:
     assert not is_use(method, target)
+
+
+def test_each_row_of_what_pages_send_unasked_is_needed() -> None:
+    for row in BY_ITSELF:
+        assert any(
+            method == row.method and re.fullmatch(row.path, target.partition("?")[0])
+            for method, target in UNASKED
+        ), row
+
+
+@pytest.mark.parametrize(("target", "counts"), SOCKETS)
+def test_which_messages_of_a_websocket_are_use(target: str, counts: Counts) -> None:
+    assert counting(target) is counts
+
+
+def test_each_row_of_what_pages_say_unasked_is_needed() -> None:
+    """The first one that fits decides: each is the first for something."""
+    for row in TALKS:
+        first = [
+            next((one for one in TALKS if re.fullmatch(one.path, target.partition("?")[0])), None)
+            for target, _ in SOCKETS
+        ]
+        assert row in first, row
+
+
+@pytest.mark.parametrize(("opening", "is_use"), MESSAGES)
+def test_writing_and_saving_a_shared_document_is_use(opening: bytes, is_use: bool) -> None:
+    assert is_change(opening) is is_use
+
+
+def test_the_openings_are_those_of_the_protocol_itself() -> None:
+    """As pycrdt, which jupyter-collaboration speaks with, writes them."""
+    pycrdt = pytest.importorskip("pycrdt")
+    document = pycrdt.Doc()
+    awareness = pycrdt.Awareness(document)
+    awareness.set_local_state({"cursors": []})
+    text = document.get("source", type=pycrdt.Text)
+    updates: list[bytes] = []
+    document.observe(lambda event: updates.append(pycrdt.create_update_message(event.update)))
+    text += "print(6*7)"
+    [update] = updates
+    assert is_change(update[:2])
+    step_1 = pycrdt.create_sync_message(document)
+    step_2 = pycrdt.handle_sync_message(pycrdt.create_sync_message(pycrdt.Doc())[1:], document)
+    state = pycrdt.create_awareness_message(awareness.encode_awareness_update([document.client_id]))
+    assert not any(is_change(message[:2]) for message in (step_1, step_2, state))

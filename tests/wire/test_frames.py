@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from proxy.wire.frames import (
     FRAMES_A_FEED,
     MESSAGE_TOO_BIG,
+    MOST_OPENINGS,
     NO_STATUS,
     PROTOCOL_ERROR,
     CloseBegins,
     FrameError,
     FrameTracker,
+    Openings,
     close_frame,
     is_only_control,
     is_wire_close_code,
@@ -510,3 +512,56 @@ KEYSTROKE = b"\x81\x8d" + KEY + bytes(13)
 )
 def test_control_frames_alone_are_told_from_messages(data: bytes, only: bool) -> None:
     assert is_only_control(data) is only
+
+
+def openings_in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    reader, found = Openings(), []
+    for start, stop in pairwise(sorted({0, *(min(cut, len(data)) for cut in cuts), len(data)})):
+        some = reader.feed(memoryview(data)[start:stop])
+        assert some is not None
+        found += some
+    return found
+
+
+AWARENESS = b"\x01\xd6\x01" + b"x" * 340
+UPDATE = b"\x00\x02" + b"y" * 70_000
+CONVERSATION = [
+    (frame(0x82, AWARENESS), b"\x01\xd6"),
+    (PONG, None),
+    (frame(0x81, b"save"), b"sa"),
+    (frame(0x02, b"\x00\x02\x04"), b"\x00\x02"),  # a message in fragments, with a pong between
+    (EMPTY_PONG, None),
+    (frame(0x80, b"\x01\x01"), None),
+    (frame(0x82, UPDATE), b"\x00\x02"),
+    (frame(0x82, b"\x01"), b"\x01"),
+    (frame(0x82), b""),
+    (frame(0xC2, b"\x00\x02"), b""),  # compressed
+    (frame(0x82, b"\x00\x00" + bytes(124)), b"\x00\x00"),
+    (close_frame(1000, mask=KEY), None),
+]
+SAID = [opening for _, opening in CONVERSATION if opening is not None]
+
+
+def test_the_openings_of_messages_are_read_wherever_they_are_cut() -> None:
+    data = b"".join(part for part, _ in CONVERSATION)
+    assert openings_in_pieces(data, []) == SAID
+    assert openings_in_pieces(data, list(range(0, len(data), 7))) == SAID
+    short = b"".join(part for part, _ in CONVERSATION if len(part) < 1000)
+    said = [opening for part, opening in CONVERSATION if opening is not None and len(part) < 1000]
+    assert openings_in_pieces(short, list(range(len(short)))) == said
+    for cut in range(len(short)):
+        assert openings_in_pieces(short, [cut]) == said
+
+
+@given(st.lists(st.sampled_from(CONVERSATION), max_size=8), st.lists(st.integers(0, 80_000), max_size=8))
+def test_the_openings_are_the_same_in_any_order_and_however_they_come(
+    conversation: list[tuple[bytes, bytes | None]], cuts: list[int]
+) -> None:
+    data = b"".join(part for part, _ in conversation)
+    assert openings_in_pieces(data, cuts) == [said for _, said in conversation if said is not None]
+
+
+def test_no_more_openings_are_read_at_once_than_the_bound() -> None:
+    awareness = frame(0x82, b"\x01")
+    assert Openings().feed(awareness * MOST_OPENINGS) == [b"\x01"] * MOST_OPENINGS
+    assert Openings().feed(awareness * MOST_OPENINGS + awareness[:1]) is None
