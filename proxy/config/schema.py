@@ -104,6 +104,12 @@ def _size(at_least: int, at_most: int) -> _Read:
     return _Read(lambda value: values.parse_size(value, at_least=at_least, at_most=at_most), json)
 
 
+def _size_or_none(at_least: int, at_most: int) -> _Read:
+    """Bytes, or None for any number of them."""
+    json = {"anyOf": [{"const": values.UNLIMITED}, *_size(at_least, at_most).json["anyOf"]]}
+    return _Read(lambda value: values.parse_size_or_none(value, at_least=at_least, at_most=at_most), json)
+
+
 def _count(at_most: int) -> _Read:
     json = {"type": "integer", "minimum": 1, "maximum": at_most}
     return _Read(lambda value: values.parse_count(value, at_most=at_most), json)
@@ -569,8 +575,9 @@ class LimitsSection(_Section):
     """A notebook's status line and header fields; above it the answer is 502."""
     replay_body: Annotated[int, _size(0, 64 * 1024**2)] = _bytes(_LIMITS.replay_body_bytes)
     """Request bodies up to this size are kept until answered, so that a renewed sign-in can repeat them."""
-    websocket_frame: Annotated[int, _size(1024, 16 * 1024**3)] = _bytes(_LIMITS.websocket_frame_bytes)
-    """The largest WebSocket frame, either way; above it the WebSocket is closed with 1009."""
+    websocket_frame: Annotated[int | None, _size_or_none(1024, 16 * 1024**3)] = _spelled(values.UNLIMITED)
+    """The largest WebSocket frame, either way; above it the WebSocket is closed with 1009. Nothing of a frame is kept,
+    so unlimited costs no memory."""
     connections: Annotated[int, _count(1_000_000)] = _LIMITS.connections
     """Callers' connections, all together, WebSockets included."""
     connections_per_address: Annotated[int, _count(1_000_000)] = _LIMITS.connections_per_address

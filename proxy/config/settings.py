@@ -209,7 +209,8 @@ class Limits:
     response_head_bytes: int = 64 * 1024
     replay_body_bytes: int = 64 * 1024
     """Request bodies up to this size are kept until answered, so that a renewed session can repeat them."""
-    websocket_frame_bytes: int = 64 * 1024 * 1024
+    websocket_frame_bytes: int | None = None
+    """None: any, for nothing of a frame is kept."""
     connections: int = 10_000
     """Downstream connections of the whole process."""
     connections_per_address: int = 4096

@@ -27,6 +27,8 @@ ACCESS_KEY_ID_PATTERN = r"^[A-Za-z0-9_]{8,128}$"
 USER_PATTERN = r"^[A-Za-z0-9_+=,.@-]{1,64}$"
 ROLE_PATTERN = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,576}$"
 
+UNLIMITED = "unlimited"
+
 TOKEN_KEY_CHARACTERS = 32
 TOKEN_KEY_HINT = "make one with: openssl rand -hex 32"  # noqa: S105 - how to make one
 
@@ -113,6 +115,17 @@ def parse_idle_duration(value: object, *, at_least: float, at_most: float) -> fl
     if value is None or isinstance(value, bool) or str(value).lower() in (*_NO, "none", "disabled", "null"):
         raise ValueProblem(f"must be a duration or never, not {shown(value)}", "write never, or such as 60m")
     return parse_duration(value, at_least=at_least, at_most=at_most)
+
+
+def parse_size_or_none(value: object, *, at_least: int, at_most: int) -> int | None:
+    """A size; or `unlimited`, which is None."""
+    if value == UNLIMITED:
+        return None
+    if value is None or isinstance(value, bool) or str(value).lower() in (*_NO, "none", "null", "never"):
+        raise ValueProblem(
+            f"must be a size or {UNLIMITED}, not {shown(value)}", f"write {UNLIMITED}, or such as 64MiB"
+        )
+    return parse_size(value, at_least=at_least, at_most=at_most)
 
 
 def parse_session_duration(value: object) -> int:

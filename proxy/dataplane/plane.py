@@ -43,14 +43,14 @@ from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.turns import Turns
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.visit import Visit
-from proxy.errors import NbgateError
+from proxy.errors import Draining, NbgateError
 from proxy.faults import Faults
 from proxy.gateway import Admission, Gateway, Inbound
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import Bound, LimitsMet
-from proxy.wire.frames import POLICY_VIOLATION, SERVICE_RESTART
+from proxy.wire.frames import MAX_PAYLOAD, POLICY_VIOLATION, SERVICE_RESTART
 from proxy.wire.heads import ResponseFacts
 
 SWEEP_SECONDS: Final = 1.0
@@ -58,6 +58,8 @@ SURPLUS_SECONDS: Final = 5.0
 """How long a connection above a limit may take to ask, and so be told of the limit."""
 DRAIN_STEP_SECONDS: Final = 0.05
 """Between two looks at what is still open while draining."""
+LEADS_ELSEWHERE: Final = "LEADS_ELSEWHERE"
+"""In the record of a WebSocket that ended because its address leads to another notebook, or elsewhere, now."""
 JUDGED_AT_ONCE: Final = 512
 """Open connections that are judged again within one turn of the loop: some 8 ms, or 15 ms if none may stay."""
 
@@ -216,7 +218,8 @@ class DataPlane:
         def judge(relay: Relay) -> None:
             if reason := visit.objection(self.gateway, self.keeper):
                 self.withdrawn["websockets"] += 1
-                relay.close(POLICY_VIOLATION, reason, now=self.clock.monotonic())
+                why = LEADS_ELSEWHERE if visit.refusal is None else visit.refusal.error.code
+                relay.close(POLICY_VIOLATION, reason, now=self.clock.monotonic(), why=why)
             elif visit.admission.permit is not None:
                 # Here and not once at the start: a reload may have made a session needed that was not.
                 self._ending[relay] = visit
@@ -242,6 +245,8 @@ class DataPlane:
             record.close_code = relay.close_code
             if self.is_over and relay.closing is None:
                 relay.met = DRAIN_OVER
+            if relay.why:
+                record.error = relay.why
             if relay.met is not None:
                 record.error = relay.met.code
                 self.met(relay.met, visit.admission.caller.client.address)
@@ -252,7 +257,7 @@ class DataPlane:
         relay = Relay(
             caller=caller,
             notebook=connection.transport,
-            max_frame_bytes=self.limits.websocket_frame_bytes,
+            max_frame_bytes=self.limits.websocket_frame_bytes or MAX_PAYLOAD,
             extensions=extensions,
             timeouts=self._relay_timeouts,
             landing=self.landing,
@@ -381,7 +386,8 @@ class DataPlane:
             await self.clock.sleep(0 if is_over else DRAIN_STEP_SECONDS)
 
     def _say_goodbye(self, relay: Relay) -> None:
-        relay.close(SERVICE_RESTART, "the gateway is restarting", now=self.clock.monotonic())
+        now = self.clock.monotonic()
+        relay.close(SERVICE_RESTART, "the gateway is restarting", now=now, why=Draining.code)
 
     async def close(self) -> None:
         """Cut what is left."""

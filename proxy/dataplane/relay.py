@@ -21,10 +21,12 @@ from proxy.client_address.networks import Address
 from proxy.dataplane.bounds import FRAME_TOO_LARGE, WEBSOCKET_SILENT
 from proxy.dataplane.closes import FOR_EVER
 from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
+from proxy.errors import NbgateError
 from proxy.telemetry.limits_met import Bound
 from proxy.wire.frames import (
     ABNORMAL_CLOSURE,
     MESSAGE_TOO_BIG,
+    TIMED_OUT,
     CloseBegins,
     FrameError,
     FrameTracker,
@@ -35,6 +37,11 @@ from proxy.wire.frames import (
 )
 
 PING_PAYLOAD: Final = b"nbgate"
+CLOSES: Final = frozenset(range(1000, 5000))
+"""All codes of close frames, and what stands for none: whichever comes first is looked at."""
+FRAME_MALFORMED: Final = "FRAME_MALFORMED"
+UPSTREAM_FRAME_MALFORMED: Final = "UPSTREAM_FRAME_MALFORMED"
+"""In the record of a WebSocket that a frame of the caller's, or of the notebook's, ended."""
 LINGER_SECONDS: Final = 3.0
 """How long a peer may take to answer our close frame before its connection is cut (RFC 6455 section 7.1.1)."""
 
@@ -95,7 +102,7 @@ class End(asyncio.Protocol):
             masked=not is_upstream,
             max_frame_bytes=max_frame_bytes,
             extensions=extensions,
-            told_codes=FOR_EVER if is_upstream else frozenset(),
+            told_codes=CLOSES,
         )
         self._follow = self.tracker.feed
         self._large_reads: LargeReads | None = None
@@ -129,6 +136,7 @@ class End(asyncio.Protocol):
             stopped_at = self._follow(data)
         except CloseBegins as begun:
             data = self._told(data, begun)
+            self._follow = self._follow_to_the_end
             try:
                 stopped_at = self._follow(data[begun.size :])
                 if stopped_at:
@@ -165,14 +173,22 @@ class End(asyncio.Protocol):
             self.data_received(rest)
             self._read_or_not()
 
-    def _told(self, data: bytes | memoryview, begun: CloseBegins) -> bytes:
+    def _follow_to_the_end(self, data: bytes | memoryview) -> int:
+        """Its close has begun. Once both are whole nothing is to come, and neither need wait for the other's end."""
+        stopped_at = self.tracker.feed(data)
+        if self.tracker.is_over and self.other.tracker.is_over:
+            # What came is passed on first.
+            asyncio.get_running_loop().call_soon(self.relay.finish)
+        return stopped_at
+
+    def _told(self, data: bytes | memoryview, begun: CloseBegins) -> bytes | memoryview:
         """`data`, with the code that has just come as the other side is to be told it.
 
         The codes in question differ in their last byte alone, which is here: their first may have passed already.
         """
-        told = self.relay.told(begun.code)
+        told = self.relay.told(self, begun.code)
         if told == begun.code:
-            return bytes(data)
+            return data
         assert told >> 8 == begun.code >> 8
         return b"".join((data[: begun.size - 1], bytes((told & 0xFF,)), data[begun.size :]))
 
@@ -188,7 +204,8 @@ class End(asyncio.Protocol):
     def watch(self) -> None:
         """Note in `is_used` whether a message comes. The first one ends the looking: the others cost nothing."""
         self.is_used = False
-        self._follow = self._look
+        if not self.tracker.close_seen:
+            self._follow = self._look
 
     def _look(self, data: bytes | memoryview) -> int:
         tracker = self.tracker
@@ -288,7 +305,7 @@ class End(asyncio.Protocol):
         """
         if self.other.close_sent or not self.other.is_full:
             self.resume_reading()
-        if self.tracker.close_seen and self.tracker.at_boundary and self.close_sent:
+        if self.tracker.is_over and self.close_sent:
             self.transport.close()
 
     def _receive_while_closing(self, data: bytes | memoryview) -> None:
@@ -341,6 +358,7 @@ class Relay:
         "met",
         "notebook",
         "timeouts",
+        "why",
     )
 
     def __init__(
@@ -378,6 +396,8 @@ class Relay:
         """How it ended, for the log: what was sent or seen first."""
         self.met: Bound | None = None
         """The limit that ended it."""
+        self.why = ""
+        """Why the gateway ended it, for the log, where no limit did; "" where it did not."""
         self.timeouts = timeouts
         self.landing = landing
         self.client = client
@@ -422,7 +442,7 @@ class Relay:
                 raise
         return self.closing is None
 
-    def close(self, code: int, reason: str, *, now: float) -> None:
+    def close(self, code: int, reason: str, *, now: float, why: str = "") -> None:
         """End both sides with `code`, each at its next frame boundary, at once where it is at one.
 
         No frame that begins after this call passes in either direction. `now` is the monotonic clock's.
@@ -430,6 +450,7 @@ class Relay:
         if self.closing is not None:
             return
         self.closing = (code, reason)
+        self.why = why
         self.halted = True
         self.close_code = code
         self._deadline = now + LINGER_SECONDS
@@ -438,12 +459,27 @@ class Relay:
         for end in (self.caller, self.notebook):
             end.read_for_close()
 
-    def told(self, code: int) -> int:
-        """The code for the caller, where the notebook's side begins a close with one of FOR_EVER."""
-        told = self._tell(code, self.caller.tracker.close_seen)
-        if told != code:
+    def told(self, end: End, code: int) -> int:
+        """The code for the other side, where `end` begins a close: another one for the caller, perhaps, where the
+        notebook's is one of FOR_EVER.
+        """
+        told = code
+        if end is self.notebook and code in FOR_EVER:
+            told = self._tell(code, self.caller.tracker.close_seen)
+        if self.close_code == ABNORMAL_CLOSURE or told != code:
             self.close_code = told
         return told
+
+    def finish(self) -> None:
+        """Both have closed: end their connections as soon as what they are owed has been sent (RFC 6455 section 7.1.1).
+
+        The deadline for that is the next sweep's to set.
+        """
+        if self.closing is None:
+            self.closing = (self.close_code, "")
+            self.halted = True
+        for end in (self.caller, self.notebook):
+            end.transport.close()
 
     def broken(self, end: End, error: FrameError) -> None:
         """`end` sent an ill-formed frame: both sides are told, and nothing that `end` still sends is looked at.
@@ -456,6 +492,8 @@ class Relay:
         self.close_code = error.close_code
         if error.close_code == MESSAGE_TOO_BIG:
             self.met = FRAME_TOO_LARGE
+        else:
+            self.why = UPSTREAM_FRAME_MALFORMED if end is self.notebook else FRAME_MALFORMED
         end.is_broken = True
         end.send_close(error.close_code, error.reason)
         end.other.send_close(error.close_code, error.reason)
@@ -471,12 +509,6 @@ class Relay:
         But a caller is left the time to answer our close where the notebook was quicker: its answer would meet a
         reset, which may take our close from it before it was read (RFC 6455 section 7.1.1).
         """
-        if (
-            self.closing is None
-            and self.close_code == ABNORMAL_CLOSURE
-            and end.tracker.close_code is not None
-        ):
-            self.close_code = end.tracker.close_code
         if end.other.is_lost:
             self._on_end(self)
         elif not end.other.is_broken and not self._awaits_answer(end):
@@ -503,12 +535,14 @@ class Relay:
         self.abort()
 
     def abort(self) -> None:
-        """Cut both connections."""
+        """Cut both connections. Where nothing is known that would make it so, a fault of our own does."""
+        if self.closing is None and self.met is None:
+            self.why = NbgateError.code
         self.caller.transport.abort()
         self.notebook.transport.abort()
 
     def sweep(self, now: float) -> None:
-        """Ping what is silent, cut what stays so. Called about once a second; `now` is the monotonic clock's."""
+        """Ping what is silent, close what stays so. Called about once a second; `now` is the monotonic clock's."""
         if self.closing is not None:
             if not self._deadline:
                 self._deadline = now + LINGER_SECONDS
@@ -525,7 +559,7 @@ class Relay:
                 end.pinged = False
             elif now - end.quiet_since >= self.timeouts.silence_seconds:
                 self.met = WEBSOCKET_SILENT
-                self.abort()
+                self.close(TIMED_OUT, "nothing came for too long", now=now)
                 return
             elif not end.pinged and now - end.quiet_since >= self.timeouts.ping_seconds:
                 end.pinged = end.send_ping()

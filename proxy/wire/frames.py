@@ -26,7 +26,12 @@ INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 """IANA's registry of close codes: the service is restarted, and whoever comes again is welcome."""
 
+TIMED_OUT: Final = 3008
+"""IANA's registry of close codes, "Timeout": nothing came for too long."""
+
 MAX_CONTROL_PAYLOAD: Final = 125
+MAX_PAYLOAD: Final = 2**63 - 1
+"""RFC 6455 section 5.2: the most significant bit of a length is 0."""
 
 _CONTINUATION: Final = 0x0
 _CLOSE: Final = 0x8
@@ -68,8 +73,8 @@ class FrameError(Exception):
 class CloseBegins(Exception):
     """Not a fault: a close frame with a code that is to be told has begun.
 
-    `size` counts the bytes of the feed up to the end of that code, which is whole: they count as fed, and the rest
-    of that feed is to be fed again.
+    `size` counts the bytes of the feed up to the end of that code, which is whole (1005: of the length, which
+    tells that there is none): they count as fed, and the rest of that feed is to be fed again.
     """
 
     def __init__(self, code: int, *, size: int) -> None:
@@ -90,8 +95,9 @@ class FrameTracker:
     """The frames of one direction. `masked` says which: callers mask every frame, servers none.
 
     With `extensions` negotiated the reserved bits are theirs and pass. `max_frame_bytes` bounds a data
-    frame's payload on the wire (1009); control frames have the RFC's bound. `told_codes` are close codes at which
-    `feed` stops and raises CloseBegins, for the first close frame: what cannot happen twice costs frames nothing.
+    frame's payload on the wire (1009), if anything does; control frames have the RFC's bound. `told_codes` are close
+    codes at which `feed` stops and raises CloseBegins, for the first close frame: what cannot happen twice costs frames
+    nothing.
     """
 
     __slots__ = (
@@ -115,7 +121,7 @@ class FrameTracker:
         self,
         *,
         masked: bool,
-        max_frame_bytes: int,
+        max_frame_bytes: int = MAX_PAYLOAD,
         extensions: bool = False,
         told_codes: frozenset[int] = frozenset(),
     ) -> None:
@@ -142,6 +148,11 @@ class FrameTracker:
         After a FrameError it tells the same of the bytes before the offending frame.
         """
         return not self._left and not self._head
+
+    @property
+    def is_over(self) -> bool:
+        """Its close frame is whole: nothing of interest is to come."""
+        return self.close_seen and self.at_boundary
 
     @property
     def in_message(self) -> bool:
@@ -263,7 +274,9 @@ class FrameTracker:
             self.close_code = self._close_code(head) if head[1] & 0x7F else NO_STATUS
             self._enter_state(fragmented=self._fragmented)
             if is_first and self.close_code in self._told_codes:
-                to_code = 4 + (_KEY_BYTES if self._masked else 0)
+                to_code = 2
+                if self.close_code != NO_STATUS:
+                    to_code = 4 + (_KEY_BYTES if self._masked else 0)
                 self._left = total - to_code
                 raise CloseBegins(self.close_code, size=good + to_code - known)
         return total

@@ -25,6 +25,10 @@ def size(value: object) -> int:
     return values.parse_size(value, at_least=0, at_most=2**62)
 
 
+def size_or_none(value: object) -> int | None:
+    return values.parse_size_or_none(value, at_least=0, at_most=2**62)
+
+
 def count(value: object) -> int:
     return values.parse_count(value, at_most=100)
 
@@ -45,6 +49,8 @@ def count(value: object) -> int:
         (size, "8MiB", 8 * 1024**2),
         (size, "1GiB", 1024**3),
         (size, 4096, 4096),
+        (size_or_none, "unlimited", None),
+        (size_or_none, "64MiB", 64 * 1024**2),
         (count, 1, 1),
         (count, 100, 100),
         (values.parse_flag, True, True),
@@ -106,6 +112,9 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
         (duration, -1, "-1 is not a duration | write a whole number and a unit: 500ms, 90s, 5m, 12h, 1d"),
         (duration, True, "true is not a duration | write a whole number and a unit: 500ms, 90s, 5m, 12h, 1d"),
         (duration, None, "nothing is not a duration | write a whole number and a unit: 500ms, 90s, 5m, 12h, 1d"),
+        (size_or_none, None, "must be a size or unlimited, not nothing | write unlimited, or such as 64MiB"),
+        (size_or_none, "none", "must be a size or unlimited, not 'none' | write unlimited, or such as 64MiB"),
+        (size_or_none, 0, "must be a size or unlimited, not 0 | write unlimited, or such as 64MiB"),
         (values.parse_session_duration, "15m", "'15m' is too short | from 30m to 12h"),
         (values.parse_session_duration, "13h", "'13h' is too long | from 30m to 12h"),
         (values.parse_session_duration, "1800500ms", "'1800500ms' is not a whole number of seconds | "

@@ -557,6 +557,7 @@ async def test_silence_that_goes_on_after_a_ping_ends_the_websocket(stage: Stage
     await stage.sweep(64.0)
     assert stage.plane.relays
     await stage.sweep(1.0)
+    await stage.sweep(LINGER_SECONDS)
     assert not stage.plane.relays
 
 

@@ -21,6 +21,7 @@ from planes import OpenPlane, Peer, Response, open_plane, switching
 from proxy.aws.sessions import Origin
 from proxy.config.settings import Limits, Timeouts
 from proxy.dataplane.aiohttp_internals import FIELDS
+from proxy.dataplane.relay import LINGER_SECONDS
 from proxy.dataplane.upstream import INTERIM_RESPONSES
 from proxy.errors import SignInTimeout
 from proxy.wire.heads import RESPONSE_FIELDS
@@ -415,6 +416,8 @@ async def silent_websocket(opened: OpenPlane) -> None:
     await opened.pass_time(opened.plane.timeouts.websocket_ping_seconds)
     assert await peer.until(b"nbgate") == b"\x89\x06nbgate"
     await opened.pass_time(opened.plane.timeouts.websocket_silence_seconds)
+    # It is told so, and given a moment to answer.
+    await opened.pass_time(LINGER_SECONDS)
 
 
 @case("timeouts.drain", "DRAIN_TIMEOUT", by_hand=True)

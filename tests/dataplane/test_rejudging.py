@@ -99,7 +99,8 @@ async def test_a_websocket_whose_caller_is_let_in_no_longer_is_closed_with_1008(
     caller.close()
     notebook.close()
     await opened.settled(lambda: not opened.plane.relays)
-    assert opened.records[-1].close_code == POLICY_VIOLATION
+    record = opened.records[-1]
+    assert (record.close_code, record.error) == (POLICY_VIOLATION, "ACCESS_DENIED")
     assert opened.plane.withdrawn["websockets"] == 1
     [refusal] = opened.refusals
     assert refusal.instance == "research"
@@ -326,6 +327,9 @@ async def test_an_instance_that_is_another_notebook_now_ends_what_went_to_the_ol
     another = HeldSession(replace(opened.keeper.session, generation=2))
     await change(tmp_path, opened, another)
     await closed_with_1008(caller)
+    caller.abort()
+    await opened.settled(lambda: not opened.plane.relays)
+    assert "LEADS_ELSEWHERE" in {record.error for record in opened.records}
     answer = await waiting.response()
     assert answer.status == 503
     assert answer.value("retry-after") == "1"

@@ -349,6 +349,31 @@ def test_where_a_told_code_ends_is_counted_from_the_feed_that_ends_it(cut: int, 
     assert watched.at_boundary
 
 
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("cut", range(8))
+def test_a_close_without_a_code_is_told_at_the_end_of_its_length(cut: int, masked: bool) -> None:
+    before, close = frame(0x81, b"x", masked=masked), frame(0x88, masked=masked)
+    data, told_at = before + close, len(before) + 2
+    watched = tracker(masked=masked, told_codes=frozenset({NO_STATUS}))
+    start = cut if cut < told_at else 0
+    watched.feed(data[:start])
+    with pytest.raises(CloseBegins) as caught:
+        watched.feed(data[start:])
+    assert (caught.value.code, start + caught.value.size) == (NO_STATUS, told_at)
+    assert watched.is_over is not masked
+    watched.feed(data[told_at:])
+    assert watched.is_over
+
+
+def test_no_limit_is_no_limit_but_the_protocols() -> None:
+    watched = FrameTracker(masked=False)
+    watched.feed(b"\x82\x7f" + (2**63 - 1).to_bytes(8, "big"))
+    assert not watched.at_boundary
+    with pytest.raises(FrameError) as caught:
+        FrameTracker(masked=False).feed(b"\x82\x7f" + (2**63).to_bytes(8, "big"))
+    assert caught.value.close_code == PROTOCOL_ERROR
+
+
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe9", b"\x0f\xa1why"])
 def test_other_closes_are_not_told(payload: bytes) -> None:
     tracker(told_codes=frozenset({1000})).feed(frame(0x88, payload) + frame(0x8A))
