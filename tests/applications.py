@@ -21,21 +21,27 @@ import yaml
 EXTENSIONS = ("nbclassic", "voila.server_extension", "jupyter_server_proxy", "jupyter_server_nbmodel")
 IN_LAB = ("@datalayer/jupyter-server-nbmodel", "@jupyterhub/jupyter-server-proxy")
 MOUNT = "/research"
+PATIENCE_SECONDS = 60.0
+HEAD_SECONDS = 15.0
+"""`timeouts.response_head` of the gateway that waits for no answer any longer."""
 _APPLICATIONS = Path(__file__).parent / "e2e" / "run_applications.py"
 
 
 @dataclass(frozen=True)
 class Applications:
-    """`url` is the mount's, with a slash at the end; `ports` are those of `run_applications.py`."""
+    """`url` is the mount's, with a slash at the end, and `hasty_url` that of the same mount at a gateway that waits
+    `HEAD_SECONDS` for an answer; `ports` are those of `run_applications.py`.
+    """
 
     url: str
+    hasty_url: str
     ports: dict[str, int]
 
     def proxied(self, name: str) -> str:
         return f"{self.url}proxy/{self.ports[name]}/"
 
     def put_notebook(self, name: str, *cells: str) -> None:
-        """Have a notebook of these cells, as anybody could save it."""
+        """Have a notebook of these cells."""
         content = {
             "cells": [
                 {"cell_type": "code", "execution_count": None, "id": f"cell-{number}", "metadata": {},
@@ -46,7 +52,14 @@ class Applications:
             "nbformat": 4,
             "nbformat_minor": 5,
         }  # fmt: skip
-        with urllib.request.urlopen(f"{self.url}lab", timeout=30) as page:
+        self._put(name, {"type": "notebook", "format": "json", "content": content})
+
+    def put_text(self, name: str, text: str) -> None:
+        self._put(name, {"type": "file", "format": "text", "content": text})
+
+    def _put(self, name: str, model: dict[str, Any]) -> None:
+        """Save a file, as anybody could."""
+        with urllib.request.urlopen(f"{self.url}lab", timeout=PATIENCE_SECONDS) as page:
             cookie = next(
                 value.partition(";")[0]
                 for value in page.headers.get_all("Set-Cookie", ())
@@ -54,11 +67,11 @@ class Applications:
             )
         request = urllib.request.Request(
             f"{self.url}api/contents/{name}",
-            json.dumps({"type": "notebook", "format": "json", "content": content}).encode(),
+            json.dumps(model).encode(),
             {"Cookie": cookie, "X-XSRFToken": cookie.partition("=")[2], "Content-Type": "application/json"},
             method="PUT",
         )
-        with urllib.request.urlopen(request, timeout=30):
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
             pass
 
 
@@ -68,27 +81,31 @@ def open_applications(directory: Path) -> Iterator[Applications]:
         named = [f"--extension={name}" for name in (*EXTENSIONS, *IN_LAB)]
         sandbox = _started(stack, directory / "sandbox.log", "-m", "proxy.sandbox", "--jupyter", *named)
         applications = _started(stack, directory / "applications.log", str(_APPLICATIONS), MOUNT)
-        config = directory / "nbgate.yaml"
-        config.write_text(
-            yaml.safe_dump(
-                {
-                    "hostname": ["127.0.0.1"],
-                    "listeners": [{"bind": "127.0.0.1:0"}],
-                    "admin": None,
-                    "aws": {
-                        "region": sandbox["region"],
-                        "endpoint_url": sandbox["endpoint_url"],
-                        "notebook_origins": [one["origin"] for one in sandbox["instances"].values()],
-                    },
-                    "allowlists": {"here": ["127.0.0.0/8"]},
-                    "policy": {"allow": ["here"]},
-                    "instances": {"research": {"notebook": "research-gpu-1", "mount": {"path": f"{MOUNT}/"}}},
-                    "timeouts": {"drain_delay": "0s", "drain": "1s"},
-                }
-            )
-        )
-        gateway = _started(stack, directory / "gateway.log", str(_GATEWAY), str(config))
-        yield Applications(f"http://127.0.0.1:{gateway['port']}{MOUNT}/", applications)
+        urls = []
+        for name, timeouts in (("patient", {}), ("hasty", {"response_head": f"{HEAD_SECONDS:g}s"})):
+            config = directory / f"{name}.yaml"
+            config.write_text(yaml.safe_dump(_gateways(sandbox, timeouts)))
+            gateway = _started(stack, directory / f"{name}.log", str(_GATEWAY), str(config))
+            urls.append(f"http://127.0.0.1:{gateway['port']}{MOUNT}/")
+        yield Applications(*urls, applications)
+
+
+def _gateways(sandbox: dict[str, Any], timeouts: dict[str, str]) -> dict[str, Any]:
+    """The configuration of a gateway in front of it."""
+    return {
+        "hostname": ["127.0.0.1"],
+        "listeners": [{"bind": "127.0.0.1:0"}],
+        "admin": None,
+        "aws": {
+            "region": sandbox["region"],
+            "endpoint_url": sandbox["endpoint_url"],
+            "notebook_origins": [one["origin"] for one in sandbox["instances"].values()],
+        },
+        "allowlists": {"here": ["127.0.0.0/8"]},
+        "policy": {"allow": ["here"]},
+        "instances": {"research": {"notebook": "research-gpu-1", "mount": {"path": f"{MOUNT}/"}}},
+        "timeouts": {"drain_delay": "0s", "drain": "1s"} | timeouts,
+    }
 
 
 _GATEWAY = Path(__file__).parent / "e2e" / "run_gateway.py"

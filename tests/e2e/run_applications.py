@@ -1,7 +1,7 @@
 """What people run on a notebook's machine, each on a port of its own: `python run_applications.py PREFIX`.
 
 Their ports are printed as JSON, in one line: `dash`, which is told all of its prefix (`PREFIX/proxy/PORT/`);
-`dash_unaware`, which is told `/proxy/PORT/`, as on a notebook of one's own; `streams`, whose answers go on until
+`dash_unaware`, which is told `/proxy/PORT/`, as on a notebook of one's own; `streams`, whose answers go on when
 `/go` is asked for.
 """
 
@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
 
 from dash import Dash, Input, Output, dcc, html
 from werkzeug.serving import make_server
@@ -35,34 +36,37 @@ def dash(listener: socket.socket, prefix: str) -> None:
 
 
 class Streams(BaseHTTPRequestHandler):
-    """`/page` and `/events` send a first part, and the rest when `/go?PATH` was asked for."""
+    """`/page`, `/events` and `/stream` send a first part, and each further one when `/go?PATH` was asked for.
 
-    gates: dict[str, threading.Event] = {}  # noqa: RUF012  (all connections' own)
+    `/stream` is what jupyter-server-proxy's own test (`test_eventstream`) streams: events that call themselves HTML,
+    for Tornado calls everything so that says nothing else.
+    """
+
+    parts: Final = {
+        "/page": ("text/html", (b"<p>one<a href=", b"'/x'>", b"<p>two")),
+        "/events": ("text/event-stream", (b"data: one\n\n", b"data: two\n\n")),
+        "/stream": ("text/html; charset=UTF-8", tuple(b"data: %d\n\n" % number for number in range(3))),
+    }
+    gates: Final = {path: threading.Semaphore(0) for path in parts}
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         if path == "/go":
-            self._gate(query).set()
+            self.gates[query].release()
             self._start("text/plain")
-            self._end()
         elif path == "/":
             self._start("text/html")
             self._send(b"<p id=said></p><script>new EventSource('events').onmessage = event => {")
             self._send(b"document.querySelector('#said').textContent += event.data + ' '};</script>")
-            self._end()
         else:
-            first, last = (
-                (b"data: one\n\n", b"data: two\n\n") if path == "/events" else (b"<p>one", b"<p>two")
-            )
-            self._start("text/event-stream" if path == "/events" else "text/html")
+            kind, (first, *others) = self.parts[path]
+            self._start(kind)
             self._send(first)
-            self._gate(path).wait(60)
-            self._send(last)
-            self._end()
-
-    def _gate(self, path: str) -> threading.Event:
-        return self.gates.setdefault(path, threading.Event())
+            for other in others:
+                self.gates[path].acquire(timeout=120)
+                self._send(other)
+        self._end()
 
     def _start(self, kind: str) -> None:
         self.send_response(200)

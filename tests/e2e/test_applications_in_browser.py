@@ -8,34 +8,70 @@ from __future__ import annotations
 import re
 import urllib.request
 from collections.abc import Iterator
+from typing import Final
 
 import pytest
-from applications import Applications, open_applications
+from applications import HEAD_SECONDS, PATIENCE_SECONDS, Applications, open_applications
 from browsing import PATIENCE_MS, is_outside
-from playwright.sync_api import Page, expect
-from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from playwright.sync_api import Page, WebSocket, expect
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
+
+ASKING: Final = """
+import time
+import zmq
+
+get_ipython().kernel.stdin_socket.router_mandatory = 1
+while True:
+    try:
+        name = input('who? ')
+        break
+    except zmq.ZMQError:
+        time.sleep(0.01)
+print('hello ' + name)
+"""
+"""A cell that asks until somebody hears it.
+
+jupyter_client opens the channel on which a kernel asks (stdin) in the moment in which it sends the first cell to run
+(`KernelClient.execute_interactive`), and waits for the others alone (`wait_for_ready`). A kernel that asks before that
+channel is connected asks nobody: a ZeroMQ socket of type ROUTER drops what it cannot deliver. The cell runs for ever,
+and those after it wait. Without a gateway, over Jupyter's own socket, that came to 7 of 60 first cells beside three
+busy loops, and to none of 45 with this cell: by the option the socket says that there is nobody.
+"""
+
+SLOW: Final = """
+import os
+import time
+
+while not os.path.exists('go.txt'):
+    time.sleep(0.1)
+print('second')
+"""
+"""A cell that goes on when it is told to."""
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applications]:
     with open_applications(tmp_path_factory.mktemp("applications")) as opened:
         for name in ("ask-classic.ipynb", "ask-lab.ipynb", "ask-7.ipynb"):
-            opened.put_notebook(name, "name = input('who? ')\nprint('hello ' + name)")
+            opened.put_notebook(name, ASKING)
         opened.put_notebook("shown.ipynb", "print(6*7)", "print('second')")
+        opened.put_notebook("slow.ipynb", "print(6*7)", SLOW)
         yield opened
 
 
 @pytest.fixture
 def asked_outside(running: Applications, page: Page) -> list[str]:
     """Addresses outside of the mount, on its origin, that the page asked for. Some pages ask other sites, too."""
-    origin = running.url.removesuffix("research/")
+    mounts = (running.url, running.hasty_url)
     outside: list[str] = []
 
     def note(url: str) -> None:
-        if not is_outside(url, origin) and is_outside(url, running.url):
-            outside.append(url)
+        outside.extend(
+            url
+            for mount in mounts
+            if not is_outside(url, mount.removesuffix("research/")) and is_outside(url, mount)
+        )
 
     page.on("request", lambda request: note(request.url))
     page.on("websocket", lambda socket: note(socket.url))
@@ -70,29 +106,65 @@ def test_nbclassics_other_pages_boot(
 def test_cells_that_the_server_runs_ask(
     running: Applications, page: Page, asked_outside: list[str], address: str
 ) -> None:
-    """jupyter-server-nbmodel, in JupyterLab and Notebook 7: it is told by `Location` where to ask on."""
-    page.goto(f"{running.url}{address}")
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
+    """jupyter-server-nbmodel, in JupyterLab and Notebook 7: it is told by `Location` where to ask on.
+
+    Both show the kernel as idle, and its name, while they have none yet. A cell that is run then is none
+    (`NotebookCellServerExecutor.runCell` clears it, and asks the server for nothing); so the test waits until the
+    kernel has introduced itself to the page.
+    """
     executed: list[str] = []
     page.on("request", lambda request: executed.append(request.url) if "/execute?" in request.url else None)
-    for _ in range(4):
-        # The page shows an idle kernel a moment before it would run a cell; people press again, too.
-        page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-        page.keyboard.press("Shift+Enter")
-        try:
-            page.locator(".jp-Stdin-input").wait_for(timeout=10_000)
+    introductions = introduced(page)
+    page.goto(f"{running.url}{address}")
+    for _ in range(PATIENCE_MS // 100):
+        if introductions:
             break
-        except PlaywrightTimeout:
-            pass
-    assert executed != []
+        page.wait_for_timeout(100)
+    assert introductions
+    page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
     answer_input(page, ".jp-OutputArea-output")
+    assert len(executed) == 1
     assert asked_outside == []
+
+
+def introduced(page: Page) -> list[str]:
+    """The addresses of the WebSockets over which a kernel has told the page what it is."""
+    heard: list[str] = []
+
+    def follow(socket: WebSocket) -> None:
+        socket.on("framereceived", lambda frame: note(socket.url, frame))
+
+    def note(url: str, frame: str | bytes) -> None:
+        if b"kernel_info_reply" in (frame.encode() if isinstance(frame, str) else frame):
+            heard.append(url)
+
+    page.on("websocket", follow)
+    return heard
 
 
 def test_voila_shows_what_it_ran(running: Applications, page: Page, asked_outside: list[str]) -> None:
     page.goto(f"{running.url}voila/render/shown.ipynb")
     expect(page.locator("#rendered_cells")).to_contain_text("42", timeout=PATIENCE_MS)
     expect(page.locator("#rendered_cells")).to_contain_text("second")
+    assert asked_outside == []
+
+
+def test_voila_shows_what_it_has_while_a_cell_takes_long(
+    running: Applications, page: Page, asked_outside: list[str]
+) -> None:
+    """Longer than `timeouts.response_head`: Voilà keeps the connection busy every 10 s, and the page is seen as it
+    comes."""
+    page.goto(f"{running.hasty_url}voila/render/slow.ipynb", wait_until="commit")
+    cells = page.locator("#rendered_cells")
+    expect(cells).to_contain_text("42", timeout=PATIENCE_MS)
+    assert HEAD_SECONDS < 2 * 10
+    page.wait_for_function(
+        "[...document.scripts].filter(one => one.textContent === 'window.voila_heartbeat()').length > 1"
+    )
+    expect(cells).not_to_contain_text("second")
+    running.put_text("go.txt", "")
+    expect(cells).to_contain_text("second", timeout=PATIENCE_MS)
     assert asked_outside == []
 
 
@@ -115,22 +187,38 @@ def test_dash_that_is_not_is_led_back_as_far_as_may_be(running: Applications, pa
     assert "/research/proxy/PORT/" in refused.value.json()["message"]
 
 
+def go_on(base: str, path: str) -> None:
+    urllib.request.urlopen(f"{base}go?{path}", timeout=PATIENCE_SECONDS).close()
+
+
 def test_event_streams_are_heard_as_they_come(
     running: Applications, page: Page, asked_outside: list[str]
 ) -> None:
     base = running.proxied("streams")
     page.goto(base)
     expect(page.locator("#said")).to_have_text("one ")
-    urllib.request.urlopen(f"{base}go?/events", timeout=30).close()
+    go_on(base, "/events")
     expect(page.locator("#said")).to_contain_text("two")
     assert asked_outside == []
 
 
-def test_a_page_that_streams_is_seen_as_it_comes(running: Applications) -> None:
-    """jupyter-server-proxy holds pages back itself, but where an event stream is asked for."""
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("/page", [b"<p>one<a ", b"href='/research/x'>", b"<p>two"]),
+        ("/stream", [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"]),
+    ],
+)
+def test_a_page_that_streams_is_seen_as_it_comes(
+    running: Applications, path: str, parts: list[bytes]
+) -> None:
+    """A page of progress, and the events of jupyter-server-proxy's own test, which call themselves HTML. It holds
+    pages back itself, but where an event stream is asked for."""
     base = running.proxied("streams")
-    asked = urllib.request.Request(f"{base}page", headers={"Accept": "text/event-stream"})
-    with urllib.request.urlopen(asked, timeout=30) as answer:
-        assert answer.read(6) == b"<p>one"
-        urllib.request.urlopen(f"{base}go?/page", timeout=30).close()
-        assert answer.read() == b"<p>two"
+    asked = urllib.request.Request(f"{base}{path[1:]}", headers={"Accept": "text/event-stream"})
+    with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as answer:
+        for number, part in enumerate(parts):
+            if number:
+                go_on(base, path)
+            assert answer.read(len(part)) == part
+        assert answer.read() == b""
