@@ -26,6 +26,8 @@
     │       └── TooManyRequestFields   431  more fields than are taken
     ├── UpstreamError              the notebook's side is at fault
     │   ├── UpstreamUnreachable    503  no connection, or it broke before an answer
+    │   │   ├── UpstreamRefused    503  its host refuses connections
+    │   │   └── UpstreamUnknown    503  its host's name does not resolve
     │   ├── UpstreamTimeout        503  not in time
     │   │   ├── ConnectTimeout     503  no connection
     │   │   ├── UploadStalled      503  the notebook takes nothing of the request's body
@@ -44,6 +46,7 @@
     │   ├── PermissionMissing      502  the gateway's role lacks a permission
     │   ├── PlatformRetired        502  SageMaker starts nothing on the instance's platform any more
     │   ├── CredentialsMissing     503  the gateway has no AWS credentials (yet)
+    │   │   └── CredentialsRefused  503  AWS does not accept those that it has
     │   ├── ControlPlaneFailed     503  anything else that AWS answered
     │   ├── InstanceNotFound       404
     │   ├── InstanceNotInService   503  stopped, starting, failed …
@@ -91,6 +94,8 @@ class NbgateError(Exception):
     """The limit or timeout of the configuration that was met, if one was: `timeouts.connect`."""
     passes_in_seconds: ClassVar[int] = 0
     """When to try again what passes by itself, if nothing better is known; 0 for what does not."""
+    remedy: ClassVar[str] = ""
+    """What the operator can mend, for the log alone; "" where there is nothing, or `detail` says it."""
 
     def __init__(
         self, message: str | None = None, *, detail: str = "", retry_after_seconds: int | None = None
@@ -103,6 +108,11 @@ class NbgateError(Exception):
     def message(self) -> str:
         """The public message."""
         return str(self)
+
+    @property
+    def log_detail(self) -> str:
+        """What the log says beside the code: `detail`, or the limit that was met."""
+        return self.detail or self.setting
 
     @property
     def wait_seconds(self) -> int:
@@ -187,7 +197,8 @@ class SignInRequired(ClientError):
 
 
 class TokenRefused(ClientError):
-    """RFC 6750 section 3.1: a link, session or token that is not good. `reason` is for the audit log alone.
+    """RFC 6750 section 3.1: a link, session or token that is not good. `reason`, and the `user` that a genuine one was
+    made for, are for the log alone.
 
     The caller is told that it is not good and nothing more: a forger must not learn how far it came.
     """
@@ -203,11 +214,13 @@ class TokenRefused(ClientError):
         message: str | None = None,
         *,
         reason: str = "",
+        user: str = "",
         detail: str = "",
         retry_after_seconds: int | None = None,
     ) -> None:
         super().__init__(message, detail=detail, retry_after_seconds=retry_after_seconds)
         self.reason = reason
+        self.user = user
 
 
 class AccessDenied(ClientError):
@@ -399,6 +412,21 @@ class UpstreamUnreachable(UpstreamError):
     status = 503
     code = "UPSTREAM_UNREACHABLE"
     passes_in_seconds = 5
+    remedy = "look at routes, security groups and firewalls between the gateway and the notebook"
+
+
+class UpstreamRefused(UpstreamUnreachable):
+    """ECONNREFUSED: somebody is there, and nobody listens; or a firewall answers in its place."""
+
+    code = "UPSTREAM_REFUSED"
+    remedy = "nothing listens there: look whether the instance is InService, and at firewalls that reject"
+
+
+class UpstreamUnknown(UpstreamUnreachable):
+    """getaddrinfo knows no address of the notebook's host."""
+
+    code = "UPSTREAM_NAME_UNKNOWN"
+    remedy = "mend the name lookup: resolv.conf, the VPC's DNS, or private DNS of the notebook endpoint"
 
 
 class UpstreamTimeout(UpstreamError):
@@ -416,6 +444,7 @@ class ConnectTimeout(UpstreamTimeout):
     code = "CONNECT_TIMEOUT"
     default_message = "The notebook could not be reached in time."
     setting = "timeouts.connect"
+    remedy = "look at routes, security groups and firewalls that drop packets to the notebook"
 
 
 class UploadStalled(UpstreamTimeout):
@@ -430,6 +459,7 @@ class ResponseTimeout(UpstreamTimeout):
     """The request is with the notebook, and no response head came."""
 
     setting = "timeouts.response_head"
+    remedy = "the notebook hangs: restart Jupyter or the instance, or raise timeouts.response_head"
 
 
 class SigningIn(UpstreamError):
@@ -480,6 +510,7 @@ class UpstreamUntrusted(UpstreamError):
     title = "The notebook could not be verified"
     default_message = "The notebook's TLS certificate could not be verified."
     advice = "Send the request id below to whoever runs this gateway."
+    remedy = "trust the authority that signed it, or take away what intercepts TLS on the way"
 
 
 class BodyNotKept(SessionRejected):
@@ -541,6 +572,7 @@ class PermissionMissing(ControlPlaneError):
 
     code = "PERMISSION_MISSING"
     default_message = "The gateway's AWS role lacks a permission that it needs."
+    remedy = "allow the gateway's role the action that the detail names (deploy/ has the policy)"
 
 
 class PlatformRetired(ControlPlaneError):
@@ -585,6 +617,14 @@ class CredentialsMissing(ControlPlaneError):
     code = "CREDENTIALS_MISSING"
     default_message = "The gateway has no usable AWS credentials."
     passes_in_seconds = 30
+    remedy = "give the gateway a role (instance profile, task role, Pod Identity) or credentials"
+
+
+class CredentialsRefused(CredentialsMissing):
+    """AWS does not accept the credentials that there are: expired, revoked, or signed by a clock that is wrong."""
+
+    code = "CREDENTIALS_REFUSED"
+    remedy = "renew the credentials, and look whether this machine's clock is right"
 
 
 class InstanceNotFound(ControlPlaneError):
@@ -594,6 +634,7 @@ class InstanceNotFound(ControlPlaneError):
     code = "INSTANCE_NOT_FOUND"
     title = "No such notebook instance"
     default_message = "SageMaker knows no notebook instance of the name that the gateway is configured with."
+    remedy = "correct notebook: of the instance, or aws.region, or the account that the role is of"
 
 
 class InstanceNotInService(ControlPlaneError):
@@ -604,6 +645,7 @@ class InstanceNotInService(ControlPlaneError):
     title = "The notebook instance is not running"
     default_message = "The notebook instance is not running."
     advice = "Start it, wait until SageMaker says InService, then reload this page."
+    remedy = "start the instance, or let visitors do so with start_on_open"
 
     def __init__(
         self,
@@ -625,6 +667,7 @@ class LimitReached(ControlPlaneError):
     title = "No more instances of this type"
     default_message = "The AWS account's limit for instances of this type is reached."
     advice = "Stop another instance of this type, or have the quota raised."
+    remedy = "have the service quota for this instance type raised"
     passes_in_seconds = 60
 
 
@@ -635,6 +678,7 @@ class Throttled(ControlPlaneError):
     code = "THROTTLED"
     title = "SageMaker is busy"
     default_message = "SageMaker's API is throttling the gateway."
+    remedy = "find what else calls SageMaker in this account and Region; fewer gateways ask less"
     advice = "This passes by itself. Try again in a moment."
     passes_in_seconds = 15
 
@@ -647,6 +691,7 @@ class ControlPlaneTimeout(ControlPlaneError):
     title = "SageMaker did not answer"
     default_message = "SageMaker's API did not answer in time."
     passes_in_seconds = 15
+    remedy = "look at the way to SageMaker's API: aws.region, routes, egress proxy, VPC endpoint"
 
 
 class LimitMet(NbgateError):

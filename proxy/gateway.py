@@ -39,7 +39,7 @@ from proxy.policy.explain import Verdict, decisive, explain
 from proxy.policy.prospects import Prospects
 from proxy.policy.statements import Policy
 from proxy.routing.authority import Authority, origin_form, parse_authority
-from proxy.routing.entry import Entry, Permit, Presented
+from proxy.routing.entry import Entry, Permit, Presented, Recognised
 from proxy.routing.mounts import Mount
 from proxy.routing.referrers import referring_path
 from proxy.routing.router import Detour, OwnPage, Redirect, Route, Router
@@ -106,6 +106,7 @@ class Caller:
         "decisions",
         "door",
         "host",
+        "is_behind_proxy",
         "is_lasting",
         "peer",
         "scheme",
@@ -117,7 +118,8 @@ class Caller:
         self.door = door
         self.host = inbound.host
         self.client = client
-        self.is_lasting = client.source == "peer" and not inbound.vouched and not door.trusts(client.peer)
+        self.is_behind_proxy = door.is_proxy(inbound)
+        self.is_lasting = client.source == "peer" and not self.is_behind_proxy
         self.authority = authority
         """What the caller calls this gateway."""
         self.scheme = scheme
@@ -138,6 +140,8 @@ class Admission(NamedTuple):
     decision: Decision
     permit: Permit | None = None
     """What was brought besides the address, where something had to be."""
+    user: str = ""
+    """Who the caller proved to be, by what was brought; "" for nobody."""
 
 
 class Refusal(NamedTuple):
@@ -155,6 +159,8 @@ class Refusal(NamedTuple):
     action: str = CONNECT
     reason: str = ""
     user: str = ""
+    is_behind_proxy: bool = False
+    """A trusted proxy sent the request, so that what it calls it is worth a place in the log."""
 
 
 Audit = Callable[[Inbound, Refusal], None]
@@ -170,9 +176,10 @@ class Entrance(Protocol):
     def watch(self) -> None:
         """There is, from now on."""
 
-    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | None:
-        """What a request is let in with; None: nothing, and nothing is needed, for the instance is not `guarded`.
-        A page of our own is for a link that nobody has opened yet.
+    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | Recognised | None:
+        """What a request is let in with; None: nothing, and nothing is needed, for the instance is not `guarded`;
+        Recognised: nothing is needed, and it is known who asks. A page of our own is for a link that nobody has opened
+        yet.
 
         Raises SignInRequired and TokenRefused.
         """
@@ -187,7 +194,7 @@ class _Shut:
     def watch(self) -> None:
         self.is_watching = True
 
-    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | None:
+    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | Recognised | None:
         if guarded:
             raise SignInRequired
         return None
@@ -254,7 +261,7 @@ class Gateway:
                 host=authority.host, listener_port=inbound.port, target=target, port=authority.port
             )
         except ClientError as error:
-            return Refusal(error, caller.client)
+            return self._turn_away(inbound, caller.client, error)
         if route is None and "Referer" in inbound.headers:
             verdict = self._of_page_under_mount(inbound, caller, target)
             if verdict is not None:
@@ -325,15 +332,20 @@ class Gateway:
         except SignInRequired as error:
             return self.refuse(inbound, caller, error, reason="no session and no token", instance=instance)
         except TokenRefused as error:
-            return self.refuse(inbound, caller, error, reason=error.reason, instance=instance)
+            return self.refuse(
+                inbound, caller, error, reason=error.reason, instance=instance, user=error.user
+            )
         if isinstance(found, Permit):
             if found.xsrf and self._is_foreign(inbound, caller, instance):
                 # Jupyter excuses a foreign `Origin` of who brings a token of its own. The token is the gateway's, and
                 # Jupyter, which never sees it, would say that there is nothing.
-                return self._refuse_foreign(inbound, caller, instance)
+                return self._refuse_foreign(inbound, caller, instance, user=found.principal)
             route = route._replace(upstream_target=found.upstream_target)
-            return Admission(caller, route, instance, decision, found)
-        return Admission(caller, found or route, instance, decision)
+            return Admission(caller, route, instance, decision, found, found.principal)
+        if isinstance(found, Recognised):
+            return Admission(caller, route, instance, decision, None, found.principal)
+        user = found.principal if isinstance(found, Entry) else ""
+        return Admission(caller, found or route, instance, decision, None, user)
 
     def _is_foreign(self, inbound: Inbound, caller: Caller, instance: str) -> bool:
         """Whether another site's page wants something of an instance that does not allow for it."""
@@ -344,8 +356,10 @@ class Gateway:
             is Provenance.FOREIGN
         )
 
-    def _refuse_foreign(self, inbound: Inbound, caller: Caller, instance: str) -> Refusal:
-        return self.refuse(inbound, caller, CrossSiteRefused(), reason=FOREIGN_PAGE, instance=instance)
+    def _refuse_foreign(self, inbound: Inbound, caller: Caller, instance: str, *, user: str = "") -> Refusal:
+        return self.refuse(
+            inbound, caller, CrossSiteRefused(), reason=FOREIGN_PAGE, instance=instance, user=user
+        )
 
     def worker_objection(self, inbound: Inbound, admission: Admission) -> Refusal | None:
         """What there is against the script of a service worker (`Service-Worker: script`), admitted as any request.
@@ -364,6 +378,7 @@ class Gateway:
             WorkerRefused(),
             reason="a service worker that would cover more than its mount",
             instance=admission.instance,
+            user=admission.user,
         )
 
     def others_at(self, mount: Mount) -> tuple[str, ...]:
@@ -371,11 +386,19 @@ class Gateway:
         return self._router.others_at(mount)
 
     def permit(
-        self, inbound: Inbound, caller: Caller, instance: str, action: str, *, username: str | None = None
+        self,
+        inbound: Inbound,
+        caller: Caller,
+        instance: str,
+        action: str,
+        *,
+        username: str | None = None,
+        user: str = "",
     ) -> Decision | Refusal:
-        """Decide about one more action of a request that was admitted to a page of the gateway's own.
+        """Decide about one more action of a request that was admitted.
 
-        `action` is SageMaker's name, such as `sagemaker:StartNotebookInstance`; `username` who signed the request.
+        `action` is SageMaker's name, such as `sagemaker:StartNotebookInstance`; `username` who signed the request, and
+        `user` who the caller is by other proof, which the policy is not asked about.
         """
         decision = self.decide(
             caller.client.address,
@@ -386,7 +409,7 @@ class Gateway:
         )
         if decision.allowed:
             return decision
-        return self._deny(inbound, caller, instance, decision, action, username=username)
+        return self._deny(inbound, caller, instance, decision, action, username=username, user=user)
 
     def refuse(
         self,
@@ -400,7 +423,25 @@ class Gateway:
         user: str = "",
     ) -> Refusal:
         """Say no for another reason than the policy, and have it written down. `reason` holds no secret."""
-        refusal = Refusal(error, caller.client, instance, None, (), action, reason, user)
+        refusal = Refusal(
+            error, caller.client, instance, None, (), action, reason, user, caller.is_behind_proxy
+        )
+        self._audit(inbound, refusal)
+        return refusal
+
+    def turn_away(self, inbound: Inbound, error: NbgateError, *, has_fields: bool) -> Refusal:
+        """Have it written down that a request could not be read (perhaps its fields), so that nothing was decided."""
+        peer = inbound.peer
+        client = ClientAddress(peer, peer)
+        if has_fields:
+            client = resolve(peer, inbound.headers, self._trusted_proxies, vouched=inbound.vouched)
+        elif self.is_proxy(inbound):
+            client = ClientAddress(None, peer, problem="the fields that would say could not be read")
+        return self._turn_away(inbound, client, error)
+
+    def _turn_away(self, inbound: Inbound, client: ClientAddress, error: NbgateError) -> Refusal:
+        reason = f"before any decision: {error.log_detail or error.message}"
+        refusal = Refusal(error, client, reason=reason, is_behind_proxy=self.is_proxy(inbound))
         self._audit(inbound, refusal)
         return refusal
 
@@ -413,6 +454,7 @@ class Gateway:
         action: str,
         *,
         username: str | None = None,
+        user: str = "",
     ) -> Refusal:
         """Say no, and have it written down."""
         verdicts = self.explain(
@@ -430,7 +472,8 @@ class Gateway:
             # Where nothing is mounted no statement decided; it was looked for all the same, so that it takes as long.
             decisive(verdicts) if decision is not _NOBODY_REACHES else (),
             action,
-            user=username or "",
+            user=username or user,
+            is_behind_proxy=caller.is_behind_proxy,
         )
         self._audit(inbound, refusal)
         return refusal
@@ -441,7 +484,7 @@ class Gateway:
         try:
             authority = parse_authority(inbound.host)
         except ClientError as error:
-            return Refusal(error, client)
+            return self._turn_away(inbound, client, error)
         scheme = None
         if not inbound.is_scheme_certain:
             scheme = forwarded_scheme(
@@ -548,6 +591,10 @@ class Gateway:
             ]
             self._prospects = Prospects(asked, self.context(None, ""))
         return self._prospects.could_allow(address)
+
+    def is_proxy(self, inbound: Inbound) -> bool:
+        """Whether a proxy of ours sent a request."""
+        return inbound.vouched if inbound.peer is None else self.trusts(inbound.peer)
 
     def trusts(self, peer: Address | None) -> bool:
         """Whether `peer` is a proxy of ours, whose connections belong to many callers."""

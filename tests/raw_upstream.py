@@ -146,12 +146,17 @@ class RawUpstream:
         self._waiting.put_nowait(peer)
 
 
-async def dial(port: int, *, receive_bytes: int = 0) -> Peer:
-    """Connect to a port of this machine; `receive_bytes` bounds the kernel's buffer for what comes back."""
+async def dial(port: int, *, receive_bytes: int = 0, reader: asyncio.StreamReader | None = None) -> Peer:
+    """Connect to a port of this machine; `receive_bytes` bounds the kernel's buffer for what comes back, which goes
+    through `reader`.
+    """
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.setblocking(False)
     if receive_bytes:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=READ_LIMIT_BYTES)
-    return Peer(reader, writer)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, ("127.0.0.1", port))
+    reader = reader or asyncio.StreamReader(limit=READ_LIMIT_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.create_connection(lambda: protocol, sock=sock)
+    return Peer(reader, asyncio.StreamWriter(transport, protocol, reader, loop))

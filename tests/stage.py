@@ -12,6 +12,7 @@ session is a stand-in, whose session is there at once. So a test reads like a tr
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from typing import Any
 import yaml
 from clocks import FakeClock, settle
 from faulty import collecting
-from raw_upstream import Peer, RawUpstream, dial
+from raw_upstream import READ_LIMIT_BYTES, Peer, RawUpstream, dial
 from waiting import eventually as eventually
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
@@ -110,6 +111,33 @@ def session_at(port: int, *, number: int = 1, tls: bool = False) -> UpstreamSess
     )
 
 
+class WithoutIds(asyncio.StreamReader):
+    """What a caller is sent, without the answers' ids (`X-Request-Id`): transcripts are of all else.
+
+    That every answer has its id, `tests/dataplane/test_request_ids.py` sees.
+    """
+
+    _LINE = re.compile(rb"X-Request-Id: [0-9a-f]{16}\r\n")
+    _START = b"X-Request-Id: "
+
+    def __init__(self) -> None:
+        super().__init__(limit=READ_LIMIT_BYTES)
+        self._kept = b""
+
+    def feed_data(self, data: bytes) -> None:
+        data = self._LINE.sub(b"", self._kept + data)
+        # Of a line that has not come as a whole, the rest is waited for.
+        at = data.rfind(b"X", -len(self._START) - 18)
+        whole = len(self._START)
+        is_begun = at >= 0 and (data[at : at + whole] == self._START[: len(data) - at])
+        self._kept = data[at:] if is_begun else b""
+        super().feed_data(data[: len(data) - len(self._kept)])
+
+    def feed_eof(self) -> None:
+        super().feed_data(self._kept)
+        super().feed_eof()
+
+
 @dataclass
 class Stage:
     """`records` is what the access log would be told; `failed` what went wrong in the background."""
@@ -125,7 +153,7 @@ class Stage:
 
     async def call(self, data: bytes = b"", *, receive_bytes: int = 0) -> Peer:
         """A caller's connection, on which `data` was sent."""
-        caller = await dial(self.port, receive_bytes=receive_bytes)
+        caller = await dial(self.port, receive_bytes=receive_bytes, reader=WithoutIds())
         self._callers.append(caller)
         return caller.send(data) if data else caller
 

@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.aws.cookies import Cookies, SetCookie, parse_set_cookies
-from proxy.aws.sessions import NotConnected, NotTrusted, Origin
+from proxy.aws.sessions import NotConnected, NotTrusted, Origin, no_connection
 from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable, UpstreamUntrusted
 
 _HEAD_LIMIT_BYTES: Final = 64 * 1024
@@ -81,12 +81,15 @@ async def _get(
             return answer, await _body(response.content, target, max_bytes) if max_bytes else b""
     except aiohttp.ConnectionTimeoutError:
         failure = _no_connection(first, f"connecting to {where(target)} took too long")
-    except aiohttp.ClientConnectorCertificateError:
-        detail = f"the certificate of {where(target)} is not trusted"
+    except aiohttp.ClientConnectorCertificateError as error:
+        reason = getattr(error.certificate_error, "verify_message", "") or "why is not said"
+        detail = f"the certificate of {where(target)} is not trusted: {reason}"
         failure = NotTrusted(detail=detail) if first else UpstreamUntrusted(detail=detail)
     except aiohttp.ClientConnectorError as error:
         reason = error.os_error.strerror or type(error).__name__
-        failure = _no_connection(first, f"connecting to {where(target)}: {reason}")
+        failure = no_connection(error.os_error, first=first)(
+            detail=f"connecting to {where(target)}: {reason}"
+        )
     except (aiohttp.ServerConnectionError, aiohttp.ClientOSError) as error:
         failure = UpstreamUnreachable(detail=f"{where(target)} did not answer: {type(error).__name__}")
     except (aiohttp.ClientError, ValueError) as error:

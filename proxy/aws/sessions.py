@@ -7,6 +7,8 @@ and how long the result is trusted, `proxy.aws.keeper`'s.
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,7 +19,7 @@ from yarl import URL
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.presigned import PresignedUrl
-from proxy.errors import UpstreamUnreachable, UpstreamUntrusted
+from proxy.errors import UpstreamRefused, UpstreamUnknown, UpstreamUnreachable, UpstreamUntrusted
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
@@ -123,5 +125,23 @@ class NotConnected(UpstreamUnreachable):
     """No connection came about, so nothing of the presigned URL was sent and it may still be used."""
 
 
+class NotConnectedRefused(NotConnected, UpstreamRefused):
+    """The same, where its host refuses connections."""
+
+
+class NotConnectedUnknown(NotConnected, UpstreamUnknown):
+    """The same, where its host's name does not resolve."""
+
+
 class NotTrusted(UpstreamUntrusted):
     """The same, for the host's certificate."""
+
+
+def no_connection(error: OSError, *, first: bool = False) -> type[UpstreamUnreachable]:
+    """What to raise where no connection was made. `first`: NotConnected's branch, for nothing was sent yet."""
+    if isinstance(error, socket.gaierror):
+        return NotConnectedUnknown if first else UpstreamUnknown
+    # Where a name has several addresses, an event loop tells of all of them in one error without a number.
+    if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
+        return NotConnectedRefused if first else UpstreamRefused
+    return NotConnected if first else UpstreamUnreachable

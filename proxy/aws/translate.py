@@ -20,6 +20,7 @@ from proxy.errors import (
     ControlPlaneFailed,
     ControlPlaneTimeout,
     CredentialsMissing,
+    CredentialsRefused,
     InstanceNotFound,
     LimitReached,
     PermissionMissing,
@@ -131,7 +132,7 @@ def _from_answer(error: botocore.ClientError) -> ControlPlaneError:
     if code in _FORBIDDEN:
         return PermissionMissing(detail=detail)
     if code in _UNIDENTIFIED:
-        return CredentialsMissing(detail=detail)
+        return CredentialsRefused(detail=detail)
     if code in _TIMED_OUT:
         return ControlPlaneTimeout(detail=detail)
     if code in _LIMITED:

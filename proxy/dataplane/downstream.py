@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.dataplane.aiohttp_internals import Connection, has_too_many_fields, new_parser
 from proxy.dataplane.answers import Page, message_of
@@ -63,7 +64,6 @@ from proxy.wire.heads import RequestFields, RequestHead, ResponseFacts, response
 
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
-    from multidict import CIMultiDictProxy
 
     from proxy.aws.keeper import SessionKeeper
     from proxy.aws.sessions import UpstreamSession
@@ -82,6 +82,8 @@ _WORKER: Final = "Service-Worker"
 _NEVER: Final = math.inf
 _WELCOME, _STRANGER = Claim.WELCOME, Claim.STRANGER
 _HEAD_END: Final = b"\r\n\r\n"
+_NO_FIELDS: Final = CIMultiDictProxy[str](CIMultiDict())
+_NOT_HTTP: Final = ("not HTTP", "a TLS handshake, on a port that speaks plain HTTP")
 _NOT_FORWARDED: Final = frozenset({"CONNECT", "TRACE"})
 """CONNECT would make a tunnel of the gateway, TRACE would show the caller the session's cookies."""
 
@@ -124,7 +126,7 @@ class Downstream(Connection):
         "_link",
         "_linked",
         "_listener",
-        "_page_code",
+        "_page_error",
         "_peer",
         "_place",
         "_plane",
@@ -139,6 +141,7 @@ class Downstream(Connection):
         "_state",
         "_swept_bytes",
         "_upstream_full",
+        "page_user",
         "write",
     )
 
@@ -184,7 +187,9 @@ class Downstream(Connection):
         self._is_http_10 = False
         self._is_upgrade = False
         self._request_id = ""
-        self._page_code = ""
+        self._page_error: NbgateError | None = None
+        self.page_user = ""
+        """Who a page of the gateway's own knows its caller to be."""
         self._started_at = 0.0
         self._dropped = 0
         self._received = 0
@@ -272,7 +277,9 @@ class Downstream(Connection):
                 if not (0x41 <= inbox[0] <= 0x5A):
                     # No method begins like this: a TLS handshake, mostly. Waiting for more would help nobody.
                     self._begin()
-                    self._fault(BadRequest("This is not an HTTP request."))
+                    self._unreadable(
+                        BadRequest("This is not an HTTP request.", detail=_NOT_HTTP[inbox[0] == 0x16])
+                    )
                     return
                 if self._request_id:
                     # The first head's time began with the connection.
@@ -282,7 +289,7 @@ class Downstream(Connection):
                 self._scanned = len(inbox)
                 if self._scanned > self._plane.limits.request_head_bytes:
                     self._begin()
-                    self._fault(HeadTooLarge())
+                    self._unreadable(HeadTooLarge())
                 return
             head = bytes(inbox[:end])
             del inbox[:end]
@@ -299,11 +306,12 @@ class Downstream(Connection):
         self._request_id = self._plane.new_id()
         self._started_at = self._plane.clock.monotonic()
         self._admission = self._refusal = self._inbound = None
+        self.page_user = ""
 
     def _read_head(self, head: bytes) -> None:
         self._begin()
         if len(head) > self._plane.limits.request_head_bytes:
-            self._fault(HeadTooLarge())
+            self._unreadable(HeadTooLarge())
             return
         found = self._known.find(head)
         if found is None:
@@ -325,9 +333,13 @@ class Downstream(Connection):
     def _read_new_head(self, head: bytes) -> None:
         try:
             parsed = self.parse(head)
-        except HttpProcessingError:
+        except HttpProcessingError as error:
             # The parser's own message quotes the request.
-            self._fault(TooManyRequestFields() if has_too_many_fields(head) else BadRequest())
+            self._unreadable(
+                TooManyRequestFields()
+                if has_too_many_fields(head)
+                else BadRequest(detail=f"head: {type(error).__name__}")
+            )
             return
         if parsed is None:
             # Nothing but empty lines. The deadline stands: they put nothing off.
@@ -341,7 +353,7 @@ class Downstream(Connection):
         try:
             body, self._is_http_10, self._is_upgrade, is_kept = request_framing(message)
         except FramingError:
-            self._fault(BadRequest("The request's framing is ambiguous."))
+            self._unreadable(BadRequest("The request's framing is ambiguous."), inbound)
             return
         self._body = body
         self._keep_alive = is_kept and not self._plane.leaving
@@ -403,7 +415,12 @@ class Downstream(Connection):
         ):
             if isinstance(error, OriginRefused):
                 gateway.refuse(
-                    inbound, admission.caller, error, reason=FOREIGN_PAGE, instance=admission.instance
+                    inbound,
+                    admission.caller,
+                    error,
+                    reason=FOREIGN_PAGE,
+                    instance=admission.instance,
+                    user=admission.user,
                 )
             self._refuse(error)
         else:
@@ -444,6 +461,10 @@ class Downstream(Connection):
         return self._request_id
 
     @property
+    def id_line(self) -> bytes:
+        return b"X-Request-Id: %b\r\n" % self._request_id.encode("ascii")
+
+    @property
     def admission(self) -> Admission | None:
         """That of the request under way, by the gateway that counts; None once it is withdrawn."""
         return self._admission
@@ -463,8 +484,8 @@ class Downstream(Connection):
         return admission, inbound.method, inbound.target, forward.bytes_in + forward.bytes_out
 
     def page_failed(self, error: NbgateError) -> None:
-        """A page of the gateway's own answers an error: its code stands in the record."""
-        self._page_code = error.code
+        """A page of the gateway's own answers an error: it stands in the record."""
+        self._page_error = error
         self._plane.blame(error, self.client)
 
     # -- judged again -----------------------------------------------------------------------------------
@@ -673,8 +694,9 @@ class Downstream(Connection):
         if self._answered:
             return  # the caller was gone, and that is on record
         self._answered = True
-        self._log(response.status, self._received, response.body_length, self._page_code)
-        self._page_code = ""
+        error, self._page_error = self._page_error, None
+        code, detail = ("", "") if error is None else (error.code, error.log_detail)
+        self._log(response.status, self._received, response.body_length, code, detail)
         if self._state is _DEAD or not response.keep_alive:
             self._state = _DEAD
             return
@@ -709,6 +731,12 @@ class Downstream(Connection):
         else:
             self.answer(error)
 
+    def _unreadable(self, error: NbgateError, inbound: Inbound | None = None) -> None:
+        """Refuse what could not be read, so that nobody was asked about it."""
+        unread = inbound or self._new_inbound(_NO_FIELDS, "", "-", "-")
+        self._plane.gateway.turn_away(unread, error, has_fields=inbound is not None)
+        self._fault(error)
+
     def _fault(self, error: NbgateError) -> None:
         """Answer, and read nothing more: where this message ends is not known."""
         self._keep_alive = False
@@ -730,12 +758,13 @@ class Downstream(Connection):
 
     def answer(self, error: NbgateError) -> None:
         self._plane.blame(error, self.client)
+        detail = error.log_detail
         if self._admission is not None:
             error = self._plane.on_error(error, self._admission, self.inbound)
         page = self.error_page(error)
         status = page.status or error.status
         self._send(status, page)
-        self._done(status, len(page.body), error.code)
+        self._done(status, len(page.body), error.code, error.log_detail or detail)
 
     @property
     def client(self) -> Address | None:
@@ -764,7 +793,7 @@ class Downstream(Connection):
         )
 
     def _redirect(self, route: Redirect) -> None:
-        self._send(route.status, Page(route.fields, b""))
+        self._send(route.status, Page((*route.fields, ("X-Request-Id", self._request_id)), b""))
         self._done(route.status, 0, "")
 
     def _send(self, status: int, page: Page) -> None:
@@ -775,10 +804,10 @@ class Downstream(Connection):
         if self.transport is not None:
             self.write(message_of(status, page, keep_alive=self._keep_alive, without_body=without_body))
 
-    def _done(self, status: int, size: int, code: str) -> None:
+    def _done(self, status: int, size: int, code: str, detail: str = "") -> None:
         forward, self._forward = self._forward, None
         self._answered = True
-        self._log(status, forward.bytes_in if forward is not None else 0, size, code)
+        self._log(status, forward.bytes_in if forward is not None else 0, size, code, detail)
         self._continue()
 
     def finished(self, *, keep_alive: bool) -> None:
@@ -789,14 +818,14 @@ class Downstream(Connection):
         self._log(forward.status, forward.bytes_in, forward.bytes_out, forward.code)
         self._continue()
 
-    def broken(self, bound: Bound | None = None) -> None:
+    def broken(self, bound: Bound | None = None, *, detail: str = "") -> None:
         forward, self._forward = self._forward, None
         code = RESPONSE_CUT
         if bound is not None:
-            code = bound.code
+            code, detail = bound.code, detail or bound.setting
             self._plane.met(bound, self.client)
         if forward is not None:
-            self._log(forward.status, forward.bytes_in, forward.bytes_out, code)
+            self._log(forward.status, forward.bytes_in, forward.bytes_out, code, detail)
             self._answered = True
         self._state = _DEAD
         if self.transport is not None:
@@ -813,7 +842,7 @@ class Downstream(Connection):
             response_head(
                 facts,
                 self._link.translation,
-                framing=b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+                framing=b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + self.id_line,
             )
         )
         inbox = bytes(self._inbox)
@@ -930,7 +959,7 @@ class Downstream(Connection):
         if self._state is _HEAD and self._inbox:
             self._begin()
             self._started_at = due - self._plane.timeouts.request_head_seconds
-            self._fault(RequestTimeout())
+            self._unreadable(RequestTimeout())
         elif self._state is _HEAD:
             if self._request_id:
                 self._plane.limits_met.count(IDLE)
@@ -968,7 +997,7 @@ class Downstream(Connection):
             self._forward.cancel()
         else:
             self._answered = True
-            self._log(0, self._received, 0, bound.code)
+            self._log(0, self._received, 0, bound.code, bound.setting)
         self.broken(bound)
 
     def abort(self) -> None:
@@ -985,10 +1014,12 @@ class Downstream(Connection):
 
     # -- the record -------------------------------------------------------------------------------------
 
-    def _log(self, status: int, bytes_in: int, bytes_out: int, code: str) -> None:
-        self._plane.log(self._record(status, bytes_in, bytes_out, code))
+    def _log(self, status: int, bytes_in: int, bytes_out: int, code: str, detail: str = "") -> None:
+        self._plane.log(self._record(status, bytes_in, bytes_out, code, detail))
 
-    def _record(self, status: int, bytes_in: int, bytes_out: int, code: str) -> RequestRecord:
+    def _record(
+        self, status: int, bytes_in: int, bytes_out: int, code: str, detail: str = ""
+    ) -> RequestRecord:
         return request_record(
             self._request_id,
             self._inbound,
@@ -999,4 +1030,6 @@ class Downstream(Connection):
             bytes_out=bytes_out,
             started_at=self._started_at,
             code=code,
+            detail=detail,
+            user=self.page_user,
         )

@@ -116,8 +116,12 @@ class Caller(Protocol):
     def finished(self, *, keep_alive: bool) -> None:
         """The response is complete."""
 
-    def broken(self, bound: Bound | None = None) -> None:
+    def broken(self, bound: Bound | None = None, *, detail: str = "") -> None:
         """The response cannot be completed, because of a limit if there is one: let the caller see that."""
+
+    @property
+    def id_line(self) -> bytes:
+        """The field of the answer that tells the request's id, its line end included."""
 
     def switch(
         self, connection: UpstreamConnection, session: UpstreamSession, facts: ResponseFacts, tail: bytes
@@ -406,7 +410,7 @@ class Forward:
         connection = self._connection
         if self._head_sent:
             self._end()
-            self._caller.broken()
+            self._caller.broken(detail=f"{error.code}: {error.log_detail}")
             return
         self._forget_page()
         if (
@@ -561,9 +565,11 @@ class Forward:
         return b"Transfer-Encoding: chunked\r\n" + self._closing()
 
     def _closing(self) -> bytes:
+        """What every head that is not an interim one ends in."""
         if self._plane.leaving:
             self._keep_alive = False
-        return b"" if self._keep_alive else b"Connection: close\r\n"
+        line = self._caller.id_line
+        return line if self._keep_alive else line + b"Connection: close\r\n"
 
     def _take_page(self, page: PageRewrite, data: bytes) -> None:
         """More of a page came. Where it is more than is rewritten at once, nothing is read meanwhile."""

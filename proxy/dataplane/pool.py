@@ -14,7 +14,7 @@ import ssl
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from proxy.aws.sessions import Origin
+from proxy.aws.sessions import Origin, no_connection
 from proxy.clock import Clock
 from proxy.dataplane.bounds import UPSTREAM_IDLE, UPSTREAM_SURPLUS
 from proxy.dataplane.landing import Landing
@@ -188,4 +188,4 @@ def _translated(error: OSError) -> NbgateError:
         return UpstreamUntrusted(detail=f"tls: {error.reason}: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
         return UpstreamUnreachable(detail=f"tls: {error.reason}")
-    return UpstreamUnreachable(detail=f"connect: {error.strerror or type(error).__name__}")
+    return no_connection(error)(detail=f"connect: {error.strerror or error or type(error).__name__}")

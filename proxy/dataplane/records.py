@@ -9,6 +9,7 @@ from proxy.dataplane.bounds import RESPONSE_LATE, SEND_LATE
 from proxy.errors import BodyTimeout
 from proxy.gateway import Admission, Inbound, Refusal
 from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.incoming_ids import IncomingIds, incoming_ids
 
 CALLER_GONE: Final = "CALLER_GONE"
 """The code of a request whose caller left before its answer was complete."""
@@ -29,22 +30,33 @@ def request_record(
     bytes_out: int,
     started_at: float,
     code: str,
+    detail: str = "",
+    user: str = "",
 ) -> RequestRecord:
-    """`inbound` is None for a request that could not be read, `verdict` for one that nobody was asked about."""
+    """`inbound` is None for a request that could not be read, `verdict` for one that nobody was asked about; `user` is
+    who a page of the gateway's own knows the caller to be.
+    """
+    ids: IncomingIds = ()
     if isinstance(verdict, Admission):
         caller = verdict.caller
         client_text, peer_text, instance, allowed = caller.address, caller.peer, verdict.instance, True
+        user = user or verdict.user
+        is_behind_proxy = caller.is_behind_proxy
     else:
         client_text = peer_text = text_of(peer)
-        instance, allowed = "", None
+        instance, allowed, is_behind_proxy = "", None, False
         if verdict is not None:
             client_text, instance = text_of(verdict.client.address), verdict.instance
+            user = user or verdict.user
+            is_behind_proxy = verdict.is_behind_proxy
             if verdict.decision is not None:
                 allowed = verdict.decision.allowed
     if inbound is None:
         method, target, host = "-", "-", ""
     else:
         method, target, host = inbound.method, inbound.target, inbound.host
+        if is_behind_proxy:
+            ids = incoming_ids(inbound.headers)
     return RequestRecord(
         request_id,
         client_text,
@@ -59,6 +71,9 @@ def request_record(
         started_at,
         allowed,
         code,
+        detail=detail,
+        user=user,
+        incoming_ids=ids,
     )
 
 

@@ -21,9 +21,11 @@ from proxy.errors import SignInRequired, TokenRefused
 from proxy.identity.tokens import MAX_SESSION_SECONDS, Claims, TokenKind, Tokens
 from proxy.routing.entry import (
     LINK_PAGE,
+    SESSION_COOKIE,
     Entry,
     Permit,
     Presented,
+    Recognised,
     cookie_name,
     entry_address,
     login_address,
@@ -57,7 +59,7 @@ class Entrance:
         """Look at every request from now on: there are tokens about, or instances that need them."""
         self.is_watching = True
 
-    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | None:
+    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | Recognised | None:
         """What a request's credentials let it do; None: there are none, and none is needed. A page of our own stands in
         for a link that is only looked at.
 
@@ -72,7 +74,7 @@ class Entrance:
             return self._link(presented, found, borne)
         if found.tokens or borne:
             return self._token(presented, found, borne)
-        return self._session(presented, found) if guarded else None
+        return self._session(presented, found) if guarded else self._recognise(presented, found)
 
     def _link(self, presented: Presented, found: Found, borne: tuple[str, ...]) -> Entry | OwnPage:
         if len(found.links) > 1 or found.tokens or borne:
@@ -88,8 +90,8 @@ class Entrance:
             try:
                 self._session(presented, found)
             except (SignInRequired, TokenRefused):
-                raise TokenRefused(reason="a link that was used before") from None
-            return Entry(location)
+                raise TokenRefused(reason="a link that was used before", user=claims.principal) from None
+            return Entry(location, principal=claims.principal)
         return self._enter(presented, claims, location=location, seconds=claims.session_seconds)
 
     def _token(self, presented: Presented, found: Found, borne: tuple[str, ...]) -> Permit | Entry:
@@ -119,6 +121,15 @@ class Entrance:
                 return Permit(claims.principal, claims.ends_at, found.target)
         raise error
 
+    def _recognise(self, presented: Presented, found: Found) -> Recognised | None:
+        """Who asks for an instance that is open to allowed addresses: for the log, and no matter if it is not known."""
+        if SESSION_COOKIE not in presented.headers.get("Cookie", ""):
+            return None
+        try:
+            return Recognised(self._session(presented, found).principal)
+        except (SignInRequired, TokenRefused):
+            return None
+
     def _verify(self, kind: TokenKind, text: str, presented: Presented) -> Claims:
         return self._tokens.verify(
             kind,
@@ -138,7 +149,8 @@ class Entrance:
             address=presented.address,
             seconds=seconds,
         )
-        return Entry(location, set_cookie(mount, token, scheme=presented.scheme, seconds=seconds))
+        cookie = set_cookie(mount, token, scheme=presented.scheme, seconds=seconds)
+        return Entry(location, cookie, claims.principal)
 
     def _is_first_use(self, claims: Claims, request_id: str) -> bool:
         """Remember a link as used. A request that is judged again is the same one."""

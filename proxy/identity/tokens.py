@@ -196,15 +196,17 @@ class Tokens:
         claims, key = self._verified.get((kind, text)) or self._authenticate(kind, text)
         now = self._clock.now().timestamp()
         if claims.instance != instance:
-            raise TokenRefused(reason="for another instance")
+            raise TokenRefused(reason="for another instance", user=claims.principal)
         if claims.mark != key.mark(leads_to):
-            raise TokenRefused(reason="for the notebook that the instance led to before")
+            raise TokenRefused(
+                reason="for the notebook that the instance led to before", user=claims.principal
+            )
         if now >= claims.ends_at:
-            raise TokenRefused(reason="expired")
+            raise TokenRefused(reason="expired", user=claims.principal)
         if claims.issued_at - now > SKEW_SECONDS:
-            raise TokenRefused(reason="issued in the future")
+            raise TokenRefused(reason="issued in the future", user=claims.principal)
         if claims.address is not None and claims.address != address:
-            raise TokenRefused(reason="from another address than it was issued to")
+            raise TokenRefused(reason="from another address than it was issued to", user=claims.principal)
         return claims
 
     def _authenticate(self, kind: TokenKind, text: str) -> tuple[Claims, _Key]:

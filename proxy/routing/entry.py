@@ -69,12 +69,21 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True)
+class Recognised:
+    """Nothing was needed to be let in; a session came along all the same, and says who asks."""
+
+    principal: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entry(Redirect):
     """The same address without the link's token; `set_cookie` is the session's, "" where there is one already."""
 
     # Browsers ask for it by GET, also after a form's POST (Fetch, "HTTP-redirect fetch").
     status: ClassVar[int] = 302
     set_cookie: str = ""
+    principal: str = ""
+    """Whom the link was made for."""
 
     @property
     def fields(self) -> tuple[tuple[str, str], ...]:

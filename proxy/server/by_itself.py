@@ -141,7 +141,7 @@ class ByItself:
         )
         if decision.allowed or not decision.sids:
             return True
-        self._plane.gateway.permit(inbound, caller, admission.instance, START)
+        self._plane.gateway.permit(inbound, caller, admission.instance, START, user=admission.user)
         return False
 
     def details(self) -> dict[str, Detail]:

@@ -89,6 +89,10 @@ class OwnVisit:
             raise verdict.error
         return verdict
 
+    def named(self, user: str) -> None:
+        """The caller proved to be this user, which the request's record is to say."""
+        self._connection.page_user = user
+
     def miss(self) -> None:
         """Have it written down that the caller asked for an instance that is not there, as a denial would be."""
         self.gateway.refuse(

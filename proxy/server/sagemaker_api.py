@@ -125,6 +125,7 @@ class SageMakerApi:
         operation = read_operation(visit.request.headers.get("X-Amz-Target"))
         content = await visit.body(max_bytes=BODY_BYTES)
         principal = await self._identify(visit, operation, content)
+        visit.named(principal.user or "")
         call = _Call(visit, operation, read_parameters(operation, content), principal)
         return aws_json.answer(await self._operations[operation](call))
 

@@ -23,6 +23,7 @@ from proxy.telemetry.sink import LineSink
 
 MAX_PATH_CHARACTERS: Final = 2048
 MAX_HOST_CHARACTERS: Final = 255
+MAX_DETAIL_CHARACTERS: Final = 400
 MAX_REMEMBERED: Final = 1024
 MAX_REMEMBERED_CHARACTERS: Final = 256
 
@@ -70,6 +71,12 @@ class RequestRecord:
     error: str = ""
     close_code: int = 0
     is_websocket: bool = False
+    detail: str = ""
+    """What the error's code does not say, in words for the operator (`NbgateError.log_detail`)."""
+    user: str = ""
+    """Who the caller proved to be, by a link, session, token or key; "" for nobody."""
+    incoming_ids: tuple[tuple[str, str], ...] = ()
+    """What trusted proxies call the request (`proxy.telemetry.incoming_ids`), each by its field's name in the log."""
 
 
 class AccessLog:
@@ -117,6 +124,8 @@ class AccessLog:
         path_json = self._paths.get(target) or self._remember_path(target)
         kind = "websocket" if record.is_websocket else "http"
         end = f',"close_code":{record.close_code}}}\n' if record.is_websocket else "}\n"
+        if record.detail or record.user or record.incoming_ids:
+            end = _more(record) + end
         tenths = int((ended_at - record.started_at) * 10_000 + 0.5)
         error = record.error
         self._add(
@@ -182,6 +191,20 @@ class AccessLog:
         )
 
 
+def _more(record: RequestRecord) -> str:
+    """What most lines do not have, as JSON's members."""
+    members = [("detail", loggable_text(record.detail)), ("user", loggable_text(record.user))]
+    members += record.incoming_ids
+    return "".join(f',"{name}":{_quote(value)}' for name, value in members if value)
+
+
+def loggable_text(text: str) -> str:
+    """Words about a request, of bounded length and without a credential."""
+    # Cut last: half of a credential would not be known as one.
+    text = scrub(text) if may_hold_secrets(text) else text
+    return text if len(text) <= MAX_DETAIL_CHARACTERS else f"{text[:MAX_DETAIL_CHARACTERS]}…"
+
+
 def loggable_path(target: str) -> str:
     """The path of any request target, fit for a log: valid text of bounded length, with no query, fragment,
     user part or token. Bytes that are not UTF-8 become `\\xNN`. "" where a refused target has no path at
@@ -223,10 +246,15 @@ def _remember(memory: dict[_Key, str], key: _Key, text: str) -> None:
 
 
 def _note(record: RequestRecord) -> str:
-    parts = [part for part in ("denied" if record.allowed is False else "", record.error) if part]
+    parts = ["denied"] if record.allowed is False else []
+    if record.user:
+        parts.append(f"as {loggable_text(record.user)}")
+    if record.error:
+        parts.append(f"{record.error}: {loggable_text(record.detail)}" if record.detail else record.error)
     if record.close_code:
         parts.append(f"closed {record.close_code}")
-    return f" [{', '.join(parts)}]" if parts else ""
+    parts += (f"{name}={value}" for name, value in record.incoming_ids)
+    return printable(f" [{', '.join(parts)}]") if parts else ""
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from proxy.aws.control_plane import ControlPlane
 from proxy.errors import (
     ControlPlaneError,
     ControlPlaneFailed,
-    CredentialsMissing,
+    CredentialsRefused,
     InstanceNotFound,
     InstanceNotInService,
     LimitReached,
@@ -159,7 +159,7 @@ class ControlPlaneContract:
         assert type(caught.value) is error
         assert (await backend.control_plane.describe("nb")).status == status
 
-    @pytest.mark.parametrize("error", [Throttled, PermissionMissing, CredentialsMissing, ControlPlaneFailed])
+    @pytest.mark.parametrize("error", [Throttled, PermissionMissing, CredentialsRefused, ControlPlaneFailed])
     async def test_errors_are_of_our_tree_and_the_next_call_works(
         self, backend: Backend, error: type[ControlPlaneError]
     ) -> None:

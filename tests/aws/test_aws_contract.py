@@ -12,7 +12,7 @@ from proxy.aws.sagemaker import AwsOptions
 from proxy.errors import (
     ControlPlaneError,
     ControlPlaneFailed,
-    CredentialsMissing,
+    CredentialsRefused,
     LimitReached,
     PermissionMissing,
     Throttled,
@@ -41,7 +41,7 @@ class Boto3:
     FAULTS: ClassVar = {
         Throttled: Fault("ThrottlingException", "Rate exceeded"),
         PermissionMissing: Fault("AccessDeniedException", "User: arn:… is not authorized to perform: …"),
-        CredentialsMissing: Fault("UnrecognizedClientException", "The security token … is invalid."),
+        CredentialsRefused: Fault("UnrecognizedClientException", "The security token … is invalid."),
         ControlPlaneFailed: Fault("InternalFailure", status=500),
         LimitReached: Fault(
             "ResourceLimitExceeded", "The account-level service limit 'ml.p3.2xlarge …' is 0"

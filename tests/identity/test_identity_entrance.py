@@ -162,7 +162,7 @@ def test_a_link_is_good_once(desk: Desk) -> None:
     assert desk.refused(link, Cookie=f"{COOKIE}=nbgate2_s.x") == "a link that was used before"
     # The browser that it let in opens it again: it has a session by now, and gets no other.
     again = desk.ask(link, Cookie=desk.session(first))
-    assert again == Entry("https://nb.internal/research/")
+    assert again == Entry("https://nb.internal/research/", principal="zoe")
 
 
 def test_a_request_that_is_judged_again_is_the_same_use(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from proxy.aws.sagemaker import AwsOptions, SageMaker
 from proxy.errors import (
     ControlPlaneError,
     ControlPlaneFailed,
-    CredentialsMissing,
+    CredentialsRefused,
     LimitReached,
     PermissionMissing,
     Throttled,
@@ -27,7 +27,7 @@ class InSandbox:
     FAULTS: ClassVar = {
         Throttled: ("ThrottlingException", "Rate exceeded", 400),
         PermissionMissing: ("AccessDeniedException", "User: arn:… is not authorized to perform: …", 400),
-        CredentialsMissing: ("UnrecognizedClientException", "The security token … is invalid.", 400),
+        CredentialsRefused: ("UnrecognizedClientException", "The security token … is invalid.", 400),
         ControlPlaneFailed: ("InternalFailure", "", 500),
         LimitReached: ("ResourceLimitExceeded", "The account-level service limit … is 0 Instances", 400),
     }

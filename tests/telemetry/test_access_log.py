@@ -318,3 +318,33 @@ def test_lines_arrive_whole_and_in_order_through_a_real_sink(
     sink.close()
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert [record["bytes_out"] for record in records] == list(range(2000))
+
+
+def test_what_few_requests_have_stands_in_members_of_its_own(log: AccessLog, lines: Lines) -> None:
+    log.write(request(error="UPSTREAM_REFUSED", detail="connect: refused", user="zoe", status=503))
+    log.write(request(incoming_ids=(("traceparent", "00-1-2-03"), ("proxy_request_id", "a"))))
+    log.write(request(user="zoe", is_websocket=True, status=101, close_code=1000))
+    first, second, third = (json.loads(line) for line in lines.lines)
+    assert (first["error"], first["detail"], first["user"]) == (
+        "UPSTREAM_REFUSED",
+        "connect: refused",
+        "zoe",
+    )
+    assert (second["traceparent"], second["proxy_request_id"]) == ("00-1-2-03", "a")
+    assert not {"detail", "user"} & second.keys()
+    assert (third["user"], third["close_code"]) == ("zoe", 1000)
+
+
+@pytest.mark.parametrize("style", LogStyle)
+def test_a_detail_is_of_one_line_bounded_and_holds_no_credential(
+    lines: Lines, clock: FakeClock, style: LogStyle
+) -> None:
+    log = AccessLog(lines, clock, finished=defaultdict(int), style=style)  # type: ignore[arg-type]
+    for detail in (f"https://x/?authToken={SECRET}", f"Cookie: a={SECRET}\n\x1b[31m", "x" * 5000):
+        log.write(request(error="UPSTREAM_INVALID", detail=detail, user=f"token={SECRET}\n", status=502))
+    for line in lines.lines:
+        assert SECRET not in line
+        assert line.count("\n") == 1
+        assert "\x1b" not in line
+        assert len(line) < 1500
+        assert "UPSTREAM_INVALID" in line

@@ -55,7 +55,9 @@ async def denying(directory: Path, **changes: Any) -> AsyncIterator[Rig]:
         assert untouched(rig)
         lines = rig.log_lines()
         denied = {
-            line["request_id"] for line in lines if line.get("kind") == "http" and line["status"] == 403
+            line["request_id"]
+            for line in lines
+            if line.get("kind") == "http" and line["status"] in (400, 403)
         }
         records = [line["request_id"] for line in lines if line.get("kind") == "audit"]
         assert denied

@@ -60,7 +60,7 @@ async def fields(
     peer.send(head(opened, target, at=at, extra="Accept: text/html\r\n"))
     response = await peer.response()
     assert response.status == 200
-    mine = {"server", "content-length", "content-type"}
+    mine = {"server", "content-length", "content-type", "x-request-id"}
     return [f"{name}: {value}" for name, value in response.fields if name not in mine]
 
 
@@ -103,7 +103,8 @@ async def test_interim_answers_and_handshakes_speak_for_no_more(opened: OpenPlan
     peer.send(opened.upgrade("/research/ws"))
     switched = await peer.head()
     assert (
-        switched == b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        switched == b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"X-Request-Id: request-2\r\n\r\n"
     )
     peer.abort()
     await opened.settled(lambda: len(opened.records) == 2)
