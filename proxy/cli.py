@@ -324,6 +324,59 @@ def url(
 
 
 @main.command()
+@click.argument("instance")
+@click.option(
+    "--config", "-c", "file", type=_FILE, envvar="NBGATE_CONFIG", metavar="FILE", help="Where INSTANCE is."
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Holds the token, or the address that nbgate url --token prints; - for standard input.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1. [default: a free one]"
+)
+@click.option("--ca", metavar="FILE", help="Certificates to trust instead of the system's, in PEM.")
+def connect(instance: str, file: Path | None, token_file: Path | None, port: int, ca: str | None) -> None:
+    """Open a port on this machine that leads to INSTANCE and adds the token by itself.
+
+    For programs that send a token with their requests and not with their WebSockets, such as papermill and nbclient.
+    INSTANCE is its address (https://notebooks.internal/research/), or with --config its name. The token comes from
+    --token-file, or NBGATE_TOKEN, or is asked for; with --config it is made, if the file has tokens.key.
+
+    Prints the address to give to those programs. Whoever on this machine knows that address gets in.
+    """
+    from proxy.server.connecting import UnusableError, run, wanted
+
+    address, token = instance, ""
+    if "://" not in instance:
+        if file is None:
+            raise click.UsageError("Give the instance's address, or its name and --config.")
+        settings = _load(file)
+        _check_instance(settings, file, instance)
+        address = settings.urls(instance)[0]
+        from proxy.server.url_printing import programs_token
+
+        token = programs_token(settings, instance)
+    if token_file is not None:
+        try:
+            with click.open_file(str(token_file)) as stream:
+                token = stream.read(65_536)
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.ClickException(f"{token_file} cannot be read") from error
+    elif "NBGATE_TOKEN" in os.environ:
+        token = os.environ["NBGATE_TOKEN"]
+    elif not token:
+        token = click.prompt("Token", hide_input=True, err=True)
+    try:
+        to = wanted(address, token)
+    except UnusableError as error:
+        raise click.UsageError(str(error)) from None
+    sys.exit(run(to, port=port, authority=ca, say=click.echo, tell=lambda text: click.echo(text, err=True)))
+
+
+@main.command()
 @_config_option
 @click.option("--ip", metavar="ADDRESS", help="The caller's address.")
 @click.option("--peer", metavar="ADDRESS", help="Instead of --ip: where the connection comes from.")

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
+from proxy.chance import nonce, secret_key
 from proxy.client_address.networks import Address
+from proxy.clock import SystemClock
 from proxy.config.settings import Settings
 from proxy.identity.tokens import TokenKind, Tokens, authorized_url
 from proxy.wire.credentials import TOKEN_PARAMETER
@@ -62,3 +64,22 @@ def programs_url(
         seconds=seconds,
     )
     return f"{settings.urls(name)[0]}?{TOKEN_PARAMETER}={token}"
+
+
+def programs_token(settings: Settings, name: str) -> str:
+    """A program's token for whoever has the configuration at hand; "" where it has no key that a gateway knows."""
+    if not settings.tokens.keys or settings.tokens.bind_address:
+        # Which address the gateway would see is not known here.
+        return ""
+    tokens = Tokens(
+        settings.tokens.keys, own_key=secret_key(), clock=SystemClock(), nonce=nonce, bind_address=False
+    )
+    made = programs_url(
+        settings,
+        name,
+        tokens=tokens,
+        principal="nbgate connect",
+        address=None,
+        seconds=PROGRAM_SECONDS,
+    )
+    return made.partition(f"?{TOKEN_PARAMETER}=")[2]

@@ -1,4 +1,4 @@
-"""Runs a notebook over HTTP as nbclient and jupyter_client do it: `run_notebook.py URL TOKEN`.
+"""Runs a notebook over HTTP as nbclient and jupyter_client do it: `run_notebook.py URL TOKEN`, or with no token at all.
 
 A process of its own, for jupyter_server's gateway client is one for each process. Started by
 tests/e2e/test_programs_with_tokens.py.
@@ -23,12 +23,15 @@ socket.getaddrinfo = lambda host, *rest, **options: look_up(
     "127.0.0.1" if str(host).endswith(".localhost") else host, *rest, **options
 )
 
-url, token = sys.argv[1:]
-# jupyter_server's client sends the token with its requests, and forgets it for the WebSocket.
-websocket.create_connection = partial(websocket.create_connection, header=[f"Authorization: token {token}"])
+url, *tokens = sys.argv[1:]
 settings = GatewayClient.instance()
 settings.url = url.rstrip("/")
-settings.auth_token = token
+for token in tokens:
+    # jupyter_server's client sends the token with its requests, and forgets it for the WebSocket.
+    websocket.create_connection = partial(
+        websocket.create_connection, header=[f"Authorization: token {token}"]
+    )
+    settings.auth_token = token
 notebook = nbformat.v4.new_notebook(
     cells=[
         nbformat.v4.new_code_cell("x = 6 * 7"),

@@ -6,9 +6,13 @@ None of them knows Jupyter's double-submitted cookie; the gateway answers for it
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,6 +52,86 @@ def test_nbclient_runs_a_notebook(house: House, name: str) -> None:
     [output] = json.loads(run([sys.executable, str(HERE / "run_notebook.py"), url, token]))
     assert output["text"] == "42\n"
     assert token not in house.log_file.read_text()
+
+
+@contextmanager
+def connected(*words: str, **environ: str) -> Iterator[str]:
+    """`nbgate connect` while it runs; the address that it prints."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "proxy", "connect", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environ,
+    )
+    assert process.stdout is not None
+    try:
+        # It ends only if it is of no use.
+        address = process.stdout.readline().strip()
+        if not address:
+            pytest.fail(process.communicate(timeout=60)[1])
+        yield address
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("how", ["environment", "file", "configuration"])
+def test_nbclient_as_it_is_runs_a_notebook_through_connect(house: House, tmp_path: Path, how: str) -> None:
+    """Its WebSocket carries no token: at the gateway it would be told 401."""
+    name = "guarded-path"
+    url, token = address_and_token(house, name)
+    file = tmp_path / "token"
+    file.write_text(f"{url}?token={token}\n")
+    words, environ = {
+        "environment": ([url], {"NBGATE_TOKEN": token}),
+        "file": ([url, "--token-file", str(file)], {}),
+        "configuration": ([name, "--config", str(house.config)], {}),
+    }[how]
+    with connected(*words, **environ) as address:
+        assert urlsplit(address).hostname == "127.0.0.1"
+        [output] = json.loads(run([sys.executable, str(HERE / "run_notebook.py"), address]))
+        assert output["text"] == "42\n"
+    assert token not in house.log_file.read_text()
+
+
+def test_without_connect_its_websocket_is_refused(house: House) -> None:
+    url, token = address_and_token(house, "guarded-path")
+    command = [sys.executable, str(HERE / "run_notebook.py"), url]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"JUPYTER_GATEWAY_AUTH_TOKEN": token},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    deadline = time.monotonic() + 10
+    while not any(
+        "/channels" in line and '"status":401' in line for line in house.log_file.read_text().splitlines()
+    ):
+        assert time.monotonic() < deadline, "the refusal is not in the log"
+        time.sleep(0.1)  # another process, which writes its lines a few times a second
+
+
+@pytest.mark.parametrize(("token", "told"), [("nbgate2_a.made-up", "the token is not good")])
+def test_connect_says_at_once_that_a_token_is_of_no_use(house: House, token: str, told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "connect", house.urls["guarded-path"]],
+        env=os.environ | {"NBGATE_TOKEN": token},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert told in done.stderr
+    assert token not in done.stderr
 
 
 @pytest.mark.program

@@ -1,0 +1,320 @@
+"""`nbgate connect`: a port of this machine leads to an instance, with its token, for who was given its address."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+from clocks import FakeClock
+from gateways import Rig, body_of, open_rig, status_of
+from yarl import URL
+
+from proxy.cli import main
+from proxy.identity.tokens import TokenKind
+from proxy.sandbox.plain_upstream import Seen
+from proxy.server import connect
+from proxy.server.connect import Line, open_line
+from proxy.server.connecting import UnusableError, wanted
+
+SECRET = "0123456789abcdef" * 4
+HANDSHAKE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+PATH: dict[str, str] = {"path": "/research/"}
+on_each_mount = pytest.mark.parametrize("laptop", ["root", PATH], ids=str, indirect=True)
+
+
+class Laptop:
+    """A gateway, and a port here that leads to its instance."""
+
+    def __init__(self, rig: Rig, line: Line, token: str) -> None:
+        self.rig = rig
+        self.address = line.address
+        self.token = token
+        self.port = URL(line.address).port
+
+    async def raw(self, target: str, *, extra: str = "", host: str = "", method: str = "GET") -> bytes:
+        """A request as it stands here; without a secret of ours in it."""
+        host = host or f"127.0.0.1:{self.port}"
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(
+            f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{extra}Connection: close\r\n\r\n".encode()
+        )
+        try:
+            async with asyncio.timeout(30):
+                return await reader.read()
+        finally:
+            writer.close()
+
+    @property
+    def seen(self) -> Seen:
+        """What the notebook saw last of a caller."""
+        return self.rig.upstream.seen[-1]
+
+
+@pytest.fixture
+async def laptop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Laptop]:
+    mount: Any = getattr(request, "param", PATH)
+    mounted = {"research": {"notebook": "research-gpu-1", "mount": mount}}
+    async with open_rig(tmp_path, clock=FakeClock(), mounted=mounted, access="presigned") as rig:
+        settings = rig.gateway.reloader.settings
+        token = rig.gateway.tokens.issue(
+            TokenKind.API,
+            instance="research",
+            leads_to=settings.leads_to("research"),
+            principal="zoe",
+            address=None,
+            seconds=300,
+        )
+        prefix = "/" if mount == "root" else "/research/"
+        async with open_line(URL(f"{rig.origin}{prefix}"), token=token, secret=SECRET) as line:
+            yield Laptop(rig, line, token)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        yield session
+
+
+@on_each_mount
+async def test_what_a_program_asks_comes_with_the_token_it_was_not_given(
+    laptop: Laptop, client: aiohttp.ClientSession
+) -> None:
+    fields = {"Cookie": "a=b", "Referer": laptop.address, "X-Own": "1", "X-Forwarded-For": "203.0.113.7"}
+    async with client.get(
+        URL(f"{laptop.address}api/a%2Fb?c=%20&c=2&", encoded=True), headers=fields
+    ) as answer:
+        assert answer.status == 200
+        assert "set-cookie" not in answer.headers
+        said = await answer.json()
+    assert said["target"] == "/api/a%2Fb?c=%20&c=2&"
+    assert laptop.seen.values("x-own") == ["1"]
+    assert laptop.seen.values("x-forwarded-for") == ["127.0.0.1"]
+    told = json.dumps(laptop.seen.headers)
+    assert laptop.token not in told
+    assert SECRET not in told
+    assert laptop.seen.values("referer") == []
+
+
+async def test_credentials_of_the_programs_own_do_not_stand_beside_it(
+    laptop: Laptop, client: aiohttp.ClientSession
+) -> None:
+    other = "nbgate2_a.other"
+    async with client.get(
+        f"{laptop.address}api/x?token={other}&a=1", headers={"Authorization": f"token {other}"}
+    ) as answer:
+        assert answer.status == 200
+        assert (await answer.json())["target"] == "/api/x?a=1"
+    async with client.ws_connect(
+        f"{laptop.address}ws?token={other}",
+        protocols=[f"v1.token.websocket.jupyter.org.{other}", "v1.kernel.websocket.jupyter.org"],
+    ) as socket:
+        assert socket.protocol == "v1.kernel.websocket.jupyter.org"
+
+
+@on_each_mount
+async def test_websockets_come_with_it_too_and_end_as_they_end(
+    laptop: Laptop, client: aiohttp.ClientSession
+) -> None:
+    async with client.ws_connect(f"{laptop.address}api/kernels/1/channels", max_msg_size=0) as socket:
+        await socket.send_str("text")
+        assert await socket.receive_str() == "text"
+        large = bytes(5 * 1024 * 1024)
+        await socket.send_bytes(large)
+        assert await socket.receive_bytes() == large
+        await socket.send_str("close 4321")
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert socket.close_code == 4321
+
+
+async def test_a_websocket_that_breaks_breaks_here(laptop: Laptop, client: aiohttp.ClientSession) -> None:
+    async with client.ws_connect(f"{laptop.address}ws") as socket:
+        await socket.send_str("there?")
+        assert await socket.receive_str() == "there?"
+        laptop.rig.sandbox.faults.drop_websockets()
+        async with asyncio.timeout(30):
+            assert (await socket.receive()).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+
+
+async def test_a_refused_handshake_says_why(laptop: Laptop) -> None:
+    async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response(
+            {"message": "no such kernel"}, status=404, headers={"Server": "TornadoServer/6"}
+        )
+
+    laptop.rig.upstream.handler = refuse
+    answer = await laptop.raw(f"/{SECRET}/api/kernels/9/channels", extra=HANDSHAKE)
+    assert status_of(answer) == 404
+    assert b"no such kernel" in body_of(answer)
+
+
+async def test_bodies_of_any_size_pass_both_ways(laptop: Laptop, client: aiohttp.ClientSession) -> None:
+    size = 8 * 1024 * 1024
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(size // 65_536):
+            yield bytes(65_536)
+
+    for body in (io.BytesIO(bytes(size)), chunks()):
+        async with client.put(f"{laptop.address}api/contents/a", data=body) as answer:
+            said = await answer.json()
+            assert (said["body_bytes"], said["body_sha256"]) == (
+                size,
+                hashlib.sha256(bytes(size)).hexdigest(),
+            )
+    for kind in ("bytes", "chunks"):
+        async with client.get(f"{laptop.address}{kind}/{size}") as answer:
+            assert len(await answer.read()) == size
+
+
+async def test_what_was_said_so_far_is_here_at_once(laptop: Laptop, client: aiohttp.ClientSession) -> None:
+    more = asyncio.Event()
+
+    async def stream(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Server": "TornadoServer/6"})
+        await response.prepare(request)
+        await response.write(b"first")
+        await more.wait()
+        await response.write(b"second")
+        return response
+
+    laptop.rig.upstream.handler = stream
+    async with asyncio.timeout(30), client.get(f"{laptop.address}proxy/8000/events") as answer:
+        assert await answer.content.readexactly(5) == b"first"
+        more.set()
+        assert await answer.content.read() == b"second"
+
+
+async def test_what_was_cut_short_does_not_look_complete(
+    laptop: Laptop, client: aiohttp.ClientSession
+) -> None:
+    async with client.get(f"{laptop.address}truncated/100000") as answer:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+
+@on_each_mount
+async def test_addresses_of_the_instance_are_this_ports(
+    laptop: Laptop, client: aiohttp.ClientSession
+) -> None:
+    location = ""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=201, headers={"Location": location, "Server": "TornadoServer/6"})
+
+    async with client.get(f"{laptop.address}api/status"):
+        # It is signed in now.
+        laptop.rig.upstream.handler = answer
+    location = "/api/contents/a"
+    async with client.post(f"{laptop.address}api/contents") as made:
+        assert URL(laptop.address).join(URL(made.headers["Location"])) == URL(
+            f"{laptop.address}api/contents/a"
+        )
+    location = "https://elsewhere.example/x"
+    async with client.post(f"{laptop.address}api/contents") as made:
+        assert made.headers["Location"] == "https://elsewhere.example/x"
+
+
+OUTSIDERS = [
+    ("/", "", "", 404),
+    ("/api/status", "", "", 404),
+    (f"/{SECRET[:-1]}/api/status", "", "", 404),
+    (f"/{SECRET}0/api/status", "", "", 404),
+    (f"/{SECRET.upper()}/api/status", "", "", 404),
+    (f"/x/../{SECRET}/api/status", "", "", 404),
+    (f"http://127.0.0.1/{SECRET}/api/status", "", "", 404),
+    (f"/{SECRET}/api/status", "evil.example", "", 421),
+    (f"/{SECRET}/api/status", "127.0.0.1", "", 421),
+    (f"/{SECRET}/api/status", "", "Host: evil.example\r\n", 421),
+    (f"/{SECRET}/api/status", "", "Origin: https://evil.example\r\n", 403),
+    (f"/{SECRET}/api/status", "", "Origin: null\r\n", 403),
+    (f"/{SECRET}/api/status", "", "Sec-Fetch-Site: cross-site\r\n", 403),
+    (f"/{SECRET}/api/status", "", "Sec-Fetch-Site: same-site\r\n", 403),
+]
+"""What another user of the machine asks, and a page in a browser on it, whatever name it has for this port."""
+
+
+async def test_whoever_was_not_given_the_address_gets_nowhere(laptop: Laptop) -> None:
+    for target, host, extra, status in OUTSIDERS:
+        for handshake in ("", HANDSHAKE):
+            answer = await laptop.raw(target, host=host, extra=extra + handshake)
+            # Two `Host` fields are malformed, too.
+            assert status_of(answer) in ({status, 400} if "Host:" in extra else {status}), target
+            assert laptop.token.encode() not in answer
+            assert SECRET.encode() not in answer
+    assert not laptop.rig.upstream.seen
+    assert not [line for line in laptop.rig.log_lines() if line.get("kind") in ("http", "websocket")]
+
+
+async def test_more_than_it_carries_is_told_to_come_again(
+    laptop: Laptop, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "MOST_AT_ONCE", 1)
+    async with client.ws_connect(f"{laptop.address}ws"), client.get(f"{laptop.address}api/status") as answer:
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+
+
+async def test_a_gateway_that_is_away_is_told_without_the_token(client: aiohttp.ClientSession) -> None:
+    nowhere = URL("http://127.0.0.1:1/research/")
+    async with (
+        open_line(nowhere, token="nbgate2_a.t", secret=SECRET) as line,
+        client.get(f"{line.address}api?x=secret") as answer,
+    ):
+        assert answer.status == 502
+        assert await answer.json() == {
+            "message": "http://127.0.0.1:1 cannot be reached (ClientConnectorError)."
+        }
+
+
+def test_the_token_may_be_the_whole_address_that_was_printed() -> None:
+    base = URL("https://nb.internal/research/")
+    for address in ("https://nb.internal/research/", "https://nb.internal/research"):
+        assert wanted(address, "nbgate2_a.t\n") == (base, "nbgate2_a.t")
+        assert wanted(address, "https://nb.internal/research/?token=nbgate2_a.t\n") == (base, "nbgate2_a.t")
+
+
+@pytest.mark.parametrize(
+    ("address", "token", "told"),
+    [
+        ("https://nb.internal/research/?token=nbgate2_a.t", "t", "must not hold a token"),
+        ("https://nb.internal/research/", "", "there is no token"),
+        ("https://nb.internal/research/", "two words", "there is no token"),
+        ("https://nb.internal/research/", "t\r\nX-Evil: 1", "there is no token"),
+        ("https://nb.internal/research/", "https://nb.internal/other/?token=t", "is for another address"),
+        ("https://nb.internal/research/", "https://evil.example/research/?token=t", "is for another address"),
+        ("ftp://nb.internal/", "t", "has to be an instance's own"),
+        ("https://", "t", "has to be an instance's own"),
+        ("https://user:password@nb.internal/", "t", "has to be an instance's own"),
+    ],
+)
+def test_what_leads_nowhere_is_told_without_the_token(address: str, token: str, told: str) -> None:
+    with pytest.raises(UnusableError) as caught:
+        wanted(address, token)
+    assert told in str(caught.value)
+    assert "nbgate2_a" not in str(caught.value)
+
+
+def test_a_token_on_the_command_line_is_refused() -> None:
+    refused = CliRunner().invoke(
+        main, ["connect", "https://nb.internal/?token=nbgate2_a.t"], env={"NBGATE_TOKEN": "t"}
+    )
+    assert refused.exit_code == 2
+    assert "NBGATE_TOKEN, --token-file, or when asked for it" in " ".join(refused.stderr.split())
+    assert "nbgate2_a.t" not in refused.stderr
+
+
+def test_a_name_needs_a_configuration() -> None:
+    refused = CliRunner().invoke(main, ["connect", "research"], env={"NBGATE_CONFIG": None})
+    assert refused.exit_code == 2
+    assert "Give the instance's address, or its name and --config." in refused.stderr
