@@ -38,12 +38,14 @@
     │   │   └── BodyNotKept        503  a body that was too large to be kept for repeating the request
     │   ├── OutcomeUnknown         504  an unsafe request that may have arrived, and no answer to it
     │   ├── UpstreamUntrusted      502  its certificate is not trusted
+    │   ├── UpstreamProxyRefused   502  the proxy on the way to it opens no connection
     │   └── UpstreamInvalid        502  an answer that is not HTTP, or not from the notebook
     │       └── ResponseHeadTooLarge   502  more of a head than is taken
     │           ├── TooManyFields      502  more fields than are taken
     │           └── TooManyInterims    502  more interim responses (1xx) than are taken
     ├── ControlPlaneError          SageMaker's API is at fault, or our right to use it
     │   ├── PermissionMissing      502  the gateway's role lacks a permission
+    │   ├── ControlPlaneProxyRefused   502  the proxy on the way to it opens no connection
     │   ├── PlatformRetired        502  SageMaker starts nothing on the instance's platform any more
     │   ├── CredentialsMissing     503  the gateway has no AWS credentials (yet)
     │   │   └── CredentialsRefused  503  AWS does not accept those that it has
@@ -513,6 +515,16 @@ class UpstreamUntrusted(UpstreamError):
     remedy = "trust the authority that signed it, or take away what intercepts TLS on the way"
 
 
+class UpstreamProxyRefused(UpstreamError):
+    """The proxy that leads out (`aws.https_proxy`) does not connect to the notebook host: it wants other credentials,
+    or does not allow that host."""
+
+    code = "UPSTREAM_PROXY_REFUSED"
+    title = "The way to the notebook is refused"
+    default_message = "The proxy between the gateway and the notebook does not let the gateway through."
+    advice = "Whoever runs this gateway finds the reason in its log, under the request id below."
+
+
 class BodyNotKept(SessionRejected):
     """The same, where signing in again could not help: the body was not kept for repeating the request."""
 
@@ -573,6 +585,14 @@ class PermissionMissing(ControlPlaneError):
     code = "PERMISSION_MISSING"
     default_message = "The gateway's AWS role lacks a permission that it needs."
     remedy = "allow the gateway's role the action that the detail names (deploy/ has the policy)"
+
+
+class ControlPlaneProxyRefused(ControlPlaneError):
+    """The proxy that leads out (`aws.https_proxy`) does not connect to AWS's API."""
+
+    code = "CONTROL_PLANE_PROXY_REFUSED"
+    title = "The way to SageMaker is refused"
+    default_message = "The proxy between the gateway and SageMaker's API does not let the gateway through."
 
 
 class PlatformRetired(ControlPlaneError):

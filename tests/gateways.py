@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +84,10 @@ def body_of(answer: bytes) -> bytes:
     return answer.partition(b"\r\n\r\n")[2]
 
 
-def config_for(sandbox: Sandbox, **changes: Any) -> dict[str, Any]:
-    """A configuration that works against a sandbox; `changes` replace top-level sections."""
+def config_for(sandbox: Sandbox, *, more_aws: Mapping[str, Any] = {}, **changes: Any) -> dict[str, Any]:
+    """A configuration that works against a sandbox; `changes` replace top-level sections, `more_aws` stands in the
+    section `aws` besides.
+    """
     return {
         "hostname": ["127.0.0.1", "localhost"],
         "listeners": [{"bind": "127.0.0.1:0"}],
@@ -94,6 +96,7 @@ def config_for(sandbox: Sandbox, **changes: Any) -> dict[str, Any]:
             "region": sandbox.region,
             "endpoint_url": sandbox.endpoint_url,
             "notebook_origins": list(sandbox.origins.values()),
+            **more_aws,
         },
         "allowlists": {"here": ["127.0.0.0/8", "::1"], "elsewhere": ["203.0.113.0/24"]},
         "policy": {"allow": ["here"]},
@@ -113,17 +116,18 @@ async def open_rig(
     mounted: dict[str, Any] = DEFAULT_INSTANCES,
     notebook_tls: ssl.SSLContext | None = None,
     upstream_tls: ssl.SSLContext | None = None,
+    more_aws: Mapping[str, Any] = {},
     **changes: Any,
 ) -> AsyncIterator[Rig]:
     """Sandbox and gateway, both in this process. `instances` are the sandbox's, `mounted` is the configuration's
     section of that name; `notebook_tls` makes the notebook hosts https, `upstream_tls` is what the gateway trusts;
-    `changes` replace other sections.
+    `more_aws` stands in the section `aws` besides, and `changes` replace other sections.
     """
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "not-a-secret")
     async with Sandbox(instances, clock=sandbox_clock or clock, tls=notebook_tls) as sandbox:
         file = directory / "nbgate.yaml"
-        file.write_text(yaml.safe_dump(config_for(sandbox, instances=mounted, **changes)))
+        file.write_text(yaml.safe_dump(config_for(sandbox, instances=mounted, more_aws=more_aws, **changes)))
         settings = load(file, environ={})
         log_file = directory / "nbgate.log"
         fd = os.open(log_file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)

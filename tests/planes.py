@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import itertools
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -303,10 +304,12 @@ async def open_plane(
     *,
     by_hand: bool = False,
     own_pages: Any = None,
+    tls: ssl.SSLContext | None = None,
     session_cookies: tuple[bytes, ...] = (b"nb-auth=upstream-secret-1", b"nb-session=upstream-secret-2"),
     **changes: Any,
 ) -> AsyncIterator[OpenPlane]:
-    """`changes` replace sections of the configuration; `own_pages` is an aiohttp handler for the gateway's own."""
+    """`changes` replace sections of the configuration; `own_pages` is an aiohttp handler for the gateway's own; `tls`
+    is whom the gateway trusts."""
     file = directory / "nbgate.yaml"
     config = {
         "hostname": ["127.0.0.1", "localhost"],
@@ -347,6 +350,7 @@ async def open_plane(
         tasks=tasks,
         log=records.append,
         faults=collecting(faults),
+        tls=tls,
         warn=lambda event, **fields: events.append({"event": event, **fields}),
     )
     if own_pages is not None:

@@ -88,6 +88,8 @@ def test_no_failure_has_a_status_after_which_a_notebook_is_given_up_though_it_pa
         "TOO_MANY_INTERIM_RESPONSES",
         "PERMISSION_MISSING",
         "PLATFORM_RETIRED",
+        "UPSTREAM_PROXY_REFUSED",
+        "CONTROL_PLANE_PROXY_REFUSED",
     }
     assert (kind.status == 502) is (kind.code in mended_by_somebody)
     assert (kind.status == 504) is (kind.code == "OUTCOME_UNKNOWN")

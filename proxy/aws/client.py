@@ -1,7 +1,7 @@
 """Single requests to notebook hosts, for what the gateway asks by itself: one GET, and errors of ours.
 
-No redirects are followed, no cookies kept, bodies read only where they are asked for, and bounded; TLS is verified,
-and proxies of the environment are not used, as the data plane does not use them either. Exceptions of aiohttp may
+No redirects are followed, no cookies kept, bodies read only where they are asked for, and bounded; TLS is verified, and
+connections go the same way as the data plane's (`proxy.aws.dial`). Exceptions of aiohttp may
 hold the URL and with it the token: they end here, without a chain. Knows nothing of what a request is for.
 """
 
@@ -10,14 +10,22 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
 
-from proxy.aws.cookies import Cookies, SetCookie, parse_set_cookies
-from proxy.aws.sessions import NotConnected, NotTrusted, Origin, no_connection
-from proxy.errors import UpstreamError, UpstreamInvalid, UpstreamUnreachable, UpstreamUntrusted
+from proxy.aws.cookies import Cookies, SetCookie, Unkept, parse_set_cookies, unkept
+from proxy.aws.dial import DIRECT, Egress, dial
+from proxy.aws.sessions import NotConnected, NotLetThrough, NotTrusted, Origin, no_connection
+from proxy.errors import (
+    ConnectTimeout,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamProxyRefused,
+    UpstreamUnreachable,
+    UpstreamUntrusted,
+)
 
 _HEAD_LIMIT_BYTES: Final = 64 * 1024
 """A token of several KiB may come back in `Location` and `Set-Cookie`; aiohttp's own limit is 8190."""
@@ -33,14 +41,49 @@ class Answer:
     content_type: bytes
     cookies: tuple[SetCookie, ...]
     date: bytes = b""
+    unkept: tuple[Unkept, ...] = ()
+    """What it set besides, and what no jar takes."""
+
+
+class _Dialling(aiohttp.BaseConnector):
+    """Connects as `proxy.aws.dial` does."""
+
+    def __init__(self, egress: Egress, tls: ssl.SSLContext | None, *, seconds: float) -> None:
+        super().__init__(limit=2)
+        self._egress = egress
+        self._tls = tls
+        self._seconds = seconds
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Any:
+        origin, protocol = Origin.of(req.url), self._factory()
+        tls = self._tls or ssl.create_default_context()
+        try:
+            await dial(
+                origin,
+                protocol,
+                tls=tls if origin.tls else None,
+                egress=self._egress,
+                within_seconds=self._seconds,
+            )
+        except ssl.SSLCertVerificationError as error:
+            raise aiohttp.ClientConnectorCertificateError(req.connection_key, error) from error
+        except OSError as error:
+            raise aiohttp.ClientConnectorError(req.connection_key, error) from error
+        return protocol
 
 
 def open_client(
-    *, connect_seconds: float, ssl_context: ssl.SSLContext | None = None
+    *, connect_seconds: float, ssl_context: ssl.SSLContext | None = None, egress: Egress = DIRECT
 ) -> aiohttp.ClientSession:
     """A client for a few requests to one host. `ssl_context` replaces the system's trust."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=2, ssl=ssl_context or True),
+        connector=(
+            aiohttp.TCPConnector(limit=2, ssl=ssl_context or True)
+            if egress.is_direct
+            else _Dialling(egress, ssl_context, seconds=connect_seconds)
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds),
         headers={"User-Agent": "nbgate", "Accept-Encoding": "identity"},
@@ -55,9 +98,9 @@ async def ask(
 ) -> Answer:
     """One GET, head only: the body is left unread and its connection dropped.
 
-    Raises UpstreamUnreachable or UpstreamUntrusted (NotConnected, NotTrusted if nothing was sent yet, which `first`
-    says) or UpstreamInvalid; outside the `except` clauses, so that no chain leads to an exception of aiohttp. How
-    long to wait for the answer is the caller's to bound.
+    Raises UpstreamUnreachable, UpstreamUntrusted or UpstreamProxyRefused (NotConnected, NotTrusted, NotLetThrough if
+    nothing was sent yet, which `first` says) or UpstreamInvalid; outside the `except` clauses, so that no chain leads
+    to an exception of aiohttp. How long to wait for the answer is the caller's to bound.
     """
     answer, _ = await _get(client, target, headers, first=first, max_bytes=0)
     return answer
@@ -79,6 +122,11 @@ async def _get(
         async with client.get(target, headers=headers, allow_redirects=False) as response:
             answer = _head(response)
             return answer, await _body(response.content, target, max_bytes) if max_bytes else b""
+    except UpstreamProxyRefused as error:
+        failure = NotLetThrough(detail=error.detail) if first else error
+    except (UpstreamUnreachable, ConnectTimeout) as error:
+        # Of the way there: a proxy on it that is away, or hangs.
+        failure = _no_connection(first, error.detail)
     except aiohttp.ConnectionTimeoutError:
         failure = _no_connection(first, f"connecting to {where(target)} took too long")
     except aiohttp.ClientConnectorCertificateError as error:
@@ -108,14 +156,14 @@ async def _body(content: aiohttp.StreamReader, target: URL, max_bytes: int) -> b
 
 
 def _head(response: aiohttp.ClientResponse) -> Answer:
+    set_cookies = [value for name, value in response.raw_headers if name.lower() == b"set-cookie"]
     return Answer(
         status=response.status,
         location=_field(response, b"location"),
         server=_field(response, b"server"),
         content_type=_field(response, b"content-type"),
-        cookies=parse_set_cookies(
-            [value for name, value in response.raw_headers if name.lower() == b"set-cookie"]
-        ),
+        cookies=parse_set_cookies(set_cookies),
+        unkept=unkept(set_cookies, host=(response.url.raw_host or "").lower()),
         date=_field(response, b"date"),
     )
 

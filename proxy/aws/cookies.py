@@ -23,6 +23,8 @@ MAX_COOKIE_BYTES: Final = 16 * 1024
 MAX_ATTRIBUTES: Final = 64
 """Of one cookie. There are a dozen that mean something."""
 _LONGEST_DATE: Final = 64
+_LONGEST_NAME: Final = 64
+"""That is told in an event."""
 
 _CONTROLS: Final = bytes(range(0x20)).replace(b"\t", b"") + b"\x7f"
 
@@ -54,11 +56,46 @@ class SetCookie:
         return (at if at.tzinfo else at.replace(tzinfo=UTC)) <= now
 
 
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """A `Set-Cookie` field that no jar took: the cookie's name as far as it may be told, the field's size, and why."""
+
+    name: str
+    size_bytes: int
+    why: str
+
+
+def unkept(fields: Sequence[bytes], *, host: str) -> tuple[Unkept, ...]:
+    """Those of a response of `host` that are not kept, whatever is in the jar already."""
+    told = []
+    for value in fields:
+        why = _objection(value)
+        if not why and (cookie := parse_set_cookie(value)) is not None and not _belongs_to(cookie, host):
+            why = "it is for another domain"
+        if why:
+            told.append(Unkept(shown_name(value[:_LONGEST_NAME].partition(b"=")[0].strip()), len(value), why))
+    return tuple(told)
+
+
+def shown_name(name: bytes) -> str:
+    """A cookie's name, fit for a log; "" for one that is not."""
+    text = name[:_LONGEST_NAME].decode("latin-1")
+    return text if text.isascii() and text.isprintable() else ""
+
+
+def _objection(value: bytes) -> str:
+    if len(value) > MAX_COOKIE_BYTES:
+        return f"it is larger than {MAX_COOKIE_BYTES} bytes"
+    if value.translate(None, _CONTROLS) != value:
+        return "it holds control characters"
+    if value.count(b";") > MAX_ATTRIBUTES:
+        return f"it has more than {MAX_ATTRIBUTES} attributes"
+    return ""
+
+
 def parse_set_cookie(value: bytes) -> SetCookie | None:
     """RFC 6265 section 5.2; None for a field that sets nothing or that no jar should hold."""
-    if len(value) > MAX_COOKIE_BYTES or value.translate(None, _CONTROLS) != value:
-        return None
-    if value.count(b";") > MAX_ATTRIBUTES:
+    if _objection(value):
         return None
     pair, *rest = value.split(b";")
     name, equals, content = pair.partition(b"=")
@@ -102,6 +139,15 @@ class Cookies:
                 jar[cookie.name] = cookie.value
         pairs = tuple(jar.items())
         return self if pairs == self.pairs else Cookies(pairs)
+
+    def left_out(self, cookies: Iterable[SetCookie], *, host: str, now: datetime) -> tuple[Unkept, ...]:
+        """Those that had no room when `apply` made this jar of them."""
+        names = self.names
+        return tuple(
+            Unkept(shown_name(cookie.name), len(cookie.value), f"there are {MAX_COOKIES} already")
+            for cookie in cookies
+            if cookie.name not in names and _belongs_to(cookie, host) and not cookie.deletes(now)
+        )
 
 
 def parse_set_cookies(fields: Sequence[bytes]) -> tuple[SetCookie, ...]:

@@ -21,9 +21,10 @@ from yarl import URL
 
 from proxy.aws.client import Answer, ask, cookie_field, open_client, where
 from proxy.aws.cookies import STEERING, Cookies, SetCookie
+from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import NotebookHosts, is_sign_in
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
-from proxy.aws.sessions import Origin, SignIn
+from proxy.aws.sessions import OnUnkept, Origin, SignIn, keep_quiet
 from proxy.aws.signed_out import is_jupyter, shape_of
 from proxy.clock import Clock
 from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
@@ -45,6 +46,7 @@ class ExchangeOptions:
     max_hops: int = 8
     url_margin_seconds: float = DEFAULT_MARGIN_SECONDS
     ssl_context: ssl.SSLContext | None = None
+    egress: Egress = DIRECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +84,21 @@ class NotebookExchange:
         clock: Clock,
         options: ExchangeOptions = ExchangeOptions(),
         on_hop: OnHop = _ignore,
+        on_unkept: OnUnkept = keep_quiet,
     ) -> None:
         self._hosts = hosts
         self._clock = clock
         self._options = options
         self._on_hop = on_hop
+        self._on_unkept = on_unkept
 
     async def __call__(self, url: PresignedUrl) -> SignIn:
         """Sign in. The URL is never sent in its last `url_margin_seconds`.
 
-        Raises NotConnected, NotTrusted, SessionRejected (refused: redirect to a sign-in page, 4xx, HTML in place of the
-        API, no cookie; or the URL is too old), UpstreamInvalid (leads to a host that is no notebook, or is
-        not HTTP), UpstreamUnreachable, UpstreamUntrusted or UpstreamTimeout. None of them holds the URL.
+        Raises NotConnected, NotTrusted, NotLetThrough, SessionRejected (refused: redirect to a sign-in page, 4xx, HTML
+        in place of the API, no cookie; or the URL is too old), UpstreamInvalid (leads to a host that is no notebook, or
+        is not HTTP), UpstreamProxyRefused, UpstreamUnreachable, UpstreamUntrusted or UpstreamTimeout. None of them
+        holds the URL.
         """
         options = self._options
         target = self._parse(url.reveal())
@@ -104,7 +109,9 @@ class NotebookExchange:
             async with (
                 asyncio.timeout(min(options.total_seconds, remaining_seconds)),
                 open_client(
-                    connect_seconds=options.connect_seconds, ssl_context=options.ssl_context
+                    connect_seconds=options.connect_seconds,
+                    ssl_context=options.ssl_context,
+                    egress=options.egress,
                 ) as client,
             ):
                 return await self._walk(client, target)
@@ -157,12 +164,13 @@ class NotebookExchange:
         return SignIn(origin, cookies, jupyter_shows=is_jupyter(answer.server))
 
     def _keep(self, answer: Answer, origin: Origin, jar: Cookies) -> Cookies:
-        ours = (
-            cookie
-            for cookie in answer.cookies
-            if not belongs_to_jupyter(cookie.name) and cookie.name not in STEERING
-        )
-        return jar.apply(ours, host=origin.host, now=self._clock.now())
+        ours = tuple(cookie for cookie in answer.cookies if _is_kept(cookie.name))
+        kept = jar.apply(ours, host=origin.host, now=self._clock.now())
+        unkept = (one for one in answer.unkept if _is_kept(one.name.encode("latin-1")))
+        lost = (*unkept, *kept.left_out(ours, host=origin.host, now=self._clock.now()))
+        if lost:
+            self._on_unkept(origin, lost)
+        return kept
 
     def _following(self, target: URL, answer: Answer, secrets: frozenset[str]) -> URL | None:
         """Where a redirect leads, if the gateway may go there; None for an answer that is none."""
@@ -199,6 +207,11 @@ def belongs_to_jupyter(name: bytes) -> bool:
     """Jupyter's own cookies, which are the browser's: `_xsrf` is read by its script, and `username-HOST` says
     who somebody is among the users of one server (jupyter_server auth/identity.py)."""
     return name == b"_xsrf" or name.startswith(b"username-")
+
+
+def _is_kept(name: bytes) -> bool:
+    """Whether a cookie of this name is the session's."""
+    return not belongs_to_jupyter(name) and name not in STEERING
 
 
 def _judge(answer: Answer, jar: Cookies) -> None:

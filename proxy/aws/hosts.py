@@ -17,7 +17,7 @@ from yarl import URL
 from proxy.aws.sessions import Origin
 
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_REGION: Final = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}")
+_REGION: Final = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}")
 _LONGEST_NAME: Final = 254
 """Of the DNS (RFC 1035 section 2.3.4), and a last dot."""
 
@@ -33,7 +33,16 @@ SIGN_IN_HOSTS: Final = frozenset(
         "awsapps.cn",
         # GovCloud
         "signin.amazonaws-us-gov.com",
+        "signin-fips.amazonaws-us-gov.com",
         "console.amazonaws-us-gov.com",
+        # European Sovereign Cloud
+        "signin.amazonaws-eusc.eu",
+        "console.amazonaws-eusc.eu",
+        # The isolated ones: sign-in and console stand below these (botocore's endpoint rules of `signin`)
+        "c2shome.ic.gov",
+        "sc2shome.sgov.gov",
+        "csphome.hci.ic.gov",
+        "csphome.adc-e.uk",
     }
 )
 """Where AWS signs people in; names below these count too (`us-west-2.signin.aws`)."""
@@ -45,12 +54,14 @@ class NotebookHosts:
 
     `test_origins` (`http://127.0.0.1:9001`) are accepted besides SageMaker's own, `test_sign_in_hosts`
     (`127.0.0.1:9000` or a name) are taken for sign-in pages besides AWS's; both are empty in production.
-    ValueError for a Region or an origin that is not spelt like one.
+    `more_suffixes` (`notebook.eusc-de-east-1.sagemaker.eu`) are SageMaker's, too: those of a partition that is
+    not known. ValueError for a Region or an origin that is not spelt like one.
     """
 
     region: str
     test_origins: frozenset[str] = frozenset()
     test_sign_in_hosts: frozenset[str] = frozenset()
+    more_suffixes: tuple[str, ...] = ()
     sign_in_hosts: frozenset[str] = field(init=False)
     _suffixes: tuple[str, ...] = field(init=False, repr=False)
     _origins: frozenset[Origin] = field(init=False, repr=False)
@@ -63,6 +74,7 @@ class NotebookHosts:
             suffixes: tuple[str, ...] = (f".notebook.{region}.sagemaker.com.cn",)
         else:
             suffixes = (f".notebook.{region}.sagemaker.aws", f".notebook-fips.{region}.sagemaker.aws")
+        suffixes += tuple(f".{suffix}" for suffix in self.more_suffixes)
         object.__setattr__(self, "_suffixes", suffixes)
         object.__setattr__(self, "_origins", frozenset(Origin.of(URL(text)) for text in self.test_origins))
         object.__setattr__(self, "sign_in_hosts", SIGN_IN_HOSTS | self.test_sign_in_hosts)
@@ -75,8 +87,10 @@ class NotebookHosts:
             origin = Origin.of(url)
         except ValueError:
             return False
-        if origin in self._origins:
-            return True
+        return origin in self._origins or self.are_sagemakers(origin)
+
+    def are_sagemakers(self, origin: Origin) -> bool:
+        """Whether an origin is a notebook of SageMaker's, and not a test endpoint's."""
         if not origin.tls or origin.port != 443:
             return False
         return any(

@@ -18,9 +18,20 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from proxy.aws.control_plane import SESSION_SECONDS_MAX, ControlPlane
+from proxy.aws.cookies import unkept
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
 from proxy.aws.session_states import Event, State, after
-from proxy.aws.sessions import Exchange, Honoured, NotConnected, NotTrusted, SignIn, UpstreamSession
+from proxy.aws.sessions import (
+    Exchange,
+    Honoured,
+    NotConnected,
+    NotLetThrough,
+    NotTrusted,
+    OnUnkept,
+    SignIn,
+    UpstreamSession,
+    keep_quiet,
+)
 from proxy.chance import Jitter
 from proxy.clock import Clock
 from proxy.errors import (
@@ -114,8 +125,12 @@ class SessionKeeper:
         tasks: Tasks,
         options: KeeperOptions = KeeperOptions(),
         on_event: OnEvent = _ignore,
+        on_unkept: OnUnkept = keep_quiet,
     ) -> None:
         self.key = key
+        self._on_unkept = on_unkept
+        self._told_unkept = 0
+        """The generation of which that was told last."""
         self._control_plane = control_plane
         self._urls = urls
         self._exchange = exchange
@@ -241,8 +256,15 @@ class SessionKeeper:
     def absorb(self, session: UpstreamSession, set_cookie_fields: Sequence[bytes]) -> None:
         """A response to a request with `session` carried these Set-Cookie fields; later requests use them."""
         current = self._session
-        if current is not None and current.generation == session.generation:
-            self._session = current.absorb(set_cookie_fields, now=self._clock.now())
+        if current is None or current.generation != session.generation:
+            return
+        self._session = current.absorb(set_cookie_fields, now=self._clock.now())
+        if self._told_unkept < current.generation:
+            lost = unkept(set_cookie_fields, host=current.origin.host)
+            lost = tuple(one for one in lost if one.name.encode("latin-1") in current.cookie_names)
+            if lost:
+                self._told_unkept = current.generation
+                self._on_unkept(current.origin, lost)
 
     def retry(self) -> None:
         """The instance's state has changed: what failed before is worth trying at once."""
@@ -329,7 +351,7 @@ class SessionKeeper:
         self._step(Event.URL_READY)
         try:
             return url, await self._exchange(url)
-        except (NotConnected, NotTrusted):
+        except (NotConnected, NotTrusted, NotLetThrough):
             self._urls.put(self.key, url)
             raise
 

@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.aws.client import Answer, ask, cookie_field, fetch, open_client
+from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import SIGN_IN_HOSTS
 from proxy.aws.sessions import Honoured, UpstreamSession
 from proxy.aws.signed_out import Shape, is_jupyter, shape_of
@@ -48,6 +49,7 @@ class Limits:
     answer_bytes: int = 1024 * 1024
     ssl_context: ssl.SSLContext | None = None
     sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS
+    egress: Egress = DIRECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ async def honours(session: UpstreamSession, limits: Limits) -> Honoured:
     try:
         async with (
             asyncio.timeout(min(limits.total_seconds, HONOURS_SECONDS)),
-            open_client(connect_seconds=limits.connect_seconds, ssl_context=limits.ssl_context) as client,
+            _client(limits) as client,
         ):
             target = URL(f"{session.origin}{_STATUS}{_QUERY}", encoded=True)
             answer = await ask(client, target, headers=cookie_field(session.cookies))
@@ -94,8 +96,14 @@ async def honours(session: UpstreamSession, limits: Limits) -> Honoured:
     return Honoured.YES if answer.status == _OK or is_jupyter(answer.server) else Honoured.UNTOLD
 
 
+def _client(limits: Limits) -> aiohttp.ClientSession:
+    return open_client(
+        connect_seconds=limits.connect_seconds, ssl_context=limits.ssl_context, egress=limits.egress
+    )
+
+
 async def _ask(session: UpstreamSession, paths: Sequence[str], limits: Limits) -> tuple[Told, ...]:
-    async with open_client(connect_seconds=limits.connect_seconds, ssl_context=limits.ssl_context) as client:
+    async with _client(limits) as client:
         return tuple([await _one(client, session, path, limits) for path in paths])
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
 
@@ -20,7 +20,7 @@ from yarl import URL
 
 from proxy.aws.client import ask, cookie_field, open_client
 from proxy.aws.control_plane import SESSION_SECONDS_MIN, ControlPlane
-from proxy.aws.cookies import SetCookie
+from proxy.aws.cookies import SetCookie, Unkept
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange, belongs_to_jupyter
 from proxy.aws.hosts import NotebookHosts, foreign_host
 from proxy.aws.presigned import PresignedUrl
@@ -73,7 +73,11 @@ async def run(
         url = await _mint(notebook, control_plane, clock, say, session_seconds)
         say(Kind.STEP, "Exchange of the URL, and a first request to the API")
         exchange = NotebookExchange(
-            hosts, clock=clock, options=options, on_hop=lambda hop: _tell_hop(hop, say)
+            hosts,
+            clock=clock,
+            options=options,
+            on_hop=lambda hop: _tell_hop(hop, say),
+            on_unkept=lambda _origin, unkept: _tell_unkept(unkept, say),
         )
         sign_in = await exchange(url)
         say(Kind.GOOD, f"Signed in to {sign_in.origin} with {_names(sign_in.cookies.names)}.")
@@ -134,7 +138,11 @@ async def _open_websocket(sign_in: SignIn, options: ExchangeOptions, new_id: New
     try:
         async with (
             asyncio.timeout(options.total_seconds),
-            open_client(connect_seconds=options.connect_seconds, ssl_context=options.ssl_context) as client,
+            open_client(
+                connect_seconds=options.connect_seconds,
+                ssl_context=options.ssl_context,
+                egress=options.egress,
+            ) as client,
         ):
             answer = await ask(client, target, headers=headers)
     except TimeoutError:
@@ -158,6 +166,11 @@ def _tell_hop(hop: Hop, say: Say) -> None:
         say(Kind.FACT, f"  Location: {hop.leads_to}{token}")
     for cookie in hop.cookies:
         say(Kind.FACT, f"  Set-Cookie: {_told(cookie)}")
+
+
+def _tell_unkept(unkept: Sequence[Unkept], say: Say) -> None:
+    for one in unkept:
+        say(Kind.BAD, f"  Set-Cookie: {one.name or '***'} ({one.size_bytes} bytes; not kept: {one.why})")
 
 
 def _told(cookie: SetCookie) -> str:

@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.aws.control_plane import InstanceDescription, not_in_service
+from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.presigned import PresignedUrl
 from proxy.clock import Clock
 from proxy.errors import (
@@ -63,6 +64,9 @@ class AwsOptions:
     call_seconds: float = CALL_SECONDS
     role_session_name: str = "nbgate"
     external_id: str | None = None
+    ca_bundle: str | None = None
+    egress: Egress = DIRECT
+    """Of which `endpoint` is for notebooks alone."""
 
 
 class SageMaker:
@@ -144,7 +148,10 @@ class SageMaker:
             max_pool_connections=_THREADS,
             user_agent_extra="nbgate",
         )
-        session = Session(botocore_session=new_session(options.profile), region_name=options.region)
+        session = Session(
+            botocore_session=new_session(options.profile, ca_bundle=options.ca_bundle, egress=options.egress),
+            region_name=options.region,
+        )
         if role_arn:
             session = Session(
                 botocore_session=_assuming(role_arn, source=session, config=config, options=options),
@@ -236,7 +243,7 @@ def _assuming(role_arn: str, *, source: Session, config: Config, options: AwsOpt
         def load(self) -> DeferredRefreshableCredentials:
             return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
 
-    session = new_session()
+    session = new_session(ca_bundle=options.ca_bundle, egress=options.egress)
     session.register_component("credential_provider", CredentialResolver([AssumedRole()]))
     return session
 

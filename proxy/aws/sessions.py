@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -17,9 +17,15 @@ from typing import Final, Protocol
 
 from yarl import URL
 
-from proxy.aws.cookies import Cookies, parse_set_cookies
+from proxy.aws.cookies import Cookies, Unkept, parse_set_cookies
 from proxy.aws.presigned import PresignedUrl
-from proxy.errors import UpstreamRefused, UpstreamUnknown, UpstreamUnreachable, UpstreamUntrusted
+from proxy.errors import (
+    UpstreamProxyRefused,
+    UpstreamRefused,
+    UpstreamUnknown,
+    UpstreamUnreachable,
+    UpstreamUntrusted,
+)
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 
@@ -104,6 +110,14 @@ class UpstreamSession:
         return self if cookies is self.cookies else replace(self, cookies=cookies)
 
 
+OnUnkept = Callable[[Origin, Sequence[Unkept]], None]
+"""Told of cookies that a notebook's front end set and no jar takes: without them a session may be none."""
+
+
+def keep_quiet(_origin: Origin, _unkept: Sequence[Unkept]) -> None:
+    """Nobody is told."""
+
+
 class Honoured(Enum):
     """What the notebook's front end makes of a session now."""
 
@@ -117,8 +131,10 @@ class Exchange(Protocol):
     """Turns a presigned URL into a sign-in, once."""
 
     async def __call__(self, url: PresignedUrl) -> SignIn:
-        """Raises NotConnected or NotTrusted (the URL is unspent), SessionRejected (refused: another URL may do better),
-        UpstreamUnreachable, UpstreamUntrusted, UpstreamTimeout or UpstreamInvalid."""
+        """Raises NotConnected, NotTrusted or NotLetThrough (the URL is unspent), SessionRejected (refused: another URL
+        may do better), UpstreamUnreachable, UpstreamUntrusted, UpstreamProxyRefused, UpstreamTimeout or
+        UpstreamInvalid.
+        """
 
 
 class NotConnected(UpstreamUnreachable):
@@ -135,6 +151,10 @@ class NotConnectedUnknown(NotConnected, UpstreamUnknown):
 
 class NotTrusted(UpstreamUntrusted):
     """The same, for the host's certificate."""
+
+
+class NotLetThrough(UpstreamProxyRefused):
+    """The same, for a proxy on the way."""
 
 
 def no_connection(error: OSError, *, first: bool = False) -> type[UpstreamUnreachable]:

@@ -18,6 +18,7 @@ from proxy.aws.control_plane import not_in_service
 from proxy.errors import (
     ControlPlaneError,
     ControlPlaneFailed,
+    ControlPlaneProxyRefused,
     ControlPlaneTimeout,
     CredentialsMissing,
     CredentialsRefused,
@@ -96,8 +97,10 @@ _UNREACHABLE: Final = (
     botocore.ConnectTimeoutError,
     botocore.EndpointConnectionError,
     botocore.ConnectionClosedError,
-    botocore.ProxyConnectionError,
 )
+
+# http.client's words, which urllib3 passes on. 5xx: the proxy itself found no way.
+_REFUSED_BY_PROXY: Final = re.compile(r"Tunnel connection failed: ([1-4][0-9]{2})")
 
 # "Status (Stopping) not in ([InService]). Unable to transition to (Stopping) for Notebook Instance (arn...)."
 _STATUS: Final = re.compile(r"\bStatus \((\w+)\) not in \(")
@@ -108,6 +111,7 @@ _PLATFORM: Final = re.compile(
 )
 
 _QUERY: Final = re.compile(r"\?[^\s\"'<>]*")
+_USERINFO: Final = re.compile(r"(//)[^/\s\"']*@")
 _TOKEN: Final = re.compile(r"(authToken\W{0,4})[^\s\"'<>,;]+|\beyJ[\w-]{8,}[\w.=-]*", re.IGNORECASE)
 _DETAIL_LENGTH: Final = 500
 
@@ -119,6 +123,12 @@ def translate(error: Exception) -> ControlPlaneError:
     detail = scrub(f"{type(error).__name__}: {error}")
     if isinstance(error, _NO_CREDENTIALS):
         return CredentialsMissing(detail=detail)
+    if isinstance(error, botocore.ProxyConnectionError):
+        # Why it failed is in what it came from.
+        why = str(error.kwargs.get("error"))
+        if refused := _REFUSED_BY_PROXY.search(why):
+            return ControlPlaneProxyRefused(detail=f"{detail} answered {refused[1]} to CONNECT")
+        return ControlPlaneTimeout(detail=detail)
     if isinstance(error, _UNREACHABLE):
         return ControlPlaneTimeout(detail=detail)
     return ControlPlaneFailed(detail=detail)
@@ -154,7 +164,8 @@ def error_code(error: Exception) -> str:
 
 
 def scrub(text: str) -> str:
-    """Text fit for a log: no queries of URLs, no tokens, one line, bounded."""
+    """Text fit for a log: no queries and no credentials of URLs, no tokens, one line, bounded."""
+    text = _USERINFO.sub(r"\1", text)
     text = _TOKEN.sub(lambda match: f"{match[1] or ''}***", _QUERY.sub("?***", text))
     return " ".join(text.split())[:_DETAIL_LENGTH]
 
@@ -162,4 +173,4 @@ def scrub(text: str) -> str:
 def cause(error: Exception) -> Exception | None:
     """The error itself, to be chained to its translation, unless its text holds something secret."""
     text = str(error)
-    return error if _QUERY.sub("", text) == text and not _TOKEN.search(text) else None
+    return None if any(secret.search(text) for secret in (_QUERY, _USERINFO, _TOKEN)) else error

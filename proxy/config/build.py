@@ -64,6 +64,17 @@ def region(aws: AwsSection, environ: Mapping[str, str]) -> str:
     return aws.region or next((environ[name] for name in REGION_VARIABLES if environ.get(name)), "")
 
 
+def variable(environ: Mapping[str, str], name: str) -> str:
+    """A variable such as https_proxy, as urllib and botocore read it: the name in small letters counts before that in
+    capitals, also where it is empty."""
+    return environ.get(name.lower(), environ.get(name.upper(), ""))
+
+
+def https_proxy(aws: AwsSection, environ: Mapping[str, str]) -> str:
+    """The proxy for AWS, from the file or else from the environment; "" for none."""
+    return variable(environ, "https_proxy") if aws.https_proxy is None else aws.https_proxy
+
+
 def default_mount(name: str) -> Mount:
     """Where an instance appears that does not say. Raises ValueError where that is the gateway's own path."""
     return Mount.at_path(f"/{name}/")
@@ -173,7 +184,7 @@ def settings(
     restriction = _short_form(("policy",), file.policy, allowlists, origin)
     statements = _statements(("policy",), file.policy, origin)
     policy = gateway_policy(restriction, statements)
-    aws = _aws(file.aws, environ)
+    aws = _aws(file.aws, environ, directory=source.parent)
     return Settings(
         hostnames=tuple(file.hostname),
         listeners=tuple(listener(section, directory=source.parent) for section in file.listeners),
@@ -303,7 +314,9 @@ def _named(names: list[str], allowlists: Mapping[str, NamedList]) -> tuple[Named
     return tuple(allowlists[name] for name in dict.fromkeys(names))
 
 
-def _aws(section: AwsSection, environ: Mapping[str, str]) -> Aws:
+def _aws(section: AwsSection, environ: Mapping[str, str], *, directory: FilePath) -> Aws:
+    ca_bundle = section.ca_bundle or environ.get("AWS_CA_BUNDLE")
+    no_proxy = variable(environ, "no_proxy") if section.no_proxy is None else ",".join(section.no_proxy)
     return Aws(
         region=region(section, environ),
         profile=section.profile,
@@ -315,4 +328,10 @@ def _aws(section: AwsSection, environ: Mapping[str, str]) -> Aws:
         connect_timeout_seconds=section.connect_timeout,
         read_timeout_seconds=section.read_timeout,
         notebook_origins=tuple(section.notebook_origins),
+        notebook_suffixes=tuple(section.notebook_suffixes),
+        notebook_endpoint=section.notebook_endpoint,
+        ca_bundle=directory / ca_bundle if ca_bundle else None,
+        https_proxy=https_proxy(section, environ),
+        no_proxy=no_proxy,
+        forward_client_address=section.forward_client_address,
     )

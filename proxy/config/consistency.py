@@ -17,7 +17,7 @@ from proxy.client_address.networks import Network, NetworkSet
 from proxy.client_address.resolve import ForwardingHeader
 from proxy.config import build
 from proxy.config.findings import Finding, did_you_mean
-from proxy.config.places import is_loopback, parse_mount
+from proxy.config.places import is_loopback, parse_https_proxy, parse_mount
 from proxy.config.schema import File, ListenerSection
 from proxy.config.settings import Bind, Lifecycle, Listener, UnixSocket
 from proxy.config.statements import statement_findings
@@ -283,6 +283,12 @@ def _aws(file: File, sound: _Sound, environ: Mapping[str, str]) -> Iterator[Find
         message = "is for a test endpoint only, and endpoint_url is not one on this machine"
         hint = "remove it: SageMaker's own notebook hosts are known"
         yield Finding(("aws", "notebook_origins"), message, hint)
+    if sound("aws", "https_proxy") and aws.https_proxy is None:
+        try:
+            if found := build.https_proxy(aws, environ):
+                parse_https_proxy(found)
+        except ValueProblem as problem:
+            yield Finding(("aws", "https_proxy"), f"HTTPS_PROXY of the environment {problem}", problem.hint)
     role = aws.assume_role
     if role and aws.account and role.split(":")[4] != aws.account and sound("aws"):
         hint = f"remove it, or write '{role.split(':')[4]}'"

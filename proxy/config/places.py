@@ -16,6 +16,7 @@ from proxy.client_address.networks import Network, parse_network
 from proxy.config.settings import Bind, SocketAddress, UnixSocket
 from proxy.config.values import ValueProblem, parse_instance_name, shown, text
 from proxy.routing.mounts import Mount, MountKind
+from proxy.wire.egress import parse_egress_proxy
 
 BIND_PATTERN = r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"
 LISTENER_BIND_PATTERN = rf"{BIND_PATTERN}|^unix:/"
@@ -149,6 +150,55 @@ def parse_notebook_origin(value: object) -> str:
         hint = "SageMaker's own notebook hosts are known and need no entry"
         raise ValueProblem(f"{shown(value)} is not on this machine", hint)
     return origin
+
+
+def parse_notebook_suffix(value: object) -> str:
+    """What the names of notebook hosts end with; at least three parts, for whatever stands in front is let in."""
+    written = text(value, example="notebook.eusc-de-east-1.sagemaker.eu")
+    name = parse_hostname(written.removeprefix("*").removeprefix("."))
+    if name.count(".") < 2 or re.fullmatch(r"[0-9.]+", name):
+        hint = (
+            "write all that stands behind the instance's name, such as notebook.eusc-de-east-1.sagemaker.eu"
+        )
+        raise ValueProblem(f"{shown(written)} would let too many hosts in", hint)
+    return name
+
+
+def parse_notebook_endpoint(value: object) -> SocketAddress:
+    """Where to connect: a name or an address, and a port, 443 where there is none."""
+    written = text(value, example="vpce-0a1b.notebook.eu-west-1.vpce.amazonaws.com")
+    host, port = written, 443
+    if match := re.fullmatch(r"(\[[^]]*\]|[^:/]+):([0-9]{1,5})", written):
+        host, port = match[1], parse_port(int(match[2]))
+    return SocketAddress(parse_hostname(host).strip("[]"), port)
+
+
+def parse_https_proxy(value: object) -> str:
+    """The URL of an egress proxy. It is never shown: it may carry a password."""
+    example = "such as http://proxy.internal:3128"
+    if not isinstance(value, str) or not value:
+        raise ValueProblem("must be text", example)
+    try:
+        parse_egress_proxy(value)
+    except ValueError as error:
+        raise ValueProblem(str(error), example) from None
+    return value
+
+
+def parse_no_proxy(value: object) -> str:
+    """A host that is connected to without the proxy: a name with all below it, or an address; a port may follow."""
+    written = text(value, example=".internal")
+    if "/" in written:
+        raise ValueProblem(
+            f"{shown(written)}: networks are not read here, nor by botocore", "list addresses and names"
+        )
+    if "," in written or " " in written or not written.isascii():
+        raise ValueProblem(f"{shown(written)} is not one name or address", "write a list")
+    if "*" in written and written != "*":
+        raise ValueProblem(
+            f"{shown(written)}: no wildcards, a name counts for all below it", f"write {written.lstrip('*')}"
+        )
+    return written
 
 
 def parse_mount(value: object) -> Mount:

@@ -215,6 +215,12 @@ Endpoint = Annotated[str, _Read(places.parse_endpoint, {"type": "string", "patte
 NotebookOrigin = Annotated[
     str, _Read(places.parse_notebook_origin, {"type": "string", "pattern": "^https?://"})
 ]
+NotebookSuffix = Annotated[str, _Read(places.parse_notebook_suffix, _TEXT)]
+NotebookEndpoint = Annotated[SocketAddress, _Read(places.parse_notebook_endpoint, _TEXT)]
+HttpsProxy = Annotated[
+    str, _Read(places.parse_https_proxy, {"type": "string", "examples": ["http://proxy.internal:3128"]})
+]
+NoProxy = Annotated[str, _Read(places.parse_no_proxy, {"type": "string", "examples": [".internal", "*"]})]
 TokenKey = Annotated[
     str, _Read(values.parse_token_key, {"type": "string", "minLength": values.TOKEN_KEY_CHARACTERS})
 ]
@@ -416,6 +422,24 @@ class AwsSection(_Section):
     notebook_origins: list[NotebookOrigin] = list(_AWS.notebook_origins)
     """Origins of a test endpoint's notebooks, such as http://127.0.0.1:9001. Only with an `endpoint_url` on
     this machine: SageMaker's own notebook hosts are known."""
+    notebook_suffixes: list[NotebookSuffix] = list(_AWS.notebook_suffixes)
+    """What the names of notebook hosts end with behind the instance's own, where AWS has a partition that is not
+    known here: notebook.eusc-de-east-1.sagemaker.eu. The known ones count besides."""
+    notebook_endpoint: NotebookEndpoint | None = _AWS.notebook_endpoint
+    """Where to connect for all notebooks, with a port or without (443): an interface VPC endpoint without private
+    DNS, such as vpce-0a1b.notebook.eu-west-1.vpce.amazonaws.com. `Host` and TLS name the notebook all the same."""
+    ca_bundle: Text | None = None
+    """A PEM file with the certificate authorities to trust, for notebooks and API, in the place of all others: those
+    of a proxy that opens TLS. A relative path counts from this file's directory. Default: AWS_CA_BUNDLE of the
+    environment."""
+    https_proxy: HttpsProxy | None = None
+    """An HTTP proxy that https connections to notebooks and API go through (CONNECT): http://proxy.internal:3128,
+    with user:password@ where it wants them. Default: HTTPS_PROXY of the environment."""
+    no_proxy: list[NoProxy] | None = None
+    """Hosts that are connected to without it: names, each with all below it, and addresses; a port may follow. "*":
+    all. No networks. Default: NO_PROXY of the environment."""
+    forward_client_address: Flag = _AWS.forward_client_address
+    """Whether callers' addresses go to SageMaker's notebook hosts, in X-Forwarded-For."""
     session_duration: Annotated[int, _Read(values.parse_session_duration, _duration(0, 0).json)] = _seconds(
         _AWS.session_seconds
     )

@@ -125,6 +125,18 @@ class Aws:
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 20.0
     notebook_origins: tuple[str, ...] = ()
+    notebook_suffixes: tuple[str, ...] = ()
+    """What names of notebook hosts end with, besides what is known of SageMaker's."""
+    notebook_endpoint: SocketAddress | None = None
+    """Where to connect for all notebooks, by name or address, instead of to the host that SageMaker names."""
+    ca_bundle: Path | None = None
+    """Certificate authorities that are trusted, for notebooks and API, instead of the system's and botocore's."""
+    https_proxy: str = field(default="", repr=False)
+    """What https to notebooks and API goes through: `http://proxy.internal:3128`, also with credentials; "": none."""
+    no_proxy: str = ""
+    """Hosts that are connected to without it, as urllib and botocore read NO_PROXY."""
+    forward_client_address: bool = False
+    """Whether SageMaker's notebook hosts are told callers' addresses (X-Forwarded-For)."""
 
 
 @dataclass(frozen=True, slots=True)

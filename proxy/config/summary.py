@@ -18,6 +18,7 @@ from proxy.config.values import format_duration
 from proxy.policy.dates import format_instant
 from proxy.policy.lists import NamedList, by_end
 from proxy.policy.short_form import ShortForm
+from proxy.wire.egress import parse_egress_proxy
 
 
 def print_summary(settings: Settings) -> None:
@@ -152,6 +153,13 @@ def _other(settings: Settings) -> Table:
     table.add_row("AWS identity", escape(_identity(settings)))
     if aws.endpoint_url:
         table.add_row("SageMaker's API", escape(aws.endpoint_url))
+    if aws.notebook_endpoint:
+        table.add_row("notebooks", f"over {aws.notebook_endpoint}")
+    if aws.https_proxy:
+        but = f", but for {aws.no_proxy}" if aws.no_proxy else ""
+        table.add_row("proxy to AWS", escape(f"{parse_egress_proxy(aws.https_proxy)}{but}"))
+    if aws.ca_bundle:
+        table.add_row("trusted for AWS", escape(str(aws.ca_bundle)))
     if settings.tokens != Tokens() or any(one.access == "presigned" for one in settings.instances.values()):
         table.add_row("tokens", _tokens(settings))
     if settings.api.keys:

@@ -561,7 +561,13 @@ class Downstream(Connection):
         if self._link is None or joined != self._linked:
             self._linked = joined
             shelf = self._plane.pool.shelf(session.origin)
-            self._link = link(session, admission.caller, mount=admission.route.mount, shelf=shelf)
+            self._link = link(
+                session,
+                admission.caller,
+                mount=admission.route.mount,
+                shelf=shelf,
+                tells_address=self._plane.tells_address(session.origin),
+            )
         return self._link
 
     def _hold(self, data: Data) -> None:

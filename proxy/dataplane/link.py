@@ -28,9 +28,19 @@ _OWN_ORIGINS: Final = (MountKind.HOST, MountKind.PORT)
 """A mount at the root shares its origin with the gateway's own pages for all instances, and with path mounts."""
 
 
-def link(session: UpstreamSession, caller: Caller, *, mount: Mount, shelf: list[UpstreamConnection]) -> Link:
-    """Join `caller`, at a mount, to `session`."""
+def link(
+    session: UpstreamSession,
+    caller: Caller,
+    *,
+    mount: Mount,
+    shelf: list[UpstreamConnection],
+    tells_address: bool,
+) -> Link:
+    """Join `caller`, at a mount, to `session`. `tells_address`: the notebook may know who calls."""
     own_authority = str(caller.authority)
+    # A caller on a Unix socket may have none.
+    is_told = tells_address and caller.address is not None
+    address = f"X-Forwarded-For: {caller.address}\r\n" if is_told else ""
     translation = Translation(
         upstream_authority=session.origin.authority,
         upstream_origin=str(session.origin).encode("ascii"),
@@ -39,9 +49,7 @@ def link(session: UpstreamSession, caller: Caller, *, mount: Mount, shelf: list[
         cookies=session.cookie_header,
         withheld_cookies=session.cookie_names,
         forwarding=(
-            f"X-Forwarded-For: {caller.address}\r\n"
-            f"X-Forwarded-Proto: {caller.scheme}\r\n"
-            f"X-Forwarded-Host: {own_authority}\r\n"
+            address + f"X-Forwarded-Proto: {caller.scheme}\r\nX-Forwarded-Host: {own_authority}\r\n"
         ).encode("ascii"),
         owns_origin=mount.kind in _OWN_ORIGINS,
         steering_cookies=STEERING,

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from proxy.aws.hosts import SIGN_IN_HOSTS
 from proxy.aws.keeper import SessionKeeper
-from proxy.aws.sessions import UpstreamSession
+from proxy.aws.sessions import Origin, UpstreamSession
 from proxy.aws.signed_out import Shape, shape_of
 from proxy.chance import Jitter, NewId
 from proxy.client_address.networks import Address, subscriber
@@ -94,7 +94,10 @@ class DataPlane:
         budgets: Budgets,
         limits_met: LimitsMet,
         sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS,
+        tells_address: Callable[[Origin], bool] = lambda _origin: True,
     ) -> None:
+        """`tells_address`: whether a notebook is told callers' addresses."""
+        self.tells_address = tells_address
         self.gateway = gateway
         self.pool = pool
         self.limits = limits

@@ -7,20 +7,19 @@ smuggling). TLS is always verified. This module knows no requests.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import socket
 import ssl
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+from proxy.aws.dial import DIRECT, Egress, dial
 from proxy.aws.sessions import Origin, no_connection
 from proxy.clock import Clock
 from proxy.dataplane.bounds import UPSTREAM_IDLE, UPSTREAM_SURPLUS
 from proxy.dataplane.landing import Landing
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import (
-    ConnectTimeout,
     NbgateError,
     NoDescriptor,
     TooManyUpstreams,
@@ -52,8 +51,10 @@ class UpstreamPool:
         clock: Clock,
         tls: ssl.SSLContext | None = None,
         most: float = math.inf,
+        egress: Egress = DIRECT,
     ) -> None:
-        """`most`: no more connections than that to all hosts together; what is idle makes room."""
+        """`most`: no more connections than that to all hosts together; what is idle makes room. `egress` is how
+        connections get there."""
         self.limits = limits
         """May be exchanged; what is open stays as it is."""
         self.landing = Landing()
@@ -62,6 +63,7 @@ class UpstreamPool:
         self._clock = clock
         self._tls = tls
         self._most = most
+        self._egress = egress
         self._idle: defaultdict[Origin, list[UpstreamConnection]] = defaultdict(list)
         self._open: defaultdict[Origin, set[UpstreamConnection]] = defaultdict(set)
 
@@ -80,7 +82,8 @@ class UpstreamPool:
     async def connect(self, origin: Origin) -> UpstreamConnection:
         """Open another connection.
 
-        Raises UpstreamUnreachable, ConnectTimeout, UpstreamUntrusted, TooManyUpstreams and NoDescriptor.
+        Raises UpstreamUnreachable, ConnectTimeout, UpstreamUntrusted, UpstreamProxyRefused, TooManyUpstreams and
+        NoDescriptor.
         """
         limits = self.limits
         if len(self._open[origin]) >= limits.connections:
@@ -93,14 +96,13 @@ class UpstreamPool:
         connection.shelf = self._idle[origin]
         self._open[origin].add(connection)
         try:
-            async with asyncio.timeout(limits.connect_seconds):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection,
-                    origin.host,
-                    origin.port,
-                    ssl=self._context() if origin.tls else None,
-                    server_hostname=origin.host if origin.tls else None,
-                )
+            await dial(
+                origin,
+                connection,
+                tls=self._context() if origin.tls else None,
+                egress=self._egress,
+                within_seconds=limits.connect_seconds,
+            )
         except BaseException as error:
             self.forget(connection)
             if isinstance(error, OSError):
@@ -182,8 +184,6 @@ class UpstreamPool:
 
 
 def _translated(error: OSError) -> NbgateError:
-    if isinstance(error, TimeoutError):
-        return ConnectTimeout(detail="connect")
     if isinstance(error, ssl.SSLCertVerificationError):
         return UpstreamUntrusted(detail=f"tls: {error.reason}: {error.verify_message}")
     if isinstance(error, ssl.SSLError):

@@ -14,6 +14,7 @@ from proxy.errors import (
     BodyTooLarge,
     ClientError,
     ConfigError,
+    ControlPlaneProxyRefused,
     CredentialsMissing,
     InstanceNotFound,
     InstanceNotInService,
@@ -44,6 +45,7 @@ _FAULTS: Final[tuple[tuple[type[NbgateError], str, int], ...]] = (
     # Not ours to give, and no repetition helps; the message says whose the fault is.
     (PermissionMissing, "AccessDeniedException", 403),
     (CredentialsMissing, "AccessDeniedException", 403),
+    (ControlPlaneProxyRefused, "AccessDeniedException", 403),
     (NbgateError, "InternalFailure", 500),
 )
 _TOLD_OTHERWISE: Final = (CredentialsMissing, InstanceNotInService, LimitReached)

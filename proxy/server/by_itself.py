@@ -8,7 +8,6 @@ sagemaker:StartNotebookInstance counts all the same.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Hashable, Mapping
 from typing import Final
 
@@ -60,12 +59,11 @@ class ByItself:
         tasks: Tasks,
         faults: Faults,
         events: Events,
-        sign_in_hosts: frozenset[str],
-        tls: ssl.SSLContext | None = None,
+        questions: Limits,
     ) -> None:
-        """`traffic` is where the plane's access records go; `tls` replaces the system's trust for test hosts."""
+        """`traffic` is where the plane's access records go; `questions` bounds what Jupyter is asked."""
         self.opening = Opening(clock=clock, tasks=tasks, starter=fleet, events=events)
-        self._notebooks = _Notebooks(Limits(ssl_context=tls, sign_in_hosts=sign_in_hosts))
+        self._notebooks = _Notebooks(questions)
         self.lifecycle = Lifecycle(
             clock=clock,
             tasks=tasks,

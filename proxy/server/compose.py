@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 
+from proxy.aws.dial import Egress
 from proxy.aws.exchange import ExchangeOptions, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.keeper import KeeperOptions, OnEvent, SessionKeeper
@@ -20,6 +21,7 @@ from proxy.aws.notebook_api import Limits as QuestionLimits
 from proxy.aws.notebook_api import honours
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import CALL_SECONDS, AwsOptions, SageMaker
+from proxy.aws.sessions import OnUnkept, keep_quiet
 from proxy.chance import Jitter, NewId, jitter, nonce, secret_key
 from proxy.clock import Clock
 from proxy.config.settings import Settings
@@ -40,6 +42,7 @@ from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import LimitsMet, Warn, ignore
 from proxy.wire.browsers import Asker, who_asks
+from proxy.wire.egress import parse_egress_proxy
 
 
 def gateway(
@@ -93,6 +96,8 @@ def aws_options(settings: Settings) -> AwsOptions:
         sts_endpoint_url=aws.endpoint_url if aws.notebook_origins else None,
         connect_timeout_seconds=aws.connect_timeout_seconds,
         read_timeout_seconds=aws.read_timeout_seconds,
+        ca_bundle=str(aws.ca_bundle) if aws.ca_bundle else None,
+        egress=egress(settings),
         # Whoever gives an attempt so long means it.
         call_seconds=max(CALL_SECONDS, aws.connect_timeout_seconds + aws.read_timeout_seconds),
     )
@@ -100,7 +105,47 @@ def aws_options(settings: Settings) -> AwsOptions:
 
 def notebook_hosts(settings: Settings) -> NotebookHosts:
     """Which hosts may be notebooks."""
-    return NotebookHosts(settings.aws.region, test_origins=frozenset(settings.aws.notebook_origins))
+    aws = settings.aws
+    return NotebookHosts(
+        aws.region,
+        test_origins=frozenset(aws.notebook_origins),
+        more_suffixes=aws.notebook_suffixes,
+    )
+
+
+def egress(settings: Settings) -> Egress:
+    """How connections to notebooks leave."""
+    aws = settings.aws
+    return Egress(
+        proxy=parse_egress_proxy(aws.https_proxy) if aws.https_proxy else None,
+        no_proxy=aws.no_proxy,
+        endpoint=(aws.notebook_endpoint.host, aws.notebook_endpoint.port) if aws.notebook_endpoint else None,
+    )
+
+
+def upstream_trust(settings: Settings) -> ssl.SSLContext | None:
+    """Whom notebooks' certificates may be from; None: the system's authorities, which are read when they are needed.
+
+    Raises OSError, with the file's name, where `aws.ca_bundle` cannot be read.
+    """
+    bundle = settings.aws.ca_bundle
+    if bundle is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(bundle))
+    except OSError as error:
+        raise OSError(error.errno, f"aws.ca_bundle {bundle}: {error.strerror or error}") from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def question_limits(settings: Settings, *, tls: ssl.SSLContext | None) -> QuestionLimits:
+    """What bounds the gateway's own questions to notebooks, and how they get there."""
+    return QuestionLimits(
+        ssl_context=tls,
+        sign_in_hosts=notebook_hosts(settings).sign_in_hosts,
+        egress=egress(settings),
+    )
 
 
 def keeper_maker(
@@ -110,15 +155,20 @@ def keeper_maker(
     clock: Clock,
     tasks: Tasks,
     on_event: OnEvent,
+    on_unkept: OnUnkept = keep_quiet,
     tls: ssl.SSLContext | None = None,
 ) -> Callable[[SessionKey], SessionKeeper]:
-    """Makes keepers that share one cache of presigned URLs, and tell `on_event` what happens."""
+    """Makes keepers that share one cache of presigned URLs, and tell `on_event` what happens, `on_unkept` of cookies
+    that are not kept."""
     aws = settings.aws
     urls = PresignedUrlCache(clock, margin_seconds=aws.presigned_url_margin_seconds)
     exchange = NotebookExchange(
         notebook_hosts(settings),
         clock=clock,
-        options=ExchangeOptions(url_margin_seconds=aws.presigned_url_margin_seconds, ssl_context=tls),
+        options=ExchangeOptions(
+            url_margin_seconds=aws.presigned_url_margin_seconds, ssl_context=tls, egress=egress(settings)
+        ),
+        on_unkept=on_unkept,
     )
     options = KeeperOptions(
         session_seconds=aws.session_seconds, renew_margin_seconds=aws.session_margin_seconds
@@ -126,7 +176,7 @@ def keeper_maker(
 
     ask = partial(
         honours,
-        limits=QuestionLimits(ssl_context=tls, sign_in_hosts=notebook_hosts(settings).sign_in_hosts),
+        limits=question_limits(settings, tls=tls),
     )
 
     def make(key: SessionKey) -> SessionKeeper:
@@ -141,6 +191,7 @@ def keeper_maker(
             tasks=tasks,
             options=options,
             on_event=on_event,
+            on_unkept=on_unkept,
         )
 
     return make
@@ -188,11 +239,13 @@ def data_plane(
     `warn` is told of limits that are met; `files` is how many descriptors there may be, None: as many as it takes.
     """
     limits, timeouts = settings.limits, settings.timeouts
+    hosts = notebook_hosts(settings)
     pool = UpstreamPool(
         pool_limits(limits, timeouts),
         clock=clock,
         tls=tls,
         most=math.inf if files is None else upstreams_for(files),
+        egress=egress(settings),
     )
     return DataPlane(
         gateway=door,
@@ -210,7 +263,8 @@ def data_plane(
         faults=faults,
         budgets=Budgets(limits, most=None if files is None else connections_for(files)),
         limits_met=LimitsMet(clock, warn),
-        sign_in_hosts=notebook_hosts(settings).sign_in_hosts,
+        sign_in_hosts=hosts.sign_in_hosts,
+        tells_address=lambda origin: settings.aws.forward_client_address or not hosts.are_sagemakers(origin),
     )
 
 

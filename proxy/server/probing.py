@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from proxy.aws import probe
+from proxy.aws.exchange import ExchangeOptions
 from proxy.aws.probe import Kind
 from proxy.aws.sagemaker import SageMaker
 from proxy.chance import new_id
@@ -41,6 +42,9 @@ async def _run(settings: Settings, name: str) -> int:
             hosts=compose.notebook_hosts(settings),
             clock=clock,
             new_id=new_id,
+            options=ExchangeOptions(
+                ssl_context=compose.upstream_trust(settings), egress=compose.egress(settings)
+            ),
             say=lambda kind, text: console.print(_LOOKS[kind].format(escape(text))),
         )
     finally:

@@ -10,7 +10,7 @@ import gc
 import os
 import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +20,12 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
+from proxy.aws.cookies import Unkept
 from proxy.aws.keeper import OnEvent, SessionKeeper
 from proxy.aws.presigned import SessionKey
 from proxy.aws.sagemaker import SageMaker
 from proxy.aws.session_states import Event, State
+from proxy.aws.sessions import OnUnkept, Origin
 from proxy.chance import new_id, secret_key
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
@@ -67,6 +69,8 @@ from proxy.telemetry.events import EventLog
 from proxy.telemetry.logs import Logs, open_logs
 
 FLUSH_SECONDS = 0.2
+COOKIES_TOLD = 8
+"""In one event. A notebook may set as many as it likes."""
 GC_THRESHOLDS = (10_000, 20, 50)
 """A proxy makes much short-lived garbage and few cycles: look for those less often than Python would. Not
 much less: to look through so many new objects is one turn of the loop, at up to 1 us for each."""
@@ -150,6 +154,7 @@ async def start(
     Raises OSError where a listener cannot be opened, or a certificate not be read.
     """
     clock = clock or SystemClock()
+    upstream_tls = upstream_tls or compose.upstream_trust(settings)
     files = descriptors.allowed()
     async with AsyncExitStack() as unless_started:
         logs = open_logs(
@@ -185,6 +190,7 @@ async def start(
             clock=clock,
             tasks=tasks,
             on_event=_told_of_sessions(logs.counts, logs.events),
+            on_unkept=_told_of_cookies(logs.events),
             tls=upstream_tls,
         )
         keepers = compose.keepers(settings, make_keeper)
@@ -237,8 +243,7 @@ async def start(
             tasks=tasks,
             faults=faults,
             events=logs.events,
-            sign_in_hosts=compose.notebook_hosts(settings).sign_in_hosts,
-            tls=upstream_tls,
+            questions=compose.question_limits(settings, tls=upstream_tls),
         )
         by_itself.adopt(settings, keepers)
 
@@ -556,6 +561,18 @@ def _audit(logs: Logs) -> Any:
         )
 
     return denied
+
+
+def _told_of_cookies(events: EventLog) -> OnUnkept:
+    def unkept(origin: Origin, cookies: Sequence[Unkept]) -> None:
+        events.warning(
+            "cookies of a notebook's front end were not kept, its session may not hold",
+            host=origin.host,
+            count=len(cookies),
+            cookies=[f"{one.name} ({one.size_bytes} bytes): {one.why}" for one in cookies[:COOKIES_TOLD]],
+        )
+
+    return unkept
 
 
 def _told_of_sessions(counts: Counts, events: EventLog) -> OnEvent:

@@ -162,15 +162,16 @@ class SageMakerApi:
         application.router.add_post("/", self._answer)
         self._server = TestServer(application)
 
-    async def start(self) -> None:
-        await self._server.start_server(access_log=None)
+    async def start(self, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._scheme = "https" if ssl_context is not None else "http"
+        await self._server.start_server(access_log=None, ssl=ssl_context)
 
     async def close(self) -> None:
         await self._server.close()
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.port}"
 
     def put(self, notebook: str, status: str = IN_SERVICE, failure_reason: str = "") -> None:
         self.instances[notebook] = {

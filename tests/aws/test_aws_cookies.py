@@ -13,8 +13,10 @@ from proxy.aws.cookies import (
     MAX_COOKIE_BYTES,
     MAX_COOKIES,
     Cookies,
+    Unkept,
     parse_set_cookie,
     parse_set_cookies,
+    unkept,
 )
 from tests.aws.fakes import COOKIE_SECRET
 
@@ -141,3 +143,30 @@ def test_a_date_that_no_clock_has_ends_no_cookie(expires: bytes) -> None:
 def test_values_do_not_print() -> None:
     field = b"s=" + COOKIE_SECRET.encode()
     assert COOKIE_SECRET not in repr(after(field)) + repr(parse_set_cookies([field]))
+
+
+UNKEPT = [
+    (b"FrontEnd=" + b"x" * MAX_COOKIE_BYTES, "FrontEnd", "it is larger than 16384 bytes"),
+    (b"FrontEnd=a\x00b", "FrontEnd", "it holds control characters"),
+    (b"FrontEnd=a" + b"; x" * (MAX_ATTRIBUTES + 1), "FrontEnd", "it has more than 64 attributes"),
+    (b"FrontEnd=a; Domain=sagemaker.aws", "FrontEnd", "it is for another domain"),
+    (b"x" * (MAX_COOKIE_BYTES + 1), "x" * 64, "it is larger than 16384 bytes"),
+    (b"\xff\x1b[31m=" + b"x" * MAX_COOKIE_BYTES, "", "it is larger than 16384 bytes"),
+]
+
+
+@pytest.mark.parametrize(("field", "name", "why"), UNKEPT)
+def test_what_no_jar_takes_is_told_with_its_name_its_size_and_why(field: bytes, name: str, why: str) -> None:
+    [told] = unkept([b"good=1", field, b"gone="], host=HOST)
+    assert told == Unkept(name, len(field), why)
+    assert not after(b"good=1", field).names - {b"good"}
+
+
+def test_what_has_no_room_in_a_jar_is_told() -> None:
+    fields = parse_set_cookies(
+        [b"c%d=1" % number for number in range(MAX_COOKIES + 2)] + [b"gone=; Max-Age=0"]
+    )
+    jar = Cookies().apply(fields, host=HOST, now=NOW)
+    left_out = jar.left_out(fields, host=HOST, now=NOW)
+    assert [one.name for one in left_out] == [f"c{MAX_COOKIES}", f"c{MAX_COOKIES + 1}"]
+    assert {one.why for one in left_out} == {"there are 64 already"}

@@ -13,10 +13,11 @@ import pytest
 from aiohttp import web
 from clocks import FakeClock
 
+from proxy.aws.cookies import MAX_COOKIES, Unkept
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.presigned import PresignedUrl
-from proxy.aws.sessions import NotConnected, NotTrusted, SignIn
+from proxy.aws.sessions import NotConnected, NotTrusted, Origin, SignIn
 from proxy.errors import (
     NbgateError,
     SessionRejected,
@@ -71,8 +72,15 @@ class Trial:
     def __init__(self, *hosts: NotebookHost, options: ExchangeOptions = ExchangeOptions()) -> None:
         self.clock = FakeClock()
         self.hops: list[Hop] = []
+        self.unkept: list[tuple[Origin, Unkept]] = []
         allowed = NotebookHosts("eu-west-1", test_origins=frozenset(host.origin for host in hosts))
-        self.exchange = NotebookExchange(allowed, clock=self.clock, options=options, on_hop=self.hops.append)
+        self.exchange = NotebookExchange(
+            allowed,
+            clock=self.clock,
+            options=options,
+            on_hop=self.hops.append,
+            on_unkept=lambda origin, unkept: self.unkept.extend((origin, one) for one in unkept),
+        )
 
     async def run(self, url: str) -> SignIn:
         try:
@@ -163,7 +171,30 @@ async def test_the_front_ends_countdown_is_no_part_of_the_session(host: Notebook
 async def test_cookies_for_wider_domains_are_not_kept(host: NotebookHost) -> None:
     cookies = [session_cookie(), "wide=1; Domain=eu-west-1.sagemaker.aws", "own=1; Domain=127.0.0.1"]
     host.answers["/"] = redirect("/lab", cookies=cookies)
-    assert (await Trial(host).run(host.url)).cookies.names == {b"FrontEnd", b"own"}
+    trial = Trial(host)
+    assert (await trial.run(host.url)).cookies.names == {b"FrontEnd", b"own"}
+    [(origin, told)] = trial.unkept
+    assert str(origin) == host.origin
+    assert (told.name, told.why) == ("wide", "it is for another domain")
+
+
+async def test_cookies_that_are_too_large_or_too_many_are_told_and_not_passed_over(
+    host: NotebookHost,
+) -> None:
+    large = f"Huge={'x' * 17_000}; Secure"
+    many = [f"c{number}=1" for number in range(MAX_COOKIES)]
+    theirs = [f"_xsrf={'x' * 17_000}", f"redirectURL={'x' * 17_000}"]
+    host.answers["/"] = redirect("/lab", cookies=[session_cookie(), large, *theirs])
+    host.answers["/lab"] = reply(200, "<html>", "text/html", headers=JUPYTER, cookies=many)
+    trial = Trial(host)
+    sign_in = await trial.run(host.url)
+    assert b"FrontEnd" in sign_in.cookies.names
+    assert len(sign_in.cookies.pairs) == MAX_COOKIES
+    told = [one for _, one in trial.unkept]
+    assert told == [
+        Unkept("Huge", len(large), "it is larger than 16384 bytes"),
+        Unkept(f"c{MAX_COOKIES - 1}", 1, "there are 64 already"),
+    ]
 
 
 async def test_a_change_of_host_within_the_allowlist_moves_the_origin_and_leaves_cookies_behind(

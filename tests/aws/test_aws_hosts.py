@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+from botocore.loaders import Loader
 from yarl import URL
 
 from proxy.aws.hosts import SIGN_IN_HOSTS, NotebookHosts, foreign_host, is_sign_in
 from proxy.aws.sessions import Origin
+from proxy.config.values import parse_region
+from proxy.policy.resources import partition_of
 
 WEST = NotebookHosts("us-west-2")
 
@@ -55,6 +63,61 @@ def test_notebook_hosts_of_every_partition(region: str, host: str) -> None:
 )
 def test_everything_else_is_refused(url: str) -> None:
     assert not WEST.allows(URL(url, encoded=True))
+
+
+PARTITIONS: list[dict[str, Any]] = Loader().load_data("partitions")["partitions"]
+REGIONS = {
+    region: partition["id"]
+    for partition in PARTITIONS
+    for region in partition["regions"]
+    if not region.endswith("-global")
+}
+
+
+@pytest.mark.parametrize("region", sorted(REGIONS))
+def test_every_region_that_botocore_knows_has_notebooks(region: str) -> None:
+    domain = "sagemaker.com.cn" if REGIONS[region] == "aws-cn" else "sagemaker.aws"
+    hosts = NotebookHosts(region)
+    assert hosts.allows(URL(f"https://nb.notebook.{region}.{domain}/"))
+    assert parse_region(region) == region
+    assert partition_of(region) == REGIONS[region]
+
+
+def sign_in_hosts_of_botocore() -> Iterator[str]:
+    """By its rules for the service `signin`, but for API endpoints, which no browser is sent to."""
+    rules = json.dumps(Loader().load_service_model("signin", "endpoint-rule-set-1"))
+    for host in set(re.findall(r'"https://([^"/]+)"', rules)):
+        if "PartitionResult" not in host and ".api." not in host:
+            yield from (host.replace("{Region}", region) for region in REGIONS)
+
+
+def test_every_host_where_botocore_signs_people_in_is_known() -> None:
+    hosts = set(sign_in_hosts_of_botocore())
+    assert "eusc-de-east-1.signin.amazonaws-eusc.eu" in hosts
+    assert [host for host in sorted(hosts) if not is_sign_in(host, 443, SIGN_IN_HOSTS)] == []
+    for console in ("eusc-de-east-1.console.amazonaws-eusc.eu", "us-gov-west-1.console.amazonaws-us-gov.com"):
+        assert is_sign_in(console, 443, SIGN_IN_HOSTS)
+
+
+def test_suffixes_of_the_operators_count_besides_those_that_are_known() -> None:
+    hosts = NotebookHosts("eusc-de-east-1", more_suffixes=("notebook.eusc-de-east-1.sagemaker.example",))
+    for host in ("nb.notebook.eusc-de-east-1.sagemaker.example", "nb.notebook.eusc-de-east-1.sagemaker.aws"):
+        assert hosts.allows(URL(f"https://{host}/"))
+        assert hosts.are_sagemakers(Origin("https", host, 443))
+    for url in (
+        "https://a.b.notebook.eusc-de-east-1.sagemaker.example/",
+        "https://nb.notebook.eusc-de-east-1.sagemaker.example:8443/",
+        "http://nb.notebook.eusc-de-east-1.sagemaker.example/",
+        "https://notebook.eusc-de-east-1.sagemaker.example/",
+        "https://evilnotebook.eusc-de-east-1.sagemaker.example/",
+    ):
+        assert not hosts.allows(URL(url))
+
+
+def test_a_test_origin_is_not_sagemakers() -> None:
+    hosts = NotebookHosts("us-east-1", test_origins=frozenset({"http://127.0.0.1:9001"}))
+    assert hosts.allows(URL("http://127.0.0.1:9001/"))
+    assert not hosts.are_sagemakers(Origin("http", "127.0.0.1", 9001))
 
 
 def test_a_test_origin_counts_exactly_as_configured() -> None:

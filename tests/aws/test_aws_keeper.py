@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable
 import pytest
 from clocks import FakeClock, settle
 
+from proxy.aws.cookies import MAX_COOKIE_BYTES, Unkept
 from proxy.aws.keeper import KeeperOptions, SessionKeeper
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.session_states import Event, State
-from proxy.aws.sessions import Honoured, NotConnected, UpstreamSession
+from proxy.aws.sessions import Honoured, NotConnected, NotLetThrough, NotTrusted, UpstreamSession
 from proxy.chance import jitter
 from proxy.errors import (
     ControlPlaneFailed,
@@ -48,6 +49,7 @@ class World:
         self.task_errors: list[BaseException] = []
         self.tasks = Tasks(lambda _name, error: self.task_errors.append(error))
         self.events: list[tuple[Event, State]] = []
+        self.unkept: list[Unkept] = []
         self.honoured_as = Honoured.YES
         self.asked: list[int] = []
         self.asking = asyncio.Event()
@@ -68,6 +70,7 @@ class World:
             tasks=self.tasks,
             options=options,
             on_event=lambda _key, event, state: self.events.append((event, state)),
+            on_unkept=lambda _origin, unkept: self.unkept.extend(unkept),
         )
 
     async def front_end(self, session: UpstreamSession) -> Honoured:
@@ -514,9 +517,12 @@ async def test_rejection_while_a_failure_stands_starts_nothing(world: World) -> 
 # -- URLs
 
 
-async def test_a_url_that_met_no_connection_is_used_again_while_fresh(world: World) -> None:
-    world.exchange.failures.append(NotConnected())
-    assert isinstance(await failure_of(world.keeper.acquire()), NotConnected)
+@pytest.mark.parametrize("error", [NotConnected(), NotTrusted(), NotLetThrough()])
+async def test_a_url_that_met_no_connection_is_used_again_while_fresh(
+    world: World, error: NbgateError
+) -> None:
+    world.exchange.failures.append(error)
+    assert type(await failure_of(world.keeper.acquire())) is type(error)
     await world.clock.advance(1)
     await world.keeper.acquire()
     assert world.calls == (1, 2)
@@ -689,6 +695,20 @@ async def test_cookies_of_the_exchange_that_a_response_sets_again_are_used_from_
     assert current.cookie_header == b"FrontEnd=rolled"
     assert current.generation == session.generation
     assert world.keeper.reject(current)
+
+
+async def test_a_cookie_of_the_session_that_is_set_again_and_not_kept_is_told_once(world: World) -> None:
+    session = await world.keeper.acquire()
+    large = b"FrontEnd=" + b"x" * MAX_COOKIE_BYTES
+    for _ in range(3):
+        world.keeper.absorb(session, [large, b"theirs=" + large, b"FrontEnd=rolled"])
+    assert world.unkept == [Unkept("FrontEnd", len(large), "it is larger than 16384 bytes")]
+    current = world.keeper.live()
+    assert current is not None
+    assert current.cookie_header == b"FrontEnd=rolled"
+    world.keeper.reject(current)
+    world.keeper.absorb(await world.keeper.acquire(), [large])
+    assert len(world.unkept) == 2
 
 
 async def test_cookies_from_an_older_session_are_not_taken_into_a_newer_one(world: World) -> None:

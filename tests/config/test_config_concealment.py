@@ -137,7 +137,9 @@ ANYWHERE = {
     "admin": "admin: {bind: '${S}'}",
     "client_address": "client_address: {strategy: '${S}', trusted_proxies: ['${S}'], header: '${S}', hops: '${S}'}",
     "aws": "aws: {region: '${S}', account: '${S}', endpoint_url: 'https://u:${S}@h', assume_role: '${S}', "
-    "session_duration: '${S}', notebook_origins: ['https://${S}/x']}",
+    "session_duration: '${S}', notebook_origins: ['https://${S}/x'], notebook_suffixes: ['${S}'], "
+    "notebook_endpoint: '${S}', ca_bundle: '${S}', https_proxy: '${S}', no_proxy: ['${S}'], "
+    "forward_client_address: '${S}'}",
     "allowlists": "allowlists: {office: ['${S}', {cidr: '${S}', until: '${S}', note: '${S}'}], more: {file: '${S}'}}",
     "policy": "policy: {allow: ['${S}'], deny: '${S}', statements: [{Effect: '${S}', Action: '${S}', Resource: '${S}', "
     "Condition: {'IpAddress': {'aws:SourceIp': '${S}'}, 'StringLike': {'aws:username': '${S}'}}}]}",

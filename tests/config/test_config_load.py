@@ -100,8 +100,9 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
                 1,
                 "aws",
                 "must be a mapping, not 'eu-west-1'",
-                "its keys: region, account, profile, assume_role, endpoint_url, notebook_origins, session_duration, "
-                "session_margin, presigned_url_margin, connect_timeout, read_timeout",
+                "its keys: region, account, profile, assume_role, endpoint_url, notebook_origins, "
+                "notebook_suffixes, notebook_endpoint, ca_bundle, https_proxy, no_proxy, forward_client_address, "
+                "session_duration, session_margin, presigned_url_margin, connect_timeout, read_timeout",
             )
         ],
     ),
@@ -417,6 +418,55 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
             ),
         ],
     ),
+    (
+        {
+            "aws": "aws:\n  region: eu-west-1\n  notebook_suffixes: [sagemaker.aws, 10.0.0.1]\n"
+            "  notebook_endpoint: https://vpce.example\n  https_proxy: socks5://u:hunter22@p:1080\n"
+            "  no_proxy: [10.0.0.0/8, '*.internal', 'a, b']"
+        },
+        [
+            (
+                3,
+                "aws.notebook_suffixes[0]",
+                "'sagemaker.aws' would let too many hosts in",
+                "write all that stands behind the instance's name, such as notebook.eusc-de-east-1.sagemaker.eu",
+            ),
+            (
+                3,
+                "aws.notebook_suffixes[1]",
+                "'10.0.0.1' would let too many hosts in",
+                "write all that stands behind the instance's name, such as notebook.eusc-de-east-1.sagemaker.eu",
+            ),
+            (
+                4,
+                "aws.notebook_endpoint",
+                "'https://vpce.example' is not a host name",
+                "leave scheme and path out: vpce.example",
+            ),
+            (
+                5,
+                "aws.https_proxy",
+                "is neither an http nor an https URL",
+                "such as http://proxy.internal:3128",
+            ),
+            (
+                6,
+                "aws.no_proxy[0]",
+                "'10.0.0.0/8': networks are not read here, nor by botocore",
+                "list addresses and names",
+            ),
+            (
+                6,
+                "aws.no_proxy[1]",
+                "'*.internal': no wildcards, a name counts for all below it",
+                "write .internal",
+            ),
+            (6, "aws.no_proxy[2]", "'a, b' is not one name or address", "write a list"),
+        ],
+    ),
+    ({"aws": "aws:\n  region: eu-west-1\n  https_proxy: 7"}, [
+        (3, "aws.https_proxy", "must be text", "such as http://proxy.internal:3128")
+    ]),
     (
         {"aws": "aws:\n  region: eu-west-1\n  session_duration: 30m\n  session_margin: 20m"},
         [(4, "aws.session_margin", "is more than half of session_duration", "at most 15m")],
@@ -970,8 +1020,8 @@ def test_the_annotated_examples_comments_show_the_defaults(tmp_path: Path) -> No
     sections = re.findall(r"(?m)^# (?:admin|limits|timeouts|log):\n(?:#   .*\n)+", text)
     assert len(sections) == 4
     uncommented = "".join(re.sub(r"(?m)^# ", "", section) for section in sections)
-    aws = re.findall(r"(?m)^  # ((?:session|presigned|connect|read|notebook)_\w+: +\S+)", text)
-    assert len(aws) == 6
+    aws = re.findall(r"(?m)^  # ((?:session|presigned|connect|read|notebook|forward)_\w+: +[\w\[]\S*)", text)
+    assert len(aws) == 8
     header = re.search(r"(?m)^  # (header: .*)$", text)
     assert header is not None
     settings = load_text(

@@ -228,7 +228,7 @@ async def test_a_connection_that_is_lost_before_anybody_takes_it_is_unreachable(
     )
     pool = UpstreamPool(PoolLimits(), clock=FakeClock())
     origin = origin_of(upstream)
-    monkeypatch.setattr("proxy.dataplane.pool.asyncio", losing)
+    monkeypatch.setattr("proxy.aws.dial.asyncio", losing)
     with pytest.raises(UpstreamUnreachable):
         await pool.connect(origin)
 
