@@ -103,6 +103,13 @@ class Connection(RequestHandler):
         if self._parser is not None:
             self._parser.feed_data(data)
 
+    def fail_native(self, error: Exception) -> None:
+        """Whoever reads that request's body meets `error`, however much of the body came before."""
+        if self._payload is not None:
+            self._payload.set_exception(error)
+            # aiohttp is not to wait for the rest.
+            self.end_native()
+
     def end_native(self) -> None:
         """Whatever is left of that request's body is no longer for aiohttp, nor for the parser that it reads from."""
         payload, self._payload = self._payload, None

@@ -113,6 +113,7 @@ class Downstream(Connection):
         "_deadline",
         "_dropped",
         "_forward",
+        "_has_leave",
         "_inbound",
         "_inbox",
         "_is_http_10",
@@ -193,6 +194,7 @@ class Downstream(Connection):
         self._started_at = 0.0
         self._dropped = 0
         self._received = 0
+        self._has_leave = False
         self._swept_bytes = -1
         self._quiet_since = 0.0
 
@@ -360,6 +362,7 @@ class Downstream(Connection):
         if body is not None:
             self._swept_bytes = -1
             self._received = 0
+            self._has_leave = False
         is_worker = _WORKER in headers
         route = self._admit(inbound, is_worker=is_worker)
         if route is not None:
@@ -482,6 +485,31 @@ class Downstream(Connection):
         if forward is None or admission is None or inbound is None:
             return None
         return admission, inbound.method, inbound.target, forward.bytes_in + forward.bytes_out
+
+    @property
+    def awaits_leave(self) -> bool:
+        """Whether the caller of a page waits to be asked for the body (RFC 9110 section 10.1.1)."""
+        return (
+            self._body is not None
+            and not (self._has_leave or self._received or self._is_http_10)
+            and self.inbound.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        )
+
+    def ask_for_body(self) -> None:
+        """A page reads it."""
+        if self.awaits_leave:
+            self._has_leave = True
+            self._swept_bytes = -1
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    @property
+    def is_last(self) -> bool:
+        """A page's answer ends its connection: the gateway goes away, or where the request ends will not be known."""
+        return self._plane.leaving or self._lingers or self.awaits_leave
+
+    def end_behind_page(self) -> None:
+        """It does, and says so."""
+        self._keep_alive = False
 
     def page_failed(self, error: NbgateError) -> None:
         """A page of the gateway's own answers an error: it stands in the record."""
@@ -607,6 +635,7 @@ class Downstream(Connection):
     def take_body(self) -> None:
         self._resumes = None
         self._state = _RAW
+        self._swept_bytes = -1
         self._take_inbox()
 
     def hold_body(self) -> None:
@@ -685,7 +714,7 @@ class Downstream(Connection):
         try:
             part, rest = body.feed(data)
         except FramingError:
-            self._abandon(BadRequest("The request's body is malformed."))
+            self._spoil(BadRequest("The request's body is malformed."))
             return
         self._received += len(part)
         self.feed_native(bytes(part))
@@ -696,6 +725,17 @@ class Downstream(Connection):
         elif rest:
             self._yield_then_take(rest)
 
+    def _spoil(self, error: NbgateError) -> None:
+        """The body of a page's request turned out broken: the page says so, if it reads it, and the connection ends."""
+        self._state = _DEAD
+        self._body = None
+        self._inbox.clear()
+        self._lingers = True
+        self._keep_alive = False
+        # What is still to come is read once the answer is there.
+        self._pause_reading()
+        self.fail_native(error)
+
     def native_finished(self, response: web.StreamResponse) -> None:
         if self._answered:
             return  # the caller was gone, and that is on record
@@ -703,11 +743,16 @@ class Downstream(Connection):
         error, self._page_error = self._page_error, None
         code, detail = ("", "") if error is None else (error.code, error.log_detail)
         self._log(response.status, self._received, response.body_length, code, detail)
-        if self._state is _DEAD or not response.keep_alive:
+        if not response.keep_alive:
             self._state = _DEAD
             return
         self.end_native()
-        self._continue()
+        if self._keep_alive:
+            self._continue()
+            return
+        self._lingers = self._lingers or self._body is not None
+        self._body = None
+        self._hang_up()
 
     def _drop(self, data: bytes) -> None:
         body = self._body
@@ -943,11 +988,13 @@ class Downstream(Connection):
             and (len(self._inbox) < HELD_BYTES or self._state is _HEAD)
         ):
             self._read_held = False
+            self._swept_bytes = -1
             if not self._reading_paused:
                 super()._resume_transport_reading()
 
     def _resume_transport_reading(self) -> None:
         # aiohttp's payload buffer has room again; ours may not.
+        self._swept_bytes = -1
         if not self._read_held:
             super()._resume_transport_reading()
 
@@ -980,12 +1027,22 @@ class Downstream(Connection):
             self.transport.abort()
 
     def _sweep_body(self, now: float) -> None:
-        received = self._forward.bytes_in if self._forward is not None else self._received
-        if received != self._swept_bytes or self._read_held:
+        forward = self._forward
+        received = forward.bytes_in if forward is not None else self._received
+        if received != self._swept_bytes or self._is_held:
             self._swept_bytes = received
             self._quiet_since = now
-        elif now - self._quiet_since >= self._plane.timeouts.request_body_seconds:
+        elif now - self._quiet_since < self._plane.timeouts.request_body_seconds:
+            return
+        elif forward is not None:
             self._abandon(BodyTimeout())
+        else:
+            self._spoil(BodyTimeout())
+
+    @property
+    def _is_held(self) -> bool:
+        """The caller cannot send, or was not asked to yet: it is not the one who is slow."""
+        return self._read_held or self._reading_paused or (self._state is _NATIVE and self.awaits_leave)
 
     @property
     def held_bytes(self) -> int:

@@ -54,11 +54,6 @@ class OwnVisit:
         self.names: tuple[str, ...] = ()
 
     @property
-    def is_last(self) -> bool:
-        """The gateway goes away: this answer ends its connection."""
-        return self._connection.plane.leaving
-
-    @property
     def gateway(self) -> Gateway:
         return self._connection.plane.gateway
 
@@ -100,7 +95,10 @@ class OwnVisit:
         )
 
     async def body(self, *, max_bytes: int = BODY_BYTES) -> bytes:
-        """The request's whole body. Raises BodyTooLarge."""
+        """The request's whole body. Raises BodyTooLarge, and BadRequest or BodyTimeout for one that breaks off."""
+        if (self.request.content_length or 0) > max_bytes:
+            raise BodyTooLarge
+        self._connection.ask_for_body()
         parts: list[bytes] = []
         size = 0
         while part := await self.request.content.readany():
@@ -119,6 +117,15 @@ class OwnVisit:
             # aiohttp would name itself and its version.
             "Server": "nbgate",
         }
+
+    def end_if_last(self, response: web.StreamResponse) -> None:
+        """Have an answer say that it ends its connection, if it does.
+
+        The connection ends by itself then: aiohttp would do so with unread bytes, which may take the answer along.
+        """
+        if self._connection.is_last:
+            self._connection.end_behind_page()
+            response.headers[hdrs.CONNECTION] = "close"
 
     def error(self, error: NbgateError, *, instance: str = "") -> web.Response:
         """An error as this caller wants to see it; `instance` is the one that it is about, which it may reach."""
@@ -190,8 +197,7 @@ class OwnPages:
         if not response.prepared:
             for name, value in visit.headers().items():
                 response.headers.setdefault(name, value)
-            if visit.is_last:
-                response.force_close()
+            visit.end_if_last(response)
         return response
 
     def _find(self, visit: OwnVisit) -> Handler:

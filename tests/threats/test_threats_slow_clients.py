@@ -10,6 +10,7 @@ import pytest
 from clocks import FakeClock
 from gateways import open_rig
 from planes import OpenPlane, Peer, open_plane
+from stage import eventually, ok, open_stage, post, session_at
 
 
 @pytest.fixture
@@ -161,3 +162,53 @@ async def test_the_deadlines_are_swept_by_the_gateway_itself(tmp_path: Path) -> 
         await clock.advance(rig.gateway.plane.timeouts.request_head_seconds + 1)
         assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 408 ")
         writer.close()
+
+
+@pytest.mark.parametrize("expects", [False, True])
+async def test_who_was_held_by_the_gateway_itself_is_not_slow(tmp_path: Path, expects: bool) -> None:
+    """Signed out in the middle of an upload, it signs in anew; that takes longer than a caller may be silent."""
+    async with open_stage(tmp_path, timeouts={"request_body": "10s"}) as stage:
+        stage.keeper.successors.append(session_at(stage.upstream.port, number=2))
+        fields = b"Expect: 100-continue\r\n" if expects else b""
+        whole = post(b"0123456789", fields=fields, method=b"PUT")
+        caller = await stage.call(whole[:-5])
+        notebook = await stage.notebook()
+        await notebook.head()
+        await notebook.expect(b"01234")
+        await stage.sweep(9.0)
+        stage.keeper.gate.clear()
+        notebook.send(
+            b"HTTP/1.1 302 Found\r\nLocation: https://eu-west-1.console.aws.amazon.com/sagemaker/home\r\n"
+            b"Content-Length: 0\r\n\r\n"
+        )
+        await eventually(lambda: bool(stage.keeper.waits))
+        await stage.sweep(15.0)
+        stage.keeper.gate.set()
+        notebook = await stage.notebook()
+        await notebook.head()
+        await notebook.expect(b"01234")
+        await stage.sweep(9.0)
+        caller.send(whole[-5:])
+        await notebook.expect(b"56789")
+        notebook.send(ok(b"saved"))
+        assert (await caller.response())[1] == b"saved"
+
+
+async def test_who_is_slow_after_that_is(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, timeouts={"request_body": "10s"}) as stage:
+        stage.keeper.session = None
+        stage.keeper.successors.append(session_at(stage.upstream.port))
+        stage.keeper.gate.clear()
+        caller = await stage.call(post(bytes(500_000))[:-1])
+        await eventually(lambda: bool(stage.keeper.waits))
+        [connection] = stage.plane.connections
+        await eventually(lambda: connection._read_held)
+        await stage.sweep(15.0)
+        stage.keeper.gate.set()
+        notebook = await stage.notebook()
+        await notebook.head()
+        await notebook.exactly(499_999)
+        await stage.sweep(9.0)
+        assert caller.is_silent
+        await stage.sweep(10.0)
+        assert b" 408 " in (await caller.response())[0]
