@@ -84,13 +84,18 @@ def serve(file: Path) -> None:
 @main.command()
 @click.argument("file", type=_FILE, required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the file, for editors, and stop.")
-def check(file: Path | None, schema: bool) -> None:
+@click.option(
+    "--aws", "aws_wanted", is_flag=True, help="Ask AWS, too: who the gateway is, and for each instance."
+)
+def check(file: Path | None, schema: bool, aws_wanted: bool) -> None:
     """Check the configuration FILE and say what it means.
 
     Prints where nbgate would listen, each instance's address, and who is let in. Nothing is started or
     called. All problems are printed at once, each with its line; the exit status is then 2. So are certificates
     and keys that are on this machine and cannot be used. Of a file that is valid, what is hardly meant is printed
     as a warning; the exit status is then 0 all the same.
+
+    With --aws, one line more for each thing that AWS was asked; the exit status is 1 if it refused any.
     """
     if schema:
         import json
@@ -108,14 +113,18 @@ def check(file: Path | None, schema: bool) -> None:
     from proxy.clock import SystemClock
     from proxy.config.load import located
     from proxy.errors import ConfigError
-    from proxy.server.checking import certificates
+    from proxy.server.checking import everything
 
-    checked = certificates(settings, now=SystemClock().now())
+    checked = everything(settings, now=SystemClock().now())
     for warning in (*settings.warnings, *located(checked.warnings, file, environ=os.environ)):
         _print_problem(warning, "warning: ")
     if checked.problems:
         problems = located(checked.problems, file, environ=os.environ)
         _give_up(ConfigError(problems), "nbgate serve would not start")
+    if aws_wanted:
+        from proxy.server.aws_asking import run
+
+        sys.exit(run(settings))
 
 
 @main.command()

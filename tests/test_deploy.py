@@ -14,6 +14,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -410,6 +411,20 @@ async def test_the_shipped_nginx_takes_a_renewed_secret_for_the_next_handshake(t
         for one in (page, another):
             await echo(one)
             one.close()
+
+
+# The package
+
+
+def test_all_that_is_read_from_the_package_is_in_the_wheel() -> None:
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"][
+        "package-data"
+    ]["proxy"]
+    package = ROOT / "proxy"
+    shipped = {file for pattern in patterns for file in package.glob(pattern.replace("/**", "/**/*"))}
+    there = {file for file in package.rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+    assert {file for file in there if file.suffix != ".py"} <= shipped
+    assert package / "config" / "first.yaml" in shipped
 
 
 # Kubernetes

@@ -28,6 +28,8 @@ from proxy.errors import (
     ControlPlaneTimeout,
     InstanceNotFound,
     InstanceNotInService,
+    LimitReached,
+    Throttled,
 )
 from proxy.threads import Threads
 
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_OF_AN_INSTANCE: Final = (InstanceNotFound, InstanceNotInService, LimitReached, Throttled)
+"""What AWS says of an instance, or of how often it is asked: it knows us, and lets us ask."""
 _THREADS: Final = 4
 CALL_SECONDS: Final = 30.0
 """For the most that a call takes, by default: load balancers give up after 60 s."""
@@ -86,6 +90,9 @@ class SageMaker:
             monotonic=clock.monotonic,
         )
         self._clients: dict[str, SageMakerClient] = {}
+        self._sessions: dict[str, Session] = {}
+        self._last_codes: dict[str, str] = {}
+        """By role: the last answer's code, "" for one that was none."""
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def control_plane(self, role_arn: str = "") -> RoleControlPlane:
@@ -99,9 +106,37 @@ class SageMaker:
         """
         try:
             async with asyncio.timeout(self._options.call_seconds):
-                return await self.threads.run(partial(self._work, operation, role_arn))
+                result = await self.threads.run(partial(self._work, operation, role_arn))
         except TimeoutError as error:
+            self._last_codes[role_arn] = ControlPlaneTimeout.code
             raise ControlPlaneTimeout(detail=f"no outcome within {self._options.call_seconds:g} s") from error
+        except ControlPlaneError as error:
+            self._last_codes[role_arn] = "" if isinstance(error, _OF_AN_INSTANCE) else error.code
+            raise
+        self._last_codes[role_arn] = ""
+        return result
+
+    async def identity(self, role_arn: str = "") -> str:
+        """The ARN that AWS knows us by (STS GetCallerIdentity, which needs no permission). Raises as `run`."""
+
+        def call(client: SageMakerClient) -> str:
+            with self._locks[role_arn]:
+                sts = self._sessions[role_arn].client(
+                    "sts", endpoint_url=self._options.sts_endpoint_url, config=client.meta.config
+                )
+            try:
+                return _text(sts.get_caller_identity(), "Arn")
+            finally:
+                sts.close()
+
+        return await self.run(call, role_arn=role_arn)
+
+    @property
+    def last_answer(self) -> str:
+        """How the last calls went: `ok`, `not asked`, or what is wrong for some role, such as `CREDENTIALS_MISSING`."""
+        if not self._last_codes:
+            return "not asked"
+        return next((code for code in self._last_codes.values() if code), "ok")
 
     def unwell(self) -> tuple[str, ...]:
         """What is stuck, in words, as `proxy.rounds.Rounds.unwell` has it."""
@@ -157,6 +192,7 @@ class SageMaker:
                 botocore_session=_assuming(role_arn, source=session, config=config, options=options),
                 region_name=options.region,
             )
+        self._sessions[role_arn] = session
         return session.client("sagemaker", endpoint_url=options.endpoint_url, config=config)
 
 

@@ -31,6 +31,7 @@ LIST = "ListNotebookInstances"
 START = "StartNotebookInstance"
 STOP = "StopNotebookInstance"
 ASSUME_ROLE = "AssumeRole"
+GET_IDENTITY = "GetCallerIdentity"
 
 RETIRED_PLATFORMS = frozenset({"notebook-al1-v1", "notebook-al2-v1", "notebook-al2-v2", "notebook-al2-v3"})
 """What no instance can be started on any more, since 1 July 2026 (SageMaker Developer Guide)."""
@@ -277,6 +278,10 @@ class ControlApi:
 
     def _sts(self, body: bytes, caller: str, request_id: str) -> web.Response:
         form = sts.read_form(body)
+        if form.get("Action") == GET_IDENTITY:
+            self._count(GET_IDENTITY, caller)
+            text = sts.identity(caller, account=ACCOUNT, request_id=request_id)
+            return web.Response(content_type="text/xml", text=text)
         if form.get("Action") != ASSUME_ROLE:
             raise ApiError("InvalidAction", "Could not find the operation in this request.")
         self._count(ASSUME_ROLE, caller)

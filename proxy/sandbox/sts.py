@@ -1,4 +1,5 @@
-"""STS AssumeRole in its own dialect: a form comes in, XML goes out. No sockets; `control_api` counts and answers.
+"""STS AssumeRole and GetCallerIdentity in its own dialect: a form comes in, XML goes out. No sockets; `control_api`
+counts and answers.
 
 The credentials work for the sandbox only, which knows by their access key which role calls.
 """
@@ -58,6 +59,17 @@ def assumed(given: Credentials, *, account: str, request_id: str) -> str:
     )
 
 
+def identity(caller: str, *, account: str, request_id: str) -> str:
+    """The answer that says who calls: a role that was assumed, or whoever has an access key."""
+    role = caller.partition(":role/")[2].rpartition("/")[2]
+    arn = (
+        f"arn:aws:sts::{account}:assumed-role/{role}/nbgate"
+        if role
+        else f"arn:aws:iam::{account}:user/sandbox"
+    )
+    return _IDENTITY.format(arn=escape(arn), account=account, request_id=request_id)
+
+
 def error(code: str, message: str, *, request_id: str) -> str:
     """An error of the query protocol."""
     return _ERROR.format(code=escape(code), message=escape(message), request_id=request_id)
@@ -76,6 +88,15 @@ _ANSWER = """\
   </AssumeRoleResult>
   <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>
 </AssumeRoleResponse>
+"""
+
+_IDENTITY = """\
+<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+  <GetCallerIdentityResult>
+    <Arn>{arn}</Arn><UserId>AIDASANDBOX</UserId><Account>{account}</Account>
+  </GetCallerIdentityResult>
+  <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>
+</GetCallerIdentityResponse>
 """
 
 _ERROR = """\

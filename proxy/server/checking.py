@@ -1,4 +1,4 @@
-"""What `nbgate check` looks at besides the file: the certificates that it names, where they are.
+"""What `nbgate check` looks at besides the file: the certificates that it names, where they are, and the Region.
 
 The rule: what `serve` would fail at is a problem, what callers will meet some day is a warning, and files that are on
 another machine are none of both. Findings carry paths of the file. It must not print.
@@ -6,7 +6,7 @@ another machine are none of both. Findings carry paths of the file. It must not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path as FilePath
 from typing import Final
@@ -15,6 +15,7 @@ from proxy.config.findings import Finding
 from proxy.config.settings import Settings
 from proxy.config.yaml_lines import Path
 from proxy.policy.dates import format_instant
+from proxy.server.aws_check import unknown_region
 from proxy.server.certificates import UnusableCertificateError, is_public, validity
 
 SOON: Final = timedelta(days=14)
@@ -28,6 +29,13 @@ class Checked:
     warnings: tuple[Finding, ...] = ()
     ends_at: datetime | None = None
     """When the first of the certificates ends; None where there are none that can be used."""
+
+
+def everything(settings: Settings, *, now: datetime) -> Checked:
+    """All that can be looked at without asking anybody."""
+    checked = certificates(settings, now=now)
+    region = unknown_region(settings)
+    return checked if region is None else replace(checked, warnings=(region, *checked.warnings))
 
 
 def certificates(settings: Settings, *, now: datetime) -> Checked:

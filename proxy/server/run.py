@@ -42,7 +42,7 @@ from proxy.identity.tokens import Tokens
 from proxy.lifecycle.lifecycle import TICK_SECONDS, Lifecycle
 from proxy.policy.dates import format_instant
 from proxy.rounds import Rounds
-from proxy.server import checking, compose, link_page, sign_in
+from proxy.server import aws_check, checking, compose, link_page, sign_in
 from proxy.server.admin import Readiness, admin_application, answering
 from proxy.server.admin_listener import AdminListener
 from proxy.server.by_itself import ByItself
@@ -96,6 +96,7 @@ class RunningGateway:
     logs: Logs
     tasks: Tasks
     rounds: Rounds
+    sagemaker: SageMaker
     addresses: list[Bind]
     admin_address: SocketAddress | None
     _listeners: list[OpenListener]
@@ -306,7 +307,7 @@ async def start(
         admin_address = None
         if settings.admin is not None:
             application = admin_application(
-                lambda: _readiness(reloader, plane, by_itself, certificates),
+                lambda: _readiness(reloader, plane, by_itself, certificates, sagemaker),
                 partial(_metrics, plane, reloader, by_itself, logs, longest_turn),
                 lambda: (*rounds.unwell(), *logs.unwell(), *sagemaker.unwell()),
                 hosts=settings.admin.hosts,
@@ -356,6 +357,7 @@ async def start(
             logs,
             tasks,
             rounds,
+            sagemaker,
             addresses,
             admin_address,
             listeners,
@@ -417,6 +419,8 @@ async def _serve(settings: Settings) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
+    # Whoever started it looks at the log now, not when the first visitor comes.
+    running.tasks.start(look_at_aws(running, settings), name="first look at AWS")
     # Who was asked to end while it started has nobody to wait for.
     if not asked.is_set():
         await asked.wait()
@@ -430,6 +434,26 @@ async def _serve(settings: Settings) -> None:
     except Exception as error:
         running.plane.faults.met("end", error)
     ending.leave()
+
+
+async def look_at_aws(running: RunningGateway, settings: Settings) -> None:
+    """Say what stands in the way at AWS; nobody waits for it."""
+    events = running.logs.events
+    if (region := aws_check.unknown_region(settings)) is not None:
+        events.warning("the Region is not known", message=region.message, hint=region.hint)
+    async for answered in aws_check.first_look(settings, running.sagemaker):
+        error = answered.error
+        assert error is not None
+        instance = settings.instances[answered.about]
+        events.error(
+            "AWS does not let the gateway do its work",
+            instance=instance.name,
+            notebook=instance.notebook,
+            code=error.code,
+            detail=error.log_detail,
+            hint=error.remedy,
+            region=settings.aws.region,
+        )
 
 
 async def _drain(running: RunningGateway, *, is_hurried: Callable[[], bool]) -> None:
@@ -462,7 +486,11 @@ def _tell_held(limits: Limits, events: EventLog, *, files: int | None) -> None:
 
 
 def _readiness(
-    reloader: Reloader, plane: DataPlane, by_itself: ByItself, certificates: checking.Checked
+    reloader: Reloader,
+    plane: DataPlane,
+    by_itself: ByItself,
+    certificates: checking.Checked,
+    sagemaker: SageMaker,
 ) -> Readiness:
     ends_at = certificates.ends_at
     # A configuration that was refused is no reason to send callers elsewhere: what counted before still does.
@@ -473,6 +501,7 @@ def _readiness(
             "instances": len(reloader.settings.instances),
             "connections": len(plane.connections),
             "websockets": len(plane.relays),
+            "aws": sagemaker.last_answer,
             **({"certificate_ends_at": format_instant(ends_at)} if ends_at is not None else {}),
             **by_itself.details(),
             **reloader.status.details(),
