@@ -222,17 +222,24 @@ def export_policy(
 @main.command()
 @click.argument("instance")
 @_config_option
-def probe(instance: str, file: Path) -> None:
+@click.option(
+    "--start",
+    is_flag=True,
+    help="Start it first, if it is stopped, and time what answers until Jupyter does.",
+)
+@click.option("--deep", is_flag=True, help="Watch the session to its end: half an hour.")
+def probe(instance: str, file: Path, start: bool, deep: bool) -> None:
     """Sign in to INSTANCE step by step and print what AWS answers.
 
-    Shows statuses, redirect hosts, and cookie names and attributes of a real sign-in, never the value
-    of a token or cookie: the output can be sent to whoever helps.
+    Shows statuses, redirect hosts, and cookie names and attributes of a real sign-in; whether the URL is good twice,
+    and what answers with a cookie and without. Never the value of a token or cookie: the output can be sent to
+    whoever helps, or pasted into an issue.
     """
     settings = _load(file)
     _check_instance(settings, file, instance)
     from proxy.server.probing import run
 
-    sys.exit(run(settings, instance))
+    sys.exit(run(settings, instance, start=start, deep=deep))
 
 
 @main.command()

@@ -21,8 +21,10 @@ MINIMAL = str(EXAMPLES / "minimal.yaml")
 
 
 def run(*arguments: str, env: dict[str, str | None] | None = None) -> Result:
-    """Run the command in a width that does not depend on the terminal."""
-    return CliRunner().invoke(main, arguments, env={"AWS_REGION": None, "NBGATE_CONFIG": None, **(env or {})})
+    """Run the command in a width that does not depend on the terminal, and of this machine's variables with none that
+    nbgate reads."""
+    ours = ("AWS_REGION", "AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy", "NBGATE_CONFIG")
+    return CliRunner().invoke(main, arguments, env={**dict.fromkeys(ours), **(env or {})})
 
 
 @pytest.fixture
@@ -242,9 +244,12 @@ def test_serve_says_in_one_line_why_it_cannot_listen(stand_in) -> None:
 def test_probe_runs_against_a_configured_instance_and_passes_its_status_on(stand_in) -> None:
     calls = stand_in("proxy.server.probing", "run", 3)
     assert run("probe", "research", "--config", MINIMAL).exit_code == 3
-    ((settings, instance), _) = calls[0]
+    assert run("probe", "research", "--config", MINIMAL, "--start", "--deep").exit_code == 3
+    ((settings, instance), asked) = calls[0]
     assert isinstance(settings, Settings)
     assert instance == "research"
+    assert asked == {"start": False, "deep": False}
+    assert calls[1][1] == {"start": True, "deep": True}
 
 
 def test_probe_names_the_instances_that_there_are(stand_in) -> None:

@@ -4,52 +4,46 @@ it.
 What AWS's side does in an exchange is not documented; this prints what it did: statuses, redirect hosts,
 names and attributes of cookies, and how the API and a WebSocket answered afterwards. It goes through the
 same control plane and the same exchange as the gateway. No token, no query and no cookie value is ever
-printed: the output may be posted. Knows no configuration file and no terminal.
+printed: the output may be posted. What else only a live instance can answer is asked in `probe_questions`. Knows no
+configuration file and no terminal.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import re
-from collections.abc import Callable, Sequence
-from enum import Enum
+from collections.abc import Sequence
 from typing import Final
 
 from yarl import URL
 
-from proxy.aws.client import ask, cookie_field, open_client
+from proxy.aws.client import ask, open_client
 from proxy.aws.control_plane import SESSION_SECONDS_MIN, ControlPlane
 from proxy.aws.cookies import SetCookie, Unkept
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange, belongs_to_jupyter
 from proxy.aws.hosts import NotebookHosts, foreign_host
 from proxy.aws.presigned import PresignedUrl
+from proxy.aws.probe_questions import (
+    EVENTS_TARGET,
+    Kind,
+    Means,
+    Say,
+    by_path,
+    end_of_session,
+    from_start_to_jupyter,
+    handshake_fields,
+    names,
+    query_names,
+    same_url_again,
+)
 from proxy.aws.sessions import SignIn
 from proxy.chance import NewId
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotFound, NbgateError, UpstreamTimeout
 
-EVENTS_TARGET: Final = "/api/events/subscribe"
-
 # RFC 6265 section 4.1 and its successors; of an attribute that is none of these only the name is told.
 _TOLD_ATTRIBUTES: Final = frozenset(
     {"domain", "path", "expires", "max-age", "secure", "httponly", "samesite", "partitioned", "priority"}
 )
-
-# A token could stand in the query without a name.
-_NAME: Final = re.compile(r"[A-Za-z_-]{1,24}")
-
-
-class Kind(Enum):
-    """What a line of output is, for whoever gives it colour."""
-
-    STEP = "step"
-    FACT = "fact"
-    GOOD = "good"
-    BAD = "bad"
-
-
-Say = Callable[[Kind, str], None]
 
 
 async def run(
@@ -62,14 +56,21 @@ async def run(
     say: Say,
     options: ExchangeOptions = ExchangeOptions(),
     session_seconds: int = SESSION_SECONDS_MIN,
+    start: bool = False,
+    deep: bool = False,
 ) -> int:
     """Sign in to `notebook` (SageMaker's name) and tell each step to `say`. Returns the exit status.
 
     0: signed in, and API and WebSocket answered; 1: not. The session it leaves behind lasts
-    `session_seconds`, by default the shortest that SageMaker grants.
+    `session_seconds`, by default the shortest that SageMaker grants. `start`: start it first, if it is stopped; `deep`:
+    watch the session to its end.
     """
+    means = Means(hosts, clock, new_id, say, options)
     try:
         await _describe(notebook, control_plane, say)
+        if start:
+            await from_start_to_jupyter(notebook, control_plane, means)
+        began_at = clock.monotonic()
         url = await _mint(notebook, control_plane, clock, say, session_seconds)
         say(Kind.STEP, "Exchange of the URL, and a first request to the API")
         exchange = NotebookExchange(
@@ -81,7 +82,12 @@ async def run(
         )
         sign_in = await exchange(url)
         say(Kind.GOOD, f"Signed in to {sign_in.origin} with {_names(sign_in.cookies.names)}.")
-        return await _open_websocket(sign_in, options, new_id, say)
+        status = await _open_websocket(sign_in, options, new_id, say)
+        await same_url_again(url, sign_in, means)
+        await by_path(sign_in, means)
+        if deep:
+            await end_of_session(sign_in, means, session_seconds=session_seconds, began_at=began_at)
+        return status
     except NbgateError as error:
         say(Kind.BAD, f"{error.code}: {error.message}")
         if error.detail:
@@ -114,8 +120,7 @@ async def _mint(
     text = url.reveal()
     try:
         parsed = URL(text)
-        query = ", ".join(name if _NAME.fullmatch(name) else "***" for name in parsed.query)
-        told = f"{parsed.scheme}://{parsed.host}, query {query or 'none'}"
+        told = f"{parsed.scheme}://{parsed.host}, query {query_names(parsed)}"
     except ValueError:
         told = "something that is no URL"
     say(Kind.FACT, f"answered in {took_seconds:.2f} s: {told}, {len(text)} characters")
@@ -125,15 +130,7 @@ async def _mint(
 async def _open_websocket(sign_in: SignIn, options: ExchangeOptions, new_id: NewId, say: Say) -> int:
     """An opening handshake (RFC 6455 section 4.1), broken off once it is answered."""
     say(Kind.STEP, f"WebSocket to {EVENTS_TARGET}")
-    headers = {
-        "Origin": str(sign_in.origin),
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        # 16 bytes in base64: new_id is 16 characters.
-        "Sec-WebSocket-Key": base64.b64encode(new_id().encode("ascii")[:16].ljust(16, b"0")).decode("ascii"),
-        **cookie_field(sign_in.cookies),
-    }
+    headers = handshake_fields(sign_in.origin, sign_in.cookies, new_id)
     target = URL(f"{sign_in.origin}{EVENTS_TARGET}")
     try:
         async with (
@@ -148,6 +145,8 @@ async def _open_websocket(sign_in: SignIn, options: ExchangeOptions, new_id: New
     except TimeoutError:
         raise UpstreamTimeout(detail=f"{EVENTS_TARGET} did not answer the upgrade") from None
     server = answer.server.decode("latin-1") or "no Server field"
+    if answer.cookies:
+        say(Kind.FACT, f"sets {names(answer.cookies)}")
     if answer.status == 101:
         say(Kind.GOOD, f"101, the connection was upgraded ({server}).")
         return 0

@@ -8,9 +8,10 @@ from typing import Final
 from rich.console import Console
 from rich.markup import escape
 
+from proxy import __version__
 from proxy.aws import probe
 from proxy.aws.exchange import ExchangeOptions
-from proxy.aws.probe import Kind
+from proxy.aws.probe_questions import Kind
 from proxy.aws.sagemaker import SageMaker
 from proxy.chance import new_id
 from proxy.clock import SystemClock
@@ -25,15 +26,17 @@ _LOOKS: Final = {
 }
 
 
-def run(settings: Settings, name: str) -> int:
+def run(settings: Settings, name: str, *, start: bool = False, deep: bool = False) -> int:
     """Sign in to the configured instance `name` and print each step. Returns the exit status."""
-    return asyncio.run(_run(settings, name))
+    return asyncio.run(_run(settings, name, start=start, deep=deep))
 
 
-async def _run(settings: Settings, name: str) -> int:
+async def _run(settings: Settings, name: str, *, start: bool, deep: bool) -> int:
     console = Console(highlight=False, soft_wrap=True)
     instance = settings.instances[name]
     clock = SystemClock()
+    now = clock.now().strftime("%Y-%m-%d %H:%M UTC")
+    console.print(f"nbgate {__version__} probe, {now}, Region {settings.aws.region}")
     sagemaker = SageMaker(compose.aws_options(settings), clock=clock)
     try:
         return await probe.run(
@@ -45,6 +48,8 @@ async def _run(settings: Settings, name: str) -> int:
             options=ExchangeOptions(
                 ssl_context=compose.upstream_trust(settings), egress=compose.egress(settings)
             ),
+            start=start,
+            deep=deep,
             say=lambda kind, text: console.print(_LOOKS[kind].format(escape(text))),
         )
     finally:

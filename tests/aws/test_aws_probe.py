@@ -14,7 +14,7 @@ from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.exchange import ExchangeOptions
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.presigned import PresignedUrl
-from proxy.aws.probe import EVENTS_TARGET, Kind
+from proxy.aws.probe_questions import EVENTS_TARGET, Kind
 from proxy.chance import new_id
 from proxy.errors import InstanceNotFound, PermissionMissing
 from tests.aws.fakes import COOKIE_SECRET, NOTEBOOK, SECRET, FakeControlPlane
@@ -92,6 +92,9 @@ async def test_a_whole_sign_in(host: NotebookHost) -> None:
         "CreatePresignedNotebookInstanceUrl for a session of 1800 s",
         "Exchange of the URL, and a first request to the API",
         "WebSocket to /api/events/subscribe",
+        "The same URL a second time",
+        "Without a cookie",
+        "With the session",
     ]
     assert output.of(Kind.BAD) == []
     assert f"{NOTEBOOK}: InService, ml.t3.medium" in output.text
@@ -103,7 +106,9 @@ async def test_a_whole_sign_in(host: NotebookHost) -> None:
     assert "_xsrf (6 characters; Jupyter's)" in output.text
     assert f"GET {host.origin}/api/status -> 200" in output.text
     assert "101, the connection was upgraded" in output.text
-    assert host.seen[-1].cookie == f"FrontEnd={COOKIE_SECRET}"
+    handshakes = [seen.cookie for seen in host.seen if seen.target == EVENTS_TARGET]
+    # With the session, without it, and with it once more.
+    assert handshakes == [f"FrontEnd={COOKIE_SECRET}", None, f"FrontEnd={COOKIE_SECRET}"]
     assert control_plane.session_seconds == [1800]
 
 

@@ -1,0 +1,290 @@
+"""What only a live notebook instance can answer, asked for `nbgate probe` and told as statuses and names.
+
+    the same URL a second time       is it good once?
+    without a cookie, with one       how "signed out" looks, whose `Server` it is, what is set where, also on 101
+    from Start to Jupyter            what answers in between, second by second (`--start`)
+    the end of a session             what a request, a handshake and an open WebSocket meet then (`--deep`)
+
+The rule: each question is asked although another one failed, and nothing is told that could not be posted: of addresses
+hosts and names of parameters, of cookies names. Knows no configuration file and no terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from proxy.aws.client import Answer, ask, cookie_field, open_client
+from proxy.aws.control_plane import PASSING, ControlPlane
+from proxy.aws.cookies import Cookies, SetCookie
+from proxy.aws.exchange import ExchangeOptions
+from proxy.aws.hosts import NotebookHosts, foreign_host
+from proxy.aws.presigned import PresignedUrl
+from proxy.aws.sessions import Origin, SignIn
+from proxy.chance import NewId
+from proxy.clock import Clock
+from proxy.errors import NbgateError
+from proxy.tasks import Tasks
+
+EVENTS_TARGET: Final = "/api/events/subscribe"
+STATUS_TARGET: Final = "/api/status"
+PATHS: Final = ("/", "/lab", STATUS_TARGET, "/proxy/8888/")
+START_SECONDS: Final = 900.0
+URL_SECONDS: Final = 240.0
+"""A presigned URL is good for 300 s; after so many another one is made."""
+MINUTE_SECONDS: Final = 60.0
+CLOSE_LOOK_SECONDS: Final = 5.0
+BEFORE_SECONDS: Final = 30.0
+AFTER_SECONDS: Final = 180.0
+
+# A token could stand in the query without a name.
+_NAME: Final = re.compile(r"[A-Za-z_-]{1,24}")
+
+
+class Kind(Enum):
+    """What a line of output is, for whoever gives it colour."""
+
+    STEP = "step"
+    FACT = "fact"
+    GOOD = "good"
+    BAD = "bad"
+
+
+Say = Callable[[Kind, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What questions are asked with."""
+
+    hosts: NotebookHosts
+    clock: Clock
+    new_id: NewId
+    say: Say
+    options: ExchangeOptions = field(default_factory=ExchangeOptions)
+
+
+def query_names(url: URL) -> str:
+    """The names of a query's parameters, as far as they are names."""
+    return ", ".join(name if _NAME.fullmatch(name) else "***" for name in url.query) or "none"
+
+
+def told(answer: Answer, origin: Origin) -> str:
+    """An answer in statuses and names."""
+    parts = [str(answer.status)]
+    if answer.location:
+        parts.append(_leads(answer.location, origin))
+    parts.append(f"Server: {answer.server.decode('latin-1') or 'none'}")
+    if answer.content_type:
+        parts.append(answer.content_type.decode("latin-1"))
+    if answer.cookies:
+        parts.append(f"sets {names(answer.cookies)}")
+    return "; ".join(parts)
+
+
+def names(cookies: Iterable[SetCookie]) -> str:
+    """Of cookies, in the order in which they are set."""
+    return ", ".join(dict.fromkeys(cookie.name.decode("latin-1") for cookie in cookies))
+
+
+def handshake_fields(origin: Origin, cookies: Cookies, new_id: NewId) -> dict[str, str]:
+    """The fields of an opening handshake (RFC 6455 section 4.1)."""
+    return {
+        "Origin": str(origin),
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        # 16 bytes in base64: new_id is 16 characters.
+        "Sec-WebSocket-Key": base64.b64encode(new_id().encode("ascii")[:16].ljust(16, b"0")).decode("ascii"),
+        **cookie_field(cookies),
+    }
+
+
+async def same_url_again(url: PresignedUrl, sign_in: SignIn, means: Means) -> None:
+    """Whether a URL that has signed in does so once more, for a browser without cookies."""
+    means.say(Kind.STEP, "The same URL a second time")
+    answer = await _answer(means, sign_in.origin, url.reveal(), {})
+    if isinstance(answer, str):
+        means.say(Kind.FACT, f"GET -> {answer}")
+        return
+    means.say(Kind.FACT, f"GET -> {told(answer, sign_in.origin)}")
+    again = {cookie.name for cookie in answer.cookies} & sign_in.cookies.names
+    means.say(
+        Kind.FACT,
+        "it signs in again: a URL is good more than once"
+        if again
+        else "it sets none of the session's cookies: a URL is good once, as far as this shows",
+    )
+
+
+async def by_path(sign_in: SignIn, means: Means) -> None:
+    """What answers to whoever is signed out, and to whoever is signed in; and what each sets."""
+    for about, cookies in (("Without a cookie", Cookies()), ("With the session", sign_in.cookies)):
+        means.say(Kind.STEP, about)
+        for path in PATHS:
+            answer = await _answer(means, sign_in.origin, f"{sign_in.origin}{path}", cookie_field(cookies))
+            means.say(Kind.FACT, f"GET {path} -> {_words(answer, sign_in.origin)}")
+        await _handshake(sign_in.origin, cookies, means)
+
+
+async def from_start_to_jupyter(notebook: str, control_plane: ControlPlane, means: Means) -> None:
+    """Start a stopped instance, and tell each change of what answers until Jupyter does. Raises ControlPlaneError."""
+    say, clock = means.say, means.clock
+    say(Kind.STEP, "From StartNotebookInstance to Jupyter")
+    status = (await control_plane.describe(notebook)).status
+    if status not in ("Stopped", "Failed"):
+        say(Kind.BAD, f"not started: it is {status}, and has to be Stopped before")
+        return
+    await control_plane.start(notebook)
+    line = _TimeLine(clock, say)
+    line.tell("Describe", "Pending")
+    while line.seconds <= START_SECONDS:
+        await clock.sleep(1.0)
+        described = await control_plane.describe(notebook)
+        line.tell("Describe", described.status)
+        if described.in_service:
+            break
+        if described.status not in PASSING:
+            say(Kind.BAD, f"it will not be InService: {described.status}")
+            return
+    await _until_jupyter(notebook, control_plane, means, line)
+
+
+async def _until_jupyter(notebook: str, control_plane: ControlPlane, means: Means, line: _TimeLine) -> None:
+    clock = means.clock
+    url: PresignedUrl | None = None
+    jar = Cookies()
+    urls = 0
+    while line.seconds <= START_SECONDS:
+        if url is None or clock.monotonic() - url.requested_at >= URL_SECONDS:
+            url = await control_plane.create_presigned_url(notebook, session_seconds=1800)
+            jar, urls = Cookies(), urls + 1
+        target = URL(url.reveal(), encoded=True)
+        if not means.hosts.allows(target):
+            means.say(Kind.BAD, "the presigned URL leads to no notebook host")
+            return
+        origin = Origin.of(target)
+        # Once there is a session the URL is left alone: it may be good once.
+        where = f"{origin}{STATUS_TARGET}" if jar.pairs else url.reveal()
+        answer = await _answer(means, origin, where, cookie_field(jar))
+        line.tell(f"GET {STATUS_TARGET}" if jar.pairs else "GET of the URL", _words(answer, origin))
+        if isinstance(answer, Answer):
+            if jar.pairs and answer.status == 200 and answer.content_type.startswith(b"application/json"):
+                means.say(
+                    Kind.GOOD, f"Jupyter answers {line.seconds:.0f} s after the start; URLs made: {urls}"
+                )
+                return
+            jar = jar.apply(answer.cookies, host=origin.host, now=clock.now())
+        await clock.sleep(1.0)
+    means.say(Kind.BAD, f"Jupyter did not answer within {START_SECONDS:.0f} s; URLs made: {urls}")
+
+
+async def end_of_session(sign_in: SignIn, means: Means, *, session_seconds: int, began_at: float) -> None:
+    """Watch a session to its end and beyond: a request now and then, and a WebSocket that is held open. `began_at` is
+    when it began (`Clock.monotonic`).
+    """
+    say, clock, origin = means.say, means.clock, sign_in.origin
+    minutes = (session_seconds + AFTER_SECONDS) / MINUTE_SECONDS
+    say(Kind.STEP, f"The end of a session of {session_seconds} s (this takes {minutes:.0f} minutes)")
+    line = _TimeLine(clock, say, began_at=began_at)
+    tasks = Tasks(lambda name, error: line.tell(name, type(error).__name__))
+    async with open_client(
+        connect_seconds=means.options.connect_seconds,
+        ssl_context=means.options.ssl_context,
+        egress=means.options.egress,
+    ) as client:
+        held = tasks.start(_hold(client, sign_in, line), name="WebSocket")
+        try:
+            while line.seconds < session_seconds + AFTER_SECONDS:
+                answer = await _answer(
+                    means, origin, f"{origin}{STATUS_TARGET}", cookie_field(sign_in.cookies)
+                )
+                line.tell(f"GET {STATUS_TARGET}", _words(answer, origin))
+                left = session_seconds - BEFORE_SECONDS - line.seconds
+                await clock.sleep(min(MINUTE_SECONDS, left) if left > 0 else CLOSE_LOOK_SECONDS)
+            await _handshake(origin, sign_in.cookies, means)
+            if not held.done():
+                say(Kind.FACT, f"the WebSocket is still open after {line.seconds:.0f} s")
+        finally:
+            await tasks.close()
+
+
+class _TimeLine:
+    """Tells what changes, and when; what stays the same it does not repeat."""
+
+    def __init__(self, clock: Clock, say: Say, *, began_at: float | None = None) -> None:
+        self._clock = clock
+        self._say = say
+        self._began_at = clock.monotonic() if began_at is None else began_at
+        self._last: dict[str, str] = {}
+
+    @property
+    def seconds(self) -> float:
+        return self._clock.monotonic() - self._began_at
+
+    def tell(self, about: str, words: str) -> None:
+        if self._last.get(about) != words:
+            self._last[about] = words
+            self._say(Kind.FACT, f"+{self.seconds:.0f} s: {about} -> {words}")
+
+
+async def _hold(client: aiohttp.ClientSession, sign_in: SignIn, line: _TimeLine) -> None:
+    """Hold a WebSocket open until the other side ends it, and tell how."""
+    fields = {"Origin": str(sign_in.origin), **cookie_field(sign_in.cookies)}
+    try:
+        async with client.ws_connect(f"{sign_in.origin}{EVENTS_TARGET}", headers=fields) as socket:
+            line.tell("WebSocket", "open")
+            async for _message in socket:
+                pass
+            line.tell("WebSocket", f"closed with {socket.close_code or 'no code'}")
+    except aiohttp.WSServerHandshakeError as error:
+        line.tell("WebSocket", f"{error.status} instead of 101")
+    except (aiohttp.ClientError, OSError) as error:
+        line.tell("WebSocket", type(error).__name__)
+
+
+async def _handshake(origin: Origin, cookies: Cookies, means: Means) -> None:
+    fields = handshake_fields(origin, cookies, means.new_id)
+    answer = await _answer(means, origin, f"{origin}{EVENTS_TARGET}", fields)
+    means.say(Kind.FACT, f"upgrade of {EVENTS_TARGET} -> {_words(answer, origin)}")
+
+
+async def _answer(means: Means, origin: Origin, target: str, fields: dict[str, str]) -> Answer | str:
+    """The answer to a GET, or what became of it in a word. The client's own text is not told: it may hold the URL."""
+    options = means.options
+    try:
+        async with (
+            asyncio.timeout(options.total_seconds),
+            open_client(
+                connect_seconds=options.connect_seconds,
+                ssl_context=options.ssl_context,
+                egress=options.egress,
+            ) as client,
+        ):
+            return await ask(client, URL(target, encoded=True), headers=fields)
+    except TimeoutError:
+        return f"no answer within {options.total_seconds:.0f} s"
+    except NbgateError as error:
+        return error.code
+
+
+def _words(answer: Answer | str, origin: Origin) -> str:
+    return answer if isinstance(answer, str) else told(answer, origin)
+
+
+def _leads(location: bytes, origin: Origin) -> str:
+    elsewhere = foreign_host(location, origin)
+    where = f"to {elsewhere[0]}" if elsewhere else "to its own host"
+    try:
+        query = query_names(URL(location.decode("latin-1"), encoded=True))
+    except ValueError:
+        return where
+    return where if query == "none" else f"{where}, query {query}"
