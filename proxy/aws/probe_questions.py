@@ -201,8 +201,10 @@ async def end_of_session(sign_in: SignIn, means: Means, *, session_seconds: int,
         ssl_context=means.options.ssl_context,
         egress=means.options.egress,
     ) as client:
-        held = tasks.start(_hold(client, sign_in, line), name="WebSocket")
+        begun = asyncio.Event()
+        held = tasks.start(_hold(client, sign_in, line, begun), name="WebSocket")
         try:
+            await begun.wait()
             while line.seconds < session_seconds + AFTER_SECONDS:
                 answer = await _answer(
                     means, origin, f"{origin}{STATUS_TARGET}", cookie_field(sign_in.cookies)
@@ -236,12 +238,15 @@ class _TimeLine:
             self._say(Kind.FACT, f"+{self.seconds:.0f} s: {about} -> {words}")
 
 
-async def _hold(client: aiohttp.ClientSession, sign_in: SignIn, line: _TimeLine) -> None:
-    """Hold a WebSocket open until the other side ends it, and tell how."""
+async def _hold(
+    client: aiohttp.ClientSession, sign_in: SignIn, line: _TimeLine, begun: asyncio.Event
+) -> None:
+    """Hold a WebSocket open until the other side ends it, and tell how. `begun` is set when there is one, or none."""
     fields = {"Origin": str(sign_in.origin), **cookie_field(sign_in.cookies)}
     try:
         async with client.ws_connect(f"{sign_in.origin}{EVENTS_TARGET}", headers=fields) as socket:
             line.tell("WebSocket", "open")
+            begun.set()
             async for _message in socket:
                 pass
             line.tell("WebSocket", f"closed with {socket.close_code or 'no code'}")
@@ -249,6 +254,8 @@ async def _hold(client: aiohttp.ClientSession, sign_in: SignIn, line: _TimeLine)
         line.tell("WebSocket", f"{error.status} instead of 101")
     except (aiohttp.ClientError, OSError) as error:
         line.tell("WebSocket", type(error).__name__)
+    finally:
+        begun.set()
 
 
 async def _handshake(origin: Origin, cookies: Cookies, means: Means) -> None:

@@ -6,6 +6,7 @@ made. It must not print, and must not know where lines go.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -38,12 +39,18 @@ def unknown_region(settings: Settings) -> Finding | None:
     region, known = settings.aws.region, known_regions()
     if settings.aws.endpoint_url is not None or region in known:
         return None
-    hint = did_you_mean(region, known) if len(did_you_mean(region, known)) < 60 else ""
+    # Without one that is alike it would name them all.
+    hint = did_you_mean(region, known) if difflib.get_close_matches(region, known) else ""
     return Finding(
         ("aws", "region"),
         f"'{region}' is no Region that this version knows of; if there is none, nothing will be found",
         hint or "look at its spelling, such as eu-west-1",
     )
+
+
+def region_in_words(settings: Settings) -> str:
+    """The Region, and whether there may be none."""
+    return settings.aws.region + (" (not known)" if unknown_region(settings) else "")
 
 
 async def ask(settings: Settings, sagemaker: SageMaker) -> AsyncIterator[Answered]:

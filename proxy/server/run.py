@@ -502,6 +502,7 @@ def _readiness(
             "connections": len(plane.connections),
             "websockets": len(plane.relays),
             "aws": sagemaker.last_answer,
+            "aws_region": aws_check.region_in_words(reloader.settings),
             **({"certificate_ends_at": format_instant(ends_at)} if ends_at is not None else {}),
             **by_itself.details(),
             **reloader.status.details(),

@@ -16,7 +16,7 @@ from proxy.aws.regions import known_regions
 from proxy.aws.service_data import new_session
 from proxy.cli import main
 from proxy.config.load import load
-from proxy.server.aws_check import unknown_region
+from proxy.server.aws_check import region_in_words, unknown_region
 from proxy.server.run import look_at_aws
 
 ROLE = "arn:aws:iam::123456789012:role/vision"
@@ -185,13 +185,17 @@ def test_a_region_of_somebody_elses_endpoint_may_be_called_anything(tmp_path: Pa
     file = tmp_path / "nbgate.yaml"
     text = MINIMAL.read_text().replace("eu-west-1", "xx-nowhere-9\n  endpoint_url: http://127.0.0.1:9")
     file.write_text(text)
-    assert unknown_region(load(file, environ={})) is None
+    settings = load(file, environ={})
+    assert unknown_region(settings) is None
+    assert region_in_words(settings) == "xx-nowhere-9"
 
 
 async def test_the_start_says_that_a_region_is_not_known(rig: Rig, tmp_path: Path) -> None:
     file = tmp_path / "other.yaml"
     file.write_text(MINIMAL.read_text().replace("eu-west-1", "eu-west-11"))
     rig.sandbox.faults.throttle(times=9)
-    await look_at_aws(rig.gateway, load(file, environ={}))
+    settings = load(file, environ={})
+    await look_at_aws(rig.gateway, settings)
+    assert region_in_words(settings) == "eu-west-11 (not known)"
     [line] = [line for line in rig.log_lines() if line.get("event") == "the Region is not known"]
     assert (line["level"], line["hint"]) == ("warning", "did you mean 'eu-west-1'?")
