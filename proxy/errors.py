@@ -116,6 +116,11 @@ class NbgateError(Exception):
         """What the log says beside the code: `detail`, or the limit that was met."""
         return self.detail or self.setting
 
+    def log_fields(self) -> dict[str, str]:
+        """What an event of the log says of it: `code`, `detail` and `remedy`, as far as there are."""
+        told = {"code": self.code, "detail": self.log_detail, "remedy": self.remedy}
+        return {name: value for name, value in told.items() if value}
+
     @property
     def wait_seconds(self) -> int:
         """What `Retry-After` says; 0: nothing."""
@@ -764,6 +769,7 @@ class NoDescriptor(LimitMet):
     """RLIMIT_NOFILE, as far as it is meant for connections to notebooks."""
 
     code = "NO_DESCRIPTORS"
+    remedy = "raise LimitNOFILE (systemd) or ulimit -n"
     default_message = "The gateway has no room for one more connection to a notebook."
     setting = "RLIMIT_NOFILE"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,11 +23,19 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        """Run `coroutine` in the background until it ends or `close()` cancels it."""
+    def start(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        name: str,
+        expected: tuple[type[BaseException], ...] = (),
+    ) -> asyncio.Task[T]:
+        """Run `coroutine` in the background until it ends or `close()` cancels it. Whoever starts it tells of errors
+        that are `expected`.
+        """
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(partial(self._done, expected))
         return task
 
     async def close(self) -> None:
@@ -36,7 +45,11 @@ class Tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _done(self, expected: tuple[type[BaseException], ...], task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if (
+            not task.cancelled()
+            and (error := task.exception()) is not None
+            and not isinstance(error, expected)
+        ):
             self._on_error(task.get_name(), error)

@@ -68,7 +68,7 @@ class StandInKeeper:
     def live(self) -> UpstreamSession | None:
         return self.session
 
-    async def acquire(self, **how_long: float) -> UpstreamSession:
+    async def acquire(self, *, asked_by: str = "", **how_long: float) -> UpstreamSession:
         self.waits.append(how_long)
         await self.gate.wait()
         if self.failure is not None:
@@ -134,7 +134,9 @@ class WithoutIds(asyncio.StreamReader):
         super().feed_data(data[: len(data) - len(self._kept)])
 
     def feed_eof(self) -> None:
-        super().feed_data(self._kept)
+        kept, self._kept = self._kept, b""
+        if kept:
+            super().feed_data(kept)
         super().feed_eof()
 
 

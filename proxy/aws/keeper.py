@@ -15,11 +15,13 @@ import copy
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from proxy.aws.control_plane import SESSION_SECONDS_MAX, ControlPlane
 from proxy.aws.cookies import unkept
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
+from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained, OnNews, ignore
 from proxy.aws.session_states import Event, State, after
 from proxy.aws.sessions import (
     Exchange,
@@ -126,6 +128,7 @@ class SessionKeeper:
         options: KeeperOptions = KeeperOptions(),
         on_event: OnEvent = _ignore,
         on_unkept: OnUnkept = keep_quiet,
+        on_news: OnNews = ignore,
     ) -> None:
         self.key = key
         self._on_unkept = on_unkept
@@ -140,6 +143,8 @@ class SessionKeeper:
         self._tasks = tasks
         self._options = options
         self._on_event = on_event
+        self._on_news = on_news
+        self._asked_by = ""
         self._state = State.COLD
         self._session: UpstreamSession | None = None
         self._flight: asyncio.Task[UpstreamSession] | None = None
@@ -169,9 +174,13 @@ class SessionKeeper:
         return self._aging(session)
 
     async def acquire(
-        self, *, within_seconds: float = SIGN_IN_SECONDS, patience_seconds: float = math.inf
+        self,
+        *,
+        within_seconds: float = SIGN_IN_SECONDS,
+        patience_seconds: float = math.inf,
+        asked_by: str = "",
     ) -> UpstreamSession:
-        """The session, after signing in if need be.
+        """The session, after signing in if need be; `asked_by` is the id of the request that it is for.
 
         Raises what the flight raised, also for a moment after it failed: ControlPlaneError's branch,
         UpstreamError's branch, or Draining when the gateway shuts down meanwhile. Raises SignInTimeout
@@ -185,7 +194,7 @@ class SessionKeeper:
         if flight is None:
             if (failure := self._standing_failure()) is not None:
                 raise failure
-            flight = self._start()
+            flight = self._start(asked_by)
         left_seconds = self._flight_began_at + within_seconds - self._clock.monotonic()
         within = min(left_seconds, patience_seconds)
         if not await has_landed(flight, within_seconds=within, clock=self._clock, tasks=self._tasks):
@@ -241,7 +250,7 @@ class SessionKeeper:
         else:
             self._patience = options.patience_seconds
         self._replaces_rejected = True
-        self._lose()
+        self._lose(Loss.REJECTED)
         if self._flight is None and self._standing_failure() is None:
             self._start()
         return True
@@ -276,7 +285,7 @@ class SessionKeeper:
         """The instance left service, and what was bought of it is worth nothing. A flight goes on: it will tell."""
         self._urls.take(self.key)
         if self._session is not None:
-            self._lose()
+            self._lose(Loss.OUT_OF_SERVICE)
 
     def close(self) -> None:
         """The instance is served no more: end the flight and forget what was kept.
@@ -298,7 +307,7 @@ class SessionKeeper:
 
     def _aging(self, session: UpstreamSession) -> UpstreamSession | None:
         if self._clock.monotonic() >= session.expires_at:
-            self._lose()
+            self._lose(Loss.EXPIRED)
             return None
         if self._flight is None and self._standing_failure() is None:
             self._start()
@@ -310,15 +319,17 @@ class SessionKeeper:
             self._late_flight = flight
             self._step(Event.LATE)
 
-    def _lose(self) -> None:
+    def _lose(self, why: Loss) -> None:
         self._lost_generation = self._generation
         self._session = None
         self._step(Event.LOST)
+        self._tell(Lost(why))
 
-    def _start(self) -> asyncio.Task[UpstreamSession]:
+    def _start(self, asked_by: str = "") -> asyncio.Task[UpstreamSession]:
         self._step(Event.WANTED)
         self._flight_began_at = self._clock.monotonic()
-        self._flight = self._tasks.start(self._fly(), name=f"sign-in to {self.key}")
+        self._asked_by = asked_by
+        self._flight = self._tasks.start(self._fly(), name=f"sign-in to {self.key}", expected=(NbgateError,))
         return self._flight
 
     async def _fly(self) -> UpstreamSession:
@@ -390,6 +401,7 @@ class SessionKeeper:
         self._failure = None
         self._failures = 0
         self._step(Event.SIGNED_IN)
+        self._tell(Obtained(expires_at - session.obtained_at))
         return session
 
     def _hold(self, error: NbgateError) -> None:
@@ -401,6 +413,7 @@ class SessionKeeper:
             error.retry_after_seconds = math.ceil(seconds)
         # A copy: raising one exception many times would grow its traceback without end.
         self._failure = copy.copy(error)
+        self._tell(NotObtained(error, self._failures, seconds, self._asked_by))
 
     def _standing_failure(self) -> NbgateError | None:
         if self._failure is None or self._clock.monotonic() >= self._held_until:
@@ -409,8 +422,14 @@ class SessionKeeper:
 
     def _step(self, event: Event) -> None:
         self._state = after(self._state, event)
+        self._guarded(partial(self._on_event, self.key, event, self._state))
+
+    def _tell(self, news: News) -> None:
+        self._guarded(partial(self._on_news, self.key, news))
+
+    def _guarded(self, tell: Callable[[], None]) -> None:
         try:
-            self._on_event(self.key, event, self._state)
+            tell()
         except Exception as error:
             # Whoever is told has no say in what happens to sessions.
             asyncio.get_running_loop().call_exception_handler(

@@ -514,7 +514,7 @@ class Downstream(Connection):
     def page_failed(self, error: NbgateError) -> None:
         """A page of the gateway's own answers an error: it stands in the record."""
         self._page_error = error
-        self._plane.blame(error, self.client)
+        self._blame(error)
 
     # -- judged again -----------------------------------------------------------------------------------
 
@@ -808,7 +808,7 @@ class Downstream(Connection):
             self._fault(error)
 
     def answer(self, error: NbgateError) -> None:
-        self._plane.blame(error, self.client)
+        self._blame(error)
         detail = error.log_detail
         if self._admission is not None:
             error = self._plane.on_error(error, self._admission, self.inbound)
@@ -816,6 +816,11 @@ class Downstream(Connection):
         status = page.status or error.status
         self._send(status, page)
         self._done(status, len(page.body), error.code, error.log_detail or detail)
+
+    def _blame(self, error: NbgateError) -> None:
+        admission = self._admission
+        instance = admission.instance if admission is not None else ""
+        self._plane.blame(error, self.client, instance=instance, request_id=self._request_id)
 
     @property
     def client(self) -> Address | None:

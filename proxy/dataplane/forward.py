@@ -120,6 +120,10 @@ class Caller(Protocol):
         """The response cannot be completed, because of a limit if there is one: let the caller see that."""
 
     @property
+    def request_id(self) -> str:
+        """That of the request under way."""
+
+    @property
     def id_line(self) -> bytes:
         """The field of the answer that tells the request's id, its line end included."""
 
@@ -229,6 +233,7 @@ class Forward:
             session = await self._keeper.acquire(
                 within_seconds=self._plane.timeouts.sign_in_seconds,
                 patience_seconds=PAGE_SECONDS if self._caller.is_window else math.inf,
+                asked_by=self._caller.request_id,
             )
         except NbgateError as error:
             self._fail(error)
@@ -324,7 +329,7 @@ class Forward:
         elif facts.set_cookies and self._sets_session():
             self._keeper.absorb(self._session, facts.set_cookies)
         if self._reports:
-            self._plane.outages.answered(self._keeper)
+            self._plane.answered(self._keeper, self._route.instance)
         self.status = facts.status
         if self._replay:
             # It was heard: a long answer is no reason to keep what was asked.
@@ -400,7 +405,7 @@ class Forward:
             self._fail(UpstreamInvalid(detail="a 101 that nobody asked for"))
             return
         if self._reports:
-            self._plane.outages.answered(self._keeper)
+            self._plane.answered(self._keeper, self._route.instance)
         self.status = 101
         self._ended = True
         assert self._session is not None
@@ -726,6 +731,8 @@ class Forward:
     def _fail(self, error: NbgateError) -> None:
         if self._ended:
             return
+        if self._session is not None and isinstance(error, UpstreamError) and not error.setting:
+            self._plane.on_trouble(error, self._route.instance, self._caller.request_id)
         error = self.told(error)
         if self._may_wait(error):
             self._stand_by(error)

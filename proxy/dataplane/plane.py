@@ -43,7 +43,7 @@ from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.turns import Turns
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.visit import Visit
-from proxy.errors import Draining, NbgateError
+from proxy.errors import Draining, NbgateError, NoDescriptor
 from proxy.faults import Faults
 from proxy.gateway import Admission, Gateway, Inbound
 from proxy.routing.router import Route
@@ -68,8 +68,20 @@ OnError = Callable[[NbgateError, Admission, Inbound], NbgateError]
 """What is answered in an error's place to a caller who was admitted; the error itself, mostly."""
 
 
+OnTrouble = Callable[[NbgateError, str, str], None]
+"""Is told of what a notebook's side did to a request: the error, the instance and the request's id."""
+
+
 def _as_it_is(error: NbgateError, _admission: Admission, _inbound: Inbound) -> NbgateError:
     return error
+
+
+def _untold(_error: NbgateError, _instance: str, _request_id: str) -> None:
+    pass
+
+
+def _unheard(_instance: str) -> None:
+    pass
 
 
 class DataPlane:
@@ -112,6 +124,9 @@ class DataPlane:
         self.log = log
         self.faults = faults
         self.on_error: OnError = _as_it_is
+        self.on_trouble: OnTrouble = _untold
+        self.on_recovery: Callable[[str], None] = _unheard
+        """Is told of an instance whose notebook answers again, or for the first time on a connection."""
         self.is_over = False
         """What is still under way is cut."""
         self.leaving = False
@@ -153,10 +168,10 @@ class DataPlane:
         patience = self.timeouts.request_head_seconds
         return patience if place.met is None else min(patience, SURPLUS_SECONDS)
 
-    def met(self, bound: Bound, peer: Address | None) -> bool:
+    def met(self, bound: Bound, peer: Address | None, **about: str) -> bool:
         """`peer` met a limit. True: that is worth an access record, where no request is there to have one."""
         counted = None if peer is None else str(subscriber(peer))
-        return self.limits_met.note(bound, counted, most=self.budgets.value(bound))
+        return self.limits_met.note(bound, counted, most=self.budgets.value(bound), **about)
 
     def refused(self, bound: Bound, peer: Address | None) -> None:
         """`peer` met a limit before it asked for anything: its connection is cut."""
@@ -167,16 +182,24 @@ class DataPlane:
             )
             self.log(record)
 
-    def blame(self, error: NbgateError, client: Address | None) -> None:
-        """Leave a trace of the limit that made an error, if one did. The access record is the request's own."""
+    def blame(self, error: NbgateError, client: Address | None, **about: str) -> None:
+        """Leave a trace of the limit that made an error, if one did; `about` says what it was met by. The access record
+        is the request's own.
+        """
         if bound := bound_of(error):
-            self.met(bound, client)
+            more = {"detail": error.detail, "remedy": error.remedy, **about}
+            self.met(bound, client, **{name: value for name, value in more.items() if value})
         self.ran_out(error)
+
+    def answered(self, keeper: SessionKeeper, instance: str) -> None:
+        """A notebook did, on a connection that was opened for it: an outage, if there was one, is over."""
+        self.outages.answered(keeper)
+        self.on_recovery(instance)
 
     def ran_out(self, error: BaseException | None) -> None:
         """Something failed, perhaps because there are no descriptors left: that is worth a word of its own."""
         if descriptors.ran_out(error):
-            self.limits_met.note(RAN_OUT, None, most=descriptors.allowed())
+            self.limits_met.note(RAN_OUT, None, most=descriptors.allowed(), remedy=NoDescriptor.remedy)
 
     def _look_for_descriptors(self) -> None:
         self.ran_out(descriptors.probe())

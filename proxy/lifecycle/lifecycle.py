@@ -348,8 +348,8 @@ class Lifecycle:
             self._events.error(
                 "idle instance could not be stopped",
                 instance=watch.name,
-                code=error.code,
-                detail=error.detail,
+                **error.log_fields(),
+                next_try_seconds=FAILED_STOP_SECONDS,
             )
             return
         self.stops += 1

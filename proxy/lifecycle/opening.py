@@ -154,8 +154,8 @@ class Opening:
             self._events.error(
                 "instance could not be started for a visitor",
                 instance=name,
-                code=error.code,
-                detail=error.detail,
+                **error.log_fields(),
+                next_try_seconds=FAILED_SECONDS,
             )
         finally:
             start.is_under_way = False

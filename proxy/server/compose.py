@@ -21,6 +21,7 @@ from proxy.aws.notebook_api import Limits as QuestionLimits
 from proxy.aws.notebook_api import honours
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import CALL_SECONDS, AwsOptions, SageMaker
+from proxy.aws.session_news import OnNews
 from proxy.aws.sessions import OnUnkept, keep_quiet
 from proxy.chance import Jitter, NewId, jitter, nonce, secret_key
 from proxy.clock import Clock
@@ -156,10 +157,11 @@ def keeper_maker(
     tasks: Tasks,
     on_event: OnEvent,
     on_unkept: OnUnkept = keep_quiet,
+    on_news: OnNews,
     tls: ssl.SSLContext | None = None,
 ) -> Callable[[SessionKey], SessionKeeper]:
-    """Makes keepers that share one cache of presigned URLs, and tell `on_event` what happens, `on_unkept` of cookies
-    that are not kept."""
+    """Makes keepers that share one cache of presigned URLs, and tell `on_event` what happens, `on_news` what of it is
+    news, and `on_unkept` of cookies that are not kept."""
     aws = settings.aws
     urls = PresignedUrlCache(clock, margin_seconds=aws.presigned_url_margin_seconds)
     exchange = NotebookExchange(
@@ -192,6 +194,7 @@ def keeper_maker(
             options=options,
             on_event=on_event,
             on_unkept=on_unkept,
+            on_news=on_news,
         )
 
     return make

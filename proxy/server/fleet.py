@@ -248,8 +248,8 @@ class Fleet:
                 "state of instance unknown",
                 instance=watched.names[0],
                 notebook=watched.key.notebook,
-                code=error.code,
-                detail=error.detail,
+                **error.log_fields(),
+                next_try_seconds=FAILURE_SECONDS,
             )
 
     def _learnt(self, watched: _Watched, description: InstanceDescription) -> None:

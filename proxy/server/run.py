@@ -10,7 +10,7 @@ import gc
 import os
 import ssl
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +20,8 @@ from typing import Any
 from aiohttp import web
 
 from proxy import __version__
-from proxy.aws.cookies import Unkept
-from proxy.aws.keeper import OnEvent, SessionKeeper
-from proxy.aws.presigned import SessionKey
+from proxy.aws.keeper import SessionKeeper
 from proxy.aws.sagemaker import SageMaker
-from proxy.aws.session_states import Event, State
-from proxy.aws.sessions import OnUnkept, Origin
 from proxy.chance import new_id, secret_key
 from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
@@ -33,9 +29,7 @@ from proxy.config.settings import Bind, Limits, Settings, SocketAddress
 from proxy.dataplane import descriptors
 from proxy.dataplane.plane import DRAIN_STEP_SECONDS, SWEEP_SECONDS, DataPlane
 from proxy.dataplane.traffic import Traffic
-from proxy.errors import NbgateError
 from proxy.faults import Faults
-from proxy.gateway import Inbound, Refusal
 from proxy.identity.entrance import Entrance
 from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
@@ -47,7 +41,6 @@ from proxy.server.admin import Readiness, admin_application, answering
 from proxy.server.admin_listener import AdminListener
 from proxy.server.by_itself import ByItself
 from proxy.server.ending import CLOSE_SECONDS, Ending
-from proxy.server.explaining import audited
 from proxy.server.fleet import Fleet
 from proxy.server.forms import FormTokens
 from proxy.server.json_api import JsonApi
@@ -61,16 +54,15 @@ from proxy.server.sagemaker_api import SageMakerApi
 from proxy.server.sagemaker_signed import Signers, access_keys
 from proxy.server.sight import Sight
 from proxy.server.streams import Streams
+from proxy.server.telling import NotebookTeller, SessionTeller, audit, task_failed, tell_fault, tell_unkept
 from proxy.server.watch import LOOK_SECONDS, Watcher
 from proxy.signals import PROCESS
 from proxy.tasks import Tasks
-from proxy.telemetry.counts import Counts
 from proxy.telemetry.events import EventLog
 from proxy.telemetry.logs import Logs, open_logs
+from proxy.telemetry.troubles import Troubles
 
 FLUSH_SECONDS = 0.2
-COOKIES_TOLD = 8
-"""In one event. A notebook may set as many as it likes."""
 GC_THRESHOLDS = (10_000, 20, 50)
 """A proxy makes much short-lived garbage and few cycles: look for those less often than Python would. Not
 much less: to look through so many new objects is one turn of the loop, at up to 1 us for each."""
@@ -168,12 +160,13 @@ async def start(
         )
         unless_started.callback(logs.close)
         stack = await unless_started.enter_async_context(AsyncExitStack())
-        faults = Faults(partial(_tell, logs.events), monotonic=clock.monotonic)
+        faults = Faults(partial(tell_fault, logs.events), monotonic=clock.monotonic)
+        troubles = Troubles(clock, logs.events.warning)
         stack.callback(_faults_of_callbacks(faults))
 
         def failed(name: str, error: BaseException) -> None:
             plane.ran_out(error)
-            _task_failed(logs.events, faults, name, error)
+            task_failed(logs.events, faults, name, error)
 
         tasks = Tasks(failed)
         rounds = Rounds(clock=clock, tasks=tasks, faults=faults)
@@ -183,15 +176,17 @@ async def start(
         tokens = compose.tokens(settings, clock=clock)
         signatures = Signatures(access_keys(settings.api), region=settings.aws.region, clock=clock)
         entrance = Entrance(tokens, clock=clock)
-        make_gateway = partial(compose.gateway, audit=_audit(logs), entrance=entrance)
+        make_gateway = partial(compose.gateway, audit=audit(logs), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
+        session_teller = SessionTeller(logs.events, troubles, logs.counts, settings=lambda: reloader.settings)
         make_keeper = compose.keeper_maker(
             settings,
             sagemaker=sagemaker,
             clock=clock,
             tasks=tasks,
-            on_event=_told_of_sessions(logs.counts, logs.events),
-            on_unkept=_told_of_cookies(logs.events),
+            on_event=session_teller.happened,
+            on_news=session_teller.told,
+            on_unkept=tell_unkept(logs.events),
             tls=upstream_tls,
         )
         keepers = compose.keepers(settings, make_keeper)
@@ -247,6 +242,9 @@ async def start(
             questions=compose.question_limits(settings, tls=upstream_tls),
         )
         by_itself.adopt(settings, keepers)
+        notebook_teller = NotebookTeller(logs.events, troubles, settings=lambda: reloader.settings)
+        plane.on_trouble = notebook_teller.failed
+        plane.on_recovery = notebook_teller.answered
 
         def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
             followers: tuple[Callable[[], object], ...] = (
@@ -541,20 +539,6 @@ async def _follow(watcher: Watcher, reloader: Reloader) -> None:
         raise
 
 
-def _tell(events: EventLog, where: str, what: str, error: BaseException, untold: int) -> None:
-    named = {"what": what} if what else {}
-    more = {"times_since": untold} if untold else {}
-    events.error("a fault of the gateway's own", where=where, **named, **more, exc_info=error)
-
-
-def _task_failed(events: EventLog, faults: Faults, name: str, error: BaseException) -> None:
-    if isinstance(error, NbgateError):
-        # Expected, and answered to whoever waited for it.
-        events.warning("task failed", task=name, code=error.code, detail=error.detail)
-    else:
-        faults.met("task", error, what=name)
-
-
 def _faults_of_callbacks(faults: Faults) -> Callable[[], None]:
     """Have faults met that reach the event loop itself, such as a connection's; the result undoes it."""
     loop = asyncio.get_running_loop()
@@ -566,53 +550,3 @@ def _faults_of_callbacks(faults: Faults) -> Callable[[], None]:
 
     loop.set_exception_handler(met)
     return lambda: loop.set_exception_handler(before)
-
-
-def _audit(logs: Logs) -> Any:
-    def denied(inbound: Inbound, refusal: Refusal) -> None:
-        client, decision = refusal.client, refusal.decision
-        if decision is not None:
-            logs.counts.denied[refusal.instance] += 1
-        logs.audit.denied(
-            request_id=inbound.request_id,
-            client=str(client.address) if client.address is not None else None,
-            peer=str(client.peer) if client.peer is not None else None,
-            action=refusal.action,
-            source=client.source,
-            problem=client.problem,
-            instance=refusal.instance,
-            sids=decision.sids if decision is not None else (),
-            reason=decision.reason if decision is not None else refusal.reason,
-            user=refusal.user,
-            statements=audited(refusal.verdicts),
-            method=inbound.method,
-            target=inbound.target,
-            host=inbound.host,
-        )
-
-    return denied
-
-
-def _told_of_cookies(events: EventLog) -> OnUnkept:
-    def unkept(origin: Origin, cookies: Sequence[Unkept]) -> None:
-        events.warning(
-            "cookies of a notebook's front end were not kept, its session may not hold",
-            host=origin.host,
-            count=len(cookies),
-            cookies=[f"{one.name} ({one.size_bytes} bytes): {one.why}" for one in cookies[:COOKIES_TOLD]],
-        )
-
-    return unkept
-
-
-def _told_of_sessions(counts: Counts, events: EventLog) -> OnEvent:
-    def happened(key: SessionKey, event: Event, state: State) -> None:
-        counts.sessions[key.notebook, event.value] += 1
-        if event is Event.LATE:
-            events.warning(
-                "signing in takes long, callers are told to come again",
-                notebook=key.notebook,
-                step=state.value,
-            )
-
-    return happened

@@ -58,13 +58,15 @@ class AuditLog:
         host: str,
         statements: Sequence[AuditedStatement] = (),
         user: str = "",
+        error: str = "",
     ) -> None:
         """Record one denial.
 
         `client` and `peer` are addresses as text, None where they could not be determined, which `problem`
         explains; `action` is SageMaker's name for what was denied; `source` says where the client address comes
         from (the peer, a forwarding field); `sids` and `reason` are the decision's own, or `reason` why there was
-        none; `user` is who the caller proved to be, "" for nobody; `target` is the raw request target.
+        none; `user` is who the caller proved to be, or whom the genuine link, session or token was made for that was
+        refused, "" for nobody; `error` is the code of what was answered; `target` is the raw request target.
         `statements` made the decision; `MAX_STATEMENTS` of them are written.
         """
         now = self._clock.now()
@@ -98,6 +100,7 @@ class AuditLog:
             "instance": instance or None,
             "sids": list(sids),
             "reason": scrub(reason),
+            "error": error or None,
             "statements": [
                 {
                     "sid": one.sid,

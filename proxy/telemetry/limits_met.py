@@ -10,6 +10,7 @@ know what a limit is for, nor how one is kept.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -53,8 +54,10 @@ class LimitsMet:
         """`bound` was met by whatever rested, as it is meant to: nobody is told."""
         self.counts[bound] += 1
 
-    def note(self, bound: Bound, address: str | None, *, most: float | None = None) -> bool:
-        """`address` met `bound`, which is `most`. True: this time is worth an access record of its own."""
+    def note(self, bound: Bound, address: str | None, *, most: float | None = None, **about: str) -> bool:
+        """`address` met `bound`, which is `most`. True: this time is worth an access record of its own. `about` stands
+        in the event, if one is written.
+        """
         self.counts[bound] += 1
         times = self._times[bound]
         who = address or "-"
@@ -62,7 +65,7 @@ class LimitsMet:
             who = OTHERS
         times[who] += 1
         if times[who] == 1:
-            self._tell(bound, who, 1, most)
+            self._tell(bound, who, 1, most, about)
         if times[who] > RECORDS_EACH or self._records[bound] >= RECORDS_IN_ALL:
             return False
         self._records[bound] += 1
@@ -79,11 +82,21 @@ class LimitsMet:
         for bound, times in met.items():
             for who, count in times.items():
                 if count > 1:
-                    self._tell(bound, who, count - 1, None)
+                    self._tell(bound, who, count - 1, None, {})
 
-    def _tell(self, bound: Bound, address: str, times: int, most: float | None) -> None:
+    def _tell(
+        self, bound: Bound, address: str, times: int, most: float | None, about: Mapping[str, str]
+    ) -> None:
         fields = {} if most is None else {"most": most}
-        self._warn("limit met", limit=bound.setting, code=bound.code, address=address, times=times, **fields)
+        self._warn(
+            "limit met",
+            limit=bound.setting,
+            code=bound.code,
+            address=address,
+            times=times,
+            **fields,
+            **about,
+        )
 
 
 def ignore(event: str, **fields: object) -> None:

@@ -12,6 +12,7 @@ from clocks import FakeClock, settle
 from proxy.aws.cookies import MAX_COOKIE_BYTES, Unkept
 from proxy.aws.keeper import KeeperOptions, SessionKeeper
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
+from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
 from proxy.aws.session_states import Event, State
 from proxy.aws.sessions import Honoured, NotConnected, NotLetThrough, NotTrusted, UpstreamSession
 from proxy.chance import jitter
@@ -50,6 +51,7 @@ class World:
         self.tasks = Tasks(lambda _name, error: self.task_errors.append(error))
         self.events: list[tuple[Event, State]] = []
         self.unkept: list[Unkept] = []
+        self.news: list[News] = []
         self.honoured_as = Honoured.YES
         self.asked: list[int] = []
         self.asking = asyncio.Event()
@@ -71,6 +73,7 @@ class World:
             options=options,
             on_event=lambda _key, event, state: self.events.append((event, state)),
             on_unkept=lambda _origin, unkept: self.unkept.extend(unkept),
+            on_news=lambda _key, news: self.news.append(news),
         )
 
     async def front_end(self, session: UpstreamSession) -> Honoured:
@@ -677,11 +680,33 @@ async def test_an_unforeseen_error_is_held_like_any_failure_and_leaves_a_keeper_
     assert world.keeper.state is State.LIVE
 
 
-async def test_a_failed_flight_is_reported_to_the_owner_of_tasks(world: World) -> None:
-    world.control_plane.failures.append(ControlPlaneFailed())
-    await failure_of(world.keeper.acquire())
+async def test_a_failed_flight_is_news_and_no_fault_of_a_task(world: World) -> None:
+    """With what is needed to find it: for which request, how often by now, when the next try may come."""
+    told = []
+    for number in (1, 2):
+        error = ControlPlaneFailed()
+        world.control_plane.failures.append(error)
+        await failure_of(world.keeper.acquire(asked_by=f"request-{number}"))
+        told.append(NotObtained(error, number, float(number), f"request-{number}"))
+        await world.clock.advance(float(number))
     await settle()
-    assert [type(error) for error in world.task_errors] == [ControlPlaneFailed]
+    assert world.news == told
+    assert world.task_errors == []
+
+
+async def test_a_session_that_is_opened_lost_or_renewed_is_news(world: World) -> None:
+    session = await world.keeper.acquire()
+    assert world.news == [Obtained(pytest.approx(session.expires_at - world.clock.monotonic()))]
+    assert world.keeper.reject(session)
+    session = await world.keeper.acquire()
+    await world.clock.advance(session.expires_at)
+    assert world.keeper.live() is None
+    await world.keeper.acquire()
+    world.keeper.drop()
+    world.keeper.drop()
+    losses = [news.why for news in world.news if isinstance(news, Lost)]
+    assert losses == [Loss.REJECTED, Loss.EXPIRED, Loss.OUT_OF_SERVICE]
+    assert sum(isinstance(news, Obtained) for news in world.news) == 3
 
 
 # -- cookies set again

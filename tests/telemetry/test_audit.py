@@ -47,6 +47,7 @@ def record(style: LogStyle, *, colour: bool = False, times: int = 1, **changes: 
         "instance": "research",
         "sids": ("gateway-allow",),
         "reason": "explicit deny",
+        "error": "ACCESS_DENIED",
         "statements": (OUTSIDE,),
         "method": "GET",
         "target": "/research/lab?token=eyJsecret",
@@ -73,6 +74,7 @@ def test_a_denial_is_one_json_record_with_exactly_these_fields() -> None:
         "instance": "research",
         "sids": ["gateway-allow"],
         "reason": "explicit deny",
+        "error": "ACCESS_DENIED",
         "statements": [
             {
                 "sid": "gateway-allow",
