@@ -361,7 +361,7 @@ async def test_programs_are_told_in_json_that_it_starts(tmp_path: Path, clock: F
         await eventually(lambda: house.calls(START) == 1)
         answer = json.loads(body_of(await house.rig.get("/api/kernels", extra=POLL)))
         assert answer["error"]["code"] == "INSTANCE_NOT_IN_SERVICE"
-        assert "starting" in answer["message"]
+        assert "start" in answer["message"]
 
 
 async def test_readyz_counts(house: House) -> None:
