@@ -625,7 +625,10 @@ class Downstream(Connection):
 
     @property
     def is_patient(self) -> bool:
-        return is_patient(self._asker, method=self.inbound.method, target=self.inbound.target)
+        assert self._admission is not None
+        assert isinstance(self._admission.route, Route)
+        target = self._admission.route.upstream_target
+        return is_patient(self._asker, method=self.inbound.method, target=target)
 
     @property
     def _asker(self) -> Asker:

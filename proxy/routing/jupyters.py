@@ -27,6 +27,7 @@ _FIRST_SEGMENTS: Final = frozenset(
         "tree",
     }
 )
+_PROXIED: Final = "/proxy/"
 _UNSURE: Final = re.compile(r"//|/\.|\\|;|%(?:2[ef5]|5c|3b|00)", re.IGNORECASE)
 
 
@@ -34,3 +35,8 @@ def is_jupyters_own(target: str) -> bool:
     """Whether Jupyter itself answers a request for `target` (origin-form, as the notebook sees it)."""
     path = target.partition("?")[0]
     return path[1:].partition("/")[0] in _FIRST_SEGMENTS and _UNSURE.search(path) is None
+
+
+def may_lead_on(path: str) -> bool:
+    """Whether a path below a mount that is not known may lead to an application by its port."""
+    return _PROXIED in path

@@ -13,6 +13,8 @@ from typing import Final
 
 from multidict import MultiMapping
 
+from proxy.routing.jupyters import is_jupyters_own, may_lead_on
+
 
 class Asker(Enum):
     """Who sends a request."""
@@ -52,7 +54,6 @@ in github.com/monperrus/crawler-user-agents (2026-11), and in the issues of soft
 who is taken for one presses a button more."""
 _FETCHES: Final = frozenset({"cors", "same-origin"})
 _OWN_API: Final = "/api/gateway/"
-_PROXIED: Final = "/proxy/"
 _LISTS: Final = frozenset({"/api/sessions", "/api/terminals"})
 
 
@@ -104,21 +105,20 @@ def mount_of_api(target: str) -> str | None:
     if end < 0 or path.startswith(_OWN_API, end):
         return None
     prefix = path[:end].removesuffix("/lab")
-    return None if _PROXIED in f"{prefix}/" else prefix
+    return None if may_lead_on(f"{prefix}/") else prefix
 
 
 def is_patient(asker: Asker, *, method: str, target: str) -> bool:
     """Whether a page sends this that had rather wait for a moment than be told that its notebook is away.
 
-    JupyterLab shows a dialog where its lists of sessions and terminals cannot be had, and where a file cannot be saved;
-    its terminals give up after seven handshakes.
+    `target` is the notebook's, without the mount. JupyterLab shows a dialog where its lists of sessions and terminals
+    cannot be had, and where a file cannot be saved; its terminals give up after seven handshakes.
     """
     if asker is Asker.HANDSHAKE:
         return True
-    prefix = mount_of_api(target) if asker is Asker.SCRIPT else None
-    if prefix is None:
+    if asker is not Asker.SCRIPT or not is_jupyters_own(target):
         return False
-    path = target.partition("?")[0][len(prefix) :]
+    path = target.partition("?")[0]
     return path in _LISTS if method in ("GET", "HEAD") else path.startswith("/api/")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.routing.jupyters import is_jupyters_own
+from proxy.routing.jupyters import is_jupyters_own, may_lead_on
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,10 @@ def test_jupyters_own_paths_are_a_list(target: str) -> None:
 )
 def test_whatever_is_not_surely_jupyters_is_an_applications(target: str) -> None:
     assert not is_jupyters_own(target)
+
+
+def test_where_the_mount_is_not_known_an_application_is_known_by_its_port() -> None:
+    for path in ("/proxy/8080/", "/research/proxy/8080/x", "/team/gpu/proxy/absolute/1/"):
+        assert may_lead_on(path)
+    for path in ("/", "/research/lab/", "/proxy", "/proxies/1/"):
+        assert not may_lead_on(path)
