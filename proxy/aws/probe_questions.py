@@ -204,7 +204,11 @@ async def end_of_session(sign_in: SignIn, means: Means, *, session_seconds: int,
         begun = asyncio.Event()
         held = tasks.start(_hold(client, sign_in, line, begun), name="WebSocket")
         try:
-            await begun.wait()
+            try:
+                async with asyncio.timeout(means.options.total_seconds):
+                    await begun.wait()
+            except TimeoutError:
+                line.tell("WebSocket", "no answer to the handshake")
             while line.seconds < session_seconds + AFTER_SECONDS:
                 answer = await _answer(
                     means, origin, f"{origin}{STATUS_TARGET}", cookie_field(sign_in.cookies)
