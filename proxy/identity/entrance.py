@@ -111,7 +111,7 @@ class Entrance:
 
     def _session(self, presented: Presented, found: Found) -> Permit:
         name = cookie_name(presented.route.mount, scheme=presented.scheme)
-        error: Exception = SignInRequired(login=login_address(presented))
+        error: TokenRefused | None = None
         for text in session_tokens(presented.headers.getall("Cookie", ()), name):
             try:
                 claims = self._verify(TokenKind.SESSION, text, presented)
@@ -119,7 +119,7 @@ class Entrance:
                 error = refused
             else:
                 return Permit(claims.principal, claims.ends_at, found.target)
-        raise error
+        raise error or SignInRequired(login=login_address(presented))
 
     def _recognise(self, presented: Presented, found: Found) -> Recognised | None:
         """Who asks for an instance that is open to allowed addresses: for the log, and no matter if it is not known."""

@@ -298,6 +298,8 @@ async def start(
             listeners.append(opened)
         addresses = [opened.address for opened in listeners]
         certificates = checking.certificates(settings, now=clock.now())
+        for finding in certificates.problems:
+            logs.events.error("a certificate", message=finding.message)
         for finding in certificates.warnings:
             logs.events.warning("a certificate", message=finding.message, hint=finding.hint)
         longest_turn = LongestTurn(asyncio.get_running_loop())

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from certificates import self_signed, trusting
 from click.testing import CliRunner
 from clocks import FakeClock
 from gateways import Rig, body_of, open_rig, status_of
@@ -255,6 +256,28 @@ async def test_whoever_was_not_given_the_address_gets_nowhere(laptop: Laptop) ->
             assert SECRET.encode() not in answer
     assert not laptop.rig.upstream.seen
     assert not [line for line in laptop.rig.log_lines() if line.get("kind") in ("http", "websocket")]
+
+
+@pytest.mark.program
+async def test_a_gateway_that_ends_tls_is_one_whose_certificate_is_trusted(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    certificate = self_signed(tmp_path, name="IP:127.0.0.1")
+    listener = {"bind": "127.0.0.1:0", "tls": {"certificate": str(certificate), "key": str(certificate)}}
+    async with open_rig(tmp_path, listeners=[listener]) as rig:
+        base = URL(f"https://{rig.authority}/")
+        async with open_line(base, token="t", secret=SECRET, tls=trusting(certificate)) as line:
+            async with client.get(f"{line.address}api/x") as answer:
+                assert (answer.status, (await answer.json())["target"]) == (200, "/api/x")
+            async with client.ws_connect(f"{line.address}ws") as socket:
+                await socket.send_str("there?")
+                assert await socket.receive_str() == "there?"
+        async with (
+            open_line(base, token="t", secret=SECRET) as line,
+            client.get(f"{line.address}api/x") as answer,
+        ):
+            assert answer.status == 502
+            assert "ClientConnectorCertificateError" in await answer.text()
 
 
 async def test_more_than_it_carries_is_told_to_come_again(
