@@ -90,13 +90,15 @@ class Inbound:
     """The peer has no address (a Unix socket), but is known to be a trusted proxy."""
     is_scheme_certain: bool = False
     """The operator said what `scheme` is: no header says otherwise, for a proxy may pass on a caller's own."""
+    is_repeated: bool = False
+    """The request that `known` was found out by had the same fields, to the letter."""
 
 
 class Caller:
     """Who calls, and by which of our names.
 
-    It is the same for all requests of a connection, as long as they name the same host, the peer speaks for
-    itself, and the same `Gateway` judges; so it is worked out, and decided about, once.
+    It is the same for all requests of a connection, as long as they name the same host, the peer speaks for itself (or
+    all their fields are the same), and the same `Gateway` judges; so it is worked out, and decided about, once.
     """
 
     __slots__ = (
@@ -249,7 +251,12 @@ class Gateway:
     def admit(self, inbound: Inbound) -> Admission | Refusal:
         """Decide about one request. Never raises for anything that a caller sends."""
         caller = inbound.known
-        if caller is None or caller.door is not self or caller.host != inbound.host or not caller.is_lasting:
+        if (
+            caller is None
+            or caller.door is not self
+            or caller.host != inbound.host
+            or not (caller.is_lasting or inbound.is_repeated)
+        ):
             received = self._receive(inbound)
             if isinstance(received, Refusal):
                 return received

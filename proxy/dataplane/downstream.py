@@ -34,9 +34,9 @@ from proxy.dataplane.bounds import DRAIN_OVER, HEAD_LATE, IDLE, SEND_LATE, bound
 from proxy.dataplane.budgets import Claim, Place
 from proxy.dataplane.forward import Forward
 from proxy.dataplane.handshake import handshake_fault
-from proxy.dataplane.known_heads import KnownFields, KnownHeads
+from proxy.dataplane.known_heads import HEADS, HEADS_OF_PROXY, KnownFields, KnownHeads
 from proxy.dataplane.landing import LARGE_BYTES, LargeReads
-from proxy.dataplane.link import Link, link
+from proxy.dataplane.link import Link, Way, link
 from proxy.dataplane.records import CALLER_GONE, RESPONSE_CUT, request_record, text_of
 from proxy.dataplane.request_framing import framing_lines, request_framing
 from proxy.dataplane.rewriting import wants_plain
@@ -124,9 +124,8 @@ class Downstream(Connection):
         "_large_reads",
         "_last_turn",
         "_lingers",
-        "_link",
-        "_linked",
         "_listener",
+        "_own_way",
         "_page_error",
         "_peer",
         "_place",
@@ -142,6 +141,7 @@ class Downstream(Connection):
         "_state",
         "_swept_bytes",
         "_upstream_full",
+        "_way",
         "page_user",
         "write",
     )
@@ -171,11 +171,12 @@ class Downstream(Connection):
         self._admission: Admission | None = None
         self._refusal: Refusal | None = None
         self._inbound: Inbound | None = None
-        self._known = KnownHeads(plane.known_heads)
+        most = HEADS_OF_PROXY if place.claim is Claim.TRUSTED else HEADS
+        self._known = KnownHeads(plane.known_heads, most=most)
         self._caller: Caller | None = None
         self._keeper: SessionKeeper | None = None
-        self._link: Link | None = None
-        self._linked: tuple[object, ...] = ()
+        self._own_way = self._way = Way()
+        """The one for requests whose fields are not known, and the one of the request under way."""
         self._resumes: State | None = None
         self._large_reads: LargeReads | None = None
         self._read_held = False
@@ -323,7 +324,8 @@ class Downstream(Connection):
         self._deadline = _NEVER
         self._keep_alive = not self._plane.leaving
         self._is_http_10 = self._is_upgrade = False
-        inbound = self._new_inbound(known.headers, known.host, target, method)
+        self._way = known.way
+        inbound = self._new_inbound(known.headers, known.host, target, method, known.caller, True)
         if (route := self._admit(inbound)) is not None:
             self._start_forward(inbound, route, known.fields, b"")
         elif self._state is _NATIVE:
@@ -351,7 +353,8 @@ class Downstream(Connection):
         self._deadline = _NEVER
         message, payload = parsed
         headers = message.headers
-        inbound = self._new_inbound(headers, headers.get(hdrs.HOST, ""), message.path, message.method)
+        host = headers.get(hdrs.HOST, "")
+        inbound = self._new_inbound(headers, host, message.path, message.method, self._caller)
         try:
             body, self._is_http_10, self._is_upgrade, is_kept = request_framing(message)
         except FramingError:
@@ -367,8 +370,13 @@ class Downstream(Connection):
         route = self._admit(inbound, is_worker=is_worker)
         if route is not None:
             fields = RequestFields(message.raw_headers)
+            assert self._caller is not None
+            if not self._own_way.is_for(self._caller):
+                # The other one goes on with the heads that are known of it.
+                self._own_way = Way()
+            self._way = self._own_way
             if body is None and is_kept and not is_worker:
-                self._known.remember(head, KnownFields(headers, inbound.host, fields))
+                self._known.remember(head, KnownFields(headers, host, fields, self._caller, self._way))
             self._start_forward(inbound, route, fields, framing_lines(message))
         elif self._state is _NATIVE:
             self._serve(message, payload)
@@ -430,7 +438,15 @@ class Downstream(Connection):
             return route
         return None
 
-    def _new_inbound(self, headers: CIMultiDictProxy[str], host: str, target: str, method: str) -> Inbound:
+    def _new_inbound(
+        self,
+        headers: CIMultiDictProxy[str],
+        host: str,
+        target: str,
+        method: str,
+        known: Caller | None = None,
+        is_repeated: bool = False,
+    ) -> Inbound:
         listener = self._listener
         return Inbound(
             self._peer,
@@ -441,9 +457,10 @@ class Downstream(Connection):
             listener.public_port,
             listener.scheme,
             self._request_id,
-            self._caller,
+            known,
             listener.trust_unix,
             listener.is_scheme_written,
+            is_repeated,
         )
 
     def _serve(self, message: RawRequestMessage, payload: StreamReader) -> None:
@@ -529,6 +546,9 @@ class Downstream(Connection):
         A connection that is only kept for a caller who is still let in stays, wherever its last request went: to
         close it could break the next one, which is decided anew as it is.
         """
+        # What was found out by the gateway before does not count any more.
+        self._known.forget()
+        self._own_way = Way()
         if self.transport is None or not (reason := self.objection()):
             return
         withdrawn = self._plane.withdrawn
@@ -585,18 +605,19 @@ class Downstream(Connection):
         admission = self._admission
         assert admission is not None
         assert isinstance(admission.route, Route)
+        way = self._way
         joined = (session, admission.caller, admission.route.mount)
-        if self._link is None or joined != self._linked:
-            self._linked = joined
-            shelf = self._plane.pool.shelf(session.origin)
-            self._link = link(
-                session,
-                admission.caller,
-                mount=admission.route.mount,
-                shelf=shelf,
-                tells_address=self._plane.tells_address(session.origin),
-            )
-        return self._link
+        if joined != way.joined:
+            if not way.leads(*joined):
+                way.link = link(
+                    session,
+                    admission.caller,
+                    mount=admission.route.mount,
+                    shelf=self._plane.pool.shelf(session.origin),
+                    tells_address=self._plane.tells_address(session.origin),
+                )
+            way.joined = joined
+        return way.link
 
     def _hold(self, data: Data) -> None:
         self._inbox += data
@@ -894,13 +915,12 @@ class Downstream(Connection):
         self, connection: UpstreamConnection, session: UpstreamSession, facts: ResponseFacts, tail: bytes
     ) -> None:
         self._forward = None
-        assert self._link is not None
         assert self._admission is not None
         assert self._inbound is not None
         self.write(
             response_head(
                 facts,
-                self._link.translation,
+                self._way.link.translation,
                 framing=b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + self.id_line,
             )
         )

@@ -1,6 +1,6 @@
 """The way from a caller's mount to an upstream session: how heads change on it, and where connections rest.
 
-The rule: made once for a connection, and again when the session or the mount is another one; nothing in it
+The rule: made once for a caller on a connection, and again when the session or the mount is another one; nothing in it
 depends on a single request.
 """
 
@@ -22,6 +22,39 @@ class Link(NamedTuple):
     translation: Translation
     shelf: list[UpstreamConnection]
     """Where idle connections to that notebook rest."""
+
+
+class Way:
+    """The link that a caller's requests took last, and what it joined."""
+
+    __slots__ = ("joined", "link")
+
+    joined: tuple[UpstreamSession, Caller, Mount] | None
+    link: Link
+
+    def __init__(self) -> None:
+        self.joined = None
+
+    def leads(self, session: UpstreamSession, caller: Caller, mount: Mount) -> bool:
+        """Whether the link is one for that caller, at that mount, to that session."""
+        joined = self.joined
+        return (
+            joined is not None and joined[0] == session and joined[2] == mount and _is_same(joined[1], caller)
+        )
+
+    def is_for(self, caller: Caller) -> bool:
+        """Whether that caller may have it: nobody else has."""
+        return self.joined is None or _is_same(self.joined[1], caller)
+
+
+def _is_same(before: Caller, caller: Caller) -> bool:
+    """Behind a proxy each request's caller is worked out anew, and mostly turns out to be the same one."""
+    return before is caller or (
+        before.door is caller.door
+        and before.address == caller.address
+        and before.scheme == caller.scheme
+        and before.authority == caller.authority
+    )
 
 
 _OWN_ORIGINS: Final = (MountKind.HOST, MountKind.PORT)

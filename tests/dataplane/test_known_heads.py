@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
+from planes import open_plane
 from raw_upstream import Peer
 from stage import HOST, Stage, eventually, get, ok, open_stage
 from waiting import PATIENCE_SECONDS
 from websocket_peers import SWITCHED, UPGRADE
 
+from proxy import gateway as gateway_module
+from proxy.dataplane import downstream as downstream_module
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.known_heads import HEAD_BYTES, HEADS, KnownFields, KnownHeads, Room
+from proxy.dataplane.link import Link, Way, link
+from proxy.wire import heads as heads_module
 from proxy.wire.heads import RequestFields
 
 FIELDS = b"Accept: */*\r\nCookie: _xsrf=a\r\n"
@@ -166,12 +174,92 @@ async def test_a_known_head_for_another_host_is_refused(stage: Stage) -> None:
     assert head.startswith(b"HTTP/1.1 421 ")
 
 
+# -- behind a trusted proxy, whose connections have many callers
+
+BEHIND_PROXY = {
+    "client_address": {"trusted_proxies": ["127.0.0.0/8"]},
+    "allowlists": {"here": ["203.0.113.0/28"]},
+}
+
+
+def forwarded(number: int) -> str:
+    return f"Accept: */*\r\nX-Forwarded-For: 203.0.113.{number}\r\nX-Forwarded-Proto: https\r\n"
+
+
+@pytest.mark.parametrize("callers", [1, 8])
+async def test_what_repeats_is_prepared_once_for_each_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, callers: int
+) -> None:
+    """As it is where the peer speaks for itself: not once for each of 200 requests."""
+    counts: Counter[str] = Counter()
+
+    def counting(module: ModuleType, name: str) -> None:
+        counted = getattr(module, name)
+
+        def count(*args: object, **named: object) -> object:
+            counts[name] += 1
+            return counted(*args, **named)
+
+        monkeypatch.setattr(module, name, count)
+
+    for module, name in (
+        (heads_module, "_translated"),
+        (gateway_module, "resolve"),
+        (downstream_module, "link"),
+    ):
+        counting(module, name)
+    async with open_plane(tmp_path, **BEHIND_PROXY) as opened:
+        peer = await opened.connect()
+        for request in range(200):
+            number = request % callers
+            peer.send(opened.head(f"/{request}", extra=forwarded(number)))
+            assert (await peer.response()).status == 200
+            came = opened.upstream.heads[-1].decode()
+            assert came.startswith(f"GET /{request} ")
+            assert f"X-Forwarded-Host: {opened.authority}\r\n" in came
+            assert opened.records[-1].client == f"203.0.113.{number}"
+    assert counts == dict.fromkeys(counts, callers)
+    assert len(counts) == 3
+
+
+async def test_heads_that_differ_each_time_have_one_link_for_each_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Load balancers of AWS add an id to each request."""
+    made = 0
+
+    def counting(*args: Any, **named: Any) -> Link:
+        nonlocal made
+        made += 1
+        return link(*args, **named)
+
+    monkeypatch.setattr(downstream_module, "link", counting)
+    async with open_plane(tmp_path, **BEHIND_PROXY) as opened:
+        peer = await opened.connect()
+        for number in range(20):
+            body = "" if number % 2 else "Content-Length: 1\r\n"
+            head = opened.head(extra=f"{forwarded(1)}X-Request-Id: {number}\r\n{body}", method="PUT")
+            peer.send(head + ("x" if body else ""))
+            assert (await peer.response()).status == 200
+    assert made == 1
+
+
+async def test_each_caller_of_a_proxys_connection_is_decided_about_by_itself(tmp_path: Path) -> None:
+    async with open_plane(tmp_path, **BEHIND_PROXY) as opened:
+        peer = await opened.connect()
+        for _ in range(3):
+            for number, status in ((1, 200), (99, 403), (2, 200)):
+                peer.send(opened.head(extra=forwarded(number)))
+                assert (await peer.response()).status == status
+                assert opened.records[-1].client == f"203.0.113.{number}"
+
+
 # -- what all connections remember together
 
 
 def known(fields: int) -> KnownFields:
     headers = CIMultiDictProxy(CIMultiDict((f"X{number}", "y") for number in range(fields)))
-    return KnownFields(headers, "nb", RequestFields([]))
+    return KnownFields(headers, "nb", RequestFields([]), None, Way())  # type: ignore[arg-type]
 
 
 def head_of(name: str) -> bytes:
@@ -197,7 +285,9 @@ def test_a_connection_that_ends_or_begins_anew_makes_room_for_others() -> None:
     heads = KnownHeads(room)
     for number in range(HEADS + 1):
         heads.remember(head_of(f"A{number}"), known(20))
-    assert (len(heads), room.fields) == (1, 80)
+    assert (len(heads), room.fields) == (HEADS, 100 - 20 * HEADS)
+    assert heads.find(head_of("A0")) is None
+    assert heads.find(head_of("A1")) is not None
     heads.forget()
     heads.forget()
     assert (len(heads), room.fields) == (0, 100)

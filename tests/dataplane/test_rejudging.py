@@ -309,6 +309,25 @@ async def test_the_next_request_of_a_connection_is_decided_anew(tmp_path: Path, 
     assert opened.connection._caller.door is opened.plane.gateway
 
 
+async def test_what_a_proxys_connection_repeats_is_decided_anew_too(tmp_path: Path) -> None:
+    """What the same fields told of their caller counts for the gateway that found it out."""
+    proxied = {"client_address": {"trusted_proxies": ["127.0.0.0/8"]}}
+    lists = {"here": ["203.0.113.1", "203.0.113.2"], "elsewhere": ["203.0.113.3"]}
+    async with open_plane(tmp_path, **proxied, allowlists=lists) as opened:
+        peer = await opened.connect()
+
+        async def statuses() -> list[int]:
+            found = []
+            for number in (1, 2, 3):
+                peer.send(opened.head(extra=f"X-Forwarded-For: 203.0.113.{number}\r\n"))
+                found.append((await peer.response()).status)
+            return found
+
+        assert await statuses() == await statuses() == [200, 200, 403]
+        await change(tmp_path, opened, allowlists={**lists, "here": ["203.0.113.2", "203.0.113.3"]})
+        assert await statuses() == await statuses() == [403, 200, 200]
+
+
 # -- where an address leads ---------------------------------------------------------------------------
 
 
