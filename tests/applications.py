@@ -22,7 +22,7 @@ EXTENSIONS = ("nbclassic", "voila.server_extension", "jupyter_server_proxy", "ju
 IN_LAB = ("@datalayer/jupyter-server-nbmodel", "@jupyterhub/jupyter-server-proxy")
 MOUNT = "/research"
 PATIENCE_SECONDS = 60.0
-HEAD_SECONDS = 15.0
+HEAD_SECONDS = 30.0
 """`timeouts.response_head` of the gateway that waits for no answer any longer."""
 _APPLICATIONS = Path(__file__).parent / "e2e" / "run_applications.py"
 

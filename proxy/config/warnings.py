@@ -18,6 +18,7 @@ from proxy.policy.conditions import Kind
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm
 from proxy.policy.statements import Statement
+from proxy.routing.jupyters import is_told_from_jupyters
 from proxy.routing.mounts import MountKind
 
 ANY_IPV4 = IPv4Network("0.0.0.0/0")
@@ -34,6 +35,7 @@ def warnings(file: File, settings: Settings) -> Iterator[Finding]:
     yield from _statements(settings)
     yield from _preludes(file)
     yield from _root_beside_paths(settings)
+    yield from _named_as_jupyters(settings)
 
 
 def everybody_in(networks: NetworkSet) -> str:
@@ -128,3 +130,15 @@ def _root_beside_paths(settings: Settings) -> Iterator[Finding]:
                 "to them otherwise",
                 f"give it a place of its own: {{host: {name}.notebooks.internal}}, or {{path: /{name}/}}",
             )
+
+
+def _named_as_jupyters(settings: Settings) -> Iterator[Finding]:
+    for name, mount in settings.mounts.items():
+        if is_told_from_jupyters(mount.path):
+            continue
+        yield Finding(
+            ("instances", name, "mount"),
+            f"Jupyter's own addresses begin with {mount.path}, too, and cannot be told from those below the mount: "
+            "they are not rewritten, so that its pages do not work there",
+            f"mount it elsewhere: {{path: {mount.prefix}-notebook/}}",
+        )

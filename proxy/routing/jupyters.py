@@ -27,6 +27,10 @@ _FIRST_SEGMENTS: Final = frozenset(
         "tree",
     }
 )
+_OTHERS: Final = frozenset(
+    {"custom", "files", "kernelspecs", "nbclassic", "nbconvert", "nbextensions", "proxy", "view", "voila"}
+)
+"""First segments of what Jupyter and its extensions serve besides, that pages and answers name."""
 _PROXIED: Final = "/proxy/"
 _UNSURE: Final = re.compile(r"//|/\.|\\|;|%(?:2[ef5]|5c|3b|00)", re.IGNORECASE)
 
@@ -40,3 +44,9 @@ def is_jupyters_own(target: str) -> bool:
 def may_lead_on(path: str) -> bool:
     """Whether a path below a mount that is not known may lead to an application by its port."""
     return _PROXIED in path
+
+
+def is_told_from_jupyters(mount: str) -> bool:
+    """Whether addresses below a path mount (`/research/`) can be told from Jupyter's, which need the prefix."""
+    first, _, deeper = mount[1:].partition("/")
+    return bool(deeper) or first not in _FIRST_SEGMENTS | _OTHERS or not first

@@ -44,6 +44,22 @@ def test_a_root_that_takes_nothing_of_theirs(tmp_path: Path, instances: str) -> 
     assert warned(tmp_path, instances=f"instances: {{{instances}}}") == []
 
 
+@pytest.mark.parametrize(
+    ("instance", "hint"),
+    [
+        ("lab: {notebook: x}", "mount it elsewhere: {path: /lab-notebook/}"),
+        ("a: {notebook: x, mount: {path: /tree/}}", "mount it elsewhere: {path: /tree-notebook/}"),
+        ("lab: {notebook: x, mount: {path: /lab/gpu/}}", ""),
+        ("lab: {notebook: x, mount: {host: lab.nb.internal}}", ""),
+        ("a: {notebook: x, aliases: [lab]}", ""),
+    ],
+)
+def test_a_mount_that_is_called_as_a_part_of_jupyter(tmp_path: Path, instance: str, hint: str) -> None:
+    """`/lab/` of a notebook that sends browsers from `/` to `/lab` was a redirect without end."""
+    found = load_text(tmp_path, text_of(instances=f"instances: {{{instance}}}")).warnings
+    assert [one.hint for one in found] == [hint] * bool(hint)
+
+
 V4, V6 = "every IPv4 address", "every IPv6 address"
 
 

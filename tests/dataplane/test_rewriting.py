@@ -6,11 +6,13 @@ import asyncio
 import gzip
 import os
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
 from clocks import settle
+from hypothesis import given
+from hypothesis import strategies as st
 from raw_upstream import Peer
 from stage import HOST, Stage, eventually, get, ok, open_stage
 
@@ -21,6 +23,9 @@ from proxy.gateway import Gateway
 from proxy.policy.statements import Policy
 from proxy.routing.links import STEPS_A_FEED
 from proxy.routing.mounts import Mount
+from proxy.routing.pages import rewriter
+from proxy.wire.heads import read_response
+from tests.routing.streaming import cut, rewritten
 
 PAGE = b'<html><script src="/static/a.js"></script><a href="/lab">lab</a></html>'
 REWRITTEN = b'<html><script src="/research/static/a.js"></script><a href="/research/lab">lab</a></html>'
@@ -349,6 +354,60 @@ async def test_the_head_of_a_page_says_what_get_would_say(stage: Stage) -> None:
     await notebook.head()
     notebook.send(b"HTTP/1.1 200 OK\r\n" + HTML + b'ETag: "a"\r\nContent-Length: 71\r\n\r\n')
     assert await caller.head() == b"HTTP/1.1 200 OK\r\n" + HTML + b'ETag: W/"a-nbgate"\r\n\r\n'
+
+
+# -- wherever a page is cut, and whatever it is packed in ----------------------------------------------------------
+
+
+def packed(coding: bytes, text: bytes) -> bytes:
+    match coding:
+        case b"gzip":
+            return gzip.compress(text)
+        case b"gzip members":
+            half = len(text) // 2
+            return gzip.compress(text[:half]) + gzip.compress(b"") + gzip.compress(text[half:])
+        case b"deflate raw":
+            packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+            return packer.compress(text) + packer.flush()
+        case b"deflate":
+            return zlib.compress(text)
+        case _:
+            return text
+
+
+def passed(fields: bytes, pieces: Iterable[bytes]) -> bytes:
+    """What becomes of a page that comes in these pieces, taken in turns."""
+    head = b"HTTP/1.1 200 OK\r\n" + HTML + fields + b"\r\n"
+    facts = read_response(head)
+    assert facts is not None
+    page = PageRewrite("html", facts, prefix="/research")
+    assert page.is_readable
+    out = []
+    for piece in pieces:
+        page.add(piece)
+        while page.is_waiting:
+            out.append(page.rewrite())
+    out.append(page.finish())
+    return b"".join(out)
+
+
+_MARKUP = [b"<a href=", b'"/x"', b"'/x'>", b"/y>", b"<script>", b"</script>", b'<script id="jupyter-config-data">',
+           b'{"baseUrl": "/"}', b"<!--", b"-->", b" ", b"text", b"<", b"=", b'"', b"\xc3\xa9",
+           b"/research/z"]  # fmt: skip
+
+
+@given(
+    st.lists(st.sampled_from(_MARKUP), max_size=40).map(b"".join),
+    st.sampled_from([b"", b"gzip", b"gzip members", b"deflate", b"deflate raw"]),
+    st.lists(st.integers(1, 30), min_size=1, max_size=8),
+)
+def test_where_chunks_end_and_what_a_page_is_packed_in_change_nothing(
+    text: bytes, coding: bytes, sizes: list[int]
+) -> None:
+    fields = b"Content-Encoding: %b\r\n" % coding.split()[0] if coding else b""
+    at_once = passed(b"", [text])
+    assert passed(fields, cut(packed(coding, text), *sizes)) == at_once
+    assert at_once == rewritten(rewriter("html", "/research"), [text])
 
 
 # -- large pages, and hostile ones --------------------------------------------------------------------------------

@@ -158,10 +158,8 @@ def test_voila_shows_what_it_has_while_a_cell_takes_long(
     page.goto(f"{running.hasty_url}voila/render/slow.ipynb", wait_until="commit")
     cells = page.locator("#rendered_cells")
     expect(cells).to_contain_text("42", timeout=PATIENCE_MS)
-    assert HEAD_SECONDS < 2 * 10
-    page.wait_for_function(
-        "[...document.scripts].filter(one => one.textContent === 'window.voila_heartbeat()').length > 1"
-    )
+    beats = "[...document.scripts].filter(one => one.textContent === 'window.voila_heartbeat()').length"
+    page.wait_for_function(f"{beats} > {HEAD_SECONDS / 10}", timeout=PATIENCE_MS + 1000 * HEAD_SECONDS)
     expect(cells).not_to_contain_text("second")
     running.put_text("go.txt", "")
     expect(cells).to_contain_text("second", timeout=PATIENCE_MS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.routing.jupyters import is_jupyters_own, may_lead_on
+from proxy.routing.jupyters import is_jupyters_own, is_told_from_jupyters, may_lead_on
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,10 @@ def test_where_the_mount_is_not_known_an_application_is_known_by_its_port() -> N
         assert may_lead_on(path)
     for path in ("/", "/research/lab/", "/proxy", "/proxies/1/"):
         assert not may_lead_on(path)
+
+
+def test_a_mount_that_is_called_as_a_part_of_jupyter_is_not_told_from_it() -> None:
+    for mount in ("/lab/", "/tree/", "/static/", "/files/", "/voila/", "/proxy/", "/notebooks/"):
+        assert not is_told_from_jupyters(mount)
+    for mount in ("", "/research/", "/lab/research/", "/labs/", "/Lab/", "/gpu/lab/"):
+        assert is_told_from_jupyters(mount)
