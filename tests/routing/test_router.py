@@ -272,3 +272,36 @@ def test_a_worker_at_the_root_does_not_cover_former_paths() -> None:
 def test_a_path_lies_under_the_mount_that_holds_it(path: str, instance: str | None) -> None:
     found = MOVED.under(path)
     assert found == (None if instance is None else (instance, MOUNTS[instance]))
+
+
+_SEGMENTS = [
+    "research",
+    "team",
+    "gpu",
+    "old",
+    "nlp",
+    "a",
+    "proxy",
+    "..",
+    "",
+    ".nbgate",
+    "api",
+    "gateway",
+    "?",
+    "%2f",
+]
+
+
+@given(
+    st.lists(st.sampled_from(_SEGMENTS), max_size=6).map("/".join),
+    st.sampled_from(["/research/", "/team/gpu/"]),
+)
+def test_what_is_led_under_a_mount_arrives_there_and_is_led_on_no_more(path: str, mount: str) -> None:
+    """Of what no mount claims: it ends at the notebook, however it is written."""
+    target = f"/{path}"
+    if MOVED.match(host=HOST, listener_port=443, target=target) is not None:
+        return
+    found = MOVED.under(f"{mount}page")
+    assert found is not None
+    arrived = MOVED.match(host=HOST, listener_port=443, target=found[1].prefix + target)
+    assert arrived == Route(found[0], found[1], target, mount[:-1])
