@@ -120,7 +120,7 @@ def check(file: Path | None, schema: bool, aws_wanted: bool) -> None:
         _print_problem(warning, "warning: ")
     if checked.problems:
         problems = located(checked.problems, file, environ=os.environ)
-        _give_up(ConfigError(problems), "nbgate serve would not start")
+        _give_up(ConfigError(problems), "nobody could be served there")
     if aws_wanted:
         from proxy.server.aws_asking import run
 

@@ -11,6 +11,7 @@ configuration file and no terminal.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -40,6 +41,8 @@ from proxy.chance import NewId
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotFound, NbgateError, UpstreamTimeout
 
+_ACCOUNT: Final = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
+
 # RFC 6265 section 4.1 and its successors; of an attribute that is none of these only the name is told.
 _TOLD_ATTRIBUTES: Final = frozenset(
     {"domain", "path", "expires", "max-age", "secure", "httponly", "samesite", "partitioned", "priority"}
@@ -65,6 +68,7 @@ async def run(
     `session_seconds`, by default the shortest that SageMaker grants. `start`: start it first, if it is stopped; `deep`:
     watch the session to its end.
     """
+    say = _without_accounts(say)
     means = Means(hosts, clock, new_id, say, options)
     try:
         await _describe(notebook, control_plane, say)
@@ -93,6 +97,11 @@ async def run(
         if error.detail:
             say(Kind.FACT, error.detail)
         return 1
+
+
+def _without_accounts(say: Say) -> Say:
+    """What AWS says of a refusal names the account, which is nobody's business where the output is posted."""
+    return lambda kind, text: say(kind, _ACCOUNT.sub("ACCOUNT", text))
 
 
 async def _describe(notebook: str, control_plane: ControlPlane, say: Say) -> None:

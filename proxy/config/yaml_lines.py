@@ -192,7 +192,7 @@ class _Reader:
 
     def document(self) -> Node:
         if isinstance(next(self._events), yaml.StreamEndEvent):
-            hint = "the smallest file that works is config/minimal.yaml"
+            hint = "nbgate init writes a first one, to a new file"
             raise _GivenUp(Problem(self._file, 0, "", "the file is empty", hint))
         root = self._node(next(self._events), ())
         next(self._events)

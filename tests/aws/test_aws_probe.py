@@ -184,6 +184,16 @@ async def test_a_role_that_may_not_describe_still_signs_in(host: NotebookHost) -
     assert "trying to sign in all the same" in output.text
 
 
+async def test_the_number_of_the_account_is_not_told(host: NotebookHost) -> None:
+    control_plane = ControlPlaneOf(host.url)
+    denial = "User: arn:aws:sts::123456789012:assumed-role/nbgate/nbgate is not authorized"
+    control_plane.failures += [PermissionMissing(detail=denial), PermissionMissing(detail=denial)]
+    output = Output()
+    assert await run(host, control_plane, output) == 1
+    assert "arn:aws:sts::ACCOUNT:assumed-role/nbgate/nbgate" in output.text
+    assert "123456789012" not in output.text
+
+
 async def test_a_missing_instance_ends_it(host: NotebookHost) -> None:
     control_plane = ControlPlaneOf(host.url)
     control_plane.failures.append(InstanceNotFound())

@@ -125,8 +125,8 @@ def test_aliases_stand_for_their_anchors_value() -> None:
                 "(write &x at the value that is meant, above this line; or quote the text)"
             ],
         ),
-        ("", ["f.yaml: the file is empty (the smallest file that works is config/minimal.yaml)"]),
-        ("# nothing\n", ["f.yaml: the file is empty (the smallest file that works is config/minimal.yaml)"]),
+        ("", ["f.yaml: the file is empty (nbgate init writes a first one, to a new file)"]),
+        ("# nothing\n", ["f.yaml: the file is empty (nbgate init writes a first one, to a new file)"]),
     ],
 )  # fmt: skip
 def test_what_other_readers_would_guess_at_is_refused(text: str, expected: list[str]) -> None:

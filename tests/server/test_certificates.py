@@ -212,7 +212,7 @@ def test_check_and_serve_say_the_same_and_ask_for_no_passphrase(tmp_path: Path) 
     check = command("check", str(file))
     assert check.returncode == 2
     assert f"{file}:4: listeners[0].tls: {told}" in check.stderr
-    assert check.stderr.endswith("1 problem; nbgate serve would not start.\n")
+    assert check.stderr.endswith("1 problem; nobody could be served there.\n")
     assert f"{file} is valid." in check.stdout
     serve = command("serve", "--config", str(file))
     assert serve.returncode == 1
