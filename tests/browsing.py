@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
+from playwright import async_api
 from playwright.sync_api import Browser, Page, WebSocket, expect, sync_playwright
 
 PATIENCE_MS = 60_000
@@ -30,6 +31,15 @@ def open_browser(path: str, *flags: str) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=[*_FLAGS, *flags])
         yield browser
         browser.close()
+
+
+@asynccontextmanager
+async def open_browser_in_loop(path: str) -> AsyncIterator[async_api.Browser]:
+    """The same for coroutines."""
+    async with async_api.async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        yield browser
+        await browser.close()
 
 
 @contextmanager

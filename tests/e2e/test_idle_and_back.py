@@ -6,7 +6,6 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import aiohttp
 import pytest
 from clocks import FakeClock
 from gateways import Rig, body_of, open_rig, status_of
+from idleness import keep_jupyters_clock, pass_minutes
 from stage import eventually
 
-from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.judge import Finding
 from proxy.sandbox.instance import InstanceSpec
 
@@ -36,23 +35,8 @@ async def rig(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Rig]:
     lifecycle = {"start_on_open": True, "stop_after_idle": "60m"}
     instances = (InstanceSpec(name=NAME, jupyter=True),)
     async with open_rig(tmp_path, instances=instances, clock=clock, lifecycle=lifecycle) as opened:
-        lifecycle_of = opened.gateway.lifecycle
-        read = lifecycle_of._notebooks.read
-
-        async def at_the_tests_time(name: str) -> Bodies:
-            # Jupyter's stamps are of the few real seconds; its clock is moved along with the test's.
-            there = clock.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
-            return replace(await read(name), date=there)
-
-        lifecycle_of._notebooks.read = at_the_tests_time  # type: ignore[method-assign]
+        keep_jupyters_clock(opened, clock)
         yield opened
-
-
-async def pass_minutes(rig: Rig, clock: FakeClock, minutes: float) -> None:
-    watches = rig.gateway.lifecycle._watches
-    for _ in range(int(minutes * 6)):
-        await clock.jump(10)
-        await eventually(lambda: not any(watch.is_looking for watch in watches.values()))
 
 
 def execute(code: str) -> str:
