@@ -449,10 +449,8 @@ async def look_at_aws(running: RunningGateway, settings: Settings) -> None:
             "AWS does not let the gateway do its work",
             instance=instance.name,
             notebook=instance.notebook,
-            code=error.code,
-            detail=error.log_detail,
-            hint=error.remedy,
             region=settings.aws.region,
+            **error.log_fields(),
         )
 
 

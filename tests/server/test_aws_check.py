@@ -98,7 +98,7 @@ async def test_what_stands_in_the_way_is_one_line_and_in_readyz_until_it_is_mend
     assert (line["level"], line["instance"], line["notebook"]) == ("error", "research", "research-gpu-1")
     assert line["code"] == expected
     assert "as planted" in line["detail"]
-    assert line["hint"]
+    assert line["remedy"]
     assert "Traceback" not in rig.log_file.read_text()
 
 
@@ -112,7 +112,7 @@ async def test_without_credentials(nobody: None, tmp_path: Path, monkeypatch: py
         result = await check(rig)
         [line] = told(rig)
         assert line["code"] == "CREDENTIALS_MISSING"
-        assert "role" in line["hint"]
+        assert "role" in line["remedy"]
         assert result.exit_code == 1
         assert asked(result)[0].startswith("identity: CREDENTIALS_MISSING; NoCredentialsError")
 
