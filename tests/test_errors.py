@@ -8,7 +8,16 @@ from collections.abc import Iterator
 import pytest
 
 from proxy import errors
-from proxy.errors import ConfigError, InstanceNotInService, NbgateError, Problem, Throttled
+from proxy.errors import (
+    BadRequest,
+    ConfigError,
+    ConnectTimeout,
+    InstanceNotInService,
+    NbgateError,
+    PlatformRetired,
+    Problem,
+    Throttled,
+)
 
 
 def tree(kind: type[NbgateError], depth: int = 0) -> Iterator[tuple[int, type[NbgateError]]]:
@@ -102,6 +111,21 @@ def test_how_long_to_wait_is_kept() -> None:
     stopped = InstanceNotInService(instance_status="Stopped", detail="d", retry_after_seconds=5)
     assert (stopped.instance_status, stopped.detail, stopped.retry_after_seconds) == ("Stopped", "d", 5)
     assert InstanceNotInService().instance_status == ""
+
+
+def test_a_platform_that_is_known_is_named() -> None:
+    assert "on the platform notebook-al2-v1 any more" in str(PlatformRetired(platform="notebook-al2-v1"))
+    assert str(PlatformRetired()) == PlatformRetired.default_message
+
+
+def test_the_log_is_told_the_code_why_and_what_to_mend() -> None:
+    assert ConnectTimeout().log_fields() == {
+        "code": "CONNECT_TIMEOUT",
+        "detail": "timeouts.connect",
+        "remedy": ConnectTimeout.remedy,
+    }
+    assert ConnectTimeout(detail="to nb.example").log_fields()["detail"] == "to nb.example"
+    assert BadRequest().log_fields() == {"code": "BAD_REQUEST"}
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,26 @@ def test_no_proxy_is_read_as_urllib_and_with_it_botocore_read_it(host: str, port
 
 
 @pytest.mark.parametrize(
+    ("host", "no_proxy", "expected"),
+    [
+        ("api.internal", "", False),
+        ("api.internal", " * ", True),
+        ("api.internal", "other, .internal", True),
+        ("api.internal", "api.internal:443", True),
+        ("2001:db8::1", "[2001:db8::1]", True),
+        ("10.0.0.7", "10.0.0.0/8", False),
+    ],
+)
+def test_no_proxy_names_hosts(host: str, no_proxy: str, expected: bool) -> None:
+    assert goes_without(host, 443, no_proxy=no_proxy) is expected
+
+
+def test_who_has_credentials_for_a_proxy_shows_them_to_it_alone() -> None:
+    asked = connect_request("nb.example", 443, EgressProxy("p", 1, authorization=b"Basic YTpi"))
+    assert asked.endswith(b"Host: nb.example:443\r\nProxy-Authorization: Basic YTpi\r\n\r\n")
+
+
+@pytest.mark.parametrize(
     ("host", "port", "target"),
     [("nb.example", 443, b"nb.example:443"), ("2001:db8::1", 8443, b"[2001:db8::1]:8443")],
 )
