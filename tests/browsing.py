@@ -58,6 +58,31 @@ def open_lab(page: Page, url: str) -> None:
     page.wait_for_selector(".jp-Launcher", state="visible")
 
 
+@contextmanager
+def kernel_introduced(page: Page) -> Iterator[None]:
+    """Wait, after what opens a notebook, until its kernel has told the page what it is.
+
+    The indicator in a notebook's toolbar shows an idle kernel, and its name, while the page has none yet. A cell that
+    is run then is not: its number is cleared, and nobody is asked (`runCell` of JupyterLab, jupyter-server-nbmodel).
+    """
+    heard: list[str] = []
+
+    def follow(socket: WebSocket) -> None:
+        socket.on("framereceived", lambda frame: note(socket.url, frame))
+
+    def note(url: str, frame: str | bytes) -> None:
+        if b"kernel_info_reply" in (frame.encode() if isinstance(frame, str) else frame):
+            heard.append(url)
+
+    page.on("websocket", follow)
+    yield
+    for _ in range(PATIENCE_MS // 100):
+        if heard:
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("no kernel said what it is")
+
+
 def open_notebook(page: Page) -> None:
     """From the launcher, and wait for its kernel."""
     page.locator(".jp-LauncherCard[data-category='Notebook']").first.click()

@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 from applications import HEAD_SECONDS, PATIENCE_SECONDS, Applications, open_applications
-from browsing import PATIENCE_MS, is_outside
-from playwright.sync_api import Page, WebSocket, expect
+from browsing import PATIENCE_MS, is_outside, kernel_introduced
+from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -106,41 +106,16 @@ def test_nbclassics_other_pages_boot(
 def test_cells_that_the_server_runs_ask(
     running: Applications, page: Page, asked_outside: list[str], address: str
 ) -> None:
-    """jupyter-server-nbmodel, in JupyterLab and Notebook 7: it is told by `Location` where to ask on.
-
-    Both show the kernel as idle, and its name, while they have none yet. A cell that is run then is none
-    (`NotebookCellServerExecutor.runCell` clears it, and asks the server for nothing); so the test waits until the
-    kernel has introduced itself to the page.
-    """
+    """jupyter-server-nbmodel, in JupyterLab and Notebook 7: it is told by `Location` where to ask on."""
     executed: list[str] = []
     page.on("request", lambda request: executed.append(request.url) if "/execute?" in request.url else None)
-    introductions = introduced(page)
-    page.goto(f"{running.url}{address}")
-    for _ in range(PATIENCE_MS // 100):
-        if introductions:
-            break
-        page.wait_for_timeout(100)
-    assert introductions
+    with kernel_introduced(page):
+        page.goto(f"{running.url}{address}")
     page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
     answer_input(page, ".jp-OutputArea-output")
     assert len(executed) == 1
     assert asked_outside == []
-
-
-def introduced(page: Page) -> list[str]:
-    """The addresses of the WebSockets over which a kernel has told the page what it is."""
-    heard: list[str] = []
-
-    def follow(socket: WebSocket) -> None:
-        socket.on("framereceived", lambda frame: note(socket.url, frame))
-
-    def note(url: str, frame: str | bytes) -> None:
-        if b"kernel_info_reply" in (frame.encode() if isinstance(frame, str) else frame):
-            heard.append(url)
-
-    page.on("websocket", follow)
-    return heard
 
 
 def test_voila_shows_what_it_ran(running: Applications, page: Page, asked_outside: list[str]) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from browsing import PATIENCE_MS, is_outside, open_lab, open_notebook, run_cell, run_in_terminal
+from browsing import (
+    PATIENCE_MS,
+    is_outside,
+    kernel_introduced,
+    open_lab,
+    open_notebook,
+    run_cell,
+    run_in_terminal,
+)
 from houses import House
 from playwright.sync_api import Page
 
@@ -39,7 +47,8 @@ def test_notebook_7_opens_and_runs(house: House, page: Page, kind: str) -> None:
         page.locator(".lm-Menu-itemLabel", has_text="Python 3 (ipykernel)").click()
     notebook = popup.value
     notebook.set_default_timeout(PATIENCE_MS)
-    notebook.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
+    with kernel_introduced(notebook):
+        notebook.locator(".jp-Notebook").wait_for()
     run_cell(notebook)
 
 
