@@ -224,6 +224,7 @@ class SessionKeeper:
             asked = session if current is None or current.generation != number else current
             question = self._tasks.start(self._ask(asked), name=f"session of {self.key}")
             self._questions[number] = question
+            question.add_done_callback(lambda _question: self._questions.pop(number, None))
         return await _outcome(question)
 
     def reject(self, session: UpstreamSession) -> bool:
@@ -301,7 +302,6 @@ class SessionKeeper:
         try:
             honoured = await self._honours(session)
         finally:
-            del self._questions[session.generation]
             self._told = (session.generation, honoured, self._clock.monotonic())
         return honoured
 
@@ -329,8 +329,16 @@ class SessionKeeper:
         self._step(Event.WANTED)
         self._flight_began_at = self._clock.monotonic()
         self._asked_by = asked_by
-        self._flight = self._tasks.start(self._fly(), name=f"sign-in to {self.key}", expected=(NbgateError,))
-        return self._flight
+        name = f"sign-in to {self.key}"
+        self._flight = flight = self._tasks.start(self._fly(), name=name, expected=(NbgateError,))
+        # Not at the end of what it runs: one that is ended in the turn in which it began runs nothing.
+        flight.add_done_callback(self._never_began)
+        return flight
+
+    def _never_began(self, flight: asyncio.Task[UpstreamSession]) -> None:
+        if flight is self._flight:
+            self._flight = self._late_flight = None
+            self._step(Event.FAILED)
 
     async def _fly(self) -> UpstreamSession:
         session = None

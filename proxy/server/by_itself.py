@@ -159,13 +159,9 @@ class _Instances:
         self._opening = opening
 
     async def describe(self, name: str, *, max_age_seconds: float) -> InstanceDescription:
-        if name not in self._fleet.names:
-            raise InstanceNotFound(detail=_GONE)
         return await self._fleet.describe(name, max_age_seconds=max_age_seconds)
 
     async def stop(self, name: str) -> None:
-        if name not in self._fleet.names:
-            raise InstanceNotFound(detail=_GONE)
         await self._fleet.stop(name)
         self._opening.stopped_idle(name)
 

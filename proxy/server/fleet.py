@@ -22,7 +22,7 @@ from proxy.aws.control_plane import IN_SERVICE, PASSING, ControlPlane, InstanceD
 from proxy.aws.presigned import SessionKey
 from proxy.clock import Clock
 from proxy.config.settings import Settings
-from proxy.errors import ControlPlaneError, ControlPlaneTimeout, Draining
+from proxy.errors import ControlPlaneError, ControlPlaneTimeout, Draining, InstanceNotFound
 from proxy.faults import Faults
 from proxy.flights import has_landed
 from proxy.rounds import Round, Rounds
@@ -90,7 +90,8 @@ class _Watched:
 class Fleet:
     """The configured instances and their states. One for each process; `adopt` follows the configuration.
 
-    Methods take the gateway's names of instances, and raise KeyError for one that is not configured.
+    Methods take the gateway's names of instances. One that is not configured, or not any more, for a reload may come at
+    any time, is not found: they raise InstanceNotFound, or know nothing of it.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class Fleet:
         Raises ControlPlaneError's branch (also for a moment after it failed), or Draining when the gateway shuts
         down meanwhile.
         """
-        watched = self._watched[name]
+        watched = self._named(name)
         now = self._clock.monotonic()
         if watched.known is not None and watched.is_fresh and now - watched.known.seen_at < max_age_seconds:
             return watched.known.description
@@ -167,11 +168,12 @@ class Fleet:
 
     def known(self, name: str) -> Known | None:
         """What SageMaker last said of it, however long ago, without asking; None if it never did."""
-        return self._watched[name].known
+        watched = self._watched.get(name)
+        return None if watched is None else watched.known
 
     async def start(self, name: str) -> None:
         """StartNotebookInstance. Raises as `ControlPlane.start`."""
-        watched = self._watched[name]
+        watched = self._named(name)
         await self._control_plane(watched.key.role_arn).start(watched.key.notebook)
         watched.pending_since = self._clock.monotonic()
         self._moved(watched)
@@ -181,7 +183,7 @@ class Fleet:
 
     async def stop(self, name: str) -> None:
         """StopNotebookInstance. Raises as `ControlPlane.stop`."""
-        watched = self._watched[name]
+        watched = self._named(name)
         await self._control_plane(watched.key.role_arn).stop(watched.key.notebook)
         watched.pending_since = None
         self._moved(watched)
@@ -206,8 +208,16 @@ class Fleet:
         """Seconds that it usually takes from Pending to InService: the median of the starts that were seen, to
         within `LOOK_SECONDS`; None before the first.
         """
-        starts = self._watched[name].starts
-        return median(starts) if starts else None
+        watched = self._watched.get(name)
+        return median(watched.starts) if watched is not None and watched.starts else None
+
+    def _named(self, name: str) -> _Watched:
+        watched = self._watched.get(name)
+        if watched is None:
+            raise InstanceNotFound(
+                "The gateway serves no such instance any more.", detail="not configured any more"
+            )
+        return watched
 
     # -- asking ---------------------------------------------------------------------------------------------
 

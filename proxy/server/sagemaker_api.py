@@ -193,11 +193,12 @@ class SageMakerApi:
 
     async def _move(self, call: _Call, move: Callable[[str], Awaitable[None]]) -> Members:
         name = self._permitted(call)
+        # As it is now: while SageMaker is asked, a reload may take the instance away, or lead its name elsewhere.
+        known = self._fleet.known(name)
+        arn = known.description.arn if known is not None else self._settings().instances[name].arn
         try:
             await move(name)
         except InstanceNotInService as error:
-            known = self._fleet.known(name)
-            arn = known.description.arn if known is not None else self._settings().instances[name].arn
             raise _wrong_state(call.operation, error.instance_status, arn) from error
         self._note(call, name)
         return None

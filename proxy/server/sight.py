@@ -148,7 +148,12 @@ class Sight:
             raise RouteNotFound from None
 
     def url(self, beholder: Beholder, name: str) -> str:
-        """Where this caller finds an instance: at the host that it called us by, where the mount leaves that open."""
+        """Where this caller finds an instance: at the host that it called us by, where the mount leaves that open.
+
+        Raises RouteNotFound where a reload took it away meanwhile.
+        """
+        if name not in self._settings().instances:
+            raise RouteNotFound
         return mount_url(self._settings(), name, caller=beholder.caller, port=beholder.port)
 
     async def view(self, beholder: Beholder, name: str) -> View:

@@ -895,3 +895,14 @@ async def test_who_waits_for_the_front_ends_word_when_the_gateway_ends_is_told_s
     await world.tasks.close()
     with pytest.raises(Draining):
         await asking
+
+
+async def test_a_flight_that_is_ended_before_it_began_does_not_stay(world: World) -> None:
+    """A reload takes an instance away in the turn in which somebody asked for it, and another one brings it back."""
+    caller = asyncio.ensure_future(world.keeper.acquire())
+    await asyncio.sleep(0)
+    world.keeper.close()
+    assert isinstance(await failure_of(caller), Draining)
+    assert world.keeper.state is State.COLD
+    assert await world.keeper.acquire() is world.keeper.live()
+    assert world.keeper.state is State.LIVE

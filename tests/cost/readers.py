@@ -53,6 +53,7 @@ from proxy.dataplane.aiohttp_internals import FIELDS, new_parser
 from proxy.dataplane.handshake import handshake_fault
 from proxy.dataplane.known_heads import KnownFields, KnownHeads, Room
 from proxy.dataplane.landing import Landing
+from proxy.dataplane.link import Way
 from proxy.dataplane.request_framing import framing_lines, request_framing
 from proxy.dataplane.rewriting import PIECE_BYTES, wants_plain
 from proxy.dataplane.upstream import UpstreamConnection
@@ -518,7 +519,8 @@ def _bounded(families: Mapping[str, Make], count: int) -> dict[str, Make]:
 
 KNOWN: Final = KnownHeads(Room())
 KNOWN.remember(
-    b"GET / HTTP/1.1\r\nA: 1\r\n\r\n", KnownFields(headers([("A", "1")]), "notebooks.test", RequestFields([]))
+    b"GET / HTTP/1.1\r\nA: 1\r\n\r\n",
+    KnownFields(headers([("A", "1")]), "notebooks.test", RequestFields([]), None, Way()),  # type: ignore[arg-type]
 )
 
 

@@ -134,8 +134,11 @@ async def watching(tmp_path: Path) -> AsyncIterator[Watching]:
 
 async def test_names_are_the_configurations_in_its_order(watching: Watching) -> None:
     assert watching.fleet.names == ("a", "b")
-    with pytest.raises(KeyError):
-        await watching.fleet.describe("nobody")
+    for ask in (watching.fleet.describe, watching.fleet.start, watching.fleet.stop):
+        with pytest.raises(InstanceNotFound):
+            await ask("nobody")
+    assert watching.fleet.known("nobody") is None
+    assert watching.fleet.started_in("nobody") is None
 
 
 async def test_many_who_ask_at_once_cause_one_call(watching: Watching) -> None:
@@ -442,8 +445,7 @@ async def test_a_reload_keeps_what_is_known_of_those_that_stay(watching: Watchin
     assert watching.fleet.names == ("renamed", "new")
     assert watching.fleet.known("renamed") is not None
     assert watching.fleet.known("new") is None
-    with pytest.raises(KeyError):
-        watching.fleet.known("b")
+    assert watching.fleet.known("b") is None
     await watching.fleet.stop("renamed")
     assert watching.sessions["renamed"].calls == ["drop"]
     assert watching.sessions["a"].calls == ["retry"]
