@@ -44,6 +44,10 @@ class AddressError(ValueError):
         self.hint = hint
 
 
+class AddressRangeError(AddressError):
+    """A text that stands for several addresses elsewhere; `hint` has the networks that it means."""
+
+
 def read_address(text: str) -> Address | None:
     """The address that `text` spells, or None. As strict as `parse_address`, for hot paths."""
     try:
@@ -161,7 +165,7 @@ def _unmapped_prefix_length(text: str, prefix: int, *, address: IPv4Address) -> 
     return prefix - _MAPPED_BITS
 
 
-def _several_addresses_error(text: str) -> AddressError | None:
+def _several_addresses_error(text: str) -> AddressRangeError | None:
     """For what other programs take for several addresses, the networks that it means; None for everything else."""
     ends = _range_ends(text)
     if ends is None:
@@ -170,7 +174,7 @@ def _several_addresses_error(text: str) -> AddressError | None:
     more = len(networks) - _SHOWN_IN_HINT
     rest = f", and {more} more" if more > 0 else ""
     shown = ", ".join(networks[:_SHOWN_IN_HINT])
-    return AddressError(f"{text!a} is a range of addresses", f"write networks: {shown}{rest}")
+    return AddressRangeError(f"{text!a} is a range of addresses", f"write networks: {shown}{rest}")
 
 
 def _range_ends(text: str) -> tuple[IPv4Address, IPv4Address] | tuple[IPv6Address, IPv6Address] | None:

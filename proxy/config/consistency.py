@@ -13,7 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from proxy.client_address.networks import Network, NetworkSet
+from proxy.client_address.networks import (
+    AddressError,
+    AddressRangeError,
+    Network,
+    NetworkSet,
+    parse_network,
+)
 from proxy.client_address.resolve import ForwardingHeader
 from proxy.config import build
 from proxy.config.findings import Finding, did_you_mean
@@ -78,6 +84,12 @@ def _references(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _list_hint(name: str, declared: list[str]) -> str:
+    try:
+        parse_network(name)
+    except AddressRangeError as error:
+        return f"{error.hint}, in a list with a name: allowlists: {{office: […]}}, and write office here"
+    except AddressError:
+        pass
     try:
         ipaddress.ip_network(name, strict=False)
     except ValueError:

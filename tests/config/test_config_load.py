@@ -255,6 +255,18 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
         ],
     ),
     (
+        {"policy": "policy: {allow: [10.0.0.4-10.0.0.9]}"},
+        [
+            (
+                1,
+                "policy.allow[0]",
+                "there is no list called '10.0.0.4-10.0.0.9'",
+                "write networks: 10.0.0.4/30, 10.0.0.8/31, in a list with a name: allowlists: {office: […]}, and write "
+                "office here",
+            ),
+        ],
+    ),
+    (
         {"allowlists": "", "policy": "policy: {allow: [office]}"},
         [
             (
