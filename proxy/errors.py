@@ -34,6 +34,7 @@
     │   │   └── ResponseTimeout    503  no answer
     │   ├── SigningIn              503  the gateway is signing in: come again in a moment
     │   │   └── SignInTimeout      503  that takes longer than anybody waits
+    │   ├── JupyterStarting        503  the instance runs, and its Jupyter does not answer yet, or not again yet
     │   ├── SessionRejected        503  signed out, and signing in again did not help (yet)
     │   │   └── BodyNotKept        503  a body that was too large to be kept for repeating the request
     │   ├── OutcomeUnknown         504  an unsafe request that may have arrived, and no answer to it
@@ -486,6 +487,19 @@ class SignInTimeout(SigningIn):
     code = "SIGN_IN_TIMEOUT"
     passes_in_seconds = 5
     setting = "timeouts.sign_in"
+
+
+class JupyterStarting(UpstreamError):
+    """The instance is in service, and its front end answers in Jupyter's place: with a page that loads itself again, or
+    with an error of its own. That is so after a start, and whenever Jupyter is started again. The session is good.
+    """
+
+    status = 503
+    code = "JUPYTER_STARTING"
+    title = "Jupyter is starting"
+    default_message = "The notebook instance is running, and Jupyter is starting on it."
+    advice = "Try again in a moment. If it stays like this for minutes, restart the notebook instance."
+    passes_in_seconds = 2
 
 
 class SessionRejected(UpstreamError):

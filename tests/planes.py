@@ -185,6 +185,8 @@ class HeldSession:
 
     def __init__(self, session: UpstreamSession) -> None:
         self.session = session
+        self.is_up = True
+        self.honoured_as = Honoured.YES
         self.absorbed: list[bytes] = []
         self._failure: NbgateError | None = None
         self._warm = asyncio.Event()
@@ -209,8 +211,8 @@ class HeldSession:
         await self._warm.wait()
         return self.session
 
-    async def honoured(self, session: UpstreamSession) -> Honoured:
-        return Honoured.NO
+    async def honoured(self, session: UpstreamSession, *, again: bool = False) -> Honoured:
+        return self.honoured_as
 
     def reject(self, session: UpstreamSession) -> bool:
         return True

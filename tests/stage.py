@@ -57,7 +57,8 @@ class StandInKeeper:
     failure: NbgateError | None = None
     ended: set[int] = field(default_factory=set)
     waits: list[dict[str, float]] = field(default_factory=list)
-    honoured_as: Honoured = Honoured.NO
+    is_up: bool = True
+    honoured_as: Honoured = Honoured.YES
     asked: int = 0
     asking: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -77,7 +78,7 @@ class StandInKeeper:
             self.session = self.successors.pop(0)
         return self.session
 
-    async def honoured(self, session: UpstreamSession) -> Honoured:
+    async def honoured(self, session: UpstreamSession, *, again: bool = False) -> Honoured:
         self.asked += 1
         await self.asking.wait()
         return self.honoured_as

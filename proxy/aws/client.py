@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
@@ -43,6 +43,8 @@ class Answer:
     date: bytes = b""
     unkept: tuple[Unkept, ...] = ()
     """What it set besides, and what no jar takes."""
+    fields: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    """All of them."""
 
 
 class _Dialling(aiohttp.BaseConnector):
@@ -102,26 +104,44 @@ async def ask(
     nothing was sent yet, which `first` says) or UpstreamInvalid; outside the `except` clauses, so that no chain leads
     to an exception of aiohttp. How long to wait for the answer is the caller's to bound.
     """
-    answer, _ = await _get(client, target, headers, first=first, max_bytes=0)
+    answer, _ = await _get(client, target, headers, first=first, max_bytes=0, is_all=False)
     return answer
+
+
+async def peek(
+    client: aiohttp.ClientSession, target: URL, *, headers: Mapping[str, str], max_bytes: int
+) -> tuple[Answer, bytes]:
+    """One GET with the beginning of its body. Raises as `ask`."""
+    return await _get(client, target, headers, first=False, max_bytes=max_bytes, is_all=False)
 
 
 async def fetch(
     client: aiohttp.ClientSession, target: URL, *, headers: Mapping[str, str], max_bytes: int
 ) -> tuple[Answer, bytes]:
     """One GET with its body. Raises as `ask`, and UpstreamInvalid for a body of more than `max_bytes`."""
-    return await _get(client, target, headers, first=False, max_bytes=max_bytes)
+    return await _get(client, target, headers, first=False, max_bytes=max_bytes, is_all=True)
 
 
 async def _get(
-    client: aiohttp.ClientSession, target: URL, headers: Mapping[str, str], *, first: bool, max_bytes: int
+    client: aiohttp.ClientSession,
+    target: URL,
+    headers: Mapping[str, str],
+    *,
+    first: bool,
+    max_bytes: int,
+    is_all: bool,
 ) -> tuple[Answer, bytes]:
-    """`max_bytes` 0: the body is left unread."""
+    """`max_bytes` 0: the body is left unread. `is_all`: a longer one is an error."""
     failure: UpstreamError
     try:
         async with client.get(target, headers=headers, allow_redirects=False) as response:
             answer = _head(response)
-            return answer, await _body(response.content, target, max_bytes) if max_bytes else b""
+            if not max_bytes:
+                return answer, b""
+            body = await _body(response.content, max_bytes)
+            if is_all and len(body) > max_bytes:
+                raise UpstreamInvalid(detail=f"{where(target)} answered more than {max_bytes} bytes")
+            return answer, body
     except UpstreamProxyRefused as error:
         failure = NotLetThrough(detail=error.detail) if first else error
     except (UpstreamUnreachable, ConnectTimeout) as error:
@@ -145,13 +165,12 @@ async def _get(
     raise failure
 
 
-async def _body(content: aiohttp.StreamReader, target: URL, max_bytes: int) -> bytes:
+async def _body(content: aiohttp.StreamReader, max_bytes: int) -> bytes:
+    """All of it, or more than `max_bytes` of it."""
     # It may come byte by byte: what is there already is not copied with each.
     body = bytearray()
-    while part := await content.readany():
+    while len(body) <= max_bytes and (part := await content.readany()):
         body += part
-        if len(body) > max_bytes:
-            raise UpstreamInvalid(detail=f"{where(target)} answered more than {max_bytes} bytes")
     return bytes(body)
 
 
@@ -165,6 +184,7 @@ def _head(response: aiohttp.ClientResponse) -> Answer:
         cookies=parse_set_cookies(set_cookies),
         unkept=unkept(set_cookies, host=(response.url.raw_host or "").lower()),
         date=_field(response, b"date"),
+        fields=response.raw_headers,
     )
 
 

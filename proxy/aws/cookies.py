@@ -7,15 +7,30 @@ exactly one host. Knows nothing of sessions or of HTTP clients.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Final
 
-STEERING: Final = frozenset({b"authMode", b"expiryTime", b"redirectURL", b"ssoExpiryTimestamp"})
+_INSTANT: Final = re.compile(rb'"?(?:-1|[0-9]{1,20})"?')
+_CONSOLE: Final = re.compile(
+    rb"""(?xi) (?:"|%22)? https (?:://|%3a%2f%2f) (?:[a-z0-9-]{1,63}\.){0,4} console\. (?:aws|amazonaws)
+    [a-z0-9.-]{0,64} (?:(?:[/?\#"]|%2f|%3f|%23|%22) .*)?"""
+)
+STEERING: Final = MappingProxyType(
+    {
+        b"authMode": re.compile(rb'(?i)"?(?:iam|sso)"?'),
+        b"expiryTime": _INSTANT,
+        b"redirectURL": _CONSOLE,
+        b"ssoExpiryTimestamp": _INSTANT,
+    }
+)
 """By these the notebook's front end steers AWS's extension in the page: it sends people to the AWS console when the
-session is about to end, which the gateway renews. They change with each path, and are part of no session."""
+session is about to end, which the gateway renews. They change with each path, and are part of no session. With each
+name stands the form of its value (PyPI: sagemaker-jupyterlab-extension), for applications may use such names, too."""
 
 MAX_COOKIES: Final = 64
 MAX_COOKIE_BYTES: Final = 16 * 1024

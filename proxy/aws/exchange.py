@@ -2,8 +2,9 @@
 
 How many redirects there are, and what the cookies are called, AWS does not document; so all of them are
 followed by hand, within bounds, and every URL passes `NotebookHosts.allows` before anything is connected to.
-The token goes to the host that it was made for and nowhere else. The result is proven by asking for
-`/api/status`, which Jupyter does not count as activity, under the same rule that the data plane judges by.
+The token goes to the host that it was made for and nowhere else. The result is checked by asking for
+`/api/status`, which Jupyter does not count as activity, under the same rule that the data plane judges by; where
+Jupyter is not up yet, the cookies are taken for what they were given for.
 Knows no boto3, no keeper, no caller.
 """
 
@@ -19,17 +20,16 @@ from urllib.parse import unquote
 import aiohttp
 from yarl import URL
 
-from proxy.aws.client import Answer, ask, cookie_field, open_client, where
+from proxy.aws.client import Answer, ask, cookie_field, open_client, peek, where
 from proxy.aws.cookies import STEERING, Cookies, SetCookie
 from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import NotebookHosts, is_sign_in
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
-from proxy.aws.sessions import OnUnkept, Origin, SignIn, keep_quiet
-from proxy.aws.signed_out import is_jupyter, shape_of
+from proxy.aws.sessions import NotReady, OnUnkept, Origin, Said, SignIn, keep_quiet
+from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by
+from proxy.aws.whose import belongs_to_jupyter, is_html, is_jupyters
 from proxy.clock import Clock
-from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout, UpstreamUnreachable
-
-STATUS_TARGET: Final = "/api/status"
+from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout
 
 _SECRET_LENGTH: Final = 8
 """Query values of the presigned URL from this length on are treated as the token, whatever their name."""
@@ -95,10 +95,10 @@ class NotebookExchange:
     async def __call__(self, url: PresignedUrl) -> SignIn:
         """Sign in. The URL is never sent in its last `url_margin_seconds`.
 
-        Raises NotConnected, NotTrusted, NotLetThrough, SessionRejected (refused: redirect to a sign-in page, 4xx, HTML
-        in place of the API, no cookie; or the URL is too old), UpstreamInvalid (leads to a host that is no notebook, or
-        is not HTTP), UpstreamProxyRefused, UpstreamUnreachable, UpstreamUntrusted or UpstreamTimeout. None of them
-        holds the URL.
+        Raises NotConnected, NotTrusted, NotLetThrough, NotReady (Jupyter is not up yet), SessionRejected (refused:
+        redirect to a sign-in page, 401, 403, no cookie; or the URL is too old), UpstreamInvalid (leads to a host that
+        is no notebook, or is not HTTP), UpstreamProxyRefused, UpstreamUnreachable, UpstreamUntrusted or UpstreamTimeout.
+        None of them holds the URL.
         """
         options = self._options
         target = self._parse(url.reveal())
@@ -146,22 +146,15 @@ class NotebookExchange:
     async def _prove(self, client: aiohttp.ClientSession, sign_in: SignIn, secrets: frozenset[str]) -> SignIn:
         origin = sign_in.origin
         target = URL(f"{origin}{STATUS_TARGET}")
-        answer = await ask(client, target, headers=cookie_field(sign_in.cookies))
+        answer, body = await peek(client, target, headers=cookie_field(sign_in.cookies), max_bytes=BODY_BYTES)
         self._report(target, answer, secrets)
-        if shape_of(
-            status=answer.status,
-            target=STATUS_TARGET,
-            origin=origin,
-            location=answer.location,
-            content_type=answer.content_type,
-            server=answer.server,
-            sign_in_hosts=self._hosts.sign_in_hosts,
-        ):
+        # Whatever else stands in Jupyter's place while that is starting: the cookies are what the URL buys.
+        if told_by(Asked(answer, body, origin, self._hosts.sign_in_hosts)) is Said.NO:
             raise SessionRejected(
                 _NOT_ACCEPTED, detail=f"cookies were set, but {STATUS_TARGET} answered as if signed out"
             )
         cookies = self._keep(answer, origin, sign_in.cookies)
-        return SignIn(origin, cookies, jupyter_shows=is_jupyter(answer.server))
+        return SignIn(origin, cookies, jupyter_shows=is_jupyters(answer))
 
     def _keep(self, answer: Answer, origin: Origin, jar: Cookies) -> Cookies:
         ours = tuple(cookie for cookie in answer.cookies if _is_kept(cookie.name))
@@ -203,25 +196,29 @@ class NotebookExchange:
         )
 
 
-def belongs_to_jupyter(name: bytes) -> bool:
-    """Jupyter's own cookies, which are the browser's: `_xsrf` is read by its script, and `username-HOST` says
-    who somebody is among the users of one server (jupyter_server auth/identity.py)."""
-    return name == b"_xsrf" or name.startswith(b"username-")
-
-
 def _is_kept(name: bytes) -> bool:
     """Whether a cookie of this name is the session's."""
     return not belongs_to_jupyter(name) and name not in STEERING
 
 
 def _judge(answer: Answer, jar: Cookies) -> None:
-    """The last answer of the chain: are we in? Jupyter itself may well answer 404 or 403."""
+    """The last answer of the chain: are we in? Jupyter itself may well answer 404 or 403.
+
+    One without a cookie has not taken the token, unless it says so: a page stands there while Jupyter is starting, and
+    an error where the front end does not reach it.
+    """
     status = answer.status
-    if not jar.pairs and status >= 500:
-        raise UpstreamUnreachable(detail=f"the notebook's front end answered {status} to the presigned URL")
+    is_marked = is_jupyters(answer)
+    if not jar.pairs and not is_marked and status not in {401, 403}:
+        if status == 200 and is_html(answer.content_type):
+            raise NotReady(detail="the presigned URL was answered with a page, and without a cookie")
+        if status >= 400:
+            raise NotReady(
+                is_page=False, detail=f"the notebook's front end answered {status} to the presigned URL"
+            )
     if not jar.pairs:
         raise SessionRejected(_NOT_ACCEPTED, detail=f"the exchange ended with {status} and without a cookie")
-    if 400 <= status < 500 and not is_jupyter(answer.server):
+    if status in {401, 403} and not is_marked:
         raise SessionRejected(_NOT_ACCEPTED, detail=f"the exchange ended with {status}")
 
 

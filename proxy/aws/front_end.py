@@ -1,23 +1,116 @@
-"""Answers of the notebook's front end itself, in Jupyter's place, of what passes by itself.
+"""What becomes of a response that looks like the front end's own, once it was asked what is the matter: as a table.
 
-JupyterLab and Notebook 7 give a kernel up for ever after such an answer to what they ask of Jupyter's API, so that the
-data plane answers in words of its own there. The rule: only under Jupyter's API, where what runs behind Jupyter
-(`/proxy/`) never speaks, and never in the place of an answer that carries Jupyter's name (`Server: TornadoServer/…`).
-Knows no sockets and no sessions.
+The rules: the gateway signs in again where it is not signed in, and only there: while Jupyter is starting that costs a
+URL and helps nobody. No page and no redirect of AWS's passes in Jupyter's place, for it would mislead; an answer of
+what runs behind Jupyter passes wherever it may be one. JupyterLab and Notebook 7 give a kernel up for ever after a 429,
+502 or 504 to what they ask of Jupyter's API, so that the data plane answers in words of its own there. It knows no
+sockets.
 """
 
 from __future__ import annotations
 
+from enum import Enum
+from types import MappingProxyType
 from typing import Final
 
-from proxy.aws.signed_out import is_jupyter
-from proxy.wire.heads import ResponseFacts
+from proxy.aws.sessions import Honoured
+from proxy.aws.signed_out import Shape
+from proxy.aws.whose import Head, is_jupyters
+from proxy.routing.jupyters import is_jupyters_own, is_proxied
 
 PASSING: Final = frozenset({429, 502, 504})
-"""503 is not among them: it is what those pages wait after."""
+"""What passes by itself. 503 is not among them: it is what those pages wait after."""
+REACHED: Final = frozenset({500, 502, 504})
+"""After these, what was asked may have been done: the front end may have passed it on."""
+_OF_THE_REQUEST: Final = 400
+"""Where all else is well, this is said of what was asked, and will be said again."""
 _APIS: Final = ("/api/", "/lab/api/")
 
 
-def is_front_ends(facts: ResponseFacts, target: str) -> bool:
-    """Whether an answer to `target` (as the notebook sees it) is the front end's own."""
-    return target.startswith(_APIS) and not is_jupyter(facts.server)
+class Place(Enum):
+    """Who mostly answers a request target."""
+
+    API = "Jupyter's API"
+    JUPYTER = "Jupyter"
+    BEHIND = "what runs behind Jupyter, or nobody knows"
+    PROXIED = "what runs behind Jupyter"
+
+
+class Outcome(Enum):
+    """What becomes of a response, and of its request."""
+
+    PASS = "it passes"  # noqa: S105 - a word, no password
+    RENEW = "sign in, and repeat"
+    STARTING = "Jupyter is starting"
+    OUT = "the instance is not in service"
+    AWAY = "the notebook does not answer"
+    REFUSE = "we are not let in"
+
+
+_P, _A, _X = Outcome.PASS, Outcome.AWAY, Outcome.REFUSE
+_API, _JUPYTER, _BEHIND, _PROXY = Place.API, Place.JUPYTER, Place.BEHIND, Place.PROXIED
+_YES, _UNTOLD = Honoured.YES, Honoured.UNTOLD
+
+OUTCOMES: Final = MappingProxyType(
+    {
+        # What runs behind Jupyter may send browsers where it likes; Jupyter sends nobody to sign in to AWS.
+        (Shape.SIGN_IN, _YES): {_API: _X, _JUPYTER: _X, _BEHIND: _X, _PROXY: _P},
+        (Shape.SIGN_IN, _UNTOLD): {_API: _X, _JUPYTER: _X, _BEHIND: _X, _PROXY: _X},
+        (Shape.ELSEWHERE, _YES): {_API: _P, _JUPYTER: _P, _BEHIND: _P, _PROXY: _P},
+        (Shape.ELSEWHERE, _UNTOLD): {_API: _X, _JUPYTER: _X, _BEHIND: _X, _PROXY: _X},
+        (Shape.REFUSED, _YES): {_API: _P, _JUPYTER: _P, _BEHIND: _P, _PROXY: _P},
+        (Shape.REFUSED, _UNTOLD): {_API: _X, _JUPYTER: _P, _BEHIND: _P, _PROXY: _P},
+        (Shape.PAGE, _YES): {_API: _P, _JUPYTER: _P, _BEHIND: _P, _PROXY: _P},
+        (Shape.PAGE, _UNTOLD): {_API: _A, _JUPYTER: _A, _BEHIND: _P, _PROXY: _P},
+        (Shape.FAULT, _YES): {_API: _P, _JUPYTER: _P, _BEHIND: _P, _PROXY: _P},
+        (Shape.FAULT, _UNTOLD): {_API: _A, _JUPYTER: _A, _BEHIND: _P, _PROXY: _P},
+    }
+)
+"""By what it looked like, what was said, and who mostly answers there. Whatever it looked like: see `outcome`."""
+_WHATEVER: Final = MappingProxyType(
+    {Honoured.NO: Outcome.RENEW, Honoured.STARTING: Outcome.STARTING, Honoured.OUT: Outcome.OUT}
+)
+
+
+def outcome(
+    shape: Shape, honoured: Honoured, *, target: str, status: int, jupyter_shows: bool = False
+) -> Outcome:
+    """What becomes of a response to `target` (as the notebook sees it). `jupyter_shows` is the session's."""
+    if whatever := _WHATEVER.get(honoured):
+        return whatever
+    place = place_of(target)
+    if honoured is _YES:
+        if status in PASSING and place is _API:
+            return Outcome.AWAY
+        if jupyter_shows and place in {_API, _JUPYTER}:
+            # It was up when it was asked, which was later, and what it answers bears a mark.
+            if shape is Shape.PAGE:
+                return Outcome.STARTING
+            if shape is Shape.FAULT and status != _OF_THE_REQUEST:
+                return Outcome.AWAY
+    return OUTCOMES[shape, honoured][place]
+
+
+def without_renewal(shape: Shape, *, target: str) -> Outcome:
+    """What becomes of it where nobody is signed in, and that cannot be changed: right after signing in, or if that does
+    not help. A plain refusal is then the notebook's own."""
+    return Outcome.PASS if shape is Shape.REFUSED and place_of(target) is not _API else Outcome.REFUSE
+
+
+def contradicts(shape: Shape, *, target: str) -> bool:
+    """Whether an answer says that Jupyter is not up, whatever was known a moment ago."""
+    return shape in {Shape.PAGE, Shape.FAULT} and place_of(target) in {_API, _JUPYTER}
+
+
+def place_of(target: str) -> Place:
+    if target.startswith(_APIS):
+        return _API
+    if is_proxied(target):
+        return _PROXY
+    return _JUPYTER if is_jupyters_own(target) else _BEHIND
+
+
+def is_front_ends(head: Head, target: str) -> bool:
+    """Whether an answer to `target` (as the notebook sees it) is the front end's own, where nobody but Jupyter answers
+    beside it."""
+    return target.startswith(_APIS) and not is_jupyters(head)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from proxy.aws.control_plane import SESSION_SECONDS_MAX, ControlPlane
+from proxy.aws.control_plane import IN_SERVICE, SESSION_SECONDS_MAX, ControlPlane, not_in_service
 from proxy.aws.cookies import unkept
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained, OnNews, ignore
@@ -28,8 +28,10 @@ from proxy.aws.sessions import (
     Honoured,
     NotConnected,
     NotLetThrough,
+    NotReady,
     NotTrusted,
     OnUnkept,
+    Said,
     SignIn,
     UpstreamSession,
     keep_quiet,
@@ -37,10 +39,12 @@ from proxy.aws.sessions import (
 from proxy.chance import Jitter
 from proxy.clock import Clock
 from proxy.errors import (
+    ControlPlaneError,
     CredentialsMissing,
     Draining,
     InstanceNotFound,
     InstanceNotInService,
+    JupyterStarting,
     NbgateError,
     PermissionMissing,
     SessionRejected,
@@ -75,8 +79,20 @@ SIGN_IN_SECONDS: Final = 20.0
 """How long after a flight began somebody waits for it, unless said otherwise."""
 TOLD_SECONDS: Final = 2.0
 """How long it counts that the notebook's front end said, or did not say, whether it honours a session."""
+STARTING_TOLD_SECONDS: Final = 1.0
+"""How long it counts that Jupyter is starting: it may be up in the next moment."""
+UP_SECONDS: Final = 30.0
+"""How long after Jupyter answered a question it is up, as far as a page of what runs behind it is concerned."""
+DESCRIBED_SECONDS: Final = 5.0
+"""How long it counts what SageMaker said of the instance's state, or that it could not be asked."""
+DESCRIBE_SECONDS: Final = 5.0
+"""How long somebody who waits for an answer waits for that."""
+LONGEST_START_SECONDS: Final = 600.0
+"""A page that stands in Jupyter's place for so long, for whoever asks, may be one that says "not signed in"."""
+SAME_PAGE_SECONDS: Final = 60.0
+"""Between two questions: after that it may be another start."""
 
-Honours = Callable[[UpstreamSession], Awaitable[Honoured]]
+Honours = Callable[[UpstreamSession], Awaitable[Said]]
 """Asks the notebook's front end whether it honours a session. Never raises NbgateError."""
 
 
@@ -100,8 +116,17 @@ _HOLDS: Final[tuple[tuple[type[NbgateError], _Hold], ...]] = (
     (PermissionMissing, _Hold(5.0, 30.0)),
     (CredentialsMissing, _Hold(5.0, 30.0)),
     (SessionRejected, _Hold(5.0, 60.0)),
+    # It may be up in the next moment, and a try costs one request, and no URL.
+    (JupyterStarting, _Hold(1.0, 1.0)),
     (NbgateError, _Hold(1.0, 15.0)),
 )
+
+_MADE_OF: Final = {
+    Said.YES: Honoured.YES,
+    Said.NO: Honoured.NO,
+    Said.STARTING: Honoured.STARTING,
+    Said.NOTHING: Honoured.UNTOLD,
+}
 
 OnEvent = Callable[[SessionKey, Event, State], None]
 """Called with what happened and the state that follows, for logs and metrics."""
@@ -154,6 +179,13 @@ class SessionKeeper:
         """Those under way, by the generation that they are about."""
         self._told = (0, Honoured.UNTOLD, -math.inf)
         """Of which generation the front end spoke last, what it said, and when."""
+        self._up_at = -math.inf
+        """When Jupyter answered a question last, and nothing stood in its place since."""
+        self._page_since = self._page_at = -math.inf
+        """Since when, and until when, all questions were answered with a page, whoever asked."""
+        self._status: tuple[str, float] = ("", -math.inf)
+        """What SageMaker said of the instance, "" where it could not be asked, and when."""
+        self._describing: asyncio.Task[str] | None = None
         self._generation = 0
         self._lost_generation = 0
         self._failure: NbgateError | None = None
@@ -204,18 +236,27 @@ class SessionKeeper:
             raise SignInTimeout
         return await _outcome(flight)
 
-    async def honoured(self, session: UpstreamSession) -> Honoured:
+    @property
+    def is_up(self) -> bool:
+        """Whether Jupyter itself is known to have answered of late."""
+        return self._clock.monotonic() - self._up_at < UP_SECONDS
+
+    async def honoured(self, session: UpstreamSession, *, again: bool = False) -> Honoured:
         """A response to a request with `session` looked like "not signed in": whether that is so.
 
         All who ask at once share a question, and what was told counts for `TOLD_SECONDS`: an application that answers
         401 to everything costs one question in that time. One that was renewed since that response's request went out
-        may be as good as ever, and is asked about, too. Raises Draining when the gateway shuts down meanwhile.
+        may be as good as ever, and is asked about, too. YES, NO, STARTING, OUT (the session is dropped, and `acquire`
+        says what state the instance is in) or UNTOLD. `again`: that it was up a moment ago does not count, for the
+        response says otherwise. Raises Draining when the gateway shuts down meanwhile.
         """
         number = session.generation
         if number <= self._lost_generation:
             return Honoured.NO
         generation, honoured, told_at = self._told
-        if generation == number and self._clock.monotonic() - told_at < TOLD_SECONDS:
+        counts_for = STARTING_TOLD_SECONDS if honoured is Honoured.STARTING else TOLD_SECONDS
+        is_known = generation == number and self._clock.monotonic() - told_at < counts_for
+        if is_known and not (again and honoured is Honoured.YES):
             return honoured
         question = self._questions.get(number)
         if question is None:
@@ -278,6 +319,7 @@ class SessionKeeper:
 
     def retry(self) -> None:
         """The instance's state has changed: what failed before is worth trying at once."""
+        self._status = ("", -math.inf)
         self._failure = None
         self._failures = 0
         self._held_until = -math.inf
@@ -300,10 +342,71 @@ class SessionKeeper:
     async def _ask(self, session: UpstreamSession) -> Honoured:
         honoured = Honoured.UNTOLD
         try:
-            honoured = await self._honours(session)
+            honoured = await self._made_of(await self._honours(session))
         finally:
-            self._told = (session.generation, honoured, self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._told = (session.generation, honoured, now)
+            self._up_at = now if honoured is Honoured.YES else -math.inf
         return honoured
+
+    async def _made_of(self, said: Said) -> Honoured:
+        """What the front end's word comes to, with what else can be known."""
+        if said is Said.PAGE:
+            return self._made_of_page()
+        self._page_at = -math.inf
+        if said is Said.FAULT:
+            return await self._made_of_fault()
+        return _MADE_OF[said]
+
+    async def _made_of_fault(self) -> Honoured:
+        status = await self._described()
+        if status == IN_SERVICE:
+            return Honoured.STARTING
+        if not status:
+            return Honoured.UNTOLD
+        self._hold(not_in_service(status, detail="the notebook's front end does not reach it"))
+        self.drop()
+        return Honoured.OUT
+
+    def _made_of_page(self) -> Honoured:
+        """Jupyter is starting, or nobody is signed in: the page does not say. Signing in costs a URL, so that it is
+        tried once in a long while."""
+        now = self._clock.monotonic()
+        if now - self._page_at > SAME_PAGE_SECONDS:
+            self._page_since = now
+        self._page_at = now
+        if now - self._page_since < LONGEST_START_SECONDS:
+            return Honoured.STARTING
+        self._page_at = -math.inf
+        return Honoured.NO
+
+    async def _described(self) -> str:
+        """SageMaker's word for the instance's state, "" where it does not say in time."""
+        status, at = self._status
+        if self._clock.monotonic() - at < DESCRIBED_SECONDS:
+            return status
+        if self._describing is None:
+            self._describing = self._tasks.start(self._describe(), name=f"describe {self.key}")
+            self._describing.add_done_callback(self._was_described)
+        flight = self._describing
+        if not await has_landed(
+            flight, within_seconds=DESCRIBE_SECONDS, clock=self._clock, tasks=self._tasks
+        ):
+            return ""
+        return await _outcome(flight)
+
+    async def _describe(self) -> str:
+        status = ""
+        try:
+            status = (await self._control_plane.describe(self.key.notebook)).status
+        except ControlPlaneError:
+            pass  # whoever asked has an answer without it
+        finally:
+            self._status = (status, self._clock.monotonic())
+        return status
+
+    def _was_described(self, _flight: asyncio.Task[str]) -> None:
+        self._describing = None
 
     def _aging(self, session: UpstreamSession) -> UpstreamSession | None:
         if self._clock.monotonic() >= session.expires_at:
@@ -373,6 +476,18 @@ class SessionKeeper:
         except (NotConnected, NotTrusted, NotLetThrough):
             self._urls.put(self.key, url)
             raise
+        except NotReady as error:
+            self._urls.put(self.key, url)
+            not_ready = error
+        raise await self._why(not_ready)
+
+    async def _why(self, error: NotReady) -> NbgateError:
+        """What to say of a front end that took no token: SageMaker may know that the instance is away."""
+        status = IN_SERVICE if error.is_page else await self._described()
+        if status in {IN_SERVICE, ""}:
+            return JupyterStarting(detail=error.detail)
+        self._urls.take(self.key)
+        return not_in_service(status, detail=error.detail)
 
     async def _mint(self) -> PresignedUrl:
         """All waiters share these tries, on top of botocore's own within each."""

@@ -17,16 +17,16 @@ from typing import Final, Protocol
 import aiohttp
 from yarl import URL
 
-from proxy.aws.client import Answer, ask, cookie_field, fetch, open_client
+from proxy.aws.client import cookie_field, fetch, open_client, peek
+from proxy.aws.cookies import Cookies
 from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import SIGN_IN_HOSTS
-from proxy.aws.sessions import Honoured, UpstreamSession
-from proxy.aws.signed_out import Shape, is_jupyter, shape_of
-from proxy.errors import SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
+from proxy.aws.sessions import Honoured, Origin, Said, UpstreamSession
+from proxy.aws.signed_out import Shape, shape_of
+from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by
+from proxy.errors import JupyterStarting, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
 
 _QUERY: Final = "?no_track_activity=1"
-_STATUS: Final = "/api/status"
-_OK: Final = 200
 HONOURS_SECONDS: Final = 8.0
 """A caller waits for that answer."""
 
@@ -64,36 +64,49 @@ class Told:
 async def ask_jupyter(keeper: Sessions, paths: Sequence[str], limits: Limits) -> tuple[Told, ...]:
     """GET these paths of Jupyter's, such as `/api/kernels`, one after the other; answers with status 200 or 404.
 
-    Raises what signing in raises; SessionRejected where that did not help; UpstreamInvalid for any other status and
-    for answers that are too large; UpstreamUnreachable or UpstreamTimeout.
+    Raises what signing in raises; SessionRejected where that did not help; JupyterStarting where a page stands in
+    Jupyter's place; UpstreamInvalid for any other status and for answers that are too large; UpstreamUnreachable or
+    UpstreamTimeout.
     """
     try:
         async with asyncio.timeout(limits.total_seconds):
             session = await keeper.acquire()
             try:
                 return await _ask(session, paths, limits)
-            except SessionRejected:
-                if await keeper.honoured(session) is not Honoured.NO or not keeper.reject(session):
+            except SessionRejected as error:
+                honoured = await keeper.honoured(session)
+                if honoured is Honoured.STARTING:
+                    raise JupyterStarting(detail=error.detail) from None
+                if honoured is not Honoured.NO or not keeper.reject(session):
                     raise
             return await _ask(await keeper.acquire(), paths, limits)
     except TimeoutError as error:
         raise UpstreamTimeout(detail="the gateway's own question") from error
 
 
-async def honours(session: UpstreamSession, limits: Limits) -> Honoured:
-    """Ask the notebook's front end whether a session still holds: `GET /api/status`, which only Jupyter answers."""
+async def honours(session: UpstreamSession, limits: Limits) -> Said:
+    """Ask the notebook's front end whether a session still holds, and whether Jupyter is up: `GET /api/status`, which
+    only Jupyter answers. A page in its place is asked for once more without the session: whoever is shown another one
+    then, is not signed in, so that who sees this one is.
+    """
     try:
         async with (
             asyncio.timeout(min(limits.total_seconds, HONOURS_SECONDS)),
             _client(limits) as client,
         ):
-            target = URL(f"{session.origin}{_STATUS}{_QUERY}", encoded=True)
-            answer = await ask(client, target, headers=cookie_field(session.cookies))
+            said = await _said(client, session.origin, session.cookies, limits)
+            if said is Said.PAGE:
+                anybody = await _said(client, session.origin, Cookies(), limits)
+                return Said.STARTING if anybody is Said.NO else Said.PAGE
+            return said
     except (UpstreamError, TimeoutError):
-        return Honoured.UNTOLD
-    if _shape_of(answer, session, _STATUS, limits) is not None:
-        return Honoured.NO
-    return Honoured.YES if answer.status == _OK or is_jupyter(answer.server) else Honoured.UNTOLD
+        return Said.NOTHING
+
+
+async def _said(client: aiohttp.ClientSession, origin: Origin, cookies: Cookies, limits: Limits) -> Said:
+    target = URL(f"{origin}{STATUS_TARGET}{_QUERY}", encoded=True)
+    answer, body = await peek(client, target, headers=cookie_field(cookies), max_bytes=BODY_BYTES)
+    return told_by(Asked(answer, body, origin, limits.sign_in_hosts))
 
 
 def _client(limits: Limits) -> aiohttp.ClientSession:
@@ -112,21 +125,13 @@ async def _one(client: aiohttp.ClientSession, session: UpstreamSession, path: st
     answer, body = await fetch(
         client, target, headers=cookie_field(session.cookies), max_bytes=limits.answer_bytes
     )
-    if _shape_of(answer, session, path, limits) is not None:
+    shape = shape_of(
+        answer, target=path, origin=session.origin, is_up=True, sign_in_hosts=limits.sign_in_hosts
+    )
+    if shape in {Shape.SIGN_IN, Shape.ELSEWHERE, Shape.REFUSED}:
         raise SessionRejected(detail=f"{path} answered as if signed out")
+    if shape is Shape.PAGE:
+        raise JupyterStarting(detail=f"{path} answered with a page")
     if answer.status not in (200, 404):
         raise UpstreamInvalid(detail=f"{path} answered {answer.status}")
     return Told(answer.status, body, answer.date.decode("latin-1"))
-
-
-def _shape_of(answer: Answer, session: UpstreamSession, path: str, limits: Limits) -> Shape | None:
-    return shape_of(
-        status=answer.status,
-        target=path,
-        origin=session.origin,
-        location=answer.location,
-        content_type=answer.content_type,
-        server=answer.server,
-        jupyter_shows=session.jupyter_shows,
-        sign_in_hosts=limits.sign_in_hosts,
-    )

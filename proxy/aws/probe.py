@@ -20,7 +20,7 @@ from yarl import URL
 from proxy.aws.client import ask, open_client
 from proxy.aws.control_plane import SESSION_SECONDS_MIN, ControlPlane
 from proxy.aws.cookies import SetCookie, Unkept
-from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange, belongs_to_jupyter
+from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange
 from proxy.aws.hosts import NotebookHosts, foreign_host
 from proxy.aws.presigned import PresignedUrl
 from proxy.aws.probe_questions import (
@@ -37,6 +37,7 @@ from proxy.aws.probe_questions import (
     same_url_again,
 )
 from proxy.aws.sessions import SignIn
+from proxy.aws.whose import belongs_to_jupyter
 from proxy.chance import NewId
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotFound, NbgateError, UpstreamTimeout

@@ -29,13 +29,13 @@ from proxy.aws.exchange import ExchangeOptions
 from proxy.aws.hosts import NotebookHosts, foreign_host
 from proxy.aws.presigned import PresignedUrl
 from proxy.aws.sessions import Origin, SignIn
+from proxy.aws.status_answer import STATUS_TARGET
 from proxy.chance import NewId
 from proxy.clock import Clock
 from proxy.errors import NbgateError
 from proxy.tasks import Tasks
 
 EVENTS_TARGET: Final = "/api/events/subscribe"
-STATUS_TARGET: Final = "/api/status"
 PATHS: Final = ("/", "/lab", STATUS_TARGET, "/proxy/8888/")
 START_SECONDS: Final = 900.0
 URL_SECONDS: Final = 240.0

@@ -20,6 +20,7 @@ from yarl import URL
 from proxy.aws.cookies import Cookies, Unkept, parse_set_cookies
 from proxy.aws.presigned import PresignedUrl
 from proxy.errors import (
+    JupyterStarting,
     UpstreamProxyRefused,
     UpstreamRefused,
     UpstreamUnknown,
@@ -64,7 +65,8 @@ class Origin:
 class SignIn:
     """The notebook's origin, and the cookies that its front end set for it.
 
-    `jupyter_shows`: Jupyter's own `Server` field came through the front end, so that its absence means something.
+    `jupyter_shows`: marks of Jupyter's (`proxy.aws.whose`) came through the front end, so that their absence means
+    something.
     """
 
     origin: Origin
@@ -122,17 +124,36 @@ class Honoured(Enum):
     """What the notebook's front end makes of a session now."""
 
     YES = "honoured"
+    """And Jupyter is up, for it has answered."""
     NO = "not honoured"
+    STARTING = "starting"
+    """The instance is in service, and something else stands in Jupyter's place. Nothing is wrong with the session."""
+    OUT = "out of service"
+    """SageMaker says that the instance is not in service: its sessions are over."""
     UNTOLD = "untold"
-    """It could not be asked, or gave an answer that says neither."""
+    """It could not be asked, or gave an answer that says none of that."""
+
+
+class Said(Enum):
+    """What the answer to a question about a session says by itself."""
+
+    YES = "Jupyter answered"
+    NO = "not signed in"
+    STARTING = "a page for who is signed in"
+    """A page in Jupyter's place, and others are told to sign in."""
+    PAGE = "a page for everybody"
+    """A page in Jupyter's place, which is shown without a session, too."""
+    FAULT = "an error of the front end's own"
+    """SageMaker may know more of the instance."""
+    NOTHING = "nothing of that, or no answer"
 
 
 class Exchange(Protocol):
     """Turns a presigned URL into a sign-in, once."""
 
     async def __call__(self, url: PresignedUrl) -> SignIn:
-        """Raises NotConnected, NotTrusted or NotLetThrough (the URL is unspent), SessionRejected (refused: another URL
-        may do better), UpstreamUnreachable, UpstreamUntrusted, UpstreamProxyRefused, UpstreamTimeout or
+        """Raises NotConnected, NotTrusted, NotLetThrough or NotReady (the URL is unspent), SessionRejected (refused:
+        another URL may do better), UpstreamUnreachable, UpstreamUntrusted, UpstreamProxyRefused, UpstreamTimeout or
         UpstreamInvalid.
         """
 
@@ -165,3 +186,14 @@ def no_connection(error: OSError, *, first: bool = False) -> type[UpstreamUnreac
     if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
         return NotConnectedRefused if first else UpstreamRefused
     return NotConnected if first else UpstreamUnreachable
+
+
+class NotReady(JupyterStarting):
+    """The front end answered in Jupyter's place and set no cookie, so that the URL may still be used.
+
+    `is_page`: with a page and status 200; else with an error, of which SageMaker may know more.
+    """
+
+    def __init__(self, message: str | None = None, *, is_page: bool = True, detail: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.is_page = is_page

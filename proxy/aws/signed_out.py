@@ -1,18 +1,17 @@
-"""Does a response from the notebook host look like "not signed in"? Decided from its head alone.
+"""Does a response from the notebook host look like one that Jupyter has not given? Decided from its head alone.
 
-AWS documents none of what an expired session looks like, so each shape that was reported or is likely counts:
+AWS documents none of what its front end says by itself, so each shape that was reported or is likely counts:
 
-- a redirect to a sign-in host: nobody else sends a browser there;
+- a redirect to a sign-in host: nobody else sends a browser there, and this is how it says "not signed in";
 - a redirect away from the host on `/api/*`: Jupyter's API never does that;
-- 401 and 403 that do not come from Jupyter: its own (XSRF, origin, password) carry `Server:
-TornadoServer/...`;
-- 200 with HTML on `/api/*`, where Jupyter answers JSON: users' clients saw "Invalid response: 200 OK";
-- 200 with HTML on a page of Jupyter's without its name, if its name came through when we signed in.
+- 401 and 403;
+- 200 with HTML: the page that stands in Jupyter's place while that is starting, and whatever else it may show;
+- 400, 404 and 5xx: of an instance that it does not reach.
 
-Never the status alone; and a shape is a suspicion, no proof. What runs under `/proxy/PORT/` answers without Tornado's
-name, so that a 401 or 403 of its own looks like the front end's, and it may send browsers where it likes. So whether a
-session is over is asked separately (`proxy.aws.notebook_api.honours`), of a path that only Jupyter answers. The data
-plane asks this for every response: the common one is decided by two comparisons. Knows no sockets, no sessions.
+A mark of Jupyter's (`proxy.aws.whose`) clears all but the first. A shape is a suspicion, no proof: what runs behind
+Jupyter answers without marks, and may send browsers where it likes. So what is the matter is asked separately
+(`proxy.aws.notebook_api.honours`), of a path that only Jupyter answers; `proxy.aws.front_end` says what follows. The
+data plane asks this for every response: the common one is decided by two comparisons. Knows no sockets, no sessions.
 """
 
 from __future__ import annotations
@@ -22,65 +21,58 @@ from typing import Final
 
 from proxy.aws.hosts import SIGN_IN_HOSTS, foreign_host, is_sign_in
 from proxy.aws.sessions import Origin
+from proxy.aws.whose import Head, is_html, is_jupyters
+from proxy.routing.jupyters import is_jupyters_own
 
-APPLICATIONS: Final = "/proxy/"
-"""Below it runs what people start beside Jupyter (jupyter-server-proxy)."""
 _API: Final = "/api/"
-_PAGES: Final = ("/lab", "/tree", "/notebooks", "/edit", "/consoles", "/login")
-_JUPYTER: Final = b"TornadoServer"
+_DOCUMENTS: Final = frozenset({"files", "nbconvert", "view", "voila"})
+"""First segments below which Jupyter itself serves what users made."""
+_ABSENT: Final = frozenset({400, 502, 503, 504})
+"""What proxies say of a server that they do not reach, or do not know."""
 
 
 class Shape(Enum):
-    """What makes a response look like one to somebody who is not signed in."""
+    """What makes a response look like one of the front end's own."""
 
     SIGN_IN = "a redirect to sign in"
     ELSEWHERE = "a redirect of the API's to another host"
     REFUSED = "401 or 403"
     PAGE = "a page in Jupyter's place"
+    FAULT = "400, 404 or 5xx"
 
 
 def shape_of(
+    head: Head,
     *,
-    status: int,
     target: str,
     origin: Origin,
-    location: bytes = b"",
-    content_type: bytes = b"",
-    server: bytes = b"",
-    jupyter_shows: bool = False,
+    is_up: bool = False,
     sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS,
 ) -> Shape | None:
     """Judge a response of `origin` to a request for `target` (origin-form, from its first slash); None: it is clean.
 
-    `location`, `content_type` and `server` are the fields' values as received, b"" where absent.
-    `jupyter_shows` is the session's, `sign_in_hosts` is `NotebookHosts.sign_in_hosts`.
+    `is_up`: Jupyter answered a moment ago, so that a page of what runs behind it needs no second look.
+    `sign_in_hosts` is `NotebookHosts.sign_in_hosts`.
     """
+    status = head.status
     if status == 200:
-        if is_jupyter(server) or not _is_html(content_type):
+        if not is_html(head.content_type) or (is_up and not _is_jupyters_place(target)):
             return None
-        is_jupyters = target.startswith(_API) or (jupyter_shows and _is_page(target))
-        return Shape.PAGE if is_jupyters else None
+        return None if is_jupyters(head) else Shape.PAGE
     if status in {401, 403}:
-        return None if is_jupyter(server) else Shape.REFUSED
-    if not 300 <= status < 400 or not location:
+        return None if is_jupyters(head) else Shape.REFUSED
+    if status >= 400:
+        is_fault = status in _ABSENT or ((status == 404 or status >= 500) and _is_jupyters_place(target))
+        return Shape.FAULT if is_fault and not is_jupyters(head) else None
+    if status < 300 or not head.location:
         return None
-    elsewhere = foreign_host(location, origin)
+    elsewhere = foreign_host(head.location, origin)
     if elsewhere is None:
         return None
     if is_sign_in(*elsewhere, sign_in_hosts):
         return Shape.SIGN_IN
-    return Shape.ELSEWHERE if target.startswith(_API) and not is_jupyter(server) else None
+    return Shape.ELSEWHERE if target.startswith(_API) and not is_jupyters(head) else None
 
 
-def is_jupyter(server: bytes) -> bool:
-    """Whether a `Server` field is that of Jupyter's HTTP server."""
-    return server.startswith(_JUPYTER)
-
-
-def _is_page(target: str) -> bool:
-    path = target.partition("?")[0]
-    return path == "/" or any(path == page or path.startswith(f"{page}/") for page in _PAGES)
-
-
-def _is_html(content_type: bytes) -> bool:
-    return content_type.partition(b";")[0].strip().lower() in {b"text/html", b"application/xhtml+xml"}
+def _is_jupyters_place(target: str) -> bool:
+    return is_jupyters_own(target) or target.partition("?")[0][1:].partition("/")[0] in _DOCUMENTS

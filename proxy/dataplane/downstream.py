@@ -54,6 +54,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.gateway import FOREIGN_PAGE, Admission, Caller, Inbound, Refusal
+from proxy.routing.jupyters import is_proxied
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import Bound
@@ -917,11 +918,13 @@ class Downstream(Connection):
         self._forward = None
         assert self._admission is not None
         assert self._inbound is not None
+        route = self._admission.route
         self.write(
             response_head(
                 facts,
                 self._way.link.translation,
                 framing=b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + self.id_line,
+                by_application=isinstance(route, Route) and is_proxied(route.upstream_target),
             )
         )
         inbox = bytes(self._inbox)

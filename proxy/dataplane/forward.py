@@ -12,15 +12,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Protocol
 
-from proxy.aws.front_end import PASSING, is_front_ends
-from proxy.aws.sessions import Honoured
-from proxy.aws.signed_out import APPLICATIONS, Shape
+from proxy.aws.front_end import (
+    PASSING,
+    REACHED,
+    Outcome,
+    contradicts,
+    is_front_ends,
+    outcome,
+    without_renewal,
+)
+from proxy.aws.signed_out import Shape
 from proxy.dataplane.bounds import RESPONSE_LATE, SEND_LATE
 from proxy.dataplane.link import Link
 from proxy.dataplane.rewriting import PageRewrite, page_rewrite
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import (
     BodyNotKept,
+    JupyterStarting,
     NbgateError,
     OutcomeUnknown,
     ResponseTimeout,
@@ -31,7 +39,7 @@ from proxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from proxy.routing.jupyters import is_jupyters_own
+from proxy.routing.jupyters import is_jupyters_own, is_proxied
 from proxy.routing.pages import rewrite_location
 from proxy.routing.workers import worker_scope
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
@@ -157,7 +165,7 @@ class Forward:
     _body_seen = False
     _renewed = False
     _is_cleared = False
-    """The answer looked as if we were signed out, and is the notebook's own."""
+    """The answer looked like one of the front end's own, and passes."""
     _fresh_connection = False
     _head_sent = False
     _unsent = b""
@@ -316,15 +324,15 @@ class Forward:
     def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
         assert self._session is not None
         assert self._link is not None
-        # Nearly all answers are plain ones with status 200, of which none looks as if we were signed out.
+        # Nearly all answers are plain ones with status 200, which the notebook's front end never gives by itself.
         if (facts.status != 200 or b"html" in facts.content_type) and (
-            doubt := self._plane.doubt(facts, self._route, self._session)
+            doubt := self._plane.doubt(facts, self._route, self._session, self._keeper)
         ):
             if not self._is_cleared:
                 self._put_off(facts, doubt)
                 return None
         elif facts.status in PASSING and is_front_ends(facts, self._route.upstream_target):
-            self._fail(UpstreamUnreachable(detail=f"the notebook's front end answered {facts.status}"))
+            self._fail(UpstreamUnreachable(detail=_answered(facts)))
             return None
         elif facts.set_cookies and self._sets_session():
             self._keeper.absorb(self._session, facts.set_cookies)
@@ -488,15 +496,16 @@ class Forward:
     # -- inside -----------------------------------------------------------------------------------------
 
     def _put_off(self, facts: ResponseFacts, doubt: Shape) -> None:
-        """The answer looks as if we were signed out: nothing of it passes before it is known whether we are."""
+        """The answer looks like one of the front end's own: nothing of it passes before it is known whose it is."""
         assert self._connection is not None
         self._connection.put_off(facts)
         self._plane.tasks.start(self._settle(self._connection, facts, doubt), name="whether signed in")
 
     async def _settle(self, connection: UpstreamConnection, facts: ResponseFacts, doubt: Shape) -> None:
         assert self._session is not None
+        target = self._route.upstream_target
         try:
-            honoured = await self._keeper.honoured(self._session)
+            honoured = await self._keeper.honoured(self._session, again=contradicts(doubt, target=target))
         except NbgateError as error:
             self._fail(error)
             return
@@ -505,23 +514,53 @@ class Forward:
             raise
         if self._ended or self._connection is not connection:
             return  # the caller left, or the answer's time ran out
-        if honoured is Honoured.NO and not self._renewed and self._keeper.reject(self._session):
-            self._repeat(doubt)
-        elif self._is_the_notebooks(facts, doubt, honoured):
-            self._is_cleared = True
-            connection.proceed()
-        else:
-            self._fail(SessionRejected(retry_after_seconds=5))
+        assert self._link is not None
+        becomes = outcome(
+            doubt,
+            honoured,
+            target=target,
+            status=facts.status,
+            jupyter_shows=self._session.jupyter_shows,
+        )
+        if becomes is Outcome.RENEW and (self._renewed or not self._keeper.reject(self._session)):
+            becomes = without_renewal(doubt, target=target)
+        match becomes:
+            case Outcome.PASS:
+                self._is_cleared = True
+                connection.proceed()
+            case Outcome.RENEW:
+                self._repeat(doubt)
+            case Outcome.REFUSE:
+                self._fail(SessionRejected(retry_after_seconds=5))
+            case Outcome.OUT:
+                await self._tell_state(facts)
+            case Outcome.STARTING:
+                self._tell_absence(facts, JupyterStarting(detail=_answered(facts)))
+                # Whoever comes next connects anew, and so tells when the outage is over (`_reports`).
+                self._plane.pool.empty(self._link.shelf)
+            case Outcome.AWAY:
+                self._tell_absence(facts, UpstreamUnreachable(detail=_answered(facts)))
 
-    def _is_the_notebooks(self, facts: ResponseFacts, doubt: Shape, honoured: Honoured) -> bool:
-        """Whether an answer that looks as if we were signed out may pass. A page or a redirect of AWS's would only
-        mislead; a plain refusal right after we signed in is the notebook's own.
-        """
-        target = self._route.upstream_target
-        if honoured is Honoured.YES:
-            # What runs behind Jupyter may send browsers where it likes; Jupyter sends nobody to sign in to AWS.
-            return doubt is not Shape.SIGN_IN or target.startswith(APPLICATIONS)
-        return doubt is Shape.REFUSED and not is_front_ends(facts, target)
+    async def _tell_state(self, facts: ResponseFacts) -> None:
+        """The instance is not in service: signing in says in which state it is."""
+        error: NbgateError = JupyterStarting(detail=_answered(facts))
+        try:
+            await self._keeper.acquire(within_seconds=self._plane.timeouts.sign_in_seconds)
+        except NbgateError as its_state:
+            error = its_state
+        except Exception:
+            self._fail(NbgateError())
+            raise
+        self._tell_absence(facts, error)
+
+    def _tell_absence(self, facts: ResponseFacts, error: NbgateError) -> None:
+        """The front end answered in Jupyter's place: was the request passed on, that is in doubt, else it was not."""
+        if self.is_in_doubt and facts.status in REACHED:
+            error = UpstreamUnreachable(detail=error.detail)
+        elif self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+        self._fail(error)
 
     def _repeat(self, doubt: Shape) -> None:
         """We were signed out: repeat the request with another session, if it may be.
@@ -661,7 +700,7 @@ class Forward:
             framing=framing,
             location=self._location(facts) if facts.location else b"",
             worker_scope=self._worker_scope,
-            by_application=not is_jupyters_own(self._route.upstream_target),
+            by_application=is_proxied(self._route.upstream_target),
         )
 
     def _sets_session(self) -> bool:
@@ -745,7 +784,7 @@ class Forward:
         """Whether a later try may do better, and may be made."""
         no_connection = isinstance(error, UpstreamTimeout) and self._connection is None
         if (
-            not (no_connection or isinstance(error, UpstreamUnreachable))
+            not (no_connection or isinstance(error, UpstreamUnreachable | JupyterStarting))
             or self._replay is None
             or not self._caller.is_patient
         ):
@@ -766,6 +805,7 @@ class Forward:
     def try_again(self) -> None:
         if not self._ended:
             self._stands_by = None
+            self._is_cleared = False
             self._reports = True
             self.start()
 
@@ -788,3 +828,7 @@ class Forward:
             unknown.__cause__ = error
             return unknown
         return error
+
+
+def _answered(facts: ResponseFacts) -> str:
+    return f"the notebook's front end answered {facts.status}"

@@ -211,16 +211,15 @@ class DataPlane:
     def _look_for_descriptors(self) -> None:
         self.ran_out(descriptors.probe())
 
-    def doubt(self, facts: ResponseFacts, route: Route, session: UpstreamSession) -> Shape | None:
-        """What makes a response look as if the session were over; None: nothing."""
+    def doubt(
+        self, facts: ResponseFacts, route: Route, session: UpstreamSession, keeper: SessionKeeper
+    ) -> Shape | None:
+        """What makes a response look like one of the notebook's front end's own; None: nothing."""
         return shape_of(
-            status=facts.status,
+            facts,
             target=route.upstream_target,
             origin=session.origin,
-            location=facts.location,
-            content_type=facts.content_type,
-            server=facts.server,
-            jupyter_shows=session.jupyter_shows,
+            is_up=facts.status == 200 and keeper.is_up,
             sign_in_hosts=self._sign_in_hosts,
         )
 

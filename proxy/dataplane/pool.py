@@ -153,11 +153,15 @@ class UpstreamPool:
         oldest.abort()
         return True
 
+    def empty(self, shelf: list[UpstreamConnection]) -> None:
+        """Close what rests there."""
+        while shelf:
+            shelf.pop().abort()
+
     def close(self) -> None:
         """Close what is idle; connections in use belong to their exchanges."""
         for idle in self._idle.values():
-            while idle:
-                idle.pop().abort()
+            self.empty(idle)
 
     def __len__(self) -> int:
         """How many are open, or being opened: idle, in use, and taken over by WebSockets."""

@@ -50,3 +50,8 @@ def is_told_from_jupyters(mount: str) -> bool:
     """Whether addresses below a path mount (`/research/`) can be told from Jupyter's, which need the prefix."""
     first, _, deeper = mount[1:].partition("/")
     return bool(deeper) or first not in _FIRST_SEGMENTS | _OTHERS or not first
+
+
+def is_proxied(target: str) -> bool:
+    """Whether a request for `target` is for an application by its port, which Jupyter never answers in its own name."""
+    return target.startswith(_PROXIED)

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from proxy.sandbox.control_api import ApiError, ControlApi
-from proxy.sandbox.instance import SignedOutShape, SignInShape
+from proxy.sandbox.instance import Loading, SignedOutShape, SignInShape
 from proxy.sandbox.notebook_host import DropAt, NotebookHost
+from proxy.sandbox.relay import CODINGS
 
 
 class Faults:
@@ -111,12 +112,54 @@ class Faults:
         for host in self._chosen(instance):
             host.instance.signed_out = shape
 
+    def load(self, *, shape: Loading = Loading.SIGNED_IN, instance: str | None = None) -> None:
+        """A page that loads itself again stands in Jupyter's place, as while that is starting; WebSockets break."""
+        for host in self._chosen(instance):
+            host.instance.loading = shape
+            if shape is not Loading.OFF:
+                host.drop_websockets()
+
+    def answer(self, *, status: int, instance: str | None = None) -> None:
+        """The front end answers everything by itself with this status (0: not any more); the API says InService."""
+        for host in self._chosen(instance):
+            host.instance.front_end_status = status
+
+    def hide(self, *, fields: Sequence[str] = ("Server",), instance: str | None = None) -> None:
+        """The front end does not pass on these fields of Jupyter's answers."""
+        for host in self._chosen(instance):
+            host.instance.hidden_fields = frozenset(name.lower() for name in fields)
+
+    def compress(self, *, coding: str = "gzip", instance: str | None = None) -> None:
+        """The front end compresses HTML (gzip or deflate; "" for not at all), whatever was asked for."""
+        if coding not in {"", *CODINGS}:
+            raise ValueError(f"unknown coding {coding!r}; there are {', '.join(CODINGS)}")
+        for host in self._chosen(instance):
+            host.instance.html_coding = coding
+
+    def steer(self, *, on: bool = True, instance: str | None = None) -> None:
+        """The front end sets the cookies by which it steers its page, with each answer and by its path."""
+        for host in self._chosen(instance):
+            host.instance.steering_cookies = on
+
+    def foreign_host(self, *, host: str, instance: str | None = None) -> None:
+        """Jupyter is handed this `Host` ("": the caller's). It allows the notebook host's origin all the same where
+        `InstanceSpec.jupyter_host` said so when it started."""
+        for one in self._chosen(instance):
+            one.instance.jupyter_host = host
+
+    def single_use_urls(self, *, on: bool = True, instance: str | None = None) -> None:
+        """A URL signs in once."""
+        for host in self._chosen(instance):
+            host.instance.single_use_urls = on
+
     async def clear(self) -> None:
-        """Undo every fault but statuses, platforms, shapes and expiries."""
+        """Undo every fault but statuses, platforms, shapes, expiries and changes of Jupyter's answers."""
         self._api.stop_failing()
         self._api.delay_seconds = 0.0
         for host in self._hosts.values():
             host.delay_seconds = 0.0
+            host.instance.loading = Loading.OFF
+            host.instance.front_end_status = 0
             host.stop_dropping()
             await host.accept()
 
@@ -144,6 +187,13 @@ class Faults:
                 self.set_platform,
                 self.sign_in_as,
                 self.signed_out_as,
+                self.load,
+                self.answer,
+                self.hide,
+                self.compress,
+                self.steer,
+                self.foreign_host,
+                self.single_use_urls,
                 self.clear,
             )
         }
@@ -152,8 +202,11 @@ class Faults:
         if "at" in arguments:
             arguments["at"] = DropAt(arguments["at"])
         if "shape" in arguments:
-            shape = SignInShape if name == "sign_in_as" else SignedOutShape
-            arguments["shape"] = shape(arguments["shape"])
+            shapes: dict[str, type[SignInShape | SignedOutShape | Loading]] = {
+                "sign_in_as": SignInShape,
+                "load": Loading,
+            }
+            arguments["shape"] = shapes.get(name, SignedOutShape)(arguments["shape"])
         try:
             result = switches[name](**arguments)
         except TypeError as error:

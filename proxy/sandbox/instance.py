@@ -38,10 +38,24 @@ class SignedOutShape(Enum):
 
     REDIRECT = "redirect"
     """302 to the console's sign-in host."""
+    CONSOLE = "console"
+    """302 to the console itself, which is told the instance and the path; as users report it (graph-explorer #580)."""
     UNAUTHORIZED = "401"
     FORBIDDEN = "403"
     PAGE = "page"
-    """A sign-in page in HTML with status 200, whatever was asked for."""
+    """A page in HTML with status 200, whatever was asked for. It does not say what it means: nobody is signed in, or
+    Jupyter is starting."""
+
+
+class Loading(Enum):
+    """For whom a page that loads itself again stands in Jupyter's place, as after a start (lifecycle-config-samples
+    #65)."""
+
+    OFF = "off"
+    SIGNED_IN = "signed in"
+    """Tokens are taken, and who is not signed in is told so."""
+    EVERYBODY = "everybody"
+    """No token is taken, and nobody is told anything else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +64,9 @@ class InstanceSpec:
 
     `jupyter` puts a real Jupyter server behind it, with `extensions`, otherwise a `PlainUpstream`. `networks` is the IP
     condition that SageMaker would enforce on the URL and on all that follows (None: no condition).
-    `transition_seconds` is how long starting and stopping take, by the sandbox's clock.
+    `transition_seconds` is how long starting and stopping take, by the sandbox's clock. `steering_cookies`: the front
+    end sets the four cookies by which it steers its page, with each answer, and others for each path. `jupyter_host` is
+    the `Host` that Jupyter is handed instead of the caller's; it then allows the notebook host's origin by a pattern.
     """
 
     name: str
@@ -66,6 +82,8 @@ class InstanceSpec:
     cookie_names: Sequence[str] = ("nb-auth", "nb-session")
     single_use_urls: bool = False
     reissue_cookies: bool = False
+    steering_cookies: bool = False
+    jupyter_host: str = ""
     token_bytes: int = 700
     transition_seconds: float = 5.0
 
@@ -114,6 +132,15 @@ class NotebookInstance:
         self.signed_out = spec.signed_out
         self.single_use_urls = spec.single_use_urls
         self.reissue_cookies = spec.reissue_cookies
+        self.steering_cookies = spec.steering_cookies
+        self.jupyter_host = spec.jupyter_host
+        self.loading = Loading.OFF
+        self.front_end_status = 0
+        """What the front end answers to everything, though the instance is in service; 0: nothing of its own."""
+        self.hidden_fields: frozenset[str] = frozenset()
+        """Fields of Jupyter's answers that the front end does not pass on, in small letters."""
+        self.html_coding = ""
+        """How the front end compresses HTML, whatever was asked for: gzip or deflate; "" for not at all."""
         self.token_bytes = spec.token_bytes
         self.cookie_names = tuple(spec.cookie_names)
         self.counts = Counts()

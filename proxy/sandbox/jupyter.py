@@ -49,10 +49,11 @@ class JupyterFailed(Exception):
 class JupyterServer:
     """One server. The notebooks in its directory stay over a stop and a start, as on an instance's volume."""
 
-    def __init__(self, extensions: Sequence[str] = ()) -> None:
+    def __init__(self, extensions: Sequence[str] = (), *, allow_origin_pattern: str = "") -> None:
         """`extensions` are names of server extensions (`nbclassic`), and of JupyterLab's (`@scope/name`), besides
-        JupyterLab and Notebook 7."""
+        JupyterLab and Notebook 7. `allow_origin_pattern` is for a front end that hands on another `Host`."""
         self._extensions = tuple(extensions)
+        self._allow_origin_pattern = allow_origin_pattern
         # How long a real process takes is no matter of a clock that tests move.
         self._clock = SystemClock()
         self._child: Child | None = None
@@ -63,7 +64,7 @@ class JupyterServer:
         Raises JupyterFailed. Needs the extra `demo`.
         """
         base = socket_path.parent
-        environment = _prepare(base, socket_path, self._extensions)
+        environment = _prepare(base, socket_path, self._extensions, self._allow_origin_pattern)
         child = await Child.start(
             "jupyter_server",
             [f"--config={base / 'config' / 'server.json'}"],
@@ -100,7 +101,9 @@ class JupyterServer:
         raise JupyterFailed(f"Jupyter did not answer within {START_SECONDS:g} s:\n{child.last_words}")
 
 
-def _prepare(base: Path, socket_path: Path, extensions: Sequence[str]) -> dict[str, str]:
+def _prepare(
+    base: Path, socket_path: Path, extensions: Sequence[str], allow_origin_pattern: str
+) -> dict[str, str]:
     """Write the server's configuration; returns the environment that keeps it off the user's files."""
     for name in ("config/labconfig", "data", "runtime", "ipython", "notebooks"):
         (base / name).mkdir(parents=True, exist_ok=True)
@@ -115,6 +118,7 @@ def _prepare(base: Path, socket_path: Path, extensions: Sequence[str]) -> dict[s
             "allow_root": True,
             # The front end passes its own host name on.
             "allow_remote_access": True,
+            "allow_origin_pat": allow_origin_pattern,
             "jpserver_extensions": {
                 **dict.fromkeys(_installed_in_server(), False),
                 **dict.fromkeys((*_SERVER_EXTENSIONS, *extensions), True),

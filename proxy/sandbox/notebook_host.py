@@ -8,6 +8,7 @@ What passes goes to Jupyter through `relay`. Faults are attributes and methods o
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import Iterable
 from enum import Enum
@@ -19,13 +20,23 @@ from multidict import CIMultiDict
 
 from proxy.chance import new_id
 from proxy.clock import Clock
-from proxy.sandbox.instance import IN_SERVICE, NotebookInstance, Session, SignedOutShape, SignInShape
-from proxy.sandbox.relay import MAX_FIELD_BYTES, Cut, Relay, request_headers
+from proxy.sandbox.instance import (
+    IN_SERVICE,
+    Loading,
+    NotebookInstance,
+    Session,
+    SignedOutShape,
+    SignInShape,
+)
+from proxy.sandbox.relay import MAX_FIELD_BYTES, Changes, Cut, Relay, request_headers
 from proxy.tasks import Tasks
 
+STEERING = ("expiryTime", "redirectURL", "authMode", "ssoExpiryTimestamp")
 TOKEN_PARAMETER = "authToken"  # noqa: S105 - its name, not its value
 SIGN_IN_PAGE = "https://signin.aws.amazon.com/signin?redirect_uri="
+CONSOLE = "https://{region}.console.aws.amazon.com/sagemaker/home?region={region}&notebookState={state}"
 _CHAIN_PATH = "/nb-sign-in/"
+_LOADING_SECONDS = 5
 
 
 class DropAt(Enum):
@@ -162,7 +173,11 @@ class NotebookHost:
         if instance.status != IN_SERVICE:
             # What users report of a notebook that was stopped under them (lifecycle-config-samples #9).
             return _page(HTTPStatus.BAD_REQUEST, "Bad Request", f"The instance is {instance.status}.")
+        if instance.front_end_status:
+            return _page(instance.front_end_status, "Error", "The front end's own.")
         cut = Cut(self.drop_after_bytes) if drop is DropAt.BODY else None
+        if instance.loading is Loading.EVERYBODY:
+            return _loading()
 
         target, token = _without_token(request.raw_path)
         if token is not None:
@@ -174,6 +189,8 @@ class NotebookHost:
         session_or_none = instance.session_of(_cookies(request))
         if session_or_none is None:
             return self._signed_out(target)
+        if instance.loading is Loading.SIGNED_IN:
+            return _loading(self._steering(target))
         return await self._pass_on(request, target=target, session=session_or_none, cut=cut)
 
     async def _sign_in(self, request: web.BaseRequest, *, target: str, token: str) -> web.StreamResponse:
@@ -183,7 +200,7 @@ class NotebookHost:
         names = self.instance.cookie_names
         match self.instance.sign_in:
             case SignInShape.REDIRECT:
-                return _redirect(target, self._set_cookies(session, names))
+                return _redirect(target, (*self._set_cookies(session, names), *self._steering(target)))
             case SignInShape.CHAIN:
                 session.complete = False
                 step = f"{_CHAIN_PATH}{new_id()}"
@@ -204,28 +221,59 @@ class NotebookHost:
         cut: Cut | None = None,
     ) -> web.StreamResponse:
         assert self._relay is not None, "not started"
-        self.instance.counts.proxied += 1
+        instance = self.instance
+        instance.counts.proxied += 1
         headers = request_headers(request)
-        _remove_cookies(headers, self.instance.cookie_names)
+        _remove_cookies(headers, instance.cookie_names)
+        if instance.jupyter_host:
+            headers[hdrs.HOST] = instance.jupyter_host
+        changes = Changes(hidden=instance.hidden_fields, html_coding=instance.html_coding)
         transport = request.transport
         if transport is not None and _is_upgrade(request):
             self._websockets.add(transport)
             try:
-                return await self._relay.splice(request, target=target, headers=headers, tasks=self._tasks)
+                return await self._relay.splice(
+                    request,
+                    target=target,
+                    headers=headers,
+                    tasks=self._tasks,
+                    set_cookies=self._steering(target),
+                )
             finally:
                 self._websockets.discard(transport)
         if self.instance.reissue_cookies and not set_cookies:
             value = self.instance.reissue(session)
             set_cookies = (self._set_cookie(self.instance.cookie_names[-1], value),)
         return await self._relay.forward(
-            request, target=target, headers=headers, set_cookies=set_cookies, cut=cut
+            request,
+            target=target,
+            headers=headers,
+            set_cookies=(*set_cookies, *self._steering(target)),
+            cut=cut,
+            changes=changes,
         )
+
+    def _steering(self, target: str) -> tuple[str, ...]:
+        """The cookies by which AWS's own page is steered, as its extension for JupyterLab reads them."""
+        if not self.instance.steering_cookies:
+            return ()
+        ends_at = int(self._clock.now().timestamp() * 1000) + 12 * 3600 * 1000
+        values = (str(ends_at), f'"{self._console(target)}"', "Iam", "-1")
+        return tuple(f"{name}={value}; Path=/" for name, value in zip(STEERING, values, strict=True))
+
+    def _console(self, target: str) -> str:
+        """Where the console opens the notebook again, at the same path."""
+        state = quote(base64.b64encode(target.encode()).decode(), safe="")
+        name = f"#/notebook-instances/openNotebook/{self.instance.name}"
+        return CONSOLE.format(region="us-east-1", state=state) + name
 
     def _signed_out(self, target: str) -> web.Response:
         self.instance.counts.signed_out += 1
         match self.instance.signed_out:
             case SignedOutShape.REDIRECT:
                 return _redirect(SIGN_IN_PAGE + quote(self.origin + target, safe=""))
+            case SignedOutShape.CONSOLE:
+                return _redirect(self._console(target), self._steering(target))
             case SignedOutShape.UNAUTHORIZED:
                 return _page(HTTPStatus.UNAUTHORIZED, "Unauthorized", "Sign in to the console.")
             case SignedOutShape.FORBIDDEN:
@@ -290,6 +338,18 @@ def _redirect(location: str, set_cookies: Iterable[str] = ()) -> web.Response:
     return response
 
 
-def _page(status: HTTPStatus, title: str, text: str) -> web.Response:
+def _loading(set_cookies: Iterable[str] = ()) -> web.Response:
+    """What stands in Jupyter's place while that is starting: it loads itself again."""
+    refresh = f'<meta http-equiv="refresh" content="{_LOADING_SECONDS}">'
+    response = web.Response(
+        text=f"<!doctype html>{refresh}<title>Loading</title><p>The notebook is being prepared.</p>\n",
+        content_type="text/html",
+    )
+    for cookie in set_cookies:
+        response.headers.add(hdrs.SET_COOKIE, cookie)
+    return response
+
+
+def _page(status: int, title: str, text: str) -> web.Response:
     body = f"<!doctype html><title>{title}</title><h1>{title}</h1><p>{text}</p>\n"
     return web.Response(status=status, text=body, content_type="text/html")

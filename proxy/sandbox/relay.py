@@ -8,9 +8,11 @@ knows about tokens or sessions; the notebook host removes its own cookies before
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -56,6 +58,20 @@ class Cut:
     body_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the front end does to Jupyter's answers on their way: fields that it hides (in small letters), and how it
+    compresses HTML ("" or an entry of `CODINGS`)."""
+
+    hidden: frozenset[str] = frozenset()
+    html_coding: str = ""
+
+
+CODINGS: dict[str, int] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""Content codings (RFC 9110 section 8.4.1), with the window that zlib writes each by."""
+_UNCHANGED = Changes()
+
+
 class _Refusal(Exception):
     """The Jupyter server answered an upgrade with something else than 101; `answer` is for the caller."""
 
@@ -90,6 +106,7 @@ class Relay:
         headers: CIMultiDict[str],
         set_cookies: tuple[str, ...] = (),
         cut: Cut | None = None,
+        changes: Changes = _UNCHANGED,
     ) -> web.StreamResponse:
         """Stream the request to Jupyter and its answer back; a body cut short there is cut short here."""
         assert self._http is not None
@@ -106,11 +123,13 @@ class Relay:
                 reason=upstream.reason,
                 headers=_response_headers(upstream.raw_headers),
             )
+            _hide(response.headers, changes.hidden)
             for cookie in set_cookies:
                 response.headers.add(hdrs.SET_COOKIE, cookie)
+            compress = _compressor(response, changes, has_body=request.method != hdrs.METH_HEAD)
             await response.prepare(request)
             try:
-                await _copy_body(upstream, response, cut=cut)
+                await _copy_body(upstream, response, cut=cut, compress=compress)
             except aiohttp.ClientPayloadError:
                 hang_up(request)
             else:
@@ -119,7 +138,13 @@ class Relay:
             return response
 
     async def splice(
-        self, request: web.BaseRequest, *, target: str, headers: CIMultiDict[str], tasks: Tasks
+        self,
+        request: web.BaseRequest,
+        *,
+        target: str,
+        headers: CIMultiDict[str],
+        tasks: Tasks,
+        set_cookies: tuple[str, ...] = (),
     ) -> web.StreamResponse:
         """Open the same WebSocket at Jupyter, then carry messages both ways until either side closes."""
         assert self._websocket is not None
@@ -151,6 +176,8 @@ class Relay:
                 autoping=False,
                 autoclose=False,
             )
+            for cookie in set_cookies:
+                downstream.headers.add(hdrs.SET_COOKIE, cookie)
             await downstream.prepare(request)
             ways = (
                 tasks.start(_pump(upstream, downstream), name="notebook host: from Jupyter"),
@@ -221,11 +248,43 @@ async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:
         yield chunk
 
 
+def _hide(headers: CIMultiDict[str], hidden: frozenset[str]) -> None:
+    for name in hidden & {name.lower() for name in headers}:
+        del headers[name]
+    if hdrs.SERVER.lower() in hidden:
+        # aiohttp would write its own.
+        headers[hdrs.SERVER] = "front-end"
+
+
+class _Compressor(Protocol):
+    """zlib's."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+def _compressor(response: web.StreamResponse, changes: Changes, *, has_body: bool) -> _Compressor | None:
+    """Compresses the body of a response whose head it changes accordingly; None for one that is left as it is."""
+    is_plain_html = response.content_type == "text/html" and hdrs.CONTENT_ENCODING not in response.headers
+    if not changes.html_coding or not is_plain_html or not has_body or response.status == 304:
+        return None
+    response.headers.popall(hdrs.CONTENT_LENGTH, None)
+    response.headers[hdrs.CONTENT_ENCODING] = changes.html_coding
+    return zlib.compressobj(wbits=CODINGS[changes.html_coding])
+
+
 async def _copy_body(
-    upstream: aiohttp.ClientResponse, response: web.StreamResponse, *, cut: Cut | None
+    upstream: aiohttp.ClientResponse,
+    response: web.StreamResponse,
+    *,
+    cut: Cut | None,
+    compress: _Compressor | None = None,
 ) -> None:
     left = cut.body_bytes if cut is not None else None
     async for chunk in upstream.content.iter_any():
+        if compress is not None:
+            await response.write(compress.compress(chunk))
+            continue
         if left is None:
             await response.write(chunk)
             continue
@@ -233,6 +292,8 @@ async def _copy_body(
         left -= len(chunk)
         if left <= 0:
             return
+    if compress is not None:
+        await response.write(compress.flush())
 
 
 async def _keep_refusal(

@@ -8,6 +8,7 @@ that is `calls`, `instances`, `hosts`, `plain` and `faults`.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections import Counter
 from collections.abc import Sequence
@@ -61,7 +62,13 @@ class Sandbox:
         }
         self.plain = {name: PlainUpstream() for name, spec in self._specs.items() if not spec.jupyter}
         self._upstreams: dict[str, Upstream] = {
-            name: self.plain.get(name) or JupyterServer(spec.extensions) for name, spec in self._specs.items()
+            name: self.plain.get(name)
+            or JupyterServer(
+                spec.extensions,
+                # The hosts' ports are not known before they listen.
+                allow_origin_pattern=rf"https?://{re.escape(listen)}(:\d+)?" if spec.jupyter_host else "",
+            )
+            for name, spec in self._specs.items()
         }
         self._api = ControlApi(
             self.hosts, clock=clock, region=region, start=self._start_instance, stop=self._stop_instance

@@ -32,6 +32,7 @@ from proxy.errors import (
     Draining,
     HeadTooLarge,
     InstanceNotInService,
+    JupyterStarting,
     MediaTypeRefused,
     MethodNotAllowed,
     Misdirected,
@@ -170,6 +171,10 @@ _ADVICE: Final[dict[type[NbgateError], str]] = {
         (SessionRejected, BodyNotKept),
         "The gateway is signing in again. This page reloads by itself; then repeat what you did.",
     ),
+    JupyterStarting: (
+        "This page reloads by itself, and shows the notebook as soon as Jupyter is there. If it stays like this for "
+        "minutes, restart the notebook instance."
+    ),
     **dict.fromkeys(
         (SigningIn, SignInTimeout),
         "This page reloads by itself, and shows the notebook as soon as that is done.",
@@ -200,6 +205,7 @@ _RELOADING: Final = (
     ControlPlaneTimeout,
     CredentialsMissing,
     Draining,
+    JupyterStarting,
     SessionRejected,
     SigningIn,
     Throttled,

@@ -89,10 +89,9 @@ def set_cookie_name(value: bytes) -> bytes:
     return pair.partition(b"=")[0].rstrip()
 
 
-def is_everywhere(value: bytes) -> bool:
-    """Whether the cookie of a Set-Cookie field asks to be sent to all paths of its host."""
-    paths = [found[2] or b"" for found in _SCOPE.finditer(value) if found[1].lower() == b"path"]
-    return bool(paths) and paths[-1].strip() == b"/"
+def set_cookie_value(value: bytes) -> bytes:
+    """Return what the cookie of a Set-Cookie field is set to, quotes included; b"" for one without "="."""
+    return value.partition(b";")[0].strip(b"= \t\r\n\v\f").partition(b"=")[2].strip()
 
 
 def sanitize_set_cookie(value: bytes, *, prefix: str) -> bytes:

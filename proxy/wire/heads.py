@@ -9,15 +9,15 @@ one of ours. Raw targets and values pass byte for byte. This module knows no soc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.wire.cookies import (
-    is_everywhere,
     is_gateways,
     sanitize_set_cookie,
     set_cookie_name,
+    set_cookie_value,
     strip_and_overlay,
 )
 from proxy.wire.credentials import without_credentials
@@ -46,9 +46,9 @@ class Translation:
     """Our own forwarding fields, whole lines."""
     owns_origin: bool = False
     """Whether the mount has its browser origin to itself, so that its answers may speak for all of that."""
-    steering_cookies: frozenset[bytes] = frozenset()
-    """Names by which the notebook's front end steers its own page in a browser, where that page is not to be steered:
-    dropped from answers, but for those of an application that keeps them to itself."""
+    steering_cookies: Mapping[bytes, re.Pattern[bytes]] = field(default_factory=dict)
+    """Names by which the notebook's front end steers its own page in a browser, where that page is not to be steered,
+    with the forms of its values: dropped from answers, but for an application's with a value of another form."""
     after_target: bytes = field(init=False)
     """What every request line ends in, and `Host`."""
     own_cookies: bytes = field(init=False, repr=False)
@@ -446,6 +446,7 @@ def _set_cookie(value: bytes, translation: Translation, *, by_application: bool)
     name = set_cookie_name(value)
     if name in translation.withheld_cookies or is_gateways(name):
         return b""
-    if name in translation.steering_cookies and (not by_application or is_everywhere(value)):
+    form = translation.steering_cookies.get(name)
+    if form is not None and not (by_application and form.fullmatch(set_cookie_value(value)) is None):
         return b""
     return sanitize_set_cookie(value, prefix=translation.prefix.decode("ascii"))

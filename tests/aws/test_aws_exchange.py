@@ -17,7 +17,7 @@ from proxy.aws.cookies import MAX_COOKIES, Unkept
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.presigned import PresignedUrl
-from proxy.aws.sessions import NotConnected, NotTrusted, Origin, SignIn
+from proxy.aws.sessions import NotConnected, NotReady, NotTrusted, Origin, SignIn
 from proxy.errors import (
     NbgateError,
     SessionRejected,
@@ -37,6 +37,7 @@ from tests.aws.servers import (
     session_cookie,
 )
 
+LOADING = reply(200, '<!doctype html><meta http-equiv="refresh" content="5">', "text/html")
 HTML_SIGN_IN = reply(200, "<html>Sign in to the console</html>", "text/html")
 
 
@@ -255,11 +256,10 @@ async def test_a_fragment_is_not_sent(host: NotebookHost) -> None:
     [
         ("redirect to sign-in", redirect("https://us-east-1.signin.aws.amazon.com/oauth?x=1")),
         ("redirect to the console", redirect("https://eu-west-1.console.aws.amazon.com/", status=307)),
-        ("400", reply(400)),
         ("401", reply(401)),
         ("403", reply(403)),
-        ("404", reply(404)),
-        ("HTML with 200 and no cookie", HTML_SIGN_IN),
+        ("no page and no cookie", reply(200)),
+        ("Jupyter's page, and no cookie", reply(200, "<html>", "text/html", headers=JUPYTER)),
         ("only Jupyter's cookies", reply(200, headers=JUPYTER, cookies=["_xsrf=1"])),
         ("only a foreign cookie", reply(200, cookies=["a=1; Domain=amazon.com"])),
         ("cookies with a 403", reply(403, cookies=["tracking=1"])),
@@ -278,7 +278,6 @@ async def test_a_refused_url(host: NotebookHost, shape: str, answer: Answer) -> 
         ("redirect to sign-in", redirect("https://signin.aws.amazon.com/")),
         ("401", reply(401)),
         ("403", reply(403, "{}", "application/json")),
-        ("HTML with 200", HTML_SIGN_IN),
     ],
 )
 async def test_cookies_that_do_not_open_the_api_are_no_session(
@@ -463,12 +462,54 @@ async def test_a_connection_that_breaks_without_an_answer_spends_the_url(host: N
     assert not isinstance(error, NotConnected)
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_a_front_end_that_cannot_reach_the_instance(host: NotebookHost, status: int) -> None:
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 502, 503, 504])
+async def test_a_front_end_that_does_not_reach_the_instance_has_taken_no_token(
+    host: NotebookHost, status: int
+) -> None:
     host.answers["/"] = reply(status)
     error = await Trial(host).failure(host.url)
-    assert isinstance(error, UpstreamUnreachable)
+    assert isinstance(error, NotReady)
+    assert not error.is_page
     assert str(status) in error.detail
+
+
+@pytest.mark.parametrize("page", [LOADING, HTML_SIGN_IN], ids=["loads itself again", "says sign in"])
+async def test_a_page_in_the_place_of_it_all_has_taken_no_token(host: NotebookHost, page: Answer) -> None:
+    host.answers["/"] = page
+    error = await Trial(host).failure(host.url)
+    assert isinstance(error, NotReady)
+    assert error.is_page
+    assert SECRET not in error.detail
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [LOADING, HTML_SIGN_IN, reply(400), reply(404), reply(502), reply(503)],
+    ids=["loads itself again", "another page", "400", "404", "502", "503"],
+)
+async def test_cookies_are_taken_for_what_they_were_given_for_while_jupyter_is_starting(
+    host: NotebookHost, instead: Answer
+) -> None:
+    host.answers["/"] = redirect("/lab", cookies=[session_cookie()])
+    host.answers["/lab"] = host.answers["/api/status"] = instead
+    sign_in = await Trial(host).run(host.url)
+    assert sign_in.cookies.names == {b"FrontEnd"}
+    assert not sign_in.jupyter_shows
+
+
+@pytest.mark.parametrize("marked", [True, False])
+async def test_a_jupyter_with_a_password_of_its_own_is_signed_in_to(host: NotebookHost, marked: bool) -> None:
+    """Its refusal is no sign that the front end knows nobody, whether `Server` shows or not."""
+    headers = JUPYTER if marked else {"Server": "front-end"}
+    host.answers["/"] = redirect("/lab", cookies=[session_cookie()])
+    host.answers["/lab"] = redirect("/login?next=%2Flab")
+    host.answers["/login"] = reply(200, "<html>Password", "text/html", headers=headers)
+    host.answers["/api/status"] = reply(
+        403, '{"message": "Forbidden", "reason": null}', "application/json", headers=headers
+    )
+    sign_in = await Trial(host).run(host.url)
+    assert sign_in.cookies.names == {b"FrontEnd"}
+    assert sign_in.jupyter_shows is marked
 
 
 async def test_silence_ends_at_the_total_timeout(host: NotebookHost) -> None:

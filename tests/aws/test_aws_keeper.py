@@ -11,10 +11,18 @@ from clocks import FakeClock, settle
 
 from proxy.aws.cookies import MAX_COOKIE_BYTES, Unkept
 from proxy.aws.keeper import KeeperOptions, SessionKeeper
-from proxy.aws.presigned import PresignedUrlCache, SessionKey
+from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
 from proxy.aws.session_states import Event, State
-from proxy.aws.sessions import Honoured, NotConnected, NotLetThrough, NotTrusted, UpstreamSession
+from proxy.aws.sessions import (
+    Honoured,
+    NotConnected,
+    NotLetThrough,
+    NotReady,
+    NotTrusted,
+    Said,
+    UpstreamSession,
+)
 from proxy.chance import jitter
 from proxy.errors import (
     ControlPlaneFailed,
@@ -22,6 +30,7 @@ from proxy.errors import (
     Draining,
     InstanceNotFound,
     InstanceNotInService,
+    JupyterStarting,
     NbgateError,
     PermissionMissing,
     SessionRejected,
@@ -52,7 +61,7 @@ class World:
         self.events: list[tuple[Event, State]] = []
         self.unkept: list[Unkept] = []
         self.news: list[News] = []
-        self.honoured_as = Honoured.YES
+        self.honoured_as = Said.YES
         self.asked: list[int] = []
         self.asking = asyncio.Event()
         self.asking.set()
@@ -76,7 +85,7 @@ class World:
             on_news=lambda _key, news: self.news.append(news),
         )
 
-    async def front_end(self, session: UpstreamSession) -> Honoured:
+    async def front_end(self, session: UpstreamSession) -> Said:
         self.asked.append(session.generation)
         await self.asking.wait()
         return self.honoured_as
@@ -800,11 +809,14 @@ async def test_all_who_doubt_a_session_at_once_share_one_question(world: World) 
     assert world.asked == [1]
 
 
-@pytest.mark.parametrize("told", Honoured)
-async def test_what_was_told_counts_for_two_seconds(world: World, told: Honoured) -> None:
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [(Said.YES, Honoured.YES), (Said.NO, Honoured.NO), (Said.NOTHING, Honoured.UNTOLD)],
+)
+async def test_what_was_told_counts_for_two_seconds(world: World, said: Said, told: Honoured) -> None:
     """An application that answers 401 to everything costs a question in that time, and no renewal."""
     session = await world.keeper.acquire()
-    world.honoured_as = told
+    world.honoured_as = said
     for _ in range(100):
         assert await world.keeper.honoured(session) is told
         await world.clock.advance(0.1)
@@ -840,7 +852,7 @@ async def test_a_session_that_was_renewed_meanwhile_is_good_for_what_went_out_wi
     """Else an application's own 401, of a wrong password, would be told as "try again"."""
     first, second = await renewed(world)
     assert await world.keeper.honoured(first) is Honoured.YES
-    world.honoured_as = Honoured.NO
+    world.honoured_as = Said.NO
     await world.clock.advance(2)
     assert await world.keeper.honoured(first) is Honoured.NO
     assert world.keeper.reject(first)
@@ -850,7 +862,7 @@ async def test_a_session_that_was_renewed_meanwhile_is_good_for_what_went_out_wi
 async def test_a_question_about_one_session_answers_nobody_who_asks_about_its_successor(world: World) -> None:
     session = await world.keeper.acquire()
     world.asking.clear()
-    world.honoured_as = Honoured.NO
+    world.honoured_as = Said.NO
     early = asyncio.ensure_future(world.keeper.honoured(session))
     await settle()
     first, second = await renewed(world)
@@ -863,11 +875,11 @@ async def test_a_question_about_one_session_answers_nobody_who_asks_about_its_su
 
 
 async def test_what_was_told_of_one_session_is_not_told_of_the_next(world: World) -> None:
-    world.honoured_as = Honoured.NO
+    world.honoured_as = Said.NO
     first = await world.keeper.acquire()
     assert await world.keeper.honoured(first) is Honoured.NO
     world.keeper.reject(first)
-    world.honoured_as = Honoured.YES
+    world.honoured_as = Said.YES
     assert await world.keeper.honoured(await world.keeper.acquire()) is Honoured.YES
     assert world.asked == [1, 2]
 
@@ -875,7 +887,7 @@ async def test_what_was_told_of_one_session_is_not_told_of_the_next(world: World
 async def test_a_question_that_fails_is_asked_again_later(world: World) -> None:
     session = await world.keeper.acquire()
 
-    async def broken(_session: UpstreamSession) -> Honoured:
+    async def broken(_session: UpstreamSession) -> Said:
         raise ZeroDivisionError
 
     world.keeper._honours = broken
@@ -906,3 +918,160 @@ async def test_a_flight_that_is_ended_before_it_began_does_not_stay(world: World
     assert world.keeper.state is State.COLD
     assert await world.keeper.acquire() is world.keeper.live()
     assert world.keeper.state is State.LIVE
+
+
+# -- while Jupyter is starting
+
+
+async def test_what_says_that_jupyter_is_not_up_is_asked_about_though_it_just_was(world: World) -> None:
+    session = await world.keeper.acquire()
+    assert await world.keeper.honoured(session) is Honoured.YES
+    world.honoured_as = Said.STARTING
+    assert await world.keeper.honoured(session) is Honoured.YES
+    assert await world.keeper.honoured(session, again=True) is Honoured.STARTING
+    for _ in range(10):
+        assert await world.keeper.honoured(session, again=True) is Honoured.STARTING
+    assert world.asked == [1, 1]
+
+
+@pytest.mark.parametrize("said", [Said.STARTING, Said.PAGE, Said.FAULT])
+async def test_a_starting_jupyter_costs_no_url_and_no_session(world: World, said: Said) -> None:
+    """Five minutes of it, asked about all the time; SageMaker is asked now and then, and only where it may know."""
+    session = await world.keeper.acquire()
+    world.honoured_as = said
+    for _ in range(1200):
+        assert await world.keeper.honoured(session) is Honoured.STARTING
+        assert not world.keeper.is_up
+        await world.clock.advance(0.25)
+    assert world.calls == (1, 1)
+    assert world.keeper.live() is session
+    assert len(world.asked) == 300
+    assert world.control_plane.asked[NOTEBOOK] == (60 if said is Said.FAULT else 0)
+
+
+async def test_that_it_is_up_is_known_within_a_second(world: World) -> None:
+    session = await world.keeper.acquire()
+    world.honoured_as = Said.STARTING
+    assert await world.keeper.honoured(session) is Honoured.STARTING
+    world.honoured_as = Said.YES
+    await world.clock.advance(1)
+    assert await world.keeper.honoured(session) is Honoured.YES
+    assert world.keeper.is_up
+    await world.clock.advance(29.5)
+    assert world.keeper.is_up
+    await world.clock.advance(1)
+    assert not world.keeper.is_up
+
+
+async def test_a_page_that_everybody_is_shown_for_ten_minutes_may_mean_that_nobody_is_signed_in(
+    world: World,
+) -> None:
+    """It costs a URL in that time, and no more while it goes on; where others are told to sign in, none."""
+    for said, expected in ((Said.STARTING, Honoured.STARTING), (Said.PAGE, Honoured.NO)):
+        session = await world.keeper.acquire()
+        world.honoured_as = said
+        for _ in range(20):
+            assert await world.keeper.honoured(session) is Honoured.STARTING
+            await world.clock.advance(30)
+        assert await world.keeper.honoured(session) is expected
+        await world.clock.advance(1)
+    assert world.keeper.reject(session)
+    again = await world.keeper.acquire()
+    assert world.calls == (2, 2)
+    for _ in range(599):
+        assert await world.keeper.honoured(again) is Honoured.STARTING
+        await world.clock.advance(1)
+
+
+async def test_two_starts_are_not_one_long_one(world: World) -> None:
+    """Nobody asks while all is well."""
+    session = await world.keeper.acquire()
+    world.honoured_as = Said.PAGE
+    for _ in range(2):
+        assert await world.keeper.honoured(session) is Honoured.STARTING
+        await world.clock.advance(3600)
+    assert world.calls == (1, 1)
+
+
+@pytest.mark.parametrize("status", ["Stopped", "Stopping", "Pending", "Updating", "Failed", "NewWord"])
+async def test_a_front_end_that_does_not_reach_an_instance_that_is_not_in_service(
+    world: World, status: str
+) -> None:
+    session = await world.keeper.acquire()
+    world.honoured_as = Said.FAULT
+    world.control_plane.put(NOTEBOOK, status)
+    assert await world.keeper.honoured(session) is Honoured.OUT
+    assert world.keeper.live() is None
+    error = await failure_of(world.keeper.acquire())
+    assert isinstance(error, InstanceNotInService)
+    assert error.instance_status == status
+    assert (world.calls, world.control_plane.asked[NOTEBOOK]) == ((1, 1), 1)
+    # As soon as it is known to be back, so is everything else.
+    world.control_plane.put(NOTEBOOK)
+    world.honoured_as = Said.YES
+    world.keeper.retry()
+    assert await world.keeper.honoured(await world.keeper.acquire()) is Honoured.YES
+
+
+@pytest.mark.parametrize("failure", [PermissionMissing(), Throttled(), ControlPlaneFailed()])
+async def test_where_sagemaker_does_not_say_either_nobody_knows(world: World, failure: NbgateError) -> None:
+    session = await world.keeper.acquire()
+    world.honoured_as = Said.FAULT
+    world.control_plane.failures.append(failure)
+    for _ in range(8):
+        assert await world.keeper.honoured(session) is Honoured.UNTOLD
+        await world.clock.advance(0.5)
+    assert world.control_plane.asked[NOTEBOOK] == 1
+    assert world.keeper.live() is session
+
+
+async def test_nobody_waits_long_for_sagemaker_and_many_share_one_call(world: World) -> None:
+    session = await world.keeper.acquire()
+    world.honoured_as = Said.FAULT
+    world.control_plane.gate.clear()
+    asking = [asyncio.ensure_future(world.keeper.honoured(session)) for _ in range(50)]
+    await settle()
+    await world.clock.advance(5)
+    assert await asyncio.gather(*asking) == [Honoured.UNTOLD] * 50
+    await world.clock.advance(2)
+    late = asyncio.ensure_future(world.keeper.honoured(session))
+    await settle()
+    world.control_plane.gate.set()
+    assert await late is Honoured.STARTING
+    assert world.control_plane.asked[NOTEBOOK] == 1
+
+
+@pytest.mark.parametrize("is_page", [True, False])
+async def test_a_url_that_was_not_taken_is_used_until_jupyter_is_up(world: World, is_page: bool) -> None:
+    """Once a second, and by as many as want to come; the session is there within a second of its being up."""
+    for _ in range(200):
+        world.exchange.failures.append(NotReady(is_page=is_page, detail="x"))
+        waiting = [asyncio.ensure_future(world.keeper.acquire()) for _ in range(5)]
+        failures = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(failure) for failure in failures} == {JupyterStarting}
+        assert {failure.wait_seconds for failure in failures} == {2}
+        assert isinstance(await failure_of(world.keeper.acquire()), JupyterStarting)
+        await world.clock.advance(1)
+    assert world.calls == (1, 200)
+    assert world.control_plane.asked[NOTEBOOK] == (0 if is_page else 40)
+    await world.keeper.acquire()
+    assert world.calls == (1, 201)
+
+
+async def test_a_url_that_was_not_taken_is_worth_nothing_where_the_instance_is_away(world: World) -> None:
+    world.exchange.failures.append(NotReady(is_page=False, detail="400"))
+    world.control_plane.put(NOTEBOOK)
+    world.control_plane.gate.set()
+
+    create = world.control_plane.create_presigned_url
+
+    async def stopped_after(notebook: str, *, session_seconds: int) -> PresignedUrl:
+        url = await create(notebook, session_seconds=session_seconds)
+        world.control_plane.put(NOTEBOOK, "Stopping")
+        return url
+
+    world.control_plane.create_presigned_url = stopped_after  # type: ignore[method-assign]
+    error = await failure_of(world.keeper.acquire())
+    assert isinstance(error, InstanceNotInService)
+    assert error.instance_status == "Stopping"
+    assert len(world.urls) == 0

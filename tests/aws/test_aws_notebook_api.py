@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,9 +13,10 @@ from aiohttp import web
 from yarl import URL
 
 from proxy.aws.notebook_api import Limits, Told, ask_jupyter, honours
-from proxy.aws.sessions import Honoured, Origin, UpstreamSession
+from proxy.aws.sessions import Honoured, Origin, Said, UpstreamSession
 from proxy.errors import (
     InstanceNotInService,
+    JupyterStarting,
     NbgateError,
     SessionRejected,
     UpstreamInvalid,
@@ -53,7 +55,8 @@ class Keeper:
         return UpstreamSession(origin, cookies, 0.0, 1e9, 2e9, generation=number, jupyter_shows=True)
 
     async def honoured(self, session: UpstreamSession) -> Honoured:
-        return await honours(session, LIMITS)
+        said = await honours(session, LIMITS)
+        return {Said.YES: Honoured.YES, Said.NO: Honoured.NO}.get(said, Honoured.UNTOLD)
 
     def reject(self, session: UpstreamSession) -> bool:
         self.rejected.append(session)
@@ -89,8 +92,9 @@ SIGNED_OUT = {
     "sign-in host": redirect(SIGN_IN),
     "401": reply(401),
     "403": reply(403),
-    "a page": reply(200, "<html>Sign in</html>", "text/html"),
 }
+PAGE = reply(200, '<meta http-equiv="refresh" content="5">', "text/html")
+"""In Jupyter's place, while that is starting."""
 
 
 def signed_out_at_first(good: Answer, answer: Answer) -> Answer:
@@ -187,24 +191,71 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(host: NotebookHost
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        *[(answer, Honoured.NO) for answer in SIGNED_OUT.values()],
-        (redirect("https://elsewhere.example/"), Honoured.NO),
-        (reply(200, "{}", "application/json", headers=JUPYTER), Honoured.YES),
-        (reply(200, "{}", "application/json"), Honoured.YES),
-        (reply(403, headers=JUPYTER), Honoured.YES),
-        (reply(500, headers=JUPYTER), Honoured.YES),
-        (reply(400), Honoured.UNTOLD),
-        (reply(404), Honoured.UNTOLD),
-        (reply(502), Honoured.UNTOLD),
-        (redirect("/login"), Honoured.UNTOLD),
-        (hang_up(), Honoured.UNTOLD),
+        *[(answer, Said.NO) for answer in SIGNED_OUT.values()],
+        (redirect("https://elsewhere.example/"), Said.NO),
+        (reply(200, "{}", "application/json", headers=JUPYTER), Said.YES),
+        (reply(200, "{}", "application/json"), Said.YES),
+        (reply(403, headers=JUPYTER), Said.YES),
+        (reply(500, headers=JUPYTER), Said.YES),
+        (reply(403, '{"message": "Forbidden", "reason": null}', "application/json"), Said.YES),
+        (redirect("/login?next=%2Fapi%2Fstatus"), Said.YES),
+        (reply(400), Said.FAULT),
+        (reply(404), Said.FAULT),
+        (reply(502), Said.FAULT),
+        (reply(204), Said.NOTHING),
+        (hang_up(), Said.NOTHING),
     ],
 )
-async def test_the_front_end_says_whether_a_session_holds(host: NotebookHost, answer, told: Honoured) -> None:
+async def test_the_front_end_says_whether_a_session_holds(host: NotebookHost, answer, told: Said) -> None:
     host.answers["/api/status"] = answer
     session = await Keeper(host.origin).acquire()
     assert await honours(session, LIMITS) is told
     assert set(host.targets) == {"/api/status?no_track_activity=1"}
+
+
+@pytest.mark.parametrize(
+    ("to_anybody", "told"),
+    [
+        (redirect(SIGN_IN), Said.STARTING),
+        (reply(401), Said.STARTING),
+        (PAGE, Said.PAGE),
+        (reply(502), Said.PAGE),
+    ],
+    ids=["redirect", "401", "the same", "502"],
+)
+async def test_a_page_is_told_apart_by_what_those_see_who_are_not_signed_in(
+    host: NotebookHost, to_anybody: Answer, told: Said
+) -> None:
+    async def answering(request: web.Request) -> web.StreamResponse:
+        return await (PAGE if "Cookie" in request.headers else to_anybody)(request)
+
+    host.answers["/api/status"] = answering
+    assert await honours(await Keeper(host.origin).acquire(), LIMITS) is told
+    assert [seen.cookie is not None for seen in host.seen] == [True, False]
+
+
+async def test_of_a_body_only_the_beginning_is_looked_at(host: NotebookHost) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=403, headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        with suppress(ConnectionError, asyncio.CancelledError):
+            while True:
+                await response.write(b" " * 65536)
+        return response
+
+    host.answers["/api/status"] = endless
+    assert await honours(await Keeper(host.origin).acquire(), LIMITS) is Said.NO
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_while_jupyter_is_starting_nothing_is_read_and_nobody_signs_in(
+    host: NotebookHost, path: str
+) -> None:
+    host.answers[path] = PAGE
+    keeper = Keeper(host.origin)
+    with pytest.raises(JupyterStarting):
+        await ask_jupyter(keeper, PATHS, LIMITS)
+    assert (keeper.acquired, keeper.rejected) == (1, [])
 
 
 async def test_a_front_end_that_does_not_answer_says_nothing(host: NotebookHost) -> None:
@@ -214,6 +265,6 @@ async def test_a_front_end_that_does_not_answer_says_nothing(host: NotebookHost)
 
     host.answers["/api/status"] = silent
     session = await Keeper(host.origin).acquire()
-    assert await honours(session, Limits(total_seconds=0.05)) is Honoured.UNTOLD
+    assert await honours(session, Limits(total_seconds=0.05)) is Said.NOTHING
     await host.close()
-    assert await honours(session, LIMITS) is Honoured.UNTOLD
+    assert await honours(session, LIMITS) is Said.NOTHING

@@ -1634,7 +1634,7 @@ class _Content:
 
 def _asked_for(body: bytes) -> None:
     content: Any = _Content(body)
-    reading = client._body(content, TOKEN_URL, len(body))
+    reading = client._body(content, len(body))
     with suppress(StopIteration):
         reading.send(None)
 

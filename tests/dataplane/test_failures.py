@@ -16,7 +16,7 @@ import pytest
 from raw_upstream import Peer
 from stage import HOST, Stage, eventually, get, ok, open_stage, post, session_at
 
-from proxy.aws.sessions import Origin
+from proxy.aws.sessions import Honoured, Origin
 from proxy.errors import ClientError, InstanceNotInService, NbgateError
 from tests.test_errors import LEAVES
 
@@ -200,9 +200,11 @@ def front_end_says(status: bytes, fields: bytes = FRONT_END) -> bytes:
 
 @pytest.mark.parametrize("status", [b"502", b"504", b"429"])
 @pytest.mark.parametrize("target", [b"/api/kernels/1", b"/lab/api/settings", b"/api/contents/proxy/x"])
+@pytest.mark.parametrize("honoured", [Honoured.YES, Honoured.UNTOLD])
 async def test_what_the_front_end_says_of_a_passing_fault_heals_a_page(
-    stage: Stage, target: bytes, status: bytes
+    stage: Stage, target: bytes, status: bytes, honoured: Honoured
 ) -> None:
+    stage.keeper.honoured_as = honoured
     caller, notebook = await stage.get(target)
     notebook.send(front_end_says(status))
     head, body = await caller.response()
@@ -218,9 +220,11 @@ async def test_what_the_front_end_says_of_a_passing_fault_heals_a_page(
 
 
 @pytest.mark.parametrize("status", [b"502", b"504"])
+@pytest.mark.parametrize("honoured", [Honoured.YES, Honoured.STARTING, Honoured.UNTOLD])
 async def test_what_the_front_end_says_of_an_unsafe_request_stays_in_doubt(
-    stage: Stage, status: bytes
+    stage: Stage, status: bytes, honoured: Honoured
 ) -> None:
+    stage.keeper.honoured_as = honoured
     caller = await stage.call(post(b"{}", b"/api/kernels"))
     notebook = await stage.notebook()
     await notebook.head()
@@ -252,11 +256,84 @@ async def test_what_the_front_end_says_of_an_unsafe_request_stays_in_doubt(
 async def test_any_other_answer_passes_as_it_is(
     stage: Stage, target: bytes, status: bytes, fields: bytes
 ) -> None:
+    """While Jupyter is up."""
+    stage.keeper.honoured_as = Honoured.YES
     caller, notebook = await stage.get(target)
     notebook.send(front_end_says(status, fields))
     head, body = await caller.response()
     assert head.split(b" ", 2)[1] == status
     assert body == b"bad"
+
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\nbad"
+
+
+@pytest.mark.parametrize(
+    "answer", [PAGE, *(front_end_says(status) for status in (b"400", b"404", b"503"))], ids=range(4)
+)
+async def test_what_stood_in_jupyters_place_has_done_nothing(stage: Stage, answer: bytes) -> None:
+    """So that whoever asked for it may repeat it."""
+    stage.keeper.honoured_as = Honoured.STARTING
+    caller = await stage.call(post(b"{}", b"/api/kernels"))
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(answer)
+    head, body = await caller.response()
+    assert status_of(head) == 503
+    assert value(head, b"retry-after") == b"2"
+    assert json.loads(body)["error"]["code"] == "JUPYTER_STARTING"
+    assert [(record.status, record.error) for record in stage.records] == [(503, "JUPYTER_STARTING")]
+    assert (stage.keeper.rejected, stage.open) == (0, 0)
+
+
+async def test_connections_that_rest_are_not_used_after_jupyter_started_again(stage: Stage) -> None:
+    """Whoever comes then connects anew, so that those who wait are told at once that it is back."""
+    stage.keeper.honoured_as = Honoured.STARTING
+    callers = [await stage.get(b"/api/x") for _ in range(3)]
+    for caller, notebook in callers[:2]:
+        notebook.send(ok(b"here"))
+        await caller.response()
+    assert stage.idle == 2
+    caller, notebook = callers[2]
+    notebook.send(PAGE)
+    assert status_of((await caller.response())[0]) == 503
+    await eventually(lambda: stage.open == 0)
+
+
+@pytest.mark.parametrize(
+    ("honoured", "expected"),
+    [(Honoured.YES, b"200"), (Honoured.STARTING, b"503"), (Honoured.UNTOLD, b"200")],
+)
+async def test_a_page_of_an_application_passes_unless_jupyter_is_starting(
+    stage: Stage, honoured: Honoured, expected: bytes
+) -> None:
+    stage.keeper.is_up = False
+    stage.keeper.honoured_as = honoured
+    caller, notebook = await stage.get(b"/proxy/8501/")
+    notebook.send(PAGE)
+    head, _ = await caller.response()
+    assert head.split(b" ", 2)[1] == expected
+    assert stage.keeper.asked == 1
+
+
+async def test_an_instance_that_is_not_in_service_any_more_is_told_as_that(stage: Stage) -> None:
+    stage.keeper.honoured_as = Honoured.OUT
+    caller, notebook = await stage.get(b"/api/kernels/1")
+    stage.keeper.failure = InstanceNotInService(instance_status="Stopped")
+    notebook.send(front_end_says(b"400"))
+    head, body = await caller.response()
+    assert status_of(head) == 503
+    assert json.loads(body)["error"]["instance_status"] == "Stopped"
+
+
+async def test_an_instance_that_is_back_in_service_when_its_state_is_asked_for_is_starting(
+    stage: Stage,
+) -> None:
+    stage.keeper.honoured_as = Honoured.OUT
+    caller, notebook = await stage.get(b"/api/kernels/1")
+    notebook.send(front_end_says(b"400"))
+    _, body = await caller.response()
+    assert json.loads(body)["error"]["code"] == "JUPYTER_STARTING"
 
 
 def test_every_class_is_in_the_table_once() -> None:

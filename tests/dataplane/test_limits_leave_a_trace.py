@@ -18,7 +18,7 @@ from clocks import settle
 from gateways import open_rig, status_of
 from planes import OpenPlane, Peer, Response, open_plane, switching
 
-from proxy.aws.sessions import Origin
+from proxy.aws.sessions import Honoured, Origin
 from proxy.config.settings import Limits, Timeouts
 from proxy.dataplane.aiohttp_internals import FIELDS
 from proxy.dataplane.relay import LINGER_SECONDS
@@ -103,6 +103,7 @@ async def hints_without_end(opened: OpenPlane) -> None:
 
 @case("limits.replay_body", "BODY_NOT_KEPT", status=503, changes={"limits": {"replay_body": "1KiB"}})
 async def signed_out_behind_a_large_body(opened: OpenPlane) -> None:
+    opened.keeper.honoured_as = Honoured.NO
     opened.upstream.answer = lambda _head, _body: (
         b"HTTP/1.1 302 Found\r\nLocation: https://eu-west-1.console.aws.amazon.com/sagemaker/home\r\n"
         b"Content-Length: 0\r\n\r\n"

@@ -612,7 +612,7 @@ async def test_a_fault_of_the_gateways_own_in_a_page_that_is_all_there_is_no_sil
 
     for _ in range(A_TURN if is_busy else 0):
         stage.plane.turns.later(other_work)
-    notebook.send(ok(PAGE, fields=HTML))
+    notebook.send(ok(PAGE, fields=HTML + b"Server: TornadoServer/6.5\r\n"))
     assert (await caller.response())[0].startswith(b"HTTP/1.1 500 ")
     busy = False
     assert [type(error) for error in met] == [ZeroDivisionError]

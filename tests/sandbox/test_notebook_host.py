@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from certificates import self_signed, serving, trusting
 from clocks import FakeClock
 from waiting import eventually
 from yarl import URL
 
-from proxy.sandbox.instance import InstanceSpec, SignedOutShape, SignInShape
+from proxy.sandbox.instance import InstanceSpec, Loading, SignedOutShape, SignInShape
 from proxy.sandbox.notebook_host import DropAt
 from proxy.sandbox.sandbox import Sandbox
 from tests.sandbox.sandbox_calls import NAME, UPGRADE, Call, sagemaker_client
@@ -129,12 +131,13 @@ async def test_a_token_of_one_instance_opens_no_other(
     ("shape", "status"),
     [
         (SignedOutShape.REDIRECT, 302),
+        (SignedOutShape.CONSOLE, 302),
         (SignedOutShape.UNAUTHORIZED, 401),
         (SignedOutShape.FORBIDDEN, 403),
         (SignedOutShape.PAGE, 200),
     ],
 )
-async def test_not_signed_in_comes_in_four_shapes_on_http_and_on_the_upgrade(
+async def test_not_signed_in_comes_in_all_shapes_on_http_and_on_the_upgrade(
     sandbox: Sandbox, browser: aiohttp.ClientSession, shape: SignedOutShape, status: int
 ) -> None:
     sandbox.faults.signed_out_as(shape=shape)
@@ -145,6 +148,11 @@ async def test_not_signed_in_comes_in_four_shapes_on_http_and_on_the_upgrade(
             assert response.status == status
             if shape is SignedOutShape.REDIRECT:
                 assert URL(response.headers["Location"]).host == SIGN_IN_HOST
+            elif shape is SignedOutShape.CONSOLE:
+                location = URL(response.headers["Location"])
+                assert location.host == "us-east-1.console.aws.amazon.com"
+                assert base64.b64decode(location.query["notebookState"]) == b"/api/status"
+                assert location.fragment == f"/notebook-instances/openNotebook/{NAME}"
             else:
                 assert response.content_type == "text/html"
     assert sandbox.instances[NAME].counts.signed_out == 2
@@ -287,11 +295,128 @@ async def test_open_websockets_can_be_closed_by_the_host_itself(
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, code)
 
 
+STEERING = ["authMode", "expiryTime", "redirectURL", "ssoExpiryTimestamp"]
+
+
+async def test_a_loading_page_stands_in_jupyters_place(
+    sandbox: Sandbox, url: URL, signed_in: aiohttp.ClientSession
+) -> None:
+    origin = sandbox.origins[NAME]
+    async with signed_in.ws_connect(f"{origin}/ws") as socket:
+        sandbox.faults.load()
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSED
+    async with aiohttp.ClientSession() as stranger:
+        for path, headers in (("/lab", {}), ("/api/status", {}), ("/proxy/8501/", {}), ("/ws", UPGRADE)):
+            async with signed_in.get(f"{origin}{path}", headers=headers) as response:
+                assert (response.status, response.content_type) == (200, "text/html")
+                assert 'http-equiv="refresh"' in await response.text()
+                assert "Server" not in response.headers or "Tornado" not in response.headers["Server"]
+            async with stranger.get(f"{origin}{path}", allow_redirects=False) as response:
+                assert response.status == 302
+        await sandbox.faults.apply({"fault": "load", "shape": "everybody"})
+        async with stranger.get(url, allow_redirects=False) as response:
+            assert response.status == 200
+            assert "Set-Cookie" not in response.headers
+    await sandbox.faults.clear()
+    assert await is_signed_in(signed_in, sandbox)
+    assert sandbox.instances[NAME].counts.sign_ins == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 502])
+async def test_the_front_end_may_answer_by_itself_while_the_api_says_in_service(
+    sandbox: Sandbox, call: Call, signed_in: aiohttp.ClientSession, status: int
+) -> None:
+    await sandbox.faults.apply({"fault": "answer", "status": status})
+    before = len(sandbox.plain[NAME].seen)
+    async with signed_in.get(f"{sandbox.origins[NAME]}/api/status") as response:
+        assert response.status == status
+    assert len(sandbox.plain[NAME].seen) == before
+    described = await call("describe_notebook_instance", NotebookInstanceName=NAME)
+    assert described["NotebookInstanceStatus"] == "InService"
+    await sandbox.faults.apply({"fault": "answer", "status": 0})
+    assert await is_signed_in(signed_in, sandbox)
+
+
+async def test_fields_of_jupyters_answers_may_be_hidden(
+    sandbox: Sandbox, signed_in: aiohttp.ClientSession
+) -> None:
+    target = f"{sandbox.origins[NAME]}/status/403"
+    async with signed_in.get(target) as response:
+        assert response.headers["Server"].startswith("TornadoServer")
+    await sandbox.faults.apply({"fault": "hide"})
+    async with signed_in.get(target) as response:
+        assert response.headers["Server"] == "front-end"
+    await sandbox.faults.apply({"fault": "hide", "fields": ["x-repeated"]})
+    async with signed_in.get(f"{sandbox.origins[NAME]}/repeated") as response:
+        assert "X-Repeated" not in response.headers
+        assert len(response.headers.getall("Set-Cookie")) == 2
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_html_may_come_compressed_whatever_was_asked_for(
+    sandbox: Sandbox, signed_in: aiohttp.ClientSession, coding: str
+) -> None:
+    page = "<p>" + "x" * 100_000
+
+    async def html(request: web.BaseRequest) -> web.StreamResponse:
+        is_page = request.raw_path == "/lab"
+        return web.Response(text=page, content_type="text/html" if is_page else "text/plain")
+
+    sandbox.plain[NAME].handler = html
+    await sandbox.faults.apply({"fault": "compress", "coding": coding})
+    for path, expected in (("/lab", coding), ("/api/x", None)):
+        for method in ("GET", "HEAD"):
+            async with signed_in.request(
+                method, f"{sandbox.origins[NAME]}{path}", headers={"Accept-Encoding": "identity"}
+            ) as response:
+                if method == "GET":
+                    assert response.headers.get("Content-Encoding") == expected
+                    assert await response.text() == page
+    with pytest.raises(ValueError, match="unknown coding 'br'; there are gzip, deflate"):
+        sandbox.faults.compress(coding="br")
+
+
+async def test_cookies_that_steer_the_page_depend_on_its_path(
+    sandbox: Sandbox, url: URL, signed_in: aiohttp.ClientSession
+) -> None:
+    await sandbox.faults.apply({"fault": "steer"})
+    values = []
+    for path in ("/lab", "/proxy/8501/", "/lab"):
+        async with signed_in.get(f"{sandbox.origins[NAME]}{path}") as response:
+            fields = response.headers.getall("Set-Cookie")
+        assert sorted(field.partition("=")[0] for field in fields) == STEERING
+        values.append(fields)
+    assert values[0] == values[2] != values[1]
+    async with signed_in.ws_connect(f"{sandbox.origins[NAME]}/ws") as socket:
+        assert len(socket._response.headers.getall("Set-Cookie")) == 4
+    sandbox.faults.steer(on=False)
+    async with signed_in.get(f"{sandbox.origins[NAME]}/lab") as response:
+        assert "Set-Cookie" not in response.headers
+
+
+async def test_jupyter_may_be_handed_another_host(sandbox: Sandbox, signed_in: aiohttp.ClientSession) -> None:
+    await sandbox.faults.apply({"fault": "foreign_host", "host": "localhost:8443"})
+    async with signed_in.get(f"{sandbox.origins[NAME]}/x"):
+        pass
+    assert sandbox.plain[NAME].seen[-1].values("Host") == ["localhost:8443"]
+
+
+async def test_urls_may_be_good_for_one_use_by_name(
+    sandbox: Sandbox, url: URL, browser: aiohttp.ClientSession
+) -> None:
+    await sandbox.faults.apply({"fault": "single_use_urls"})
+    for location in ("/", "https://signin"):
+        async with browser.get(url, allow_redirects=False) as response:
+            assert response.headers["Location"].startswith(location)
+
+
 async def test_clear_undoes_faults(sandbox: Sandbox, call: Call, signed_in: aiohttp.ClientSession) -> None:
     sandbox.faults.throttle(times=100)
     sandbox.faults.slow_api(seconds=1000)
     sandbox.faults.slow(seconds=1000)
     sandbox.faults.drop(times=100)
+    sandbox.faults.load(shape=Loading.EVERYBODY)
+    sandbox.faults.answer(status=502)
     await sandbox.faults.refuse()
     await sandbox.faults.clear()
     await call("describe_notebook_instance", NotebookInstanceName=NAME)

@@ -10,7 +10,7 @@ import pytest
 from callers import audited
 from clocks import FakeClock
 from gateways import Rig, open_rig, status_of
-from planes import OpenPlane, open_plane
+from planes import OpenPlane, open_plane, switching
 
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
@@ -250,14 +250,56 @@ async def test_only_the_front_ends_answers_change_the_shared_session(
     assert opened.keeper.absorbed == (taken if takes else [])
 
 
+STEERING_VALUES = {
+    "expiryTime": ("1732723200000", "-1"),
+    "ssoExpiryTimestamp": ("1732723200000", "-1"),
+    "authMode": ("Iam", "Sso"),
+    "redirectURL": (
+        '"https://us-west-2.console.aws.amazon.com/sagemaker/home?region=us-west-2&notebookState=L2xhYg==#/x"',
+        '"https://console.amazonaws.cn/sagemaker/home"',
+        '"https://console.amazonaws-us-gov.com"',
+        "%22https%3A%2F%2Feu-west-1.console.aws.amazon.com%2Fsagemaker%2Fhome%22",
+    ),
+}
+"""What the front end sets, as AWS's extension for JupyterLab reads it."""
+
+
 @pytest.mark.parametrize("name", ["expiryTime", "redirectURL", "authMode", "ssoExpiryTimestamp"])
 async def test_the_front_ends_countdown_reaches_no_browser(opened: OpenPlane, name: str) -> None:
     """AWS's extension would send people to the console when a session is about to end that the gateway renews."""
-    for target in ("/lab", "/api/status", "/proxy/8080/"):
-        assert await fields(opened, f"Set-Cookie: {name}=1; Path=/\r\n", target) == []
-    # An application's own, which the page does not see, is its own.
-    own = f"Set-Cookie: {name}=1; Path=/proxy/8080/\r\n"
-    assert await fields(opened, own, "/proxy/8080/") == [own.strip().replace("Set-Cookie", "set-cookie")]
+    values = STEERING_VALUES[name]
+    for value in (*values, "", "the application's own"):
+        for target in (
+            "/lab",
+            "/api/status",
+            "/files/a",
+            "/rstudio/",
+            "/proxy/8080/",
+            "/proxy/8080/deep?x=1",
+        ):
+            for scope in ("", "; Path=/", "; Path=/proxy/8080/; Max-Age=60"):
+                sent = f"Set-Cookie: {name}={value}{scope}\r\n"
+                # An application's own of such a name is its own; the front end's is told by its form.
+                passes = target.startswith("/proxy/") and value not in values
+                expected = [sent.strip().replace("Set-Cookie", "set-cookie")] if passes else []
+                assert await fields(opened, sent, target) == expected, sent
+
+
+@pytest.mark.parametrize("name", ["expiryTime", "redirectURL", "authMode", "ssoExpiryTimestamp"])
+@pytest.mark.parametrize(
+    ("target", "own_passes"), [("/api/kernels/1/channels", False), ("/proxy/8080/ws", True)]
+)
+async def test_the_front_ends_countdown_reaches_no_browser_with_a_websocket(
+    opened: OpenPlane, name: str, target: str, own_passes: bool
+) -> None:
+    for value in (*STEERING_VALUES[name], "own"):
+        field = f"Set-Cookie: {name}={value}; Path=/".encode()
+        opened.upstream.answer = lambda head, _body, field=field: switching(head)[:-2] + field + b"\r\n\r\n"
+        peer = await opened.connect()
+        peer.send(opened.upgrade(target))
+        answer = await peer.head()
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert (field in answer) is (own_passes and value == "own")
 
 
 async def test_cookies_in_front_of_the_good_one_lock_nobody_out(tmp_path: Path) -> None:

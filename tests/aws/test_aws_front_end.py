@@ -1,0 +1,121 @@
+"""What becomes of each response: all of what it looked like, what was said, and where it was."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from proxy.aws.front_end import (
+    OUTCOMES,
+    Outcome,
+    Place,
+    contradicts,
+    is_front_ends,
+    outcome,
+    place_of,
+    without_renewal,
+)
+from proxy.aws.sessions import Honoured
+from proxy.aws.signed_out import Shape
+from tests.aws.heads import JUPYTERS, UNMARKED, head
+
+TARGETS = {
+    Place.API: "/api/contents/a",
+    Place.JUPYTER: "/lab/tree/a",
+    Place.BEHIND: "/rstudio/",
+    Place.PROXIED: "/proxy/8501/",
+}
+AT_ALL = {
+    Honoured.NO: Outcome.RENEW,
+    Honoured.STARTING: Outcome.STARTING,
+    Honoured.OUT: Outcome.OUT,
+}
+
+
+@pytest.mark.parametrize(("honoured", "expected"), AT_ALL.items())
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("target", TARGETS.values())
+def test_what_the_front_end_said_counts_whatever_the_answer_looked_like(
+    shape: Shape, honoured: Honoured, expected: Outcome, target: str
+) -> None:
+    assert outcome(shape, honoured, target=target, status=200) is expected
+
+
+def test_the_table_holds_all_that_is_left() -> None:
+    assert set(OUTCOMES) == set(itertools.product(Shape, [Honoured.YES, Honoured.UNTOLD]))
+    assert all(set(row) == set(Place) for row in OUTCOMES.values())
+
+
+@pytest.mark.parametrize(
+    ("shape", "honoured", "place", "expected"),
+    [
+        # Jupyter answers, so that what nothing marks is its own, or an application's.
+        *[(Shape.REFUSED, Honoured.YES, place, Outcome.PASS) for place in Place],
+        *[(Shape.PAGE, Honoured.YES, place, Outcome.PASS) for place in Place],
+        *[(Shape.FAULT, Honoured.YES, place, Outcome.PASS) for place in Place],
+        (Shape.SIGN_IN, Honoured.YES, Place.JUPYTER, Outcome.REFUSE),
+        (Shape.SIGN_IN, Honoured.YES, Place.PROXIED, Outcome.PASS),
+        # Nobody can say: nothing of AWS's in Jupyter's place, and nothing of an application's is lost.
+        (Shape.PAGE, Honoured.UNTOLD, Place.API, Outcome.AWAY),
+        (Shape.PAGE, Honoured.UNTOLD, Place.JUPYTER, Outcome.AWAY),
+        (Shape.PAGE, Honoured.UNTOLD, Place.PROXIED, Outcome.PASS),
+        (Shape.FAULT, Honoured.UNTOLD, Place.API, Outcome.AWAY),
+        (Shape.FAULT, Honoured.UNTOLD, Place.PROXIED, Outcome.PASS),
+        (Shape.REFUSED, Honoured.UNTOLD, Place.API, Outcome.REFUSE),
+        (Shape.REFUSED, Honoured.UNTOLD, Place.PROXIED, Outcome.PASS),
+        (Shape.SIGN_IN, Honoured.UNTOLD, Place.PROXIED, Outcome.REFUSE),
+    ],
+)
+def test_where_it_depends(shape: Shape, honoured: Honoured, place: Place, expected: Outcome) -> None:
+    assert outcome(shape, honoured, target=TARGETS[place], status=403) is expected
+
+
+@pytest.mark.parametrize("status", [429, 502, 504])
+def test_after_what_a_kernel_would_be_given_up_the_gateway_speaks(status: int) -> None:
+    assert outcome(Shape.FAULT, Honoured.YES, target="/api/kernels/1", status=status) is Outcome.AWAY
+    assert outcome(Shape.FAULT, Honoured.YES, target="/lab", status=status) is Outcome.PASS
+
+
+@pytest.mark.parametrize("place", Place)
+def test_a_page_without_a_mark_where_marks_show_is_not_jupyters_even_if_that_was_up_a_moment_ago(
+    place: Place,
+) -> None:
+    expected = Outcome.STARTING if place in {Place.API, Place.JUPYTER} else Outcome.PASS
+    at = TARGETS[place]
+    assert outcome(Shape.PAGE, Honoured.YES, target=at, status=200, jupyter_shows=True) is expected
+    for status in (404, 500, 502, 503, 504):
+        away = outcome(Shape.FAULT, Honoured.YES, target=at, status=status, jupyter_shows=True)
+        assert away is (Outcome.PASS if expected is Outcome.PASS else Outcome.AWAY)
+    # That is said of what was asked, and would be said again.
+    assert outcome(Shape.FAULT, Honoured.YES, target=at, status=400, jupyter_shows=True) is Outcome.PASS
+
+
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("place", Place)
+def test_where_signing_in_does_not_help_a_refusal_is_the_notebooks(shape: Shape, place: Place) -> None:
+    passes = shape is Shape.REFUSED and place is not Place.API
+    expected = Outcome.PASS if passes else Outcome.REFUSE
+    assert without_renewal(shape, target=TARGETS[place]) is expected
+
+
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("place", Place)
+def test_an_answer_that_jupyter_cannot_have_given_is_not_cleared_by_what_was_known_before(
+    shape: Shape, place: Place
+) -> None:
+    expected = shape in {Shape.PAGE, Shape.FAULT} and place in {Place.API, Place.JUPYTER}
+    assert contradicts(shape, target=TARGETS[place]) is expected
+
+
+@pytest.mark.parametrize("place", Place)
+def test_places(place: Place) -> None:
+    assert place_of(TARGETS[place]) is place
+
+
+def test_the_front_end_is_known_only_where_nobody_but_jupyter_answers() -> None:
+    for lines in UNMARKED.values():
+        assert is_front_ends(head(429, *lines), "/lab/api/workspaces")
+        assert not is_front_ends(head(429, *lines), "/proxy/8501/api/x")
+    for lines in JUPYTERS.values():
+        assert not is_front_ends(head(429, *lines), "/api/kernels")
