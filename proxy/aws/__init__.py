@@ -2,7 +2,7 @@
 
 `keeper.SessionKeeper` is what the data plane holds: one for each notebook and role. It asks a
 `control_plane.ControlPlane` (boto3: `sagemaker.SageMaker`) for URLs and an exchange
-(`exchange.NotebookExchange`) for sign-ins. `signed_out.shape_of` tells which responses look as if a session no
-longer held, and `notebook_api.honours` asks whether it does. Nothing here knows the configuration, the policy or a
-caller.
+(`exchange.NotebookExchange`) for sign-ins. Whose an answer is: `signed_out.shape_of` tells which responses look like
+the front end's own, `notebook_api.honours` asks what is the matter (`status_answer` has the table of answers), and
+`front_end.outcome` says what follows. Nothing here knows the configuration, the policy or a caller.
 """

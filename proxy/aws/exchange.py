@@ -97,8 +97,8 @@ class NotebookExchange:
 
         Raises NotConnected, NotTrusted, NotLetThrough, NotReady (Jupyter is not up yet), SessionRejected (refused:
         redirect to a sign-in page, 401, 403, no cookie; or the URL is too old), UpstreamInvalid (leads to a host that
-        is no notebook, or is not HTTP), UpstreamProxyRefused, UpstreamUnreachable, UpstreamUntrusted or UpstreamTimeout.
-        None of them holds the URL.
+        is no notebook, or is not HTTP), UpstreamProxyRefused, UpstreamUnreachable, UpstreamUntrusted or
+        UpstreamTimeout. None of them holds the URL.
         """
         options = self._options
         target = self._parse(url.reveal())
