@@ -92,6 +92,8 @@ class Inbound:
     """The operator said what `scheme` is: no header says otherwise, for a proxy may pass on a caller's own."""
     is_repeated: bool = False
     """The request that `known` was found out by had the same fields, to the letter."""
+    is_audited: bool = False
+    """Something about it was refused, and that was written down."""
 
 
 class Caller:
@@ -433,7 +435,7 @@ class Gateway:
         refusal = Refusal(
             error, caller.client, instance, None, (), action, reason, user, caller.is_behind_proxy
         )
-        self._audit(inbound, refusal)
+        self._write_down(inbound, refusal)
         return refusal
 
     def turn_away(self, inbound: Inbound, error: NbgateError, *, has_fields: bool) -> Refusal:
@@ -446,10 +448,14 @@ class Gateway:
             client = ClientAddress(None, peer, problem="the fields that would say could not be read")
         return self._turn_away(inbound, client, error)
 
+    def _write_down(self, inbound: Inbound, refusal: Refusal) -> None:
+        inbound.is_audited = True
+        self._audit(inbound, refusal)
+
     def _turn_away(self, inbound: Inbound, client: ClientAddress, error: NbgateError) -> Refusal:
         reason = f"before any decision: {error.log_detail or error.message}"
         refusal = Refusal(error, client, reason=reason, is_behind_proxy=self.is_proxy(inbound))
-        self._audit(inbound, refusal)
+        self._write_down(inbound, refusal)
         return refusal
 
     def _deny(
@@ -482,7 +488,7 @@ class Gateway:
             user=username or user,
             is_behind_proxy=caller.is_behind_proxy,
         )
-        self._audit(inbound, refusal)
+        self._write_down(inbound, refusal)
         return refusal
 
     def _receive(self, inbound: Inbound) -> Caller | Refusal:

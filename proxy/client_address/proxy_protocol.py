@@ -50,6 +50,13 @@ class Origin:
     source: Address | None
 
 
+def is_check(origin: Origin, peer: Address) -> bool:
+    """Whether a prelude of `peer` speaks for `peer` alone, as those of health checks do: with version 2, HAProxy's say
+    `LOCAL`; with version 1 they name HAProxy's own address.
+    """
+    return origin.source is None or origin.source == peer
+
+
 class Prelude:
     """Reads one prelude: feed it at most `wanted` bytes, until it tells an `Origin`."""
 

@@ -227,7 +227,9 @@ def settings(
         ),
         # Every timeout is a duration of the same name.
         timeouts=Timeouts(**{f"{name}_seconds": seconds for name, seconds in file.timeouts}),
-        log=Log(format=file.log.format, level=file.log.level, access=file.log.access),
+        log=Log(
+            format=file.log.format, level=file.log.level, access=file.log.access, denials=file.log.denials
+        ),
         source=source,
         files=(source, *dict.fromkeys(one.file for one in included.values())),
     )

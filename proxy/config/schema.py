@@ -29,6 +29,7 @@ from proxy.config.settings import (
     Lifecycle,
     Limits,
     Log,
+    LogDenials,
     LogFormat,
     LogLevel,
     Scheme,
@@ -666,6 +667,8 @@ class LogSection(_Section):
     """The least important lines to write."""
     access: Flag = _LOG.access
     """One line per request, and per WebSocket's end."""
+    denials: Annotated[LogDenials, _one_of(LogDenials)] = _LOG.denials
+    """What is written of a refused request: both its line and an audit record, or the audit record alone."""
 
 
 REQUIRED: Mapping[str, str] = {

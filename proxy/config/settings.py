@@ -275,6 +275,7 @@ class Timeouts:
 
 
 LogFormat = Literal["auto", "console", "json"]
+LogDenials = Literal["both", "audit"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -285,6 +286,8 @@ class Log:
     format: LogFormat = "auto"
     level: LogLevel = "info"
     access: bool = True
+    denials: LogDenials = "both"
+    """What is written of a refused request: its line and an audit record, or the audit record alone."""
 
 
 @dataclass(frozen=True, slots=True)

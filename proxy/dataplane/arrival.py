@@ -16,10 +16,18 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.client_address.networks import Address
-from proxy.client_address.proxy_protocol import Prelude, PreludeError
+from proxy.client_address.networks import Address, read_address
+from proxy.client_address.proxy_protocol import Origin, Prelude, PreludeError, is_check
 from proxy.config.settings import UnixSocket
-from proxy.dataplane.bounds import HANDSHAKE_LATE, MALFORMED, NOT_LISTED, PRELUDE_LATE
+from proxy.dataplane.answers import Page, message_of
+from proxy.dataplane.bounds import (
+    HANDSHAKE_LATE,
+    MALFORMED,
+    NOT_LISTED,
+    PLAIN_ON_TLS,
+    PRELUDE_LATE,
+    TLS_FAILED,
+)
 from proxy.dataplane.budgets import Claim, Place
 from proxy.telemetry.limits_met import Bound
 
@@ -30,6 +38,13 @@ if TYPE_CHECKING:
 
 LOOP_PATIENCE_SECONDS: Final = 10.0
 """So long after the deadline the event loop gives a handshake up by itself, should nobody sweep."""
+
+LINGER_SECONDS: Final = 5.0
+LINGER_READS: Final = 64
+LINGER_READ_BYTES: Final = 64 * 1024
+SPEAKS_TLS: Final = b"This port speaks TLS: the address begins with https://\n"
+_TLS_RECORDS: Final = frozenset({0x16, 0x80})
+"""A TLS client's first byte: a handshake's (RFC 8446 section 5.1), or an SSL 2.0 hello's, which OpenSSL refuses."""
 
 Make = Callable[[Place, float], "Downstream"]
 """Makes the protocol that takes a connection over, in its place; its first head's deadline comes with it."""
@@ -52,16 +67,19 @@ class Reception:
         if plane.draining:
             sock.close()
             return
-        claim = plane.claim(peer)
+        claim, is_listed = plane.claim(peer), True
         if listener.proxy_protocol is not None:
             if not isinstance(listener.bind, UnixSocket) and (
                 peer is None or peer not in listener.proxy_protocol
             ):
-                plane.refused(NOT_LISTED, peer)
-                sock.close()
-                return
-            # It is a load balancer of ours, whoever is behind it.
-            claim = Claim.TRUSTED
+                is_listed = False
+                if peer is None or peer != _own_address(sock):
+                    plane.refused(NOT_LISTED, peer)
+                    sock.close()
+                    return
+            else:
+                # It is a load balancer of ours, whoever is behind it.
+                claim = Claim.TRUSTED
         place = plane.budgets.take(peer, claim)
         if isinstance(place, Bound):
             plane.refused(place, peer)
@@ -69,13 +87,25 @@ class Reception:
             return
         if place.met is not None:
             plane.met(place.met, peer)
-        Arrival(plane, listener, sock, place, make=self._make, tls=self._tls).start()
+        arrival = Arrival(plane, listener, sock, place, make=self._make, tls=self._tls)
+        arrival.start(is_listed=is_listed)
 
 
 class Arrival:
     """One connection that has a place, and nobody yet who reads requests from it."""
 
-    __slots__ = ("_deadline", "_listener", "_make", "_place", "_plane", "_prelude", "_sock", "_task", "_tls")
+    __slots__ = (
+        "_deadline",
+        "_is_answered",
+        "_listener",
+        "_make",
+        "_place",
+        "_plane",
+        "_prelude",
+        "_sock",
+        "_task",
+        "_tls",
+    )
 
     def __init__(
         self,
@@ -93,19 +123,23 @@ class Arrival:
         self._place = place
         self._make = make
         self._tls = tls
+        self._is_answered = False
         self._prelude = None if listener.proxy_protocol is None else Prelude()
         self._deadline = plane.clock.monotonic() + plane.patience(place)
 
-    def start(self) -> None:
-        """Go on in a task of its own."""
+    def start(self, *, is_listed: bool = True) -> None:
+        """Go on in a task of its own. Who is not listed is only looked at: this machine's health check, perhaps."""
         self._plane.arrivals.add(self)
-        self._task = self._plane.tasks.start(self._arrive(), name="arrival")
+        coming = self._arrive() if is_listed else self._look()
+        self._task = self._plane.tasks.start(coming, name="arrival")
         # Not at the end of what it runs: one that is ended in the turn in which it came runs nothing.
         self._task.add_done_callback(self._arrived)
 
     def sweep(self, now: float) -> None:
         """Judge silence. Called about once a second; `now` is the monotonic clock's."""
-        if now >= self._deadline:
+        if now >= self._deadline and self._is_answered:
+            self.abort()
+        elif now >= self._deadline:
             late = HANDSHAKE_LATE if self._prelude is None else PRELUDE_LATE
             self._plane.refused(late, self._place.peer)
             self.abort()
@@ -120,13 +154,80 @@ class Arrival:
         try:
             if self._prelude is not None and not await self._read_prelude(self._prelude):
                 return
+            if self._tls is not None and not await self._speaks_tls():
+                return
             downstream = self._make(self._place, self._deadline)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: downstream, sock, **self._tls_options()
             )
+        except ssl.SSLError as error:
+            if not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+                # None that both know, or the caller does not trust our certificate.
+                plane = self._plane
+                plane.refused(TLS_FAILED, self._place.peer, detail=f"tls: {error.reason or 'failed'}")
         except OSError:
-            # Gone, or not TLS, or none that both know. Nobody has asked for anything yet.
+            # Gone. Nobody has asked for anything yet.
             pass
+
+    async def _look(self) -> None:
+        """Somebody on this machine who is not listed. A health check that speaks for itself, and then is silent, leaves
+        no trace."""
+        prelude = self._prelude
+        assert prelude is not None
+        peer = self._place.peer
+        assert peer is not None
+        loop = asyncio.get_running_loop()
+        try:
+            origin = None
+            while origin is None:
+                data = await loop.sock_recv(self._sock, prelude.wanted)
+                if not data and prelude.is_empty:
+                    return
+                origin = prelude.feed(data) if data else Origin(None)
+            if data and is_check(origin, peer) and not await loop.sock_recv(self._sock, 1):
+                return
+        except ConnectionError:
+            return
+        except PreludeError:
+            pass
+        self._plane.refused(NOT_LISTED, peer)
+
+    async def _speaks_tls(self) -> bool:
+        """Look at the first byte, which stays where it is. Who speaks plain HTTP is told so, as nginx does."""
+        first = await _first_byte(self._sock)
+        if not first or first[0] in _TLS_RECORDS:
+            return True
+        plane = self._plane
+        self._is_answered = True
+        self._deadline = min(self._deadline, plane.clock.monotonic() + LINGER_SECONDS)
+        request_id, status = plane.new_id(), 0
+        if first.isalpha():
+            status = 400
+            headers = (
+                ("Content-Type", "text/plain; charset=utf-8"),
+                ("Cache-Control", "no-store"),
+                ("X-Request-Id", request_id),
+            )
+            answer = message_of(status, Page(headers, SPEAKS_TLS), keep_alive=False, without_body=False)
+            await asyncio.get_running_loop().sock_sendall(self._sock, answer)
+        plane.refused(
+            *(PLAIN_ON_TLS, self._place.peer),
+            detail="plain HTTP, on a port that speaks TLS" if status else "neither TLS nor HTTP",
+            status=status,
+            request_id=request_id,
+        )
+        if status:
+            await self._let_read()
+        return False
+
+    async def _let_read(self) -> None:
+        """Closing with unread bytes would reset the connection, and the caller would not see the answer (RFC 9112
+        section 9.6): tell it to stop, and read on for a while."""
+        loop = asyncio.get_running_loop()
+        self._sock.shutdown(socket.SHUT_WR)
+        for _ in range(LINGER_READS):
+            if not await loop.sock_recv(self._sock, LINGER_READ_BYTES):
+                return
 
     def _arrived(self, _task: asyncio.Task[None]) -> None:
         """It is over, however it ended: somebody reads requests, or the connection is given up."""
@@ -175,3 +276,29 @@ class Arrival:
         self._place = place
         self._deadline = min(self._deadline, plane.clock.monotonic() + plane.patience(place))
         return True
+
+
+def _own_address(sock: socket.socket) -> Address | None:
+    """The address of this machine that a connection came to."""
+    return read_address(sock.getsockname()[0])
+
+
+async def _first_byte(sock: socket.socket) -> bytes:
+    """A connection's first byte, which is not taken; b"" where it ended. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            pass
+        readable = loop.create_future()
+        loop.add_reader(sock, _tell, readable)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(sock)
+
+
+def _tell(readable: asyncio.Future[None]) -> None:
+    if not readable.done():
+        readable.set_result(None)

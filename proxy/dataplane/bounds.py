@@ -22,12 +22,14 @@ OF_STRANGERS: Final = Bound("limits.connections", "TOO_MANY_STRANGERS")
 NOT_LISTED: Final = Bound("listeners.proxy_protocol", "PROXY_NOT_LISTED")
 MALFORMED: Final = Bound("listeners.proxy_protocol", "PROXY_MALFORMED")
 PRELUDE_LATE: Final = Bound("timeouts.request_head", "PROXY_TIMEOUT")
+PLAIN_ON_TLS: Final = Bound("listeners.tls", "PLAIN_HTTP_ON_TLS")
+TLS_FAILED: Final = Bound("listeners.tls", "TLS_FAILED")
 HANDSHAKE_LATE: Final = Bound("timeouts.request_head", "TLS_TIMEOUT")
 HEAD_LATE: Final = Bound("timeouts.request_head", RequestTimeout.code)
 
 OF_CONNECTIONS: Final = (
     *(IN_ALL, OF_ADDRESS, OF_STRANGER, OF_STRANGERS),
-    *(NOT_LISTED, MALFORMED, PRELUDE_LATE, HANDSHAKE_LATE, HEAD_LATE),
+    *(NOT_LISTED, MALFORMED, PRELUDE_LATE, PLAIN_ON_TLS, TLS_FAILED, HANDSHAKE_LATE, HEAD_LATE),
 )
 """Those that end a connection before its first request."""
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +31,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.dataplane.aiohttp_internals import Connection, has_too_many_fields, new_parser
 from proxy.dataplane.answers import Page, message_of
-from proxy.dataplane.bounds import DRAIN_OVER, HEAD_LATE, IDLE, SEND_LATE, bound_of
+from proxy.dataplane.bounds import DRAIN_OVER, HEAD_LATE, IDLE, SEND_LATE, TLS_FAILED, bound_of
 from proxy.dataplane.budgets import Claim, Place
 from proxy.dataplane.forward import Forward
 from proxy.dataplane.handshake import handshake_fault
@@ -227,6 +228,9 @@ class Downstream(Connection):
             self._log(forward.status, forward.bytes_in, forward.bytes_out, code)
         elif not self._answered:
             self._log(0, self._received, 0, code)
+        elif isinstance(exc, ssl.SSLError) and not self._request_id:
+            # With TLS 1.3 a caller that does not trust our certificate says so after the handshake.
+            self._plane.refused(TLS_FAILED, self._peer, detail=f"tls: {exc.reason or 'failed'}")
         self._answered = True
         super().connection_lost(exc)
 

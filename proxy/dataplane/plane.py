@@ -180,12 +180,23 @@ class DataPlane:
         counted = None if peer is None else str(subscriber(peer))
         return self.limits_met.note(bound, counted, most=self.budgets.value(bound), **about)
 
-    def refused(self, bound: Bound, peer: Address | None) -> None:
-        """`peer` met a limit before it asked for anything: its connection is cut."""
-        if self.met(bound, peer):
+    def refused(
+        self,
+        bound: Bound,
+        peer: Address | None,
+        *,
+        detail: str = "",
+        status: int = 0,
+        request_id: str = "",
+    ) -> None:
+        """`peer` met a limit before it asked for anything: its connection is cut, answered with `status` or not."""
+        about = {"detail": detail} if detail else {}
+        if self.met(bound, peer, **about):
             text, now = text_of(peer), self.clock.monotonic()
             record = RequestRecord(
-                self.new_id(), text, text, "", "-", "-", "", 0, 0, 0, now, None, bound.code
+                *(request_id or self.new_id(), text, text, "", "-", "-", "", status, 0, 0, now, None),
+                error=bound.code,
+                detail=detail or bound.setting,
             )
             self.log(record)
 

@@ -74,6 +74,7 @@ def request_record(
         detail=detail,
         user=user,
         incoming_ids=ids,
+        is_audited=inbound is None or inbound.is_audited,
     )
 
 

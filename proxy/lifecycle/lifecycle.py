@@ -19,6 +19,7 @@ from proxy.faults import Faults
 from proxy.lifecycle.awake import AwakeState, checked_hours
 from proxy.lifecycle.evidence import Bodies, Evidence, Reading, UnreadableState, read_state
 from proxy.lifecycle.judge import IN_SERVICE, WATCHED_SECONDS, Finding, IdleRules, Verdict, judge
+from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.tasks import Tasks
 
 TICK_SECONDS: Final = 10.0
@@ -155,8 +156,8 @@ class Lifecycle:
 
     # -- for people -------------------------------------------------------------------------------------
 
-    def keep_awake(self, name: str, hours: float) -> AwakeState:
-        """Do not stop an instance for so long, 0 to take that back; the last word counts.
+    def keep_awake(self, name: str, hours: float, by: OrderedBy = ITSELF) -> AwakeState:
+        """Do not stop an instance for so long, 0 to take that back; the last word counts, and the log says whose.
 
         Raises KeyError for an instance that is not configured, AwakeRefused for hours out of bounds.
         """
@@ -164,7 +165,7 @@ class Lifecycle:
         seconds = checked_hours(hours) * 3600
         watch.awake_until = self._clock.monotonic() + seconds if seconds else None
         watch.look_at = -math.inf
-        self._events.info("instance kept awake", instance=name, hours=hours)
+        self._events.info("instance kept awake", instance=name, hours=hours, **by.fields())
         return self.state(name)
 
     def state(self, name: str) -> AwakeState:

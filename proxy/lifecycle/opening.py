@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotInService, NbgateError, UpstreamError
 from proxy.lifecycle.lifecycle import Events
+from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.tasks import Tasks
 from proxy.wire.browsers import prefers_html
 
@@ -38,8 +39,8 @@ class Starter(Protocol):
     async def describe(self, name: str, *, max_age_seconds: float) -> object:
         """Ask SageMaker anew. Raises NbgateError's branch."""
 
-    async def start(self, name: str) -> None:
-        """StartNotebookInstance. Raises ControlPlaneError's branch."""
+    async def start(self, name: str, *, by: OrderedBy) -> None:
+        """StartNotebookInstance, by a visitor's order. Raises ControlPlaneError's branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Visit:
     sec_fetch_dest: str = ""
     is_unattended: bool = False
     """Nobody opened it: a browser fetches ahead, or a program looks at a link that was posted somewhere."""
+    by: OrderedBy = ITSELF
+    """Whose it is, for the log."""
 
 
 def is_opened(visit: Visit, *, by_browser: bool = False) -> bool:
@@ -132,20 +135,20 @@ class Opening:
         start.is_under_way = True
         if start.failure is not None and start.failure.wait_seconds:
             start.failure = None
-        self._tasks.start(self._start(name, start), name=f"start {name}")
+        self._tasks.start(self._start(name, start, visit.by), name=f"start {name}")
         # What did not pass by itself before is still the best that is known.
         return copy.copy(start.failure) if start.failure is not None else _asking()
 
-    async def _start(self, name: str, start: _Start) -> None:
+    async def _start(self, name: str, start: _Start, by: OrderedBy) -> None:
         if self._starts.get(self._keys.get(name)) is not start:
             # The name leads to another notebook by now, which nobody opened.
             start.is_under_way = False
             return
         try:
-            await self._starter.start(name)
+            await self._starter.start(name, by=by)
             start.told_at, start.failure = self._clock.monotonic(), None
             self.starts += 1
-            self._events.info("instance started for a visitor", instance=name)
+            self._events.info("instance started for a visitor", instance=name, **by.fields())
         except InstanceNotInService:
             # Somebody else was quicker.
             start.told_at, start.failure = self._clock.monotonic(), None

@@ -34,6 +34,7 @@ from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.judge import IdleRules
 from proxy.lifecycle.lifecycle import Events, Lifecycle
 from proxy.lifecycle.opening import Opening, Visit, is_opened
+from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.server.admin import Detail
 from proxy.server.fleet import Fleet
 from proxy.tasks import Tasks
@@ -109,20 +110,20 @@ class ByItself:
             notebooks,
         )
 
-    def keep_awake(self, name: str, hours: float) -> AwakeState:
+    def keep_awake(self, name: str, hours: float, by: OrderedBy = ITSELF) -> AwakeState:
         """As `Lifecycle.keep_awake`. Raises NotTheStopper; and Draining, since a promise would soon be forgotten."""
         if not self._is_stopper:
             raise NotTheStopper
         if self._plane.leaving:
             raise Draining
-        return self.lifecycle.keep_awake(name, hours)
+        return self.lifecycle.keep_awake(name, hours, by)
 
     def met(self, error: NbgateError, admission: Admission, inbound: Inbound) -> NbgateError:
         """What to answer a permitted visitor in the place of `error`, or `error` itself."""
         name = admission.instance
         if not isinstance(error, InstanceNotInService | UpstreamError) or not self.opening.serves(name):
             return error
-        visit = _visit(inbound)
+        visit = _visit(inbound, admission)
         if (
             isinstance(error, InstanceNotInService)
             and is_opened(visit)
@@ -162,7 +163,7 @@ class _Instances:
         return await self._fleet.describe(name, max_age_seconds=max_age_seconds)
 
     async def stop(self, name: str) -> None:
-        await self._fleet.stop(name)
+        await self._fleet.stop(name, by=OrderedBy("idleness"))
         self._opening.stopped_idle(name)
 
 
@@ -187,7 +188,7 @@ class _Notebooks:
         )
 
 
-def _visit(inbound: Inbound) -> Visit:
+def _visit(inbound: Inbound, admission: Admission) -> Visit:
     fields = inbound.headers
     return Visit(
         method=inbound.method,
@@ -195,4 +196,5 @@ def _visit(inbound: Inbound) -> Visit:
         sec_fetch_mode=fields.get("Sec-Fetch-Mode", ""),
         sec_fetch_dest=fields.get("Sec-Fetch-Dest", ""),
         is_unattended=is_unattended(fields),
+        by=OrderedBy("opening", admission.caller.address, admission.user, inbound.request_id),
     )

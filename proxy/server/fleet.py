@@ -25,6 +25,7 @@ from proxy.config.settings import Settings
 from proxy.errors import ControlPlaneError, ControlPlaneTimeout, Draining, InstanceNotFound
 from proxy.faults import Faults
 from proxy.flights import has_landed
+from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.rounds import Round, Rounds
 from proxy.tasks import Tasks
 from proxy.telemetry.events import EventLog
@@ -171,25 +172,29 @@ class Fleet:
         watched = self._watched.get(name)
         return None if watched is None else watched.known
 
-    async def start(self, name: str) -> None:
-        """StartNotebookInstance. Raises as `ControlPlane.start`."""
+    async def start(self, name: str, *, by: OrderedBy = ITSELF) -> None:
+        """StartNotebookInstance, by whose order the log says. Raises as `ControlPlane.start`."""
         watched = self._named(name)
         await self._control_plane(watched.key.role_arn).start(watched.key.notebook)
         watched.pending_since = self._clock.monotonic()
         self._moved(watched)
         for keeper in watched.sessions:
             keeper.retry()
-        self._events.info("instance told to start", instance=name, notebook=watched.key.notebook)
+        self._events.info(
+            "instance told to start", instance=name, notebook=watched.key.notebook, **by.fields()
+        )
 
-    async def stop(self, name: str) -> None:
-        """StopNotebookInstance. Raises as `ControlPlane.stop`."""
+    async def stop(self, name: str, *, by: OrderedBy = ITSELF) -> None:
+        """StopNotebookInstance, by whose order the log says. Raises as `ControlPlane.stop`."""
         watched = self._named(name)
         await self._control_plane(watched.key.role_arn).stop(watched.key.notebook)
         watched.pending_since = None
         self._moved(watched)
         for keeper in watched.sessions:
             keeper.drop()
-        self._events.info("instance told to stop", instance=name, notebook=watched.key.notebook)
+        self._events.info(
+            "instance told to stop", instance=name, notebook=watched.key.notebook, **by.fields()
+        )
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have `listener` called with an instance's name and description on each change of its status, the first one

@@ -28,6 +28,7 @@ from proxy.errors import (
     WrongState,
 )
 from proxy.lifecycle.awake import MOST_AWAKE_HOURS, AwakeState
+from proxy.lifecycle.order import OrderedBy
 from proxy.policy.context import CONNECT
 from proxy.server.fleet import Fleet
 from proxy.server.forms import require_same_origin
@@ -57,8 +58,8 @@ MakeLink = Callable[[OwnVisit, str, int], Link]
 """For a visit, an instance and the seconds that the link's session is to last."""
 
 
-KeepAwake = Callable[[str, float], AwakeState]
-"""For an instance, and hours, 0 for no longer."""
+KeepAwake = Callable[[str, float, OrderedBy], AwakeState]
+"""For an instance, and hours, 0 for no longer; by whose order."""
 
 
 class JsonApi:
@@ -120,7 +121,7 @@ class JsonApi:
         name, _ = await self._asked(visit)
         visit.decide(name, START)
         try:
-            await self._fleet.start(name)
+            await self._fleet.start(name, by=visit.ordered_by("api"))
         except InstanceNotInService as error:
             raise _wrong_state(error) from error
         return _answer(_told(await self._sight.view(visit.beholder, name)), status=202)
@@ -130,7 +131,7 @@ class JsonApi:
         name, _ = await self._asked(visit)
         visit.decide(name, STOP)
         try:
-            await self._fleet.stop(name)
+            await self._fleet.stop(name, by=visit.ordered_by("api"))
         except InstanceNotInService as error:
             raise _wrong_state(error) from error
         return _answer(_told(await self._sight.view(visit.beholder, name)), status=202)
@@ -144,7 +145,7 @@ class JsonApi:
         if not is_number or not 0 <= hours <= MOST_AWAKE_HOURS:
             raise ValidationFailed(f"hours is a number from 0 (no longer) to {MOST_AWAKE_HOURS:.0f}.")
         visit.decide(name, START)
-        state = self._keep_awake(name, float(hours))
+        state = self._keep_awake(name, float(hours), visit.ordered_by("api"))
         return _answer({"kept_awake_until": _instant(state.kept_awake_until)})
 
     async def explain(self, visit: OwnVisit) -> web.StreamResponse:

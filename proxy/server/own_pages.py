@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 from proxy.dataplane.downstream import Downstream
 from proxy.errors import AccessDenied, BodyTooLarge, MethodNotAllowed, NbgateError, RouteNotFound
 from proxy.gateway import Caller, Gateway, Inbound, Refusal
+from proxy.lifecycle.order import OrderedBy
 from proxy.policy.context import CONNECT
 from proxy.policy.evaluate import Decision
 from proxy.routing.router import OwnPage
@@ -83,6 +84,10 @@ class OwnVisit:
         if isinstance(verdict, Refusal):
             raise verdict.error
         return verdict
+
+    def ordered_by(self, way: str) -> OrderedBy:
+        """Who has something done by this request."""
+        return OrderedBy(way, self.caller.address, self._connection.page_user, self.request_id)
 
     def named(self, user: str) -> None:
         """The caller proved to be this user, which the request's record is to say."""

@@ -20,6 +20,7 @@ from aiohttp import hdrs, web
 from proxy.errors import InstanceNotInService, MediaTypeRefused, ValidationFailed
 from proxy.lifecycle.awake import AwakeState
 from proxy.lifecycle.judge import Finding
+from proxy.lifecycle.order import OrderedBy
 from proxy.server import pages
 from proxy.server.error_pages import FAILED, PENDING, Form, Progress
 from proxy.server.fleet import Fleet
@@ -105,8 +106,10 @@ class Card:
 class Portal:
     """Handlers of the portal's pages."""
 
-    def __init__(self, *, sight: Sight, fleet: Fleet, keep_awake: Callable[[str, float], object]) -> None:
-        """`keep_awake` takes an instance and hours, 0 for no longer."""
+    def __init__(
+        self, *, sight: Sight, fleet: Fleet, keep_awake: Callable[[str, float, OrderedBy], object]
+    ) -> None:
+        """`keep_awake` takes an instance and hours, 0 for no longer, and who asks for it."""
         self._sight = sight
         self._fleet = fleet
         self._keep_awake = keep_awake
@@ -146,7 +149,7 @@ class Portal:
         name, fields = await self._pressed(visit, START)
         opens = fields.get("then") == "open"
         try:
-            await self._fleet.start(name)
+            await self._fleet.start(name, by=visit.ordered_by("portal"))
         except InstanceNotInService as error:
             # Somebody else was quicker: what was wanted is under way.
             if error.instance_status not in (PENDING, _IN_SERVICE):
@@ -162,7 +165,7 @@ class Portal:
         """The button *Stop*."""
         name, _ = await self._pressed(visit, STOP)
         try:
-            await self._fleet.stop(name)
+            await self._fleet.stop(name, by=visit.ordered_by("portal"))
         except InstanceNotInService as error:
             if error.instance_status not in ("Stopping", "Stopped"):
                 return visit.error(error, instance=name)
@@ -174,7 +177,7 @@ class Portal:
         hours = fields.get("hours", "")
         if hours not in AWAKE_HOURS:
             raise ValidationFailed
-        self._keep_awake(name, float(hours))
+        self._keep_awake(name, float(hours), visit.ordered_by("portal"))
         return web.Response(status=303, headers={hdrs.LOCATION: self._home(visit)})
 
     # -- pressing a button --------------------------------------------------------------------------------

@@ -156,6 +156,7 @@ async def start(
             style=settings.log.format,
             level=settings.log.level,
             access=settings.log.access,
+            denials=settings.log.denials == "both",
             environ=os.environ,
         )
         unless_started.callback(logs.close)

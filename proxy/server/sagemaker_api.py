@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import hdrs, web
 
@@ -21,6 +21,7 @@ from proxy.aws.control_plane import IN_SERVICE, InstanceDescription
 from proxy.config.settings import Settings
 from proxy.errors import AccessDenied, InstanceNotFound, InstanceNotInService, NbgateError
 from proxy.identity.tokens import URL_SECONDS, TokenKind, Tokens, authorized_url
+from proxy.lifecycle.order import OrderedBy
 from proxy.server.addresses import mount_url
 from proxy.server.aws_faults import fault_of
 from proxy.server.fleet import Fleet
@@ -70,6 +71,12 @@ class _Call:
     operation: str
     parameters: Parameters
     principal: Principal
+
+
+class Move(Protocol):
+    """`Fleet.start` or `Fleet.stop`."""
+
+    async def __call__(self, name: str, *, by: OrderedBy) -> None: ...
 
 
 def action_of(operation: str) -> str:
@@ -191,13 +198,13 @@ class SageMakerApi:
     async def _stop(self, call: _Call) -> Members:
         return await self._move(call, self._fleet.stop)
 
-    async def _move(self, call: _Call, move: Callable[[str], Awaitable[None]]) -> Members:
+    async def _move(self, call: _Call, move: Move) -> Members:
         name = self._permitted(call)
         # As it is now: while SageMaker is asked, a reload may take the instance away, or lead its name elsewhere.
         known = self._fleet.known(name)
         arn = known.description.arn if known is not None else self._settings().instances[name].arn
         try:
-            await move(name)
+            await move(name, by=call.visit.ordered_by("AWS API"))
         except InstanceNotInService as error:
             raise _wrong_state(call.operation, error.instance_status, arn) from error
         self._note(call, name)

@@ -75,6 +75,8 @@ class RequestRecord:
     """What the error's code does not say, in words for the operator (`NbgateError.log_detail`)."""
     user: str = ""
     """Who the caller proved to be, by a link, session, token or key; "" for nobody."""
+    is_audited: bool = False
+    """The audit log has a record of what was refused to it."""
     incoming_ids: tuple[tuple[str, str], ...] = ()
     """What trusted proxies call the request (`proxy.telemetry.incoming_ids`), each by its field's name in the log."""
 
@@ -90,8 +92,11 @@ class AccessLog:
         style: LogStyle,
         finished: MutableMapping[tuple[str, int], int],
         colour: bool = False,
+        denials: bool = True,
     ) -> None:
+        """`denials` False leaves out the line of a request that was refused and of which the audit log has a record."""
         self._sink = sink
+        self._denials = denials
         self._finished = finished
         self._clock = clock
         self._monotonic = clock.monotonic
@@ -107,6 +112,8 @@ class AccessLog:
     def write(self, record: RequestRecord) -> None:
         """Log one finished request."""
         self._finished[record.instance, record.status] += 1
+        if record.is_audited and not self._denials and 400 <= record.status < 500:
+            return
         ended_at = self._monotonic()
         into_second = ended_at - self._second_began_at
         if not 0.0 <= into_second < 1.0:

@@ -74,13 +74,17 @@ def open_events(
     return logger
 
 
-def loss_line(clock: Clock, *, style: LogStyle, colour: bool = False) -> Callable[[int], str]:
-    """What a sink writes where lines are missing: an event like any other."""
+def loss_line(clock: Clock, *, style: LogStyle, colour: bool = False) -> Callable[[int, str], str]:
+    """What a sink writes where lines are missing, and what it complains with (0): an event like any other."""
     render = _console_renderer(colour=colour) if style is LogStyle.CONSOLE else _render_json
     stamp = _stamper(clock)
 
-    def line(count: int) -> str:
-        fields: Fields = {"event": "log lines lost", "level": "error", "count": count}
+    def line(count: int, why: str) -> str:
+        event = "log lines lost" if count else "the log cannot be written"
+        fields: Fields = {"event": event, "level": "error", "code": "LOG_LOST", "detail": why}
+        if count:
+            fields["count"] = count
+        fields["remedy"] = "make room on the disk, or look at what reads the log"
         return f"{render(None, '', stamp(None, '', fields))}\n"
 
     return line

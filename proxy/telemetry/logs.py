@@ -19,6 +19,9 @@ from proxy.telemetry.counts import Counts
 from proxy.telemetry.events import EventLog, Level, Threshold, loss_line, open_events, route_standard_logging
 from proxy.telemetry.sink import LineSink
 
+STANDARD_ERROR = 2
+"""Where it is said that the log itself cannot be written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Logs:
@@ -62,24 +65,31 @@ def open_logs(
     style: Literal["auto", "console", "json"] = "auto",
     level: Level = "info",
     access: bool = True,
+    denials: bool = True,
     environ: Mapping[str, str],
 ) -> Logs:
     """Open the logs on file descriptor `fd` (default: standard output).
 
     `auto` is console on a terminal and JSON elsewhere. A terminal gets colours unless `environ` has
     NO_COLOR (no-color.org) or says that it is a dumb one. `access` False leaves out the line per request,
-    not denials.
+    not denials; `denials` False leaves out that of a refused request, which the audit log has.
     """
     terminal = os.isatty(fd)
     chosen = (LogStyle.CONSOLE if terminal else LogStyle.JSON) if style == "auto" else LogStyle(style)
     colour = terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-    sink = LineSink(fd, loss_line=loss_line(clock, style=chosen, colour=colour))
+    lost = loss_line(clock, style=chosen, colour=colour)
+
+    def complain(why: str) -> None:
+        if not os.path.sameopenfile(fd, STANDARD_ERROR):
+            os.write(STANDARD_ERROR, lost(0, why).encode("utf-8", "backslashreplace"))
+
+    sink = LineSink(fd, loss_line=lost, complain=complain)
     threshold = Threshold(level)
     counts = Counts()
     events = open_events(sink, clock, style=chosen, threshold=threshold, colour=colour)
     return Logs(
         sink=sink,
-        access=AccessLog(sink, clock, style=chosen, finished=counts.finished, colour=colour)
+        access=AccessLog(sink, clock, style=chosen, finished=counts.finished, colour=colour, denials=denials)
         if access
         else None,
         audit=AuditLog(sink, clock, style=chosen, colour=colour),

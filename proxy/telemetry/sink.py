@@ -22,6 +22,13 @@ WRITE_BYTES: Final = 1024 * 1024
 MAX_BACKLOG_BYTES: Final = 8 * 1024 * 1024
 
 
+OVERFULL: Final = "whoever takes the log is too slow"
+
+
+def _keep_quiet(_why: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     """Whole lines that wait to be written, and how many were lost right before them."""
@@ -34,14 +41,23 @@ class _Chunk:
 class LineSink:
     """Lines on their way to `fd`, which the sink does not own and never closes.
 
-    `loss_line(count)` formats the line that says how many are missing; it is called in the sink's thread.
+    `loss_line(count, why)` formats the line that says how many are missing; `complain(why)` is called when writing
+    begins to fail, for there is nobody else to tell. Both are called in the sink's thread.
     """
 
     def __init__(
-        self, fd: int, *, loss_line: Callable[[int], str], max_backlog_bytes: int = MAX_BACKLOG_BYTES
+        self,
+        fd: int,
+        *,
+        loss_line: Callable[[int, str], str],
+        max_backlog_bytes: int = MAX_BACKLOG_BYTES,
+        complain: Callable[[str], None] = _keep_quiet,
     ) -> None:
         self._fd = fd
         self._loss_line = loss_line
+        self._complain = complain
+        self._why = ""
+        """Why writing fails, since it last succeeded."""
         self._max_backlog_bytes = max_backlog_bytes
         self._buffer: list[str] = []
         self._buffered = 0
@@ -116,8 +132,10 @@ class LineSink:
             try:
                 self._write_all(chunks, untold)
                 lost = untold = 0
-            except Exception:
+                self._why = ""
+            except Exception as error:
                 # Whatever it was, the next lines get their turn, and these are counted.
+                self._fails(error)
                 lost = sum(chunk.lines for chunk in chunks)
                 untold = missing + lost
             with self._state:
@@ -125,13 +143,23 @@ class LineSink:
                 self._backlog_bytes -= sum(len(chunk.data) for chunk in chunks)
                 self._lost += lost
 
+    def _fails(self, error: Exception) -> None:
+        is_news, self._why = not self._why, (getattr(error, "strerror", "") or type(error).__name__)
+        if is_news:
+            try:
+                self._complain(self._why)
+            except OSError:
+                pass  # nobody hears of it but from the number of lines that are missing
+
     def _write_all(self, chunks: list[_Chunk], untold: int) -> None:
         """Write these lines, each gap among them with how many are missing there, `untold` before the first."""
         text = []
         for chunk in chunks:
             untold += chunk.lost_before
             if untold:
-                text.append(self._loss_line(untold).encode("utf-8", "backslashreplace"))
+                text.append(
+                    self._loss_line(untold, self._why or OVERFULL).encode("utf-8", "backslashreplace")
+                )
             text.append(chunk.data)
             untold = 0
         if self._mid_line:

@@ -28,6 +28,7 @@ from proxy.lifecycle.opening import (
     Visit,
     is_opened,
 )
+from proxy.lifecycle.order import OrderedBy
 from proxy.tasks import Tasks
 
 PERSON = Visit("GET", "text/html,*/*;q=0.8", "navigate", "document")
@@ -71,7 +72,7 @@ class Fleet:
     error: NbgateError | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def start(self, name: str) -> None:
+    async def start(self, name: str, *, by: OrderedBy) -> None:
         self.started.append(name)
         await self.gate.wait()
         if self.error is not None:

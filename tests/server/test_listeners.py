@@ -191,7 +191,8 @@ class TestPreludesBeforeTls:
     ) -> None:
         async with open_rig(tmp_path, listeners=listeners) as rig:
             answer = await exchange(rig.port, v1(FRIEND), get(rig))
-            assert b"HTTP" not in answer
+            assert status_of(answer) == 400
+            assert b"This port speaks TLS" in answer
             await until(lambda: not rig.gateway.plane.arrivals)
             assert not rig.upstream.seen
 

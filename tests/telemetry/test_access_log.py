@@ -301,7 +301,7 @@ def test_flush_hands_the_lines_over(log: AccessLog, lines: Lines) -> None:
 def file_sink(tmp_path: Path) -> Iterator[tuple[LineSink, Path]]:
     path = tmp_path / "access.log"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
-    sink = LineSink(fd, loss_line=lambda count: f"{count} lost\n")
+    sink = LineSink(fd, loss_line=lambda count, _why: f"{count} lost\n")
     yield sink, path
     sink.close()
     os.close(fd)

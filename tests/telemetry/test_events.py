@@ -249,10 +249,15 @@ def test_routing_is_undone_as_it_was(events: EventLog) -> None:
         (
             LogStyle.JSON,
             '{"time":"2026-03-04T05:06:07.250Z","kind":"event","level":"error",'
-            '"event":"log lines lost","count":7}\n',
+            '"event":"log lines lost","code":"LOG_LOST","detail":"no room","count":7,'
+            '"remedy":"make room on the disk, or look at what reads the log"}\n',
         ),
-        (LogStyle.CONSOLE, "05:06:07.250 error   log lines lost  count=7\n"),
+        (
+            LogStyle.CONSOLE,
+            "05:06:07.250 error   log lines lost  code=LOG_LOST detail=no room count=7 "
+            "remedy=make room on the disk, or look at what reads the log\n",
+        ),
     ],
 )
 def test_missing_lines_are_told_as_an_event(clock: FakeClock, style: LogStyle, line: str) -> None:
-    assert loss_line(clock, style=style)(7) == line
+    assert loss_line(clock, style=style)(7, "no room") == line

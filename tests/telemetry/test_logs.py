@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pty
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,32 @@ def test_closing_gives_the_standard_logging_back(open_on_file: Open) -> None:
     assert logging.getLogger().handlers != before
     logs.close()
     assert logging.getLogger().handlers == before
+
+
+def test_a_log_that_cannot_be_written_is_complained_of_and_told_of_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk: one line on standard error at once, and one in the log, with the reason, when there is room."""
+    error_file = (tmp_path / "stderr").open("wb")
+    monkeypatch.setattr("proxy.telemetry.logs.STANDARD_ERROR", error_file.fileno())
+    full, log_file = os.open("/dev/full", os.O_WRONLY), tmp_path / "log"
+    logs = open_logs(FakeClock(), fd=full, style="json", environ={})
+    waits = threading.Event()
+    for number in range(3):
+        logs.events.info("lost", number=number)
+        while logs.lost <= number:
+            waits.wait(0.001)
+    room = os.open(log_file, os.O_CREAT | os.O_WRONLY)
+    os.dup2(room, full)
+    logs.events.info("written")
+    logs.close()
+    [complaint] = [json.loads(line) for line in (tmp_path / "stderr").read_text().splitlines()]
+    loss, written = [json.loads(line) for line in log_file.read_text().splitlines()]
+    assert (complaint["event"], complaint["code"]) == ("the log cannot be written", "LOG_LOST")
+    assert (loss["event"], loss["code"], loss["count"]) == ("log lines lost", "LOG_LOST", 3)
+    assert complaint["detail"] == loss["detail"] == "No space left on device"
+    assert "disk" in loss["remedy"]
+    assert written["event"] == "written"
+    error_file.close()
+    os.close(room)
+    os.close(full)

@@ -24,7 +24,7 @@ class Pipe:
             self._open.remove(fd)
 
 
-def loss_line(count: int) -> str:
+def loss_line(count: int, why: str) -> str:
     return f"{count} lines lost\n"
 
 
