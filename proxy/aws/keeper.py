@@ -63,14 +63,12 @@ class KeeperOptions:
     """Durations in seconds.
 
     `renew_margin_seconds` is how long before its end a session is due for renewal, at most a tenth of its
-    life; jitter takes up to half of it away. `mint_attempts` bounds the tries of one flight while SageMaker
-    throttles. `patience_seconds` up to `max_patience_seconds`: see `SessionKeeper.reject`.
+    life; jitter takes up to half of it away. `patience_seconds` up to `max_patience_seconds`: see
+    `SessionKeeper.reject`.
     """
 
     session_seconds: int = SESSION_SECONDS_MAX
     renew_margin_seconds: float = 300.0
-    mint_attempts: int = 3
-    throttle_pause_seconds: float = 2.0
     patience_seconds: float = 10.0
     max_patience_seconds: float = 60.0
 
@@ -469,7 +467,9 @@ class SessionKeeper:
         return await self._try_one_url()
 
     async def _try_one_url(self) -> tuple[PresignedUrl, SignIn]:
-        url = self._urls.take(self.key) or await self._mint()
+        url = self._urls.take(self.key) or await self._control_plane.create_presigned_url(
+            self.key.notebook, session_seconds=self._options.session_seconds
+        )
         self._step(Event.URL_READY)
         try:
             return url, await self._exchange(url)
@@ -488,21 +488,6 @@ class SessionKeeper:
             return JupyterStarting(detail=error.detail)
         self._urls.take(self.key)
         return not_in_service(status, detail=error.detail)
-
-    async def _mint(self) -> PresignedUrl:
-        """All waiters share these tries, on top of botocore's own within each."""
-        options = self._options
-        for attempt in range(1, options.mint_attempts):
-            try:
-                return await self._create_url()
-            except Throttled:
-                await self._clock.sleep(self._jitter(options.throttle_pause_seconds * 2 ** (attempt - 1)))
-        return await self._create_url()
-
-    async def _create_url(self) -> PresignedUrl:
-        return await self._control_plane.create_presigned_url(
-            self.key.notebook, session_seconds=self._options.session_seconds
-        )
 
     def _landed(self, url: PresignedUrl, sign_in: SignIn) -> UpstreamSession:
         """The session's life is counted from the request for its URL: it cannot have begun earlier."""

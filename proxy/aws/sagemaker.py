@@ -2,7 +2,8 @@
 
 boto3 blocks, and takes a quarter of a second until a client is there: that happens in the worker threads, on
 first use, off the path to the gateway's first answer. One client serves each role; its
-credentials renew themselves. What botocore raises is translated in the thread (`proxy.aws.translate`). Knows
+credentials renew themselves. Calls are repeated here and nowhere else: botocore does not, whose pauses would hold a
+thread, nor do those who ask. What botocore raises is translated in the thread (`proxy.aws.translate`). Knows
 no sessions, no caches, no configuration file: its options are its own.
 """
 
@@ -15,12 +16,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Flag, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from proxy.aws.control_plane import InstanceDescription, not_in_service
 from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.presigned import PresignedUrl
+from proxy.chance import Jitter, jitter
 from proxy.clock import Clock
 from proxy.errors import (
     ControlPlaneError,
@@ -29,6 +32,7 @@ from proxy.errors import (
     InstanceNotFound,
     InstanceNotInService,
     LimitReached,
+    PlatformRetired,
     Throttled,
 )
 from proxy.threads import Threads
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_OF_AN_INSTANCE: Final = (InstanceNotFound, InstanceNotInService, LimitReached, Throttled)
+_OF_AN_INSTANCE: Final = (InstanceNotFound, InstanceNotInService, LimitReached, PlatformRetired, Throttled)
 """What AWS says of an instance, or of how often it is asked: it knows us, and lets us ask."""
 _THREADS: Final = 4
 CALL_SECONDS: Final = 30.0
@@ -53,8 +57,8 @@ CALL_SECONDS: Final = 30.0
 class AwsOptions:
     """How to reach AWS. None means boto3's own default (environment, shared files, instance role).
 
-    `max_attempts` counts the first one (botocore's standard retry mode, with its own backoff). `call_seconds` is the
-    most that a call takes for whoever waits, all attempts, assuming a role and waiting for a thread included.
+    `max_attempts` counts the first one. `call_seconds` is the most that a call takes for whoever waits, all attempts
+    and the pauses between them, assuming a role and waiting for a thread included.
     `role_session_name` and `external_id` go with every assumed role.
     """
 
@@ -73,12 +77,36 @@ class AwsOptions:
     """Of which `endpoint` is for notebooks alone."""
 
 
+class Repeat(Flag):
+    """What a call is repeated after."""
+
+    NOTHING = 0
+    THROTTLED = auto()
+    """AWS did nothing of it. Not for what is asked again by itself: that would make it worse."""
+    LOST = auto()
+    """A broken connection, no answer, a 5xx: for what may be done twice."""
+
+
+PAUSE_SECONDS: Final = 2.0
+"""Before a call is repeated, at most; twice as much with each time. Throttling passes within seconds."""
+
+
+class _Failed(Exception):
+    """What a thread brings in the place of a result: the error to raise, and whether repeating may help."""
+
+    def __init__(self, failure: ControlPlaneError, *, may_pass: bool) -> None:
+        super().__init__()
+        self.failure = failure
+        self.may_pass = may_pass
+
+
 class SageMaker:
     """One account and Region. `control_plane(role)` is the port of `proxy.aws.control_plane`, as that
     role."""
 
-    def __init__(self, options: AwsOptions, *, clock: Clock) -> None:
+    def __init__(self, options: AwsOptions, *, clock: Clock, jitter: Jitter = jitter) -> None:
         self._options = options
+        self._jitter = jitter
         self._clock = clock
         timeouts = options.connect_timeout_seconds + options.read_timeout_seconds
         self.threads = Threads(
@@ -86,7 +114,7 @@ class SageMaker:
             name="nbgate-aws",
             # By then botocore has given up, unless it hangs where it has no timeout: a name server, a program that is
             # to bring credentials.
-            lost_seconds=2 * (options.max_attempts * timeouts + options.call_seconds),
+            lost_seconds=2 * (timeouts + options.call_seconds),
             monotonic=clock.monotonic,
         )
         self._clients: dict[str, SageMakerClient] = {}
@@ -99,14 +127,17 @@ class SageMaker:
         """SageMaker as the role (assumed with our own credentials), or as ourselves for ""."""
         return RoleControlPlane(self, role_arn=role_arn, clock=self._clock)
 
-    async def run(self, operation: Callable[[SageMakerClient], T], *, role_arn: str) -> T:
+    async def run(
+        self, operation: Callable[[SageMakerClient], T], *, role_arn: str, repeat: Repeat = Repeat.NOTHING
+    ) -> T:
         """Call `operation` with the role's client in a worker thread. Raises ControlPlaneError's branch.
 
-        A thread cannot be ended: one that takes longer than `call_seconds` goes on, and nobody hears of its result.
+        After what `repeat` names it is called again, `max_attempts` times in all. A thread cannot be ended: one that
+        takes longer than `call_seconds` goes on, and nobody hears of its result.
         """
         try:
             async with asyncio.timeout(self._options.call_seconds):
-                result = await self.threads.run(partial(self._work, operation, role_arn))
+                result = await self._repeated(partial(self._work, operation, role_arn), repeat)
         except TimeoutError as error:
             self._last_codes[role_arn] = ControlPlaneTimeout.code
             raise ControlPlaneTimeout(detail=f"no outcome within {self._options.call_seconds:g} s") from error
@@ -138,6 +169,20 @@ class SageMaker:
             return "not asked"
         return next((code for code in self._last_codes.values() if code), "ok")
 
+    async def _repeated(self, call: Callable[[], T], repeat: Repeat) -> T:
+        attempt = 1
+        while True:
+            try:
+                return await self.threads.run(call)
+            except _Failed as failed:
+                failure, may_pass = failed.failure, failed.may_pass
+            kind = Repeat.THROTTLED if isinstance(failure, Throttled) else Repeat.LOST
+            is_worth_it = kind in repeat and (may_pass or kind is Repeat.THROTTLED)
+            if not is_worth_it or attempt >= self._options.max_attempts:
+                raise failure
+            await self._clock.sleep(self._jitter(PAUSE_SECONDS * 2 ** (attempt - 1)))
+            attempt += 1
+
     def unwell(self) -> tuple[str, ...]:
         """What is stuck, in words, as `proxy.rounds.Rounds.unwell` has it."""
         return ("calls to AWS: stuck",) if self.threads.is_stuck else ()
@@ -151,14 +196,17 @@ class SageMaker:
     def _work(self, operation: Callable[[SageMakerClient], T], role_arn: str) -> T:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        from proxy.aws.translate import cause, translate
+        from proxy.aws.translate import cause, may_pass, translate
 
         try:
             return operation(self._client(role_arn))
+        except ControlPlaneError as error:
+            failure, passing = error, False
         except (BotoCoreError, ClientError, ValueError) as error:
-            failure, reason = translate(error), cause(error)
-        # Outside the `except` clause: without a reason to chain, nothing leads back to botocore's error.
-        raise failure from reason
+            failure, passing = translate(error), may_pass(error)
+            # Without a reason to chain, nothing leads back to botocore's error.
+            failure.__cause__ = cause(error)
+        raise _Failed(failure, may_pass=passing)
 
     def _client(self, role_arn: str) -> SageMakerClient:
         # Using a client is thread-safe in botocore; building one is not, with the same session. Each role has its own,
@@ -179,7 +227,7 @@ class SageMaker:
         config = Config(
             connect_timeout=options.connect_timeout_seconds,
             read_timeout=options.read_timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": options.max_attempts},
+            retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=_THREADS,
             user_agent_extra="nbgate",
         )
@@ -221,7 +269,7 @@ class RoleControlPlane:
             raise reason
 
         requested_at = self._clock.monotonic()
-        url = await self._sagemaker.run(call, role_arn=self._role_arn)
+        url = await self._sagemaker.run(call, role_arn=self._role_arn, repeat=Repeat.THROTTLED | Repeat.LOST)
         if not url:
             raise ControlPlaneFailed(
                 detail="CreatePresignedNotebookInstanceUrl: no AuthorizedUrl in the answer"
@@ -232,19 +280,19 @@ class RoleControlPlane:
         def call(client: SageMakerClient) -> InstanceDescription:
             return _description(notebook, client.describe_notebook_instance(NotebookInstanceName=notebook))
 
-        return await self._sagemaker.run(call, role_arn=self._role_arn)
+        return await self._sagemaker.run(call, role_arn=self._role_arn, repeat=Repeat.LOST)
 
     async def start(self, notebook: str) -> None:
         def call(client: SageMakerClient) -> None:
             client.start_notebook_instance(NotebookInstanceName=notebook)
 
-        await self._sagemaker.run(call, role_arn=self._role_arn)
+        await self._sagemaker.run(call, role_arn=self._role_arn, repeat=Repeat.THROTTLED)
 
     async def stop(self, notebook: str) -> None:
         def call(client: SageMakerClient) -> None:
             client.stop_notebook_instance(NotebookInstanceName=notebook)
 
-        await self._sagemaker.run(call, role_arn=self._role_arn)
+        await self._sagemaker.run(call, role_arn=self._role_arn, repeat=Repeat.THROTTLED)
 
 
 def _assuming(role_arn: str, *, source: Session, config: Config, options: AwsOptions) -> BotocoreSession:

@@ -156,6 +156,19 @@ def _from_answer(error: botocore.ClientError) -> ControlPlaneError:
     return ControlPlaneFailed(detail=detail)
 
 
+_PASSING_STATUSES: Final = frozenset({500, 502, 503, 504})
+_LOST: Final = (*_UNREACHABLE, botocore.ProxyConnectionError)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same call may well do at once what this one did not: a connection that broke, a 5xx. Whether AWS did
+    what it was asked is not known."""
+    if isinstance(error, botocore.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status in _PASSING_STATUSES or error_code(error) in _TIMED_OUT
+    return isinstance(error, _LOST)
+
+
 def error_code(error: Exception) -> str:
     """AWS's code, such as `ValidationException`; "" for an error that is not an answer of AWS."""
     if not isinstance(error, botocore.ClientError):

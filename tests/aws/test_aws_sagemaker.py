@@ -8,12 +8,15 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from clocks import FakeClock
+from waiting import eventually
 
-from proxy.aws.sagemaker import AwsOptions
+from proxy.aws.sagemaker import PAUSE_SECONDS, AwsOptions
 from proxy.errors import (
     ControlPlaneError,
     ControlPlaneFailed,
@@ -22,6 +25,7 @@ from proxy.errors import (
     InstanceNotFound,
     InstanceNotInService,
     PermissionMissing,
+    Throttled,
 )
 from tests.aws.fakes import SECRET
 from tests.aws.servers import Build, Fault, SageMakerApi
@@ -160,13 +164,88 @@ async def test_an_endpoint_that_stays_silent(build: Build, options: AwsOptions) 
             await build(silent).control_plane().describe("nb")
 
 
-async def test_throttling_is_retried_by_botocore_as_often_as_configured(
+async def outcome(calling: Coroutine[Any, Any, Any], clock: FakeClock) -> Any:
+    """A call's result or error, all its pauses included."""
+    task = asyncio.ensure_future(calling)
+    while not task.done():
+        await asyncio.sleep(0.001)
+        await clock.advance(1.0)
+    return task.exception() or task.result()
+
+
+PASSING = {
+    "throttled": Fault("ThrottlingException", "Rate exceeded"),
+    "failing": Fault("InternalFailure", status=500),
+    "away": Fault("ServiceUnavailable", status=503),
+}
+REPEATED = {
+    "create_presigned_url": {"throttled", "failing", "away"},
+    # Whoever watches asks again by itself.
+    "describe": {"failing", "away"},
+    # What may have been done is not done twice.
+    "start": {"throttled"},
+    "stop": {"throttled"},
+}
+
+
+@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("operation", REPEATED)
+async def test_a_call_is_repeated_by_one_policy_and_no_more_often_than_configured(
+    api: SageMakerApi, build: Build, options: AwsOptions, clock: FakeClock, operation: str, fault: str
+) -> None:
+    api.put("nb", "Stopped" if operation == "start" else "InService")
+    plane = build(replace(options, max_attempts=3)).control_plane()
+    more = {"session_seconds": 1800} if operation == "create_presigned_url" else {}
+    is_repeated = fault in REPEATED[operation]
+    api.faults.extend([PASSING[fault]] * 2)
+    done = await outcome(getattr(plane, operation)("nb", **more), clock)
+    assert isinstance(done, ControlPlaneError) is not is_repeated
+    assert len(api.calls) == (3 if is_repeated else 1)
+    api.calls.clear()
+    api.faults.clear()
+    api.faults.extend([PASSING[fault]] * 9)
+    assert isinstance(await outcome(getattr(plane, operation)("nb", **more), clock), ControlPlaneError)
+    assert len(api.calls) == (3 if is_repeated else 1)
+
+
+async def test_a_role_that_is_throttled_is_assumed_no_more_often_either(
+    api: SageMakerApi, build: Build, options: AwsOptions, clock: FakeClock
+) -> None:
+    api.put("nb")
+    api.sts_faults.extend([Fault("Throttling", "Rate exceeded")] * 9)
+    plane = build(replace(options, max_attempts=3)).control_plane(ROLE)
+    assert isinstance(await outcome(plane.create_presigned_url("nb", session_seconds=1800), clock), Throttled)
+    assert len(api.assumed) == 3
+
+
+async def test_nothing_is_repeated_that_would_fail_again(
     api: SageMakerApi, build: Build, options: AwsOptions
 ) -> None:
     api.put("nb")
-    api.faults.append(Fault("ThrottlingException", "Rate exceeded"))
-    assert (await build(replace(options, max_attempts=2)).control_plane().describe("nb")).in_service
-    assert len(api.calls) == 2
+    plane = build(replace(options, max_attempts=3)).control_plane()
+    for fault in (Fault("AccessDeniedException"), Fault("ValidationException", "no"), Fault("ExpiredToken")):
+        api.calls.clear()
+        api.faults.append(fault)
+        with pytest.raises(ControlPlaneError):
+            await plane.create_presigned_url("nb", session_seconds=1800)
+        assert [name for name, _ in api.calls].count("CreatePresignedNotebookInstanceUrl") == 1
+
+
+async def test_the_pauses_grow_and_hold_no_thread(
+    api: SageMakerApi, build: Build, options: AwsOptions, clock: FakeClock
+) -> None:
+    api.put("nb")
+    api.faults.extend([Fault("ThrottlingException")] * 8)
+    sagemaker = build(replace(options, max_attempts=3))
+    plane = sagemaker.control_plane()
+    waiting = [
+        asyncio.ensure_future(plane.create_presigned_url("nb", session_seconds=1800)) for _ in range(8)
+    ]
+    await eventually(lambda: clock.sleeping == 8)
+    assert await sagemaker.run(lambda _client: "free", role_arn="") == "free"
+    await clock.advance(PAUSE_SECONDS)
+    assert len(await asyncio.gather(*waiting)) == 8
+    assert len(api.calls) == 16
 
 
 async def test_a_state_that_only_describe_knows(api: SageMakerApi, build: Build, options: AwsOptions) -> None:
