@@ -145,6 +145,11 @@ def test_the_role_may_do_exactly_what_the_gateway_calls() -> None:
 
 def test_the_role_is_held_to_named_instances_and_to_the_gateways_own_address() -> None:
     for statement in policy_statements():
+        # The action that knows no resources.
+        if statement["Action"] == ["sagemaker:ListNotebookInstances"]:
+            assert statement["Resource"] == ["*"]
+            assert statement["Condition"] == {"IpAddress": {"aws:SourceIp": ["EGRESS_ADDRESS/32"]}}
+            continue
         for resource in statement["Resource"]:
             assert resource.startswith("arn:aws:sagemaker:REGION:ACCOUNT_ID:notebook-instance/")
             assert "*" not in resource

@@ -63,6 +63,11 @@ def test_every_error_says_what_it_is_in_words_of_its_own(kind: type[NbgateError]
     assert kind.default_message.endswith(".")
 
 
+def test_a_retired_platform_is_named_where_it_is_known() -> None:
+    assert "notebook-al2-v1" in PlatformRetired(platform="notebook-al2-v1").message
+    assert PlatformRetired("Other words.", platform="notebook-al2-v1").message == "Other words."
+
+
 def test_codes_tell_errors_apart() -> None:
     codes = [kind.code for kind in LEAVES]
     assert len(set(codes)) == len(codes)

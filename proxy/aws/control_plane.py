@@ -1,8 +1,8 @@
 """The control plane as a port: what nbgate asks of the SageMaker API, and nothing of how it is asked.
 
 `ControlPlane` is bound to one account, Region and role; its methods take SageMaker's name of a notebook
-instance. Each raises only errors of `proxy.errors.ControlPlaneError`'s branch. There is no List: nbgate asks
-about the instances that it is configured with, one by one, so that its role needs no right to see all others.
+instance. Each raises only errors of `proxy.errors.ControlPlaneError`'s branch. Listing is a convenience: a role
+without the right to see all instances of the account does without, and its own are described one by one.
 `tests/aws/contract.py` states what every implementation promises.
 """
 
@@ -69,6 +69,12 @@ class ControlPlane(Protocol):
 
     async def describe(self, notebook: str) -> InstanceDescription:
         """DescribeNotebookInstance. Raises as `create_presigned_url`, except InstanceNotInService."""
+
+    async def list_all(self, *, at_most: int) -> tuple[InstanceDescription, ...]:
+        """ListNotebookInstances: all of the account and Region, with what a listing says of them: no failure's reason,
+        no volume, no role, no platform. Raises as `describe`, but InstanceNotFound; ControlPlaneFailed where there are
+        more than `at_most`.
+        """
 
     async def start(self, notebook: str) -> None:
         """StartNotebookInstance, for an instance that is Stopped or Failed; it is Pending when this returns.

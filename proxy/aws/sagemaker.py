@@ -42,13 +42,18 @@ if TYPE_CHECKING:
     from botocore.config import Config
     from botocore.session import Session as BotocoreSession
     from mypy_boto3_sagemaker import SageMakerClient
-    from mypy_boto3_sagemaker.type_defs import DescribeNotebookInstanceOutputTypeDef
+    from mypy_boto3_sagemaker.type_defs import (
+        DescribeNotebookInstanceOutputTypeDef,
+        NotebookInstanceSummaryTypeDef,
+    )
 
 T = TypeVar("T")
 
 _OF_AN_INSTANCE: Final = (InstanceNotFound, InstanceNotInService, LimitReached, PlatformRetired, Throttled)
 """What AWS says of an instance, or of how often it is asked: it knows us, and lets us ask."""
 _THREADS: Final = 4
+_PAGE_SIZE: Final = 100
+"""Of a listing: the most that SageMaker gives at once."""
 CALL_SECONDS: Final = 30.0
 """For the most that a call takes, by default: load balancers give up after 60 s."""
 
@@ -282,6 +287,21 @@ class RoleControlPlane:
 
         return await self._sagemaker.run(call, role_arn=self._role_arn, repeat=Repeat.LOST)
 
+    async def list_all(self, *, at_most: int) -> tuple[InstanceDescription, ...]:
+        def call(client: SageMakerClient) -> tuple[InstanceDescription, ...]:
+            found: list[InstanceDescription] = []
+            more: dict[str, Any] = {}
+            while True:
+                answer = client.list_notebook_instances(MaxResults=_PAGE_SIZE, **more)
+                found += (_description("", one) for one in answer["NotebookInstances"])
+                if "NextToken" not in answer:
+                    return tuple(found)
+                if len(found) >= at_most:
+                    raise ControlPlaneFailed(detail=f"ListNotebookInstances: more than {at_most} instances")
+                more = {"NextToken": answer["NextToken"]}
+
+        return await self._sagemaker.run(call, role_arn=self._role_arn)
+
     async def start(self, notebook: str) -> None:
         def call(client: SageMakerClient) -> None:
             client.start_notebook_instance(NotebookInstanceName=notebook)
@@ -359,7 +379,9 @@ def _reason_behind(error: Exception, client: SageMakerClient, notebook: str) -> 
     return not_in_service(described.status, detail=detail)
 
 
-def _description(notebook: str, answer: DescribeNotebookInstanceOutputTypeDef) -> InstanceDescription:
+def _description(
+    notebook: str, answer: DescribeNotebookInstanceOutputTypeDef | NotebookInstanceSummaryTypeDef
+) -> InstanceDescription:
     return InstanceDescription(
         name=_text(answer, "NotebookInstanceName") or notebook,
         status=_text(answer, "NotebookInstanceStatus"),

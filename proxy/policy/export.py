@@ -83,6 +83,10 @@ GATEWAY_ACTIONS = (
 """What the gateway does itself; who may have it started and stopped is for its own policy and settings."""
 
 
+WORTH_LISTING = 3
+"""Instances of one role whose states one listing tells; fewer are described."""
+
+
 def gateway_document(
     arns: Sequence[str], *, roles: Sequence[str], egress: Sequence[Network], endpoints: Sequence[str]
 ) -> Exported:
@@ -113,6 +117,17 @@ def gateway_document(
                 "Effect": "Allow",
                 "Action": list(GATEWAY_ACTIONS),
                 "Resource": [_any_account(arn) for arn in dict.fromkeys(arns)],
+                "Condition": condition,
+            }
+        )
+    if len(arns) >= WORTH_LISTING:
+        statements.append(
+            {
+                "Sid": "NbgateLists",
+                "Effect": "Allow",
+                "Action": "sagemaker:ListNotebookInstances",
+                # The action knows no resources (Service Authorization Reference).
+                "Resource": "*",
                 "Condition": condition,
             }
         )

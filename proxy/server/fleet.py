@@ -2,7 +2,8 @@
 
 The rule: SageMaker's API is throttled per account, so it is asked as little as is honest. Callers who ask at once
 share a flight, its outcome is remembered for seconds, and nobody is asked about unless somebody subscribed or an
-instance is on its way from one state to another. What is learnt goes to the keepers of sessions, too: an instance
+instance is on its way from one state to another. Where a role has several instances and may list them, one listing
+tells of all; only what it has news of is described. What is learnt goes to the keepers of sessions, too: an instance
 that left service took its sessions along, and one that came into service is worth a sign-in at once.
 It must not know callers, policies or HTTP; who may start what is for others to decide.
 """
@@ -12,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final, Protocol
@@ -22,7 +23,15 @@ from proxy.aws.control_plane import IN_SERVICE, PASSING, ControlPlane, InstanceD
 from proxy.aws.presigned import SessionKey
 from proxy.clock import Clock
 from proxy.config.settings import Settings
-from proxy.errors import ControlPlaneError, ControlPlaneTimeout, Draining, InstanceNotFound
+from proxy.errors import (
+    ControlPlaneError,
+    ControlPlaneFailed,
+    ControlPlaneTimeout,
+    Draining,
+    InstanceNotFound,
+    PermissionMissing,
+    Throttled,
+)
 from proxy.faults import Faults
 from proxy.flights import has_landed
 from proxy.lifecycle.order import ITSELF, OrderedBy
@@ -42,6 +51,16 @@ FAILURE_SECONDS: Final = 5.0
 MOVING_SECONDS: Final = 60.0
 """How long an instance is looked at after it was told to start or stop, even if its status does not show it yet."""
 STARTS_REMEMBERED: Final = 15
+LIST_FROM: Final = 3
+"""So many instances of one role are worth a listing. Fewer are described, which tells more."""
+LISTED_AT_MOST: Final = 1000
+"""Of an account with more instances than that, ten calls' worth, those of the configuration are described."""
+_LISTED_AT_ONCE: Final = 100
+"""Instances in one answer."""
+NOT_LISTED_SECONDS: Final = 900.0
+"""How long it counts that a role may not list, or that there are too many."""
+LIST_FAILED_SECONDS: Final = 60.0
+"""The same for failures that pass."""
 _AT_ONCE: Final = 3
 """Descriptions asked for at the same time: the control plane has four threads, and one is left for sign-ins."""
 _PENDING: Final = "Pending"
@@ -83,9 +102,26 @@ class _Watched:
     """How often it was started or stopped: what was asked before tells nothing of what came then."""
     asked_at: float = -math.inf
     moving_until: float = -math.inf
+    is_listed: bool = True
+    """The last listing, if there was one, had it."""
     pending_since: float | None = None
     """When it began to start, if that was seen."""
     starts: deque[float] = field(default_factory=lambda: deque(maxlen=STARTS_REMEMBERED))
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What is known of listing instances as one role. Instants are monotonic seconds."""
+
+    flight: asyncio.Task[None] | None = None
+    calls: int = 1
+    """That the last one took."""
+    not_before: float = -math.inf
+    """Until then instances are described."""
+    rests_until: float = -math.inf
+    """SageMaker throttles: what is watched waits."""
+    problem: str = ""
+    """Why it does not work, as it was logged."""
 
 
 class Fleet:
@@ -116,6 +152,7 @@ class Fleet:
         self._faults = faults
         self._events = events
         self._watched: dict[str, _Watched] = {}
+        self._listings: defaultdict[str, _Listing] = defaultdict(_Listing)
         self._listeners: dict[object, Listener] = {}
         self._poller: Round | None = None
         self._at_once = asyncio.Semaphore(_AT_ONCE)
@@ -138,7 +175,8 @@ class Fleet:
         self._wake()
 
     async def describe(self, name: str, *, max_age_seconds: float = 5.0) -> InstanceDescription:
-        """DescribeNotebookInstance, or what it answered within the last `max_age_seconds`.
+        """DescribeNotebookInstance, or what it answered within the last `max_age_seconds`, or before that if a listing
+        tells that nothing has changed (never with 0).
 
         Raises ControlPlaneError's branch (also for a moment after it failed), or Draining when the gateway shuts
         down meanwhile.
@@ -150,7 +188,7 @@ class Fleet:
         if watched.failure is not None and now - watched.failed_at < min(max_age_seconds, FAILURE_SECONDS):
             # A copy: raising one exception many times would grow its traceback without end.
             raise copy.copy(watched.failure)
-        flight = self._ask(watched)
+        flight = self._ask(watched, closely=max_age_seconds <= 0)
         if not await has_landed(
             flight, within_seconds=PATIENCE_SECONDS, clock=self._clock, tasks=self._tasks
         ):
@@ -226,10 +264,12 @@ class Fleet:
 
     # -- asking ---------------------------------------------------------------------------------------------
 
-    def _ask(self, watched: _Watched) -> asyncio.Task[InstanceDescription | ControlPlaneError]:
-        """The flight that is under way, or a new one."""
+    def _ask(
+        self, watched: _Watched, *, closely: bool = False
+    ) -> asyncio.Task[InstanceDescription | ControlPlaneError]:
+        """The flight that is under way, or a new one; `closely`: no listing is to answer it."""
         if watched.flight is None:
-            flight = self._tasks.start(self._describe(watched), name=f"describe {watched.key}")
+            flight = self._tasks.start(self._describe(watched, closely), name=f"describe {watched.key}")
             watched.flight = flight
             watched.asked_at = self._clock.monotonic()
             flight.add_done_callback(lambda done: self._landed(watched, done))
@@ -241,8 +281,15 @@ class Fleet:
         if watched.flight is flight:
             watched.flight = None
 
-    async def _describe(self, watched: _Watched) -> InstanceDescription | ControlPlaneError:
+    async def _describe(self, watched: _Watched, closely: bool) -> InstanceDescription | ControlPlaneError:
         """Ask, and note the outcome. A failure is a result: whoever waits raises it, and nobody need wait."""
+        if not closely and watched.is_listed and self._can_list(watched.key.role_arn):
+            asked_at, changes = self._clock.monotonic(), watched.changes
+            # Others wait for it, too: who is cancelled leaves it alone.
+            await asyncio.wait({self._list(watched.key.role_arn)})
+            known = watched.known
+            if changes == watched.changes and known is not None and known.seen_at >= asked_at:
+                return known.description
         async with self._at_once:
             changes = watched.changes
             try:
@@ -254,6 +301,75 @@ class Fleet:
             if changes == watched.changes:
                 self._learnt(watched, description)
             return description
+
+    # -- listing ------------------------------------------------------------------------------------------
+
+    def _of(self, role: str) -> list[_Watched]:
+        return [watched for watched in self._all() if watched.key.role_arn == role]
+
+    def _can_list(self, role: str, *, wanted: int | None = None) -> bool:
+        """Whether listing is worth it for so many instances (None: for all of the role), and works."""
+        listing, now = self._listings[role], self._clock.monotonic()
+        count = len(self._of(role)) if wanted is None else wanted
+        is_worth_it = count >= max(LIST_FROM, 2 * listing.calls)
+        return is_worth_it and now >= listing.not_before and now >= listing.rests_until
+
+    def _list(self, role: str) -> asyncio.Task[None]:
+        """The listing that is under way, or a new one."""
+        listing = self._listings[role]
+        if listing.flight is None:
+            listing.flight = self._tasks.start(self._take_list(role, listing), name=f"list {role}".strip())
+        return listing.flight
+
+    async def _take_list(self, role: str, listing: _Listing) -> None:
+        try:
+            async with self._at_once:
+                changes = {watched.key: watched.changes for watched in self._of(role)}
+                found = await self._control_plane(role).list_all(at_most=LISTED_AT_MOST)
+        except ControlPlaneError as error:
+            self._not_listed(role, listing, error)
+            return
+        finally:
+            listing.flight = None
+        listing.calls = max(1, math.ceil(len(found) / _LISTED_AT_ONCE))
+        listing.problem = ""
+        seen = {description.name: description for description in found}
+        news = []
+        for watched in self._of(role):
+            if changes.get(watched.key) != watched.changes:
+                continue
+            summary, known = seen.get(watched.key.notebook), watched.known
+            watched.is_listed = summary is not None
+            if summary is None:
+                continue
+            if known is not None and _says_the_same(known.description, summary):
+                self._learnt(watched, known.description)
+            elif watched.flight is None:
+                news.append(watched)
+        news.sort(key=lambda watched: watched.asked_at)
+        for watched in news[:SETTLED_AT_A_LOOK]:
+            self._ask(watched, closely=True)
+
+    def _not_listed(self, role: str, listing: _Listing, error: ControlPlaneError) -> None:
+        now = self._clock.monotonic()
+        if isinstance(error, Throttled):
+            listing.rests_until = now + LIST_FAILED_SECONDS / 2
+            return
+        is_lasting = isinstance(error, PermissionMissing | ControlPlaneFailed)
+        listing.not_before = now + (NOT_LISTED_SECONDS if is_lasting else LIST_FAILED_SECONDS)
+        if listing.problem != error.code:
+            listing.problem = error.code
+            self._events.info(
+                "instances cannot be listed, so each is described",
+                role=role,
+                code=error.code,
+                detail=error.detail,
+            )
+        # This look is theirs all the same.
+        alone = [watched for watched in self._due(without=()) if watched.key.role_arn == role]
+        self._faults.each("states of instances", alone, self._ask_closely)
+
+    # -- learning -----------------------------------------------------------------------------------------
 
     def _failed(self, watched: _Watched, error: ControlPlaneError) -> None:
         before, watched.failure = watched.failure, error
@@ -332,7 +448,7 @@ class Fleet:
         watched.failure = None
         watched.flight = None
         watched.moving_until = self._clock.monotonic() + MOVING_SECONDS
-        self._ask(watched)
+        self._ask(watched, closely=True)
         self._wake()
 
     # -- watching -------------------------------------------------------------------------------------------
@@ -354,7 +470,27 @@ class Fleet:
                 self._poller.stop()
                 self._poller = None
             return
-        self._faults.each("states of instances", self._due(), self._ask)
+        waiting = {
+            watched.key
+            for role in {watched.key.role_arn for watched in self._all()}
+            for watched in self._looked_at_together(role)
+        }
+        self._faults.each("states of instances", self._due(without=waiting), self._ask_closely)
+
+    def _ask_closely(self, watched: _Watched) -> None:
+        self._ask(watched, closely=True)
+
+    def _looked_at_together(self, role: str) -> list[_Watched]:
+        """List a role's instances, if that is worth it; those that need not be asked about one by one at this look."""
+        passing = [watched for watched in self._passing() if watched.key.role_arn == role]
+        watched = self._of(role) if self._listeners else passing
+        if self._clock.monotonic() < self._listings[role].rests_until:
+            moving = {one.key for one in passing}
+            return [one for one in watched if one.key not in moving]
+        if not self._can_list(role, wanted=len(watched)):
+            return []
+        self._list(role)
+        return [one for one in watched if one.is_listed]
 
     def _all(self) -> list[_Watched]:
         return list({watched.key: watched for watched in self._watched.values()}.values())
@@ -368,17 +504,32 @@ class Fleet:
             or (watched.known is not None and watched.known.description.status in PASSING)
         ]
 
-    def _due(self) -> list[_Watched]:
-        """Whom to ask about at this look."""
-        passing = [watched for watched in self._passing() if watched.flight is None]
+    def _due(self, *, without: Collection[SessionKey]) -> list[_Watched]:
+        """Whom to ask about one by one at this look."""
+        passing = [
+            watched for watched in self._passing() if watched.flight is None and watched.key not in without
+        ]
         if not self._listeners:
             return passing
         now, busy = self._clock.monotonic(), {watched.key for watched in passing}
         settled = [
             watched
             for watched in self._all()
-            if watched.key not in busy and watched.flight is None and now - watched.asked_at >= LOOK_SECONDS
+            if watched.key not in busy
+            and watched.key not in without
+            and watched.flight is None
+            and now - watched.asked_at >= LOOK_SECONDS
         ]
         settled.sort(key=lambda watched: watched.asked_at)
         under_way = sum(watched.flight is not None for watched in self._all())
         return passing + settled[: max(0, SETTLED_AT_A_LOOK - under_way)]
+
+
+def _says_the_same(described: InstanceDescription, summary: InstanceDescription) -> bool:
+    """Whether a listing has no news of an instance: `modified_at` moves with whatever it does not tell."""
+    return (described.status, described.modified_at, described.url, described.instance_type) == (
+        summary.status,
+        summary.modified_at,
+        summary.url,
+        summary.instance_type,
+    )

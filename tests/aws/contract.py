@@ -66,6 +66,27 @@ class ControlPlaneContract:
         assert described.url
         assert "/" not in described.url
 
+    async def test_a_listing_tells_every_instances_state(self, backend: Backend) -> None:
+        backend.put("nb", "Stopped")
+        [listed] = [one for one in await backend.control_plane.list_all(at_most=1000) if one.name == "nb"]
+        described = await backend.control_plane.describe("nb")
+        assert listed.status == "Stopped"
+        assert (listed.url, listed.arn, listed.instance_type, listed.modified_at) == (
+            described.url,
+            described.arn,
+            described.instance_type,
+            described.modified_at,
+        )
+
+    @pytest.mark.parametrize("error", [Throttled, PermissionMissing])
+    async def test_a_listing_fails_as_a_description_does(
+        self, backend: Backend, error: type[ControlPlaneError]
+    ) -> None:
+        backend.put("nb")
+        backend.fail_next(error)
+        with pytest.raises(error):
+            await backend.control_plane.list_all(at_most=1000)
+
     async def test_a_missing_instance(self, backend: Backend) -> None:
         with pytest.raises(InstanceNotFound):
             await backend.control_plane.create_presigned_url("nowhere", session_seconds=1800)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from proxy.aws.control_plane import IN_SERVICE, InstanceDescription, not_in_service
@@ -12,7 +13,7 @@ from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.presigned import PresignedUrl
 from proxy.aws.sessions import Origin, SignIn
 from proxy.clock import Clock
-from proxy.errors import InstanceNotFound
+from proxy.errors import ControlPlaneFailed, InstanceNotFound, PermissionMissing
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0LXRva2Vu.c2lnbmF0dXJl"
 COOKIE_SECRET = "front-end-session-value-9f8e7d"
@@ -29,6 +30,9 @@ class FakeControlPlane:
         self.instances: dict[str, InstanceDescription] = {}
         self.asked: Counter[str] = Counter()
         """How often each instance was described."""
+        self.listed = 0
+        self.may_list = False
+        self.list_failures: deque[Exception] = deque()
         self.failures: deque[Exception] = deque()
         self.minted = 0
         self.session_seconds: list[int] = []
@@ -64,6 +68,17 @@ class FakeControlPlane:
         found = self._find(notebook)
         await self.gate.wait()
         return found
+
+    async def list_all(self, *, at_most: int) -> tuple[InstanceDescription, ...]:
+        self.listed += 1
+        if self.list_failures or self.failures:
+            raise (self.list_failures or self.failures).popleft()
+        if not self.may_list:
+            raise PermissionMissing(detail="sagemaker:ListNotebookInstances")
+        await self.gate.wait()
+        if len(self.instances) > at_most:
+            raise ControlPlaneFailed(detail=f"more than {at_most}")
+        return tuple(replace(one, failure_reason="", volume_size_gb=None) for one in self.instances.values())
 
     async def start(self, notebook: str) -> None:
         self._move(notebook, frozenset({"Stopped", "Failed"}), to="Pending")

@@ -139,7 +139,7 @@ class Fault:
 
 @dataclass
 class SageMakerApi:
-    """Four operations over AWS JSON 1.1, and STS's AssumeRole over the query protocol.
+    """Five operations over AWS JSON 1.1, and STS's AssumeRole over the query protocol.
 
     `faults` answer the next calls of any operation of SageMaker; `stopped_fault` is what CreatePresigned says
     about an instance that is not in service, which AWS does not document.
@@ -196,6 +196,11 @@ class SageMakerApi:
         self.signed_by.append(credential.partition("/")[0])
         if self.faults:
             return _refuse(self.faults.popleft())
+        if operation == "ListNotebookInstances":
+            first, size = int(str(members.get("NextToken", 0))), int(str(members["MaxResults"]))
+            found = list(self.instances.values())
+            more = {"NextToken": str(first + size)} if first + size < len(found) else {}
+            return _accept({"NotebookInstances": found[first : first + size], **more})
         instance = self.instances.get(members["NotebookInstanceName"])
         if instance is None:
             return _refuse(Fault("ValidationException", "RecordNotFound"))

@@ -25,6 +25,7 @@ from tests.aws.servers import Build, Fault, SageMakerApi
 class InMemory:
     def __init__(self) -> None:
         self.fake = FakeControlPlane(FakeClock())
+        self.fake.may_list = True
 
     @property
     def control_plane(self) -> ControlPlane:

@@ -269,6 +269,20 @@ def test_the_gateways_role_may_do_two_things_from_its_own_addresses() -> None:
     assert exported.remarks == ()
 
 
+def test_of_several_instances_it_may_list_the_states() -> None:
+    arns = [ARN + name for name in "abc"]
+    exported = gateway_document(arns, roles=[], egress=EGRESS, endpoints=[])
+    connects, lists = exported.document["Statement"]
+    assert connects["Resource"] == arns
+    assert lists == {
+        "Sid": "NbgateLists",
+        "Effect": "Allow",
+        "Action": "sagemaker:ListNotebookInstances",
+        "Resource": "*",
+        "Condition": connects["Condition"],
+    }
+
+
 def test_or_through_its_own_endpoints_and_it_may_assume_roles() -> None:
     endpoints = ["vpce-0a1b2c3d4e5f67890", "vpce-0a1b2c3d"]
     roles = ["arn:aws:iam::123456789012:role/x"] * 2

@@ -26,8 +26,18 @@ from proxy.errors import (
     Throttled,
 )
 from proxy.faults import Faults
+from proxy.policy.export import WORTH_LISTING
 from proxy.rounds import Rounds
-from proxy.server.fleet import LOOK_SECONDS, PATIENCE_SECONDS, SETTLED_AT_A_LOOK, Fleet
+from proxy.server.fleet import (
+    LIST_FAILED_SECONDS,
+    LIST_FROM,
+    LISTED_AT_MOST,
+    LOOK_SECONDS,
+    NOT_LISTED_SECONDS,
+    PATIENCE_SECONDS,
+    SETTLED_AT_A_LOOK,
+    Fleet,
+)
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import Threshold, open_events
@@ -515,3 +525,268 @@ async def test_who_asks_waits_for_so_long_whoever_is_asked_about_first(watching:
     await settle()
     known = watching.fleet.known("i0")
     assert known is not None, "what was asked goes on, and is known then"
+
+
+# -- listing ----------------------------------------------------------------------------------------------
+
+
+def adopt_many(watching: Watching, count: int, *, may_list: bool = True) -> list[str]:
+    """So many instances, of as many notebooks, which the role may list or not."""
+    names = [f"n{number}" for number in range(count)]
+    for name in names:
+        watching.aws.put(name)
+    watching.aws.may_list = may_list
+    watching.adopt({name: {"notebook": name} for name in names})
+    return names
+
+
+async def known_all(watching: Watching, names: list[str]) -> None:
+    """Watch until each is known, and count from then on."""
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    while not all(watching.fleet.known(name) for name in names):
+        await watching.look()
+    watching.aws.asked.clear()
+    watching.aws.listed = 0
+
+
+def test_the_gateways_role_gets_the_right_to_list_where_it_is_of_use() -> None:
+    assert WORTH_LISTING == LIST_FROM
+
+
+async def test_one_listing_a_look_tells_of_eighty_instances(watching: Watching) -> None:
+    """Each was described in turn: 110 calls and more a minute, and 40 s until the next look at one."""
+    names = adopt_many(watching, 80)
+    await known_all(watching, names)
+    for _ in range(12):
+        await watching.look()
+    assert watching.aws.listed == 12
+    assert watching.aws.asked.total() == 0
+    now = watching.clock.monotonic()
+    seen = [known.seen_at for name in names if (known := watching.fleet.known(name)) is not None]
+    assert len(seen) == 80
+    assert now - min(seen) <= LOOK_SECONDS
+
+
+async def test_what_a_listing_has_news_of_is_described_and_nothing_else(watching: Watching) -> None:
+    names = adopt_many(watching, 80)
+    await known_all(watching, names)
+    watching.told.clear()
+    watching.aws.put("n7", "Failed", failure_reason="no capacity")
+    await watching.look()
+    assert watching.told == [("n7", "Failed")]
+    assert watching.aws.asked == {"n7": 1}
+    known = watching.fleet.known("n7")
+    assert known is not None
+    assert known.description.failure_reason == "no capacity"
+
+
+async def test_news_of_many_are_described_a_few_at_a_look(watching: Watching) -> None:
+    names = adopt_many(watching, 40)
+    await known_all(watching, names)
+    await watching.clock.advance(1.0)
+    for name in names:
+        watching.aws.put(name, "Stopped")
+    for _ in range(4):
+        before = watching.aws.asked.total()
+        await watching.look()
+        assert watching.aws.asked.total() - before <= SETTLED_AT_A_LOOK
+    await watching.look()
+    assert {known.description.status for name in names if (known := watching.fleet.known(name))} == {
+        "Stopped"
+    }
+
+
+async def test_who_asks_about_many_one_after_the_other_is_answered_by_one_listing(watching: Watching) -> None:
+    """As idleness is looked at: nobody watches, and each is asked about once a minute."""
+    names = adopt_many(watching, 80)
+    for name in names:
+        await watching.fleet.describe(name, max_age_seconds=30)
+    watching.aws.asked.clear()
+    watching.aws.listed = 0
+    for _ in range(10):
+        await watching.clock.advance(60)
+        for name in names:
+            assert (await watching.fleet.describe(name, max_age_seconds=30)).volume_size_gb == 5
+    assert watching.aws.listed == 10
+    assert watching.aws.asked.total() == 0
+
+
+async def test_before_a_stop_a_listing_is_not_enough(watching: Watching) -> None:
+    adopt_many(watching, 80)
+    await watching.fleet.describe("n1")
+    watching.aws.listed = 0
+    await watching.fleet.describe("n1", max_age_seconds=0)
+    await watching.fleet.stop("n1")
+    await settle()
+    assert watching.aws.asked["n1"] == 3
+    assert watching.aws.listed == 0
+
+
+async def test_a_listing_from_before_a_start_tells_nothing_of_what_came_then(watching: Watching) -> None:
+    names = adopt_many(watching, 5)
+    watching.aws.put("n1", "Stopped")
+    await known_all(watching, names)
+    take, gate = watching.aws.list_all, asyncio.Event()
+
+    async def slow(*, at_most: int) -> tuple[InstanceDescription, ...]:
+        taken = await take(at_most=at_most)
+        await gate.wait()
+        return taken
+
+    watching.aws.list_all = slow  # type: ignore[method-assign]
+    await watching.look()
+    await watching.fleet.start("n1")
+    await settle()
+    gate.set()
+    await settle()
+    known = watching.fleet.known("n1")
+    assert known is not None
+    assert known.description.status == "Pending"
+
+
+@pytest.mark.parametrize("count", [1, LIST_FROM - 1])
+async def test_few_instances_are_described(watching: Watching, count: int) -> None:
+    names = adopt_many(watching, count)
+    await known_all(watching, names)
+    await watching.look()
+    assert watching.aws.listed == 0
+    assert watching.aws.asked.total() == count
+
+
+async def test_the_few_that_are_on_their_way_are_described_where_nobody_watches(watching: Watching) -> None:
+    adopt_many(watching, 80)
+    watching.aws.put("n1", "Stopped")
+    await watching.fleet.start("n1")
+    await settle()
+    for _ in range(5):
+        await watching.look()
+    assert watching.aws.listed == 0
+    assert watching.aws.asked.keys() == {"n1"}
+
+
+async def test_of_a_large_account_so_much_is_listed_as_is_worth_it(watching: Watching) -> None:
+    for number in range(300):
+        watching.aws.put(f"other-{number}")
+    names = adopt_many(watching, 5)
+    await known_all(watching, names)
+    await watching.look()
+    assert watching.aws.listed == 0, "four calls for what five tell, and more of it"
+    for number in range(LISTED_AT_MOST):
+        watching.aws.put(f"another-{number}")
+    names = adopt_many(watching, 80)
+    await known_all(watching, names)
+    await watching.look()
+    assert watching.aws.listed == 0
+    [event] = watching.events("instances cannot be listed, so each is described")
+    assert "more than 1000" in event["detail"]
+
+
+async def test_that_a_role_may_not_list_is_remembered_and_said_once(watching: Watching) -> None:
+    names = adopt_many(watching, 20, may_list=False)
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    assert watching.aws.listed == 1
+    assert watching.aws.asked.total() == SETTLED_AT_A_LOOK, "the look is not lost"
+    for _ in range(int(NOT_LISTED_SECONDS / LOOK_SECONDS) - 1):
+        await watching.look()
+    assert watching.aws.listed == 1
+    assert all(watching.aws.asked[name] > 10 for name in names)
+    await watching.look()
+    assert watching.aws.listed == 2
+    [event] = watching.events("instances cannot be listed, so each is described")
+    assert (event["code"], event["detail"]) == ("PERMISSION_MISSING", "sagemaker:ListNotebookInstances")
+    watching.aws.may_list = True
+    await watching.clock.advance(NOT_LISTED_SECONDS)
+    watching.aws.asked.clear()
+    await watching.look()
+    assert watching.aws.listed > 2
+    assert watching.aws.asked.total() == 0
+
+
+async def test_throttling_is_not_answered_by_describing_all(watching: Watching) -> None:
+    names = adopt_many(watching, 20)
+    await known_all(watching, names)
+    watching.aws.list_failures.append(Throttled())
+    await watching.look()
+    assert watching.aws.listed == 1
+    watching.aws.put("n3", "Stopped")
+    for _ in range(int(LIST_FAILED_SECONDS / 2 / LOOK_SECONDS) - 1):
+        await watching.look()
+    assert watching.aws.listed == 1
+    assert watching.aws.asked.total() == 0
+    # Who wants to know is told all the same.
+    assert (await watching.fleet.describe("n3")).status == "Stopped"
+    await watching.look()
+    await watching.look()
+    assert watching.aws.listed >= 2
+
+
+async def test_a_listing_that_fails_otherwise_is_tried_again_after_a_minute(watching: Watching) -> None:
+    names = adopt_many(watching, 20)
+    await known_all(watching, names)
+    watching.aws.list_failures.append(ControlPlaneTimeout())
+    await watching.look()
+    await watching.look()
+    assert watching.aws.listed == 1
+    assert watching.aws.asked.total() >= SETTLED_AT_A_LOOK
+    await watching.clock.advance(LIST_FAILED_SECONDS)
+    await watching.look()
+    assert watching.aws.listed >= 2
+
+
+async def test_an_instance_that_is_in_no_listing_is_described_in_turn(watching: Watching) -> None:
+    names = adopt_many(watching, 20)
+    del watching.aws.instances["n4"]
+    watching.fleet.subscribe(watching.listen)
+    await settle()
+    for _ in range(6):
+        await watching.look()
+    watching.aws.asked.clear()
+    for _ in range(5):
+        await watching.look()
+    assert watching.aws.asked.keys() == {"n4"}
+    with pytest.raises(InstanceNotFound):
+        await watching.fleet.describe("n4")
+    watching.aws.put("n4")
+    await watching.look()
+    await watching.look()
+    assert ("n4", "InService") in watching.told
+    assert len(names) == 20
+
+
+async def test_each_role_has_a_listing_of_its_own(watching: Watching) -> None:
+    role = "arn:aws:iam::123456789012:role/other"
+    names = [f"n{number}" for number in range(12)]
+    for name in names:
+        watching.aws.put(name)
+    watching.aws.may_list = True
+    watching.adopt(
+        {
+            name: {"notebook": name, **({"assume_role": role} if number % 2 else {})}
+            for number, name in enumerate(names)
+        }
+    )
+    await known_all(watching, names)
+    watching.roles.clear()
+    await watching.look()
+    assert watching.aws.listed == 2
+    assert sorted(watching.roles) == ["", role]
+
+
+async def test_a_listing_that_hangs_is_not_begun_twice(watching: Watching) -> None:
+    names = adopt_many(watching, 20)
+    await known_all(watching, names)
+    watching.aws.gate.clear()
+    for _ in range(3):
+        await watching.look()
+    asking = asyncio.ensure_future(watching.fleet.describe("n1"))
+    await settle()
+    assert watching.aws.listed == 1
+    asking.cancel()
+    await settle()
+    watching.aws.gate.set()
+    await settle()
+    known = watching.fleet.known("n1")
+    assert known is not None
+    assert known.seen_at == watching.clock.monotonic()
