@@ -133,12 +133,18 @@ class SageMaker:
         return RoleControlPlane(self, role_arn=role_arn, clock=self._clock)
 
     async def run(
-        self, operation: Callable[[SageMakerClient], T], *, role_arn: str, repeat: Repeat = Repeat.NOTHING
+        self,
+        operation: Callable[[SageMakerClient], T],
+        *,
+        role_arn: str,
+        repeat: Repeat = Repeat.NOTHING,
+        is_needed: bool = True,
     ) -> T:
         """Call `operation` with the role's client in a worker thread. Raises ControlPlaneError's branch.
 
         After what `repeat` names it is called again, `max_attempts` times in all. A thread cannot be ended: one that
-        takes longer than `call_seconds` goes on, and nobody hears of its result.
+        takes longer than `call_seconds` goes on, and nobody hears of its result. What the gateway does without where it
+        fails (not `is_needed`) is nothing that stands in its way.
         """
         try:
             async with asyncio.timeout(self._options.call_seconds):
@@ -147,7 +153,8 @@ class SageMaker:
             self._last_codes[role_arn] = ControlPlaneTimeout.code
             raise ControlPlaneTimeout(detail=f"no outcome within {self._options.call_seconds:g} s") from error
         except ControlPlaneError as error:
-            self._last_codes[role_arn] = "" if isinstance(error, _OF_AN_INSTANCE) else error.code
+            if is_needed:
+                self._last_codes[role_arn] = "" if isinstance(error, _OF_AN_INSTANCE) else error.code
             raise
         self._last_codes[role_arn] = ""
         return result
@@ -300,7 +307,7 @@ class RoleControlPlane:
                     raise ControlPlaneFailed(detail=f"ListNotebookInstances: more than {at_most} instances")
                 more = {"NextToken": answer["NextToken"]}
 
-        return await self._sagemaker.run(call, role_arn=self._role_arn)
+        return await self._sagemaker.run(call, role_arn=self._role_arn, is_needed=False)
 
     async def start(self, notebook: str) -> None:
         def call(client: SageMakerClient) -> None:

