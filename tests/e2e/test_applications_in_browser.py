@@ -118,8 +118,14 @@ def test_cells_that_the_server_runs_ask(
     assert asked_outside == []
 
 
-def test_voila_shows_what_it_ran(running: Applications, page: Page, asked_outside: list[str]) -> None:
-    page.goto(f"{running.url}voila/render/shown.ipynb")
+def test_voila_lists_and_shows_what_it_ran(
+    running: Applications, page: Page, asked_outside: list[str]
+) -> None:
+    """And connects the page's widgets with the kernel."""
+    page.goto(f"{running.url}voila")
+    page.get_by_text("shown.ipynb").wait_for()
+    with kernel_introduced(page):
+        page.goto(f"{running.url}voila/render/shown.ipynb")
     expect(page.locator("#rendered_cells")).to_contain_text("42", timeout=PATIENCE_MS)
     expect(page.locator("#rendered_cells")).to_contain_text("second")
     assert asked_outside == []
