@@ -35,6 +35,8 @@ MOST_AT_ONCE: Final = 256
 MESSAGE_BYTES: Final = 512 * 1024 * 1024
 """Of a WebSocket, as large as a body that Jupyter takes; above it 1009."""
 CONNECT_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 0.5
+"""For what is under way when somebody presses Ctrl-C. 0 would be for ever."""
 _FIELD_BYTES: Final = 65_536
 _REFUSAL_BYTES: Final = 65_536
 
@@ -117,7 +119,9 @@ async def open_line(
             finally:
                 listening.close()
                 await tasks.close()
-                await server.shutdown(0)
+                # Connections that wait for a next request first: for those it would wait, too.
+                server.pre_shutdown()
+                await server.shutdown(CLOSE_SECONDS)
     finally:
         sock.close()
 

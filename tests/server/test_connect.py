@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from certificates import self_signed, trusting
 from click.testing import CliRunner
 from clocks import FakeClock
 from gateways import Rig, body_of, open_rig, status_of
+from ports import held_port
 from yarl import URL
 
 from proxy.cli import main
@@ -289,15 +291,43 @@ async def test_more_than_it_carries_is_told_to_come_again(
 
 
 async def test_a_gateway_that_is_away_is_told_without_the_token(client: aiohttp.ClientSession) -> None:
-    nowhere = URL("http://127.0.0.1:1/research/")
-    async with (
-        open_line(nowhere, token="nbgate2_a.t", secret=SECRET) as line,
-        client.get(f"{line.address}api?x=secret") as answer,
-    ):
-        assert answer.status == 502
-        assert await answer.json() == {
-            "message": "http://127.0.0.1:1 cannot be reached (ClientConnectorError)."
-        }
+    with held_port() as port:
+        nowhere = URL(f"http://127.0.0.1:{port}/research/")
+        async with (
+            open_line(nowhere, token="nbgate2_a.t", secret=SECRET) as line,
+            client.get(f"{line.address}api?x=secret") as answer,
+        ):
+            assert answer.status == 502
+            assert await answer.json() == {
+                "message": f"{nowhere.origin()} cannot be reached (ClientConnectorError)."
+            }
+
+
+async def test_it_ends_at_once_although_programs_keep_their_connections(
+    tmp_path: Path, client: aiohttp.ClientSession
+) -> None:
+    """One waits for its next request, one for the rest of an answer, and one holds a WebSocket."""
+
+    async def begin(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Server": "TornadoServer/6"})
+        await response.prepare(request)
+        await response.write(b"first")
+        await asyncio.Event().wait()
+        return response
+
+    async with open_rig(tmp_path) as rig:
+        stack = AsyncExitStack()
+        line = await stack.enter_async_context(open_line(URL(f"{rig.origin}/"), token="t", secret=SECRET))
+        async with client.get(f"{line.address}api/x") as answer:
+            await answer.read()
+        socket = await client.ws_connect(f"{line.address}ws")
+        rig.upstream.handler = begin
+        events = await client.get(f"{line.address}proxy/1/events")
+        assert await events.content.readexactly(5) == b"first"
+        async with asyncio.timeout(10):
+            await stack.aclose()
+        events.close()
+        await socket.close()
 
 
 def test_the_token_may_be_the_whole_address_that_was_printed() -> None:
