@@ -59,6 +59,10 @@ class Laptop:
         finally:
             writer.close()
 
+    async def sign_in(self) -> None:
+        """Have the gateway sign in to the notebook, before a test decides what that answers."""
+        assert status_of(await self.raw(f"/{SECRET}/api/status")) == 200
+
     @property
     def seen(self) -> Seen:
         """What the notebook saw last of a caller."""
@@ -156,6 +160,7 @@ async def test_a_refused_handshake_says_why(laptop: Laptop) -> None:
             {"message": "no such kernel"}, status=404, headers={"Server": "TornadoServer/6"}
         )
 
+    await laptop.sign_in()
     laptop.rig.upstream.handler = refuse
     answer = await laptop.raw(f"/{SECRET}/api/kernels/9/channels", extra=HANDSHAKE)
     assert status_of(answer) == 404
@@ -192,6 +197,7 @@ async def test_what_was_said_so_far_is_here_at_once(laptop: Laptop, client: aioh
         await response.write(b"second")
         return response
 
+    await laptop.sign_in()
     laptop.rig.upstream.handler = stream
     async with asyncio.timeout(30), client.get(f"{laptop.address}proxy/8000/events") as answer:
         assert await answer.content.readexactly(5) == b"first"
@@ -216,9 +222,8 @@ async def test_addresses_of_the_instance_are_this_ports(
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=201, headers={"Location": location, "Server": "TornadoServer/6"})
 
-    async with client.get(f"{laptop.address}api/status"):
-        # It is signed in now.
-        laptop.rig.upstream.handler = answer
+    await laptop.sign_in()
+    laptop.rig.upstream.handler = answer
     location = "/api/contents/a"
     async with client.post(f"{laptop.address}api/contents") as made:
         assert URL(laptop.address).join(URL(made.headers["Location"])) == URL(
