@@ -18,9 +18,11 @@ from typing import Final
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _OPENED: Final = re.compile(
-    r"/(?:lab(?:/(?:tree|workspaces|doc)(?:/.*)?)?|tree(?:/.*)?|(?:notebooks|edit|consoles|view|files|nbconvert)/.*)?"
+    r"/(?:lab(?:/(?:tree|workspaces|doc)(?:/.*)?)?|tree(?:/.*)?|(?:notebooks|edit|consoles|view|files|nbconvert)/.*"
+    r"|proxy/(?:absolute/)?(?:[^/:]+:)?\d+/)?"
 )
-"""Pages and downloads. What such pages fetch by themselves is elsewhere: /api, /lab/api, /static."""
+"""Pages, an application's first one among them, and downloads. What such pages fetch by themselves is elsewhere: /api,
+/lab/api, /static."""
 
 _DOCUMENTS: Final = "/api/contents/"
 _TYPES: Final = frozenset({"type=file", "type=notebook"})
