@@ -31,7 +31,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from signing import Signing
 from yarl import URL
 
-from proxy.aws import client, exchange, hosts, probe, translate
+from proxy.aws import client, exchange, hosts, probe_questions, translate
 from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.sessions import Origin, UpstreamSession
@@ -62,7 +62,7 @@ from proxy.identity.sigv4 import AccessKey, Signatures, SignedRequest
 from proxy.identity.tokens import TokenKind, Tokens
 from proxy.lifecycle.evidence import Bodies, read_state
 from proxy.lifecycle.opening import Visit, is_opened
-from proxy.lifecycle.use import is_use
+from proxy.lifecycle.use import counting, is_use
 from proxy.routing import pages
 from proxy.routing.authority import origin_form, parse_authority, same_origin
 from proxy.routing.jupyters import is_jupyters_own
@@ -105,7 +105,7 @@ from proxy.wire.credentials import (
     take_out,
     without_credentials,
 )
-from proxy.wire.frames import FrameTracker, is_only_control
+from proxy.wire.frames import FrameTracker, Openings, is_only_control
 from proxy.wire.heads import (
     RequestFields,
     RequestHead,
@@ -820,14 +820,24 @@ REQUESTS: Final = (
     Reader(
         "what is use",
         ("lifecycle.use", "dataplane.traffic"),
-        lambda target: (is_use("GET", target), is_use("POST", target)),
+        lambda target: (
+            *(is_use(method, target) for method in ("GET", "POST", "PUT")),
+            counting(target),
+        ),
         {
             **TARGETS,
             "lab": of("/", before="/lab/tree"),
             "tree": of("/tree"),
             "git": of("/status", before="/git"),
+            "git's remotes": of("/remote", before="/git"),
+            "workspaces": of("/a", before="/lab/api/workspaces"),
+            "documents": of("&type=file", before="/api/contents/a?content=0"),
+            "ports": of("8", before="/proxy/"),
+            "hosts": of("a", before="/proxy/"),
+            "rooms": of("/a", before="/api/collaboration/room"),
+            "awareness": of("globalAwareness", before="/api/collaboration/room/"),
         },
-        ("lifecycle.use:_OPENED",),
+        ("lifecycle.use:_OPENED", "lifecycle.use:_UNASKED", "lifecycle.use:_TALKS"),
     ),
     Reader(
         "a path of our own pages",
@@ -1340,6 +1350,16 @@ def _followed(pieces: int) -> Read:
     return read
 
 
+def _opened(pieces: int) -> Read:
+    def read(data: bytes) -> None:
+        openings = Openings()
+        for at in range(0, len(data), pieces):
+            if openings.feed(memoryview(data)[at : at + pieces]) is None:
+                break
+
+    return read
+
+
 LOCATIONS: Final[dict[str, Make]] = {
     **{f"a host of {name}": mapped(make, lambda host: f"https://{host}/") for name, make in HOSTS.items()},
     **{
@@ -1453,6 +1473,10 @@ NOTEBOOKS: Final = (
         for pieces in (1, 7, 256 * KIB)
     ),
     Reader("frames of control alone", ("wire.frames",), is_only_control, FRAMES),
+    *(
+        Reader(f"openings in pieces of {pieces}", ("wire.frames", "dataplane.relay"), _opened(pieces), FRAMES)
+        for pieces in (1, 7, 256 * KIB)
+    ),
     Reader(
         "a service worker's script and scope",
         ("routing.workers",),
@@ -1710,10 +1734,10 @@ AWS: Final = (
     ),
     Reader(
         "a parameter's name, as probe tells it",
-        ("aws.probe",),
-        probe._NAME.fullmatch,
+        ("aws.probe_questions",),
+        probe_questions._NAME.fullmatch,
         {"letters": of("a")},
-        ("aws.probe:_NAME",),
+        ("aws.probe_questions:_NAME",),
     ),
 )
 
