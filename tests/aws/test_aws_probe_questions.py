@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,7 @@ from proxy.aws.hosts import NotebookHosts
 from proxy.aws.probe_questions import EVENTS_TARGET, Kind
 from proxy.aws.sagemaker import AwsOptions
 from proxy.chance import new_id
-from proxy.sandbox.instance import InstanceSpec, SignedOutShape
+from proxy.sandbox.instance import InstanceSpec, Loading, SignedOutShape
 from proxy.sandbox.sandbox import Sandbox
 from tests.aws.fakes import NOTEBOOK, SECRET, FakeControlPlane
 from tests.aws.servers import JUPYTER, Answer, Build, NotebookHost, redirect, reply, session_cookie
@@ -167,6 +168,36 @@ async def test_a_start_is_timed_until_jupyter_answers(asking: Asking) -> None:
     assert told[4] == "Jupyter answers 8 s after the start; URLs made: 1"
     # And then it signs in as ever.
     assert "With the session" in output.of(Kind.STEP)
+
+
+@pytest.mark.parametrize(
+    ("loading", "seen"),
+    [
+        (Loading.SIGNED_IN, "GET /api/status -> 200; Server: "),
+        (Loading.EVERYBODY, "GET of the URL -> 200; Server: "),
+    ],
+)
+async def test_the_loading_page_is_told_with_its_seconds_and_costs_one_url(
+    asking: Asking, loading: Loading, seen: str
+) -> None:
+    ending: list[asyncio.Task[None]] = []
+
+    def plant(sandbox: Sandbox, clock: FakeClock) -> None:
+        instance = sandbox.instances[NOTEBOOK]
+        instance.loading = loading
+
+        async def later() -> None:
+            await clock.sleep(60)
+            instance.loading = Loading.OFF
+
+        ending.append(asyncio.create_task(later()))
+
+    output = await asking(start=True, status="Stopped", transition_seconds=6.5, before=plant)
+    await ending[0]
+    told = after(output, "From StartNotebookInstance to Jupyter")
+    [page] = [line for line in told if seen in line and "text/html" in line]
+    assert "TornadoServer" not in page
+    assert re.fullmatch(r"Jupyter answers 6[0-2] s after the start; URLs made: 1", told[-1])
 
 
 async def test_what_answers_before_jupyter_is_told_once_and_costs_no_url_each() -> None:
