@@ -8,6 +8,8 @@
     │   ├── SignInRequired         401  only with a session, and there is none
     │   ├── TokenRefused           401  a link, session or token that is not good, or not any more
     │   ├── AccessDenied           403  the policy says no, or nothing is mounted there
+    │   │   └── AddressUnknown     403  nobody knows who calls, so that no rule lets them in
+    │   │       └── ForwardedUnquoted  403  because a proxy wrote it without the quotes that it needs
     │   ├── OriginRefused          403  a cross-site WebSocket, or a form that no page of ours sent
     │   ├── CrossSiteRefused       403  what another site's page would change at a notebook
     │   ├── WorkerRefused          403  a service worker that would cover more than its mount
@@ -244,6 +246,22 @@ class AccessDenied(ClientError):
         "Check the link for a typing error; what runs on a notebook is at /NOTEBOOK/proxy/PORT/. If you should be let "
         "in, send the address and the request id below to whoever runs this gateway."
     )
+
+
+class AddressUnknown(AccessDenied):
+    """The client address cannot be determined, so that no list holds it. It mostly is a proxy's fault, or that of
+    `client_address`, and then meets everybody behind it.
+    """
+
+    code = "CLIENT_ADDRESS_UNKNOWN"
+    remedy = "look at what the proxy in front writes, and at client_address (config/client-address.md)"
+
+
+class ForwardedUnquoted(AddressUnknown):
+    """RFC 7239 section 4 wants quotes around an IPv6 address and around a port."""
+
+    code = "FORWARDED_UNQUOTED"
+    remedy = "have the proxy quote it, or have it write X-Forwarded-For and set client_address.header to that"
 
 
 class OriginRefused(ClientError):

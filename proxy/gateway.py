@@ -24,8 +24,10 @@ from proxy.client_address.networks import Address
 from proxy.client_address.resolve import ClientAddress, Strategy, forwarded_scheme, resolve
 from proxy.errors import (
     AccessDenied,
+    AddressUnknown,
     ClientError,
     CrossSiteRefused,
+    ForwardedUnquoted,
     NbgateError,
     OutsideMount,
     SignInRequired,
@@ -477,9 +479,13 @@ class Gateway:
             action=action,
             username=username,
         )
+        client = caller.client
+        kind, detail = AccessDenied, ""
+        if client.address is None:
+            kind, detail = ForwardedUnquoted if client.is_unquoted else AddressUnknown, client.problem
         refusal = Refusal(
-            AccessDenied(NOT_PERMITTED if action != CONNECT else None),
-            caller.client,
+            kind(NOT_PERMITTED if action != CONNECT else None, detail=detail),
+            client,
             instance,
             decision,
             # Where nothing is mounted no statement decided; it was looked for all the same, so that it takes as long.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from string import ascii_letters, digits
 
 from proxy.client_address.networks import Address, read_address
 
@@ -24,6 +25,9 @@ _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:([0-9]{1,5})|_[A-Z
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _TEXT = r"[\t !#-\[\]-~]*+"
 _PAIR = re.compile(rf'[ \t]*+(?:({_WORD})=(?:({_WORD})|"({_TEXT}(?:\\[\t !-~]{_TEXT})*)"))?[ \t]*+(;|\Z)')
+_NEEDS_QUOTES = frozenset(":[]")
+"""What addresses with ports, and IPv6 addresses, hold beyond a token."""
+_OF_AUTHORITIES = _NEEDS_QUOTES | frozenset(ascii_letters + digits + "._-")
 _ESCAPED = re.compile(r"\\(.)")
 
 
@@ -106,6 +110,24 @@ def forwarded_address(hop: str) -> Address | None:
     """The address in `for=`; None if there is none, or if it is `unknown`, obfuscated or malformed."""
     pairs = forwarded_pairs(hop)
     return None if pairs is None else _node_address(pairs.get("for", ""))
+
+
+def as_quoted(element: str) -> str:
+    """How the first parameter of a forwarded-element would have to be written that lacks its quotes, or its brackets:
+    `for=2001:db8::1` is `for="[2001:db8::1]"`. "" where none does.
+
+    Some proxies write an IPv6 address or a port as it is, which no token can hold (RFC 7239 section 4). It is not read
+    all the same: where such a text ends is anybody's guess.
+    """
+    for pair in element.split(";"):
+        name, _, value = pair.strip(_WHITESPACE).partition("=")
+        bare = value.strip('"')
+        if not _NEEDS_QUOTES.intersection(bare) or not _OF_AUTHORITIES.issuperset(bare):
+            continue
+        meant = f"[{bare}]" if ":" in bare and read_address(bare) else bare
+        if value != f'"{meant}"':
+            return f'{name}="{meant}"'
+    return ""
 
 
 def _node_address(node: str) -> Address | None:

@@ -17,6 +17,7 @@ from typing import Literal
 from multidict import MultiMapping
 
 from proxy.client_address.forwarded import (
+    as_quoted,
     forwarded_address,
     forwarded_hops,
     forwarded_pairs,
@@ -95,6 +96,8 @@ class ClientAddress:
     peer: Address | None
     source: str = "peer"
     problem: str = ""
+    is_unquoted: bool = field(default=False, compare=False)
+    """The problem is an address or a port that stands in `Forwarded` without the quotes that it needs."""
 
 
 def resolve(
@@ -165,8 +168,11 @@ def _reading(
 
 
 def _unreadable(peer: Address | None, source: str, walked: int, hop: str) -> ClientAddress:
-    where = f"hop {walked + 1} from the right of {source}"
-    return ClientAddress(None, peer, source, f"{where} is not an IP address: {_shown(hop)}")
+    problem = f"hop {walked + 1} from the right of {source} is not an IP address: {_shown(hop)}"
+    quoted = as_quoted(hop) if source == ForwardingHeader.FORWARDED.value else ""
+    if quoted:
+        problem += f", which RFC 7239 wants quoted: {_shown(quoted)}"
+    return ClientAddress(None, peer, source, problem, bool(quoted))
 
 
 def _shown(text: str) -> str:

@@ -177,7 +177,7 @@ async def start(
         tokens = compose.tokens(settings, clock=clock)
         signatures = Signatures(access_keys(settings.api), region=settings.aws.region, clock=clock)
         entrance = Entrance(tokens, clock=clock)
-        make_gateway = partial(compose.gateway, audit=audit(logs), entrance=entrance)
+        make_gateway = partial(compose.gateway, audit=audit(logs, troubles), entrance=entrance)
         door = make_gateway(settings, at=clock.now())
         session_teller = SessionTeller(logs.events, troubles, logs.counts, settings=lambda: reloader.settings)
         make_keeper = compose.keeper_maker(

@@ -17,7 +17,7 @@ from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
 from proxy.aws.session_states import Event, State
 from proxy.aws.sessions import OnUnkept, Origin
 from proxy.config.settings import Settings
-from proxy.errors import NbgateError
+from proxy.errors import AddressUnknown, NbgateError
 from proxy.faults import Faults
 from proxy.gateway import Inbound, Refusal
 from proxy.server.explaining import audited
@@ -28,6 +28,7 @@ from proxy.telemetry.troubles import Troubles
 
 SIGN_IN_FAILED: Final = "sign-in failed"
 NOTEBOOK_FAILED: Final = "notebook failed"
+ADDRESS_UNKNOWN: Final = "client address unknown, access denied"
 
 COOKIES_TOLD: Final = 8
 """In one event. A notebook may set as many as it likes."""
@@ -161,11 +162,15 @@ class NotebookTeller:
         return {"instance": instance, **({"notebook": known.notebook} if known is not None else {})}
 
 
-def audit(logs: Logs) -> Callable[[Inbound, Refusal], None]:
+def audit(logs: Logs, troubles: Troubles) -> Callable[[Inbound, Refusal], None]:
     """What writes refusals down."""
 
     def denied(inbound: Inbound, refusal: Refusal) -> None:
         client, decision = refusal.client, refusal.decision
+        if isinstance(refusal.error, AddressUnknown):
+            # It is no single caller's affair: everybody behind that proxy is locked out, mostly.
+            peer = "" if client.peer is None else str(client.peer)
+            troubles.met(ADDRESS_UNKNOWN, refusal.error, of=client.peer, peer=peer, source=client.source)
         if decision is not None:
             logs.counts.denied[refusal.instance] += 1
         logs.audit.denied(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.client_address.forwarded import (
+    as_quoted,
     forwarded_address,
     forwarded_hops,
     forwarded_pairs,
@@ -257,3 +258,45 @@ class TestForwardedAddress:
     )
     def test_is_none_for_what_names_no_address(self, element: str) -> None:
         assert forwarded_address(element) is None
+
+
+class TestAsQuoted:
+    @pytest.mark.parametrize(
+        ("element", "meant"),
+        [
+            ("for=2001:db8::1", 'for="[2001:db8::1]"'),
+            ("for=[2001:db8::1]", 'for="[2001:db8::1]"'),
+            ("for=[2001:db8::1]:4711", 'for="[2001:db8::1]:4711"'),
+            ("for=192.0.2.1:80", 'for="192.0.2.1:80"'),
+            (" For=192.0.2.1:80 ;proto=https", 'For="192.0.2.1:80"'),
+            ('for="2001:db8::1"', 'for="[2001:db8::1]"'),
+            ("for=192.0.2.1;host=notebooks.internal:8443", 'host="notebooks.internal:8443"'),
+            ('by="[::1]";for=::2', 'for="[::2]"'),
+        ],
+    )
+    def test_says_how_it_has_to_be_written(self, element: str, meant: str) -> None:
+        assert forwarded_pairs(element) is None or forwarded_address(element) is None
+        assert as_quoted(element) == meant
+        assert forwarded_pairs(meant) is not None
+        if meant.lower().startswith("for="):
+            assert forwarded_address(meant) is not None
+
+    @pytest.mark.parametrize(
+        "element",
+        [
+            "",
+            "for=unknown",
+            "for=_hidden",
+            'for="[2001:db8::1]:80"',
+            "for=010.0.0.1",
+            'for="',
+            "proto=https",
+            'a="b:c\\"',
+        ],
+    )
+    def test_says_nothing_of_what_is_wrong_in_another_way_or_not_at_all(self, element: str) -> None:
+        assert as_quoted(element) == ""
+
+    @given(field_text)
+    def test_takes_anything(self, element: str) -> None:
+        as_quoted(element)

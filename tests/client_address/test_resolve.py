@@ -148,6 +148,21 @@ class TestTheWalk:
         assert found.problem.startswith(f"hop {hop} from the right of {source} is not an IP address: ")
         assert found.problem.isascii()
 
+    @pytest.mark.parametrize("hop", ["for=2001:db8::9", "for=[2001:db8::9]:80", "for=192.0.2.9:80"])
+    def test_what_lacks_its_quotes_is_not_read_and_the_problem_says_how_to_write_it(self, hop: str) -> None:
+        for trusted in (RFC7239, SECOND_OF_RFC7239):
+            found = resolve(PROXY, forwarded(f"for={ALLOWED}, {hop}"), trusted)
+            assert found.address is None
+            assert found.is_unquoted
+            assert "which RFC 7239 wants quoted: 'for=\"" in found.problem
+        found = resolve(PROXY, forwarded("for=" + "1:" * 10_000), RFC7239)
+        assert found.problem.isprintable()
+        assert len(found.problem) < 300
+
+    def test_other_problems_are_not_of_quotes(self) -> None:
+        assert not resolve(PROXY, forwarded("for=unknown"), RFC7239).is_unquoted
+        assert not resolve(PROXY, xff("for=[2001:db8::9]:80"), XFF).is_unquoted
+
     def test_the_problem_quotes_little_and_escapes_it(self) -> None:
         problem = resolve(PROXY, xff("\x1b[31m\r\n" + "x" * 10_000), XFF).problem
         assert problem.isprintable()

@@ -513,3 +513,32 @@ async def test_denials_on_one_connection_are_each_recorded(tmp_path: Path) -> No
             await reader.readexactly(length)
         writer.close()
         assert [record["path"] for record in audited(rig)] == [f"/{number}" for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("hop", "code"),
+    [
+        ("for=2001:db8::9", "FORWARDED_UNQUOTED"),
+        ("for=[2001:db8::9]:4711", "FORWARDED_UNQUOTED"),
+        ("for=192.0.2.9:4711", "FORWARDED_UNQUOTED"),
+        ("for=unknown", "CLIENT_ADDRESS_UNKNOWN"),
+    ],
+)
+async def test_a_proxy_that_locks_everybody_out_is_told_of_with_what_to_mend(
+    tmp_path: Path, hop: str, code: str
+) -> None:
+    """Some proxies write an IPv6 address or a port without quotes. It is not guessed at; but the log says so."""
+    reading = {"trusted_proxies": ["127.0.0.0/8"], "header": "forwarded"}
+    async with open_rig(tmp_path, client_address=reading) as rig:
+        for _ in range(3):
+            assert status_of(await rig.get("/api", extra=f"Forwarded: {hop}\r\n")) == 403
+        lines = rig.log_lines()
+    [told] = [line for line in lines if line.get("event") == "client address unknown, access denied"]
+    assert (told["code"], told["peer"]) == (code, "127.0.0.1")
+    assert hop in told["detail"]
+    assert told["remedy"]
+    accesses = [line for line in lines if line.get("kind") == "http"]
+    assert {(line["error"], line["detail"]) for line in accesses} == {(code, told["detail"])}
+    audits = [line for line in lines if line.get("kind") == "audit"]
+    assert {line["problem"] for line in audits} == {told["detail"]}
+    assert len(audits) == len(accesses) == 3
