@@ -172,7 +172,7 @@ class SageMaker:
             finally:
                 sts.close()
 
-        return await self.run(call, role_arn=role_arn)
+        return await self.run(call, role_arn=role_arn, repeat=Repeat.THROTTLED | Repeat.LOST)
 
     @property
     def last_answer(self) -> str:
@@ -239,7 +239,6 @@ class SageMaker:
         config = Config(
             connect_timeout=options.connect_timeout_seconds,
             read_timeout=options.read_timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": 1},
             max_pool_connections=_THREADS,
             user_agent_extra="nbgate",
         )

@@ -29,8 +29,8 @@ def new_session(
 ) -> Session:
     """A session with our files before botocore's, and those of AWS_DATA_PATH between them.
 
-    All its clients, those that fetch credentials included, leave by `egress` and trust `ca_bundle` (None: as botocore
-    does by itself).
+    All its clients, those that fetch credentials included, leave by `egress`, trust `ca_bundle` (None: as botocore does
+    by itself), and repeat nothing: `proxy.aws.sagemaker` does.
     """
     session = _Session(profile=profile)
     session.egress, session.ca_bundle = egress, ca_bundle
@@ -51,9 +51,8 @@ class _Session(Session):
         def client(proxy: EgressProxy | None) -> Any:
             # Said in any case: otherwise botocore looks into the environment, whose word was taken already.
             proxies = {} if proxy is None else {"https": proxy.url}
-            with_proxies = Config(proxies=proxies)
-            merged = with_proxies if config is None else config.merge(with_proxies)
-            options["config"] = merged
+            ours = Config(proxies=proxies, retries={"mode": "standard", "total_max_attempts": 1})
+            options["config"] = ours if config is None else config.merge(ours)
             return super(_Session, self).create_client(*args, **options)
 
         made = client(self.egress.proxy)

@@ -317,7 +317,9 @@ def _named(names: list[str], allowlists: Mapping[str, NamedList]) -> tuple[Named
 
 
 def _aws(section: AwsSection, environ: Mapping[str, str], *, directory: FilePath) -> Aws:
-    ca_bundle = section.ca_bundle or environ.get("AWS_CA_BUNDLE")
+    # The environment's counts from where the process runs, as it does for AWS's tools.
+    said = environ.get("AWS_CA_BUNDLE")
+    ca_bundle = directory / section.ca_bundle if section.ca_bundle else FilePath(said) if said else None
     no_proxy = variable(environ, "no_proxy") if section.no_proxy is None else ",".join(section.no_proxy)
     return Aws(
         region=region(section, environ),
@@ -332,7 +334,7 @@ def _aws(section: AwsSection, environ: Mapping[str, str], *, directory: FilePath
         notebook_origins=tuple(section.notebook_origins),
         notebook_suffixes=tuple(section.notebook_suffixes),
         notebook_endpoint=section.notebook_endpoint,
-        ca_bundle=directory / ca_bundle if ca_bundle else None,
+        ca_bundle=ca_bundle,
         https_proxy=https_proxy(section, environ),
         no_proxy=no_proxy,
         forward_client_address=section.forward_client_address,

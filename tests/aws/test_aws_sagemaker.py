@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -215,6 +216,28 @@ async def test_a_role_that_is_throttled_is_assumed_no_more_often_either(
     api.sts_faults.extend([Fault("Throttling", "Rate exceeded")] * 9)
     plane = build(replace(options, max_attempts=3)).control_plane(ROLE)
     assert isinstance(await outcome(plane.create_presigned_url("nb", session_seconds=1800), clock), Throttled)
+    assert len(api.assumed) == 3
+
+
+async def test_nor_are_credentials_fetched_more_often_that_botocore_finds_by_itself(
+    api: SageMakerApi,
+    build: Build,
+    options: AwsOptions,
+    clock: FakeClock,
+    aws_environment: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """As on Kubernetes (IAM roles for service accounts), where botocore asks STS with a client of its own."""
+    (tmp_path / "token").write_text("a.web.token")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        aws_environment.delenv(name)
+    aws_environment.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    aws_environment.setenv("AWS_ROLE_ARN", ROLE)
+    aws_environment.setenv("AWS_ENDPOINT_URL_STS", api.endpoint_url)
+    api.sts_faults.extend([Fault("Throttling", "Rate exceeded")] * 30)
+    plane = build(replace(options, max_attempts=3)).control_plane()
+    assert isinstance(await outcome(plane.create_presigned_url("nb", session_seconds=1800), clock), Throttled)
+    assert {one["Action"] for one in api.assumed} == {"AssumeRoleWithWebIdentity"}
     assert len(api.assumed) == 3
 
 

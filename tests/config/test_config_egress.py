@@ -36,6 +36,8 @@ def test_the_environment_counts_where_the_file_says_nothing(tmp_path: Path) -> N
     assert found.https_proxy == "http://p:3128"
     assert found.no_proxy == ".internal, 10.0.0.7"
     assert found.ca_bundle == Path("/etc/ca.pem")
+    assert aws(tmp_path, AWS_CA_BUNDLE="ca.pem").ca_bundle == Path("ca.pem")
+    assert aws(tmp_path, AWS_CA_BUNDLE="").ca_bundle is None
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from certificates import self_signed, serving
 from egress_proxies import open_egress_proxy
-from gateways import open_rig, status_of
+from gateways import Rig, body_of, open_rig, status_of
 from planes import KEY
 
 SECRET = "hunter22-hunter22"
+LARGE = 8 * 1024 * 1024
 
 
 def upgrade(authority: str) -> bytes:
@@ -20,11 +22,24 @@ def upgrade(authority: str) -> bytes:
     ).encode()
 
 
-async def test_sign_in_traffic_websockets_and_questions_go_through_the_proxy(tmp_path: Path) -> None:
+async def large(rig: Rig) -> bytes:
+    """A file, read in the large pieces that files are read in."""
+
+    async def answer(_request: web.BaseRequest) -> web.Response:
+        return web.Response(body=bytes(LARGE))
+
+    rig.upstream.handler = answer
+    return body_of(await rig.get("/files/large.bin"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_sign_in_traffic_websockets_and_questions_go_through_the_proxy(
+    tmp_path: Path, scheme: str
+) -> None:
     certificate = self_signed(tmp_path, name="IP:127.0.0.1")
-    async with open_egress_proxy() as proxy:
+    async with open_egress_proxy(tls=serving(certificate) if scheme == "https" else None) as proxy:
         more_aws = {
-            "https_proxy": f"http://gate:{SECRET}@127.0.0.1:{proxy.port}",
+            "https_proxy": f"{scheme}://gate:{SECRET}@127.0.0.1:{proxy.port}",
             "ca_bundle": "certificate.pem",
         }
         async with open_rig(tmp_path, notebook_tls=serving(certificate), more_aws=more_aws) as rig:
@@ -36,6 +51,8 @@ async def test_sign_in_traffic_websockets_and_questions_go_through_the_proxy(tmp
             assert status_of(await rig.get("/lab")) == 200
             assert len(proxy.targets) == 3
             assert set(proxy.targets) == {origin.removeprefix("https://")}
+            body = await large(rig)
+            assert len(body) == LARGE
             assert SECRET not in str(rig.log_lines())
             assert all(b"Proxy-Authorization: Basic " in head for head in proxy.heads)
 

@@ -14,6 +14,7 @@ from gateways import Rig, open_rig
 from yarl import URL
 
 from proxy.client_address.networks import read_address
+from proxy.errors import PlatformRetired
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from proxy.wire.aws_json import CONTENT_TYPE
@@ -333,6 +334,18 @@ async def test_of_two_names_for_a_notebook_the_one_that_the_caller_may_use_count
         (
             ("UnrecognizedClientException", "The security token is invalid"),
             ("AccessDeniedException", "The gateway has no usable AWS credentials.", 403),
+        ),
+        (
+            (
+                "ValidationException",
+                "Platform identifier (notebook-al2-v1) is not supported for this service.",
+            ),
+            (
+                "ValidationException",
+                "Platform identifier (notebook-al2-v1) is not supported for this service. "
+                + PlatformRetired(platform="notebook-al2-v1").message,
+                400,
+            ),
         ),
         (("Novelty", "of next year"), ("ServiceUnavailable", "SageMaker's API answered with an error.", 503)),
     ],
