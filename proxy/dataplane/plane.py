@@ -295,6 +295,8 @@ class DataPlane:
             if relay.met is not None:
                 record.error = relay.met.code
                 self.met(relay.met, visit.admission.caller.client.address)
+            if relay.closing is not None and record.error:
+                record.detail = relay.closing[1]
             record.is_websocket = True
             self.log(record)
 

@@ -173,22 +173,28 @@ async def fault_of_our_own(stage: Stage, _caller: Peer, _notebook: Peer) -> None
     relay.abort()
 
 
-WHY: dict[str, tuple[End, str, int]] = {
-    "caller's frame": (frame_of_the_callers_that_is_ill_formed, "FRAME_MALFORMED", PROTOCOL_ERROR),
+WHY: dict[str, tuple[End, str, int, str]] = {
+    "caller's frame": (
+        frame_of_the_callers_that_is_ill_formed,
+        "FRAME_MALFORMED",
+        PROTOCOL_ERROR,
+        "a frame's opcode is reserved",
+    ),
     "notebook's frame": (
         frame_of_the_notebooks_that_is_ill_formed,
         "UPSTREAM_FRAME_MALFORMED",
         PROTOCOL_ERROR,
+        "a frame's opcode is reserved",
     ),
-    "too large": (frame_that_is_too_large, "FRAME_TOO_LARGE", MESSAGE_TOO_BIG),
-    "drain": (drain, "DRAINING", SERVICE_RESTART),
-    "fault": (fault_of_our_own, "INTERNAL_ERROR", 1006),
+    "too large": (frame_that_is_too_large, "FRAME_TOO_LARGE", MESSAGE_TOO_BIG, "a frame is too big"),
+    "drain": (drain, "DRAINING", SERVICE_RESTART, "the gateway is restarting"),
+    "fault": (fault_of_our_own, "INTERNAL_ERROR", 1006, ""),
 }
 
 
-@pytest.mark.parametrize(("end", "code", "close_code"), WHY.values(), ids=WHY)
+@pytest.mark.parametrize(("end", "code", "close_code", "detail"), WHY.values(), ids=WHY)
 async def test_what_the_gateway_ends_is_recorded_with_the_reason(
-    tmp_path: Path, end: End, code: str, close_code: int
+    tmp_path: Path, end: End, code: str, close_code: int, detail: str
 ) -> None:
     async with open_stage(tmp_path, limits={"websocket_frame": "1MiB"}) as stage:
         caller, notebook = await websocket(stage)
@@ -198,4 +204,4 @@ async def test_what_the_gateway_ends_is_recorded_with_the_reason(
         await stage.sweep(LINGER_SECONDS)
         await eventually(lambda: bool(stage.records))
         record = stage.records[-1]
-        assert (record.error, record.close_code) == (code, close_code)
+        assert (record.error, record.close_code, record.detail) == (code, close_code, detail)
