@@ -452,7 +452,7 @@ class UpstreamUnknown(UpstreamUnreachable):
     """getaddrinfo knows no address of the notebook's host."""
 
     code = "UPSTREAM_NAME_UNKNOWN"
-    remedy = "mend the name lookup: resolv.conf, the VPC's DNS, or private DNS of the notebook endpoint"
+    remedy = "mend the name lookup (resolv.conf, the VPC's DNS), or name the endpoint: aws.notebook_endpoint"
 
 
 class UpstreamTimeout(UpstreamError):
@@ -549,7 +549,7 @@ class UpstreamUntrusted(UpstreamError):
     title = "The notebook could not be verified"
     default_message = "The notebook's TLS certificate could not be verified."
     advice = "Send the request id below to whoever runs this gateway."
-    remedy = "trust the authority that signed it, or take away what intercepts TLS on the way"
+    remedy = "trust the authority that signed it (aws.ca_bundle), or take away what intercepts TLS on the way"
 
 
 class UpstreamProxyRefused(UpstreamError):
@@ -560,6 +560,9 @@ class UpstreamProxyRefused(UpstreamError):
     title = "The way to the notebook is refused"
     default_message = "The proxy between the gateway and the notebook does not let the gateway through."
     advice = "Whoever runs this gateway finds the reason in its log, under the request id below."
+    remedy = (
+        "have the proxy allow CONNECT to the notebooks' hosts, or correct aws.https_proxy and aws.no_proxy"
+    )
 
 
 class BodyNotKept(SessionRejected):
@@ -630,6 +633,7 @@ class ControlPlaneProxyRefused(ControlPlaneError):
     code = "CONTROL_PLANE_PROXY_REFUSED"
     title = "The way to SageMaker is refused"
     default_message = "The proxy between the gateway and SageMaker's API does not let the gateway through."
+    remedy = "have the proxy allow CONNECT to AWS's API, or correct aws.https_proxy and aws.no_proxy"
 
 
 class PlatformRetired(ControlPlaneError):
@@ -644,6 +648,9 @@ class PlatformRetired(ControlPlaneError):
     advice = (
         "Whoever looks after the instance edits it in the SageMaker console, or runs: aws sagemaker "
         f"update-notebook-instance --notebook-instance-name NAME --platform-identifier {SUCCESSOR_PLATFORM}"
+    )
+    remedy = (
+        f"while it is stopped, UpdateNotebookInstance to the platform {SUCCESSOR_PLATFORM}, then start it"
     )
 
     def __init__(

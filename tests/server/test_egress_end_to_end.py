@@ -83,7 +83,14 @@ async def test_a_proxy_that_lets_nothing_through_is_told_to_callers_and_named_in
             assert status_of(again) == status
             # The URL was not spent by it.
             assert rig.sandbox.calls["CreatePresignedNotebookInstanceUrl"] == 1
-            assert SECRET not in str(rig.log_lines())
+            lines = rig.log_lines()
+            assert SECRET not in str(lines)
+            [line, *_] = [line for line in lines if line["kind"] == "event" and line.get("code") == code]
+            assert (
+                f"the proxy http://127.0.0.1:{proxy.port} answered {answer[9:12].decode()}" in line["detail"]
+            )
+            assert line["remedy"]
+            assert "Traceback" not in str(lines)
 
 
 async def test_an_authority_file_that_cannot_be_read_is_named_at_the_start(tmp_path: Path) -> None:
