@@ -207,7 +207,8 @@ class DataPlane:
         if bound := bound_of(error):
             more = {"detail": error.detail, "remedy": error.remedy, **about}
             self.met(bound, client, **{name: value for name, value in more.items() if value})
-        self.ran_out(error)
+        if bound != RAN_OUT:
+            self.ran_out(error)
 
     def answered(self, keeper: SessionKeeper, instance: str) -> None:
         """A notebook did, on a connection that was opened for it: an outage, if there was one, is over."""

@@ -17,6 +17,7 @@ from proxy.aws.dial import DIRECT, Egress, dial
 from proxy.aws.sessions import Origin, no_connection
 from proxy.clock import Clock
 from proxy.dataplane.bounds import UPSTREAM_IDLE, UPSTREAM_SURPLUS
+from proxy.dataplane.descriptors import ran_out
 from proxy.dataplane.landing import Landing
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import (
@@ -192,4 +193,6 @@ def _translated(error: OSError) -> NbgateError:
         return UpstreamUntrusted(detail=f"tls: {error.reason}: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
         return UpstreamUnreachable(detail=f"tls: {error.reason}")
+    if ran_out(error):
+        return NoDescriptor(detail=f"connect: {error.strerror}")
     return no_connection(error)(detail=f"connect: {error.strerror or error or type(error).__name__}")

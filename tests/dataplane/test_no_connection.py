@@ -41,7 +41,7 @@ REASONS: dict[str, tuple[OSError, str, str]] = {
     "route": (OSError(101, "Network is unreachable"), "UPSTREAM_UNREACHABLE", "Network is unreachable"),
     "time": (TimeoutError(), "CONNECT_TIMEOUT", "connect"),
     "certificate": (untrusted(), "UPSTREAM_UNTRUSTED", "self-signed certificate"),
-    "descriptors": (OSError(24, "Too many open files"), "UPSTREAM_UNREACHABLE", "Too many open files"),
+    "descriptors": (OSError(24, "Too many open files"), "NO_DESCRIPTORS", "Too many open files"),
 }
 
 
