@@ -558,7 +558,6 @@ class UpstreamProxyRefused(UpstreamError):
 
     code = "UPSTREAM_PROXY_REFUSED"
     title = "The way to the notebook is refused"
-    remedy = "let the proxy of aws.https_proxy connect there, give it its credentials, or pass it by (aws.no_proxy)"
     default_message = "The proxy between the gateway and the notebook does not let the gateway through."
     advice = "Whoever runs this gateway finds the reason in its log, under the request id below."
     remedy = (
@@ -633,7 +632,6 @@ class ControlPlaneProxyRefused(ControlPlaneError):
 
     code = "CONTROL_PLANE_PROXY_REFUSED"
     title = "The way to SageMaker is refused"
-    remedy = "let the proxy of aws.https_proxy connect there, give it its credentials, or pass it by (aws.no_proxy)"
     default_message = "The proxy between the gateway and SageMaker's API does not let the gateway through."
     remedy = "have the proxy allow CONNECT to AWS's API, or correct aws.https_proxy and aws.no_proxy"
 
@@ -645,7 +643,6 @@ class PlatformRetired(ControlPlaneError):
     """
 
     code = "PLATFORM_RETIRED"
-    remedy = f"UpdateNotebookInstance to {SUCCESSOR_PLATFORM}, then start it again"
     title = "The notebook instance's platform is retired"
     default_message = "SageMaker does not start notebook instances on this instance's platform any more."
     advice = (
