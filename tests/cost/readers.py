@@ -33,9 +33,11 @@ from yarl import URL
 
 from proxy.aws import client, exchange, hosts, probe_questions, translate
 from proxy.aws.control_plane import InstanceDescription
-from proxy.aws.cookies import Cookies, parse_set_cookies
+from proxy.aws.cookies import STEERING, Cookies, parse_set_cookies
 from proxy.aws.sessions import Origin, UpstreamSession
 from proxy.aws.signed_out import shape_of
+from proxy.aws.status_answer import BODY_BYTES, Asked, told_by
+from proxy.aws.whose import is_jupyters
 from proxy.client_address.networks import NetworkSet, parse_network, read_address
 from proxy.client_address.proxy_protocol import Prelude
 from proxy.client_address.resolve import (
@@ -95,6 +97,7 @@ from proxy.wire.cookies import (
     parse_cookie_pairs,
     sanitize_set_cookie,
     set_cookie_name,
+    set_cookie_value,
     strip_and_overlay,
 )
 from proxy.wire.credentials import (
@@ -1625,13 +1628,23 @@ TOKEN_URL: Final = URL(f"https://{NOTEBOOK}/?authToken={'t' * 2000}", encoded=Tr
 
 
 def _shape(location: str) -> object:
-    return shape_of(
-        status=302,
-        target="/lab",
-        origin=ORIGIN,
-        location=location.encode("latin-1", "replace"),
-        content_type=b"",
-    )
+    redirect = client.Answer(302, location.encode("latin-1", "replace"), b"", b"", ())
+    asked = Asked(redirect, b"", ORIGIN, hosts.SIGN_IN_HOSTS)
+    return shape_of(redirect, target="/lab", origin=ORIGIN), told_by(asked)
+
+
+def _status_told(body: bytes) -> object:
+    refused = client.Answer(403, b"", b"", b"application/json", ())
+    return told_by(Asked(refused, body[:BODY_BYTES], ORIGIN, hosts.SIGN_IN_HOSTS))
+
+
+def _marks(pairs: list[tuple[bytes, bytes]]) -> object:
+    return is_jupyters(client.Answer(200, b"", b"", b"text/html", (), fields=tuple(pairs)))
+
+
+def _steering(value: bytes) -> object:
+    value = set_cookie_value(value)
+    return [form.fullmatch(value) for form in STEERING.values()]
 
 
 def _followed_up(location: str) -> object:
@@ -1681,9 +1694,36 @@ AWS_TEXTS: Final[dict[str, Make]] = {
 AWS: Final = (
     Reader(
         "an answer that may mean signed out",
-        ("aws.signed_out", "aws.hosts"),
+        ("aws.signed_out", "aws.hosts", "aws.status_answer"),
         _shape,
         LOCATIONS,
+    ),
+    Reader(
+        "what the answer to a question tells",
+        ("aws.status_answer",),
+        _status_told,
+        {
+            "an object": of(b'"a":1,', before=b"{"),
+            "depth": of(b"[", before=b'{"message":'),
+            "a text": of(b"a", before=b'{"message":"'),
+            "blanks": of(b" "),
+        },
+        most=BODY_BYTES,
+    ),
+    Reader("marks of Jupyter's", ("aws.whose",), _marks, ANSWERED_FIELDS),
+    Reader(
+        "what steers the front end's page",
+        ("aws.cookies", "wire.cookies"),
+        _steering,
+        {
+            **SET_COOKIES,
+            "digits": of(b"1", before=b"a="),
+            "labels": of(b"a.", before=b'a="https://'),
+            "dashes": of(b"-", before=b"a=https://console.aws"),
+            "consoles": of(b"console.aws.", before=b'a="https://'),
+            "a path": of(b"/", before=b'a="https://console.aws.amazon.com'),
+        },
+        ("aws.cookies:_INSTANT", "aws.cookies:_CONSOLE", "aws.cookies:STEERING"),
     ),
     Reader(
         "a sign-in host",
