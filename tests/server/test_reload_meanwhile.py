@@ -18,6 +18,8 @@ from proxy.sandbox.instance import InstanceSpec
 from proxy.server.openapi import BASE
 from proxy.server.sight import START, STOP
 
+pytestmark = pytest.mark.slow
+
 SPECS = (
     InstanceSpec(name="left"),
     InstanceSpec(name="running"),

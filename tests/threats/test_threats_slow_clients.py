@@ -12,6 +12,8 @@ from gateways import open_rig
 from planes import OpenPlane, Peer, open_plane
 from stage import eventually, ok, open_stage, post, session_at
 
+from proxy.aws.sessions import Honoured
+
 
 @pytest.fixture
 async def opened(tmp_path: Path) -> AsyncIterator[OpenPlane]:
@@ -168,6 +170,7 @@ async def test_the_deadlines_are_swept_by_the_gateway_itself(tmp_path: Path) -> 
 async def test_who_was_held_by_the_gateway_itself_is_not_slow(tmp_path: Path, expects: bool) -> None:
     """Signed out in the middle of an upload, it signs in anew; that takes longer than a caller may be silent."""
     async with open_stage(tmp_path, timeouts={"request_body": "10s"}) as stage:
+        stage.keeper.honoured_as = Honoured.NO
         stage.keeper.successors.append(session_at(stage.upstream.port, number=2))
         fields = b"Expect: 100-continue\r\n" if expects else b""
         whole = post(b"0123456789", fields=fields, method=b"PUT")
@@ -178,7 +181,7 @@ async def test_who_was_held_by_the_gateway_itself_is_not_slow(tmp_path: Path, ex
         await stage.sweep(9.0)
         stage.keeper.gate.clear()
         notebook.send(
-            b"HTTP/1.1 302 Found\r\nLocation: https://eu-west-1.console.aws.amazon.com/sagemaker/home\r\n"
+            b"HTTP/1.1 302 Found\r\nLocation: https://signin.aws.amazon.com/signin\r\n"
             b"Content-Length: 0\r\n\r\n"
         )
         await eventually(lambda: bool(stage.keeper.waits))
