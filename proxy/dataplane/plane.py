@@ -294,7 +294,7 @@ class DataPlane:
             if relay.why:
                 record.error = relay.why
             if relay.met is not None:
-                record.error = relay.met.code
+                record.error, record.detail = relay.met.code, relay.met.setting
                 self.met(relay.met, visit.admission.caller.client.address)
             if relay.closing is not None and record.error:
                 record.detail = relay.closing[1]

@@ -71,10 +71,12 @@ def request_record(
         started_at,
         allowed,
         code,
-        detail=detail,
-        user=user,
-        incoming_ids=ids,
-        is_audited=inbound is None or inbound.is_audited,
+        0,
+        False,
+        detail,
+        user,
+        inbound is None or inbound.is_audited,
+        ids,
     )
 
 

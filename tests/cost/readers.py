@@ -84,10 +84,12 @@ from proxy.telemetry.access_log import (
     LogStyle,
     RequestRecord,
     loggable_path,
+    loggable_text,
     printable,
 )
 from proxy.telemetry.audit import AuditLog
 from proxy.telemetry.events import Threshold, open_events
+from proxy.telemetry.incoming_ids import incoming_ids
 from proxy.telemetry.redact import redact, scrub
 from proxy.wire import aws_json, codings, fields, heads
 from proxy.wire.body import CHUNKS_A_FEED, ChunkedBody, parse_content_length
@@ -293,6 +295,24 @@ LOGS: Final = (
             "questions": of("?#", before="/"),
         },
         most=MAX_PATH_CHARACTERS,
+    ),
+    Reader(
+        "detail of a log line",
+        ("telemetry.access_log",),
+        loggable_text,
+        SECRETS,
+    ),
+    Reader(
+        "ids of proxies",
+        ("telemetry.incoming_ids",),
+        lambda text: incoming_ids(CIMultiDict({"X-Request-Id": text, "X-Amzn-Trace-Id": text})),
+        {
+            "an id": of("a"),
+            "members": of("Root=1;"),
+            "ends wrongly": of("a", after=" "),
+            **SECRETS,
+        },
+        ("telemetry.incoming_ids:_ID",),
     ),
     Reader(
         "access record",
