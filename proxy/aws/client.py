@@ -8,7 +8,7 @@ hold the URL and with it the token: they end here, without a chain. Knows nothin
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -109,10 +109,15 @@ async def ask(
 
 
 async def peek(
-    client: aiohttp.ClientSession, target: URL, *, headers: Mapping[str, str], max_bytes: int
+    client: aiohttp.ClientSession,
+    target: URL,
+    *,
+    headers: Mapping[str, str],
+    max_bytes: int,
+    wants: Callable[[Answer], bool],
 ) -> tuple[Answer, bytes]:
-    """One GET with the beginning of its body. Raises as `ask`."""
-    return await _get(client, target, headers, first=False, max_bytes=max_bytes, is_all=False)
+    """One GET, with the beginning of its body if its head `wants` that: a body may never end. Raises as `ask`."""
+    return await _get(client, target, headers, first=False, max_bytes=max_bytes, is_all=False, wants=wants)
 
 
 async def fetch(
@@ -130,13 +135,14 @@ async def _get(
     first: bool,
     max_bytes: int,
     is_all: bool,
+    wants: Callable[[Answer], bool] = lambda _answer: True,
 ) -> tuple[Answer, bytes]:
     """`max_bytes` 0: the body is left unread. `is_all`: a longer one is an error."""
     failure: UpstreamError
     try:
         async with client.get(target, headers=headers, allow_redirects=False) as response:
             answer = _head(response)
-            if not max_bytes:
+            if not max_bytes or not wants(answer):
                 return answer, b""
             body = await _body(response.content, max_bytes)
             if is_all and len(body) > max_bytes:

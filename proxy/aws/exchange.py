@@ -26,7 +26,7 @@ from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import NotebookHosts, is_sign_in
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
 from proxy.aws.sessions import NotReady, OnUnkept, Origin, Said, SignIn, keep_quiet
-from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by
+from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by, wants_body
 from proxy.aws.whose import belongs_to_jupyter, is_html, is_jupyters
 from proxy.clock import Clock
 from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout
@@ -146,7 +146,9 @@ class NotebookExchange:
     async def _prove(self, client: aiohttp.ClientSession, sign_in: SignIn, secrets: frozenset[str]) -> SignIn:
         origin = sign_in.origin
         target = URL(f"{origin}{STATUS_TARGET}")
-        answer, body = await peek(client, target, headers=cookie_field(sign_in.cookies), max_bytes=BODY_BYTES)
+        answer, body = await peek(
+            client, target, headers=cookie_field(sign_in.cookies), max_bytes=BODY_BYTES, wants=wants_body
+        )
         self._report(target, answer, secrets)
         # Whatever else stands in Jupyter's place while that is starting: the cookies are what the URL buys.
         if told_by(Asked(answer, body, origin, self._hosts.sign_in_hosts)) is Said.NO:

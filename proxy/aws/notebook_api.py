@@ -23,7 +23,7 @@ from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import SIGN_IN_HOSTS
 from proxy.aws.sessions import Honoured, Origin, Said, UpstreamSession
 from proxy.aws.signed_out import Shape, shape_of
-from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by
+from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by, wants_body
 from proxy.errors import JupyterStarting, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
 
 _QUERY: Final = "?no_track_activity=1"
@@ -105,7 +105,9 @@ async def honours(session: UpstreamSession, limits: Limits) -> Said:
 
 async def _said(client: aiohttp.ClientSession, origin: Origin, cookies: Cookies, limits: Limits) -> Said:
     target = URL(f"{origin}{STATUS_TARGET}{_QUERY}", encoded=True)
-    answer, body = await peek(client, target, headers=cookie_field(cookies), max_bytes=BODY_BYTES)
+    answer, body = await peek(
+        client, target, headers=cookie_field(cookies), max_bytes=BODY_BYTES, wants=wants_body
+    )
     return told_by(Asked(answer, body, origin, limits.sign_in_hosts))
 
 

@@ -37,6 +37,11 @@ class Asked:
     sign_in_hosts: frozenset[str]
 
 
+def wants_body(head: Head) -> bool:
+    """Whether the body of an answer tells more than its head."""
+    return head.status >= 400 and is_json(head.content_type) and not is_jupyters(head)
+
+
 def _leads_to_sign_in(asked: Asked) -> bool:
     elsewhere = _elsewhere(asked)
     return elsewhere is not None and is_sign_in(*elsewhere, asked.sign_in_hosts)

@@ -247,6 +247,31 @@ async def test_of_a_body_only_the_beginning_is_looked_at(host: NotebookHost) -> 
     assert await honours(await Keeper(host.origin).acquire(), LIMITS) is Said.NO
 
 
+@pytest.mark.parametrize(
+    ("status", "fields", "said"),
+    [
+        (200, {"Content-Type": "application/json"}, Said.YES),
+        (403, {"Content-Type": "application/json"} | JUPYTER, Said.YES),
+        (200, {"Content-Type": "text/html"}, Said.PAGE),
+        (502, {"Content-Type": "text/html"}, Said.FAULT),
+    ],
+)
+async def test_what_a_head_tells_waits_for_no_body(
+    host: NotebookHost, status: int, fields: dict[str, str], said: Said
+) -> None:
+    never = asyncio.Event()
+
+    async def begins(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers=fields)
+        await response.prepare(request)
+        await never.wait()
+        return response
+
+    host.answers["/api/status"] = begins
+    assert await honours(await Keeper(host.origin).acquire(), LIMITS) is said
+    never.set()
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_while_jupyter_is_starting_nothing_is_read_and_nobody_signs_in(
     host: NotebookHost, path: str

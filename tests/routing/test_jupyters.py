@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.routing.jupyters import is_jupyters_own, is_told_from_jupyters, may_lead_on
+from proxy.routing.jupyters import is_jupyters_own, is_proxied, is_told_from_jupyters, may_lead_on
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,18 @@ def test_a_mount_that_is_called_as_a_part_of_jupyter_is_not_told_from_it() -> No
         assert not is_told_from_jupyters(mount)
     for mount in ("", "/research/", "/lab/research/", "/labs/", "/Lab/", "/gpu/lab/"):
         assert is_told_from_jupyters(mount)
+
+
+@pytest.mark.parametrize(
+    ("target", "proxied"),
+    [
+        ("/proxy/8501/", True),
+        ("/proxy/absolute/8501/x?y", True),
+        ("/proxy", False),
+        ("/lab/proxy/8501/", False),
+        ("/rstudio/", False),
+        ("/", False),
+    ],
+)
+def test_an_application_by_its_port(target: str, proxied: bool) -> None:
+    assert is_proxied(target) is proxied
