@@ -125,7 +125,9 @@ def test_the_gateways_role_and_those_that_it_assumes_have_documents_of_their_own
     own = export_gateway(settings, role=None, egress=(), endpoints=["vpce-0a1b2c3d"]).document["Statement"]
     assert [arn.rpartition("/")[2] for arn in own[0]["Resource"]] == ["research-gpu-1", "nlp-team", "shared"]
     role = "arn:aws:iam::123456789012:role/nbgate-vision"
-    assert own[1]["Resource"] == [role]
+    # Three of its own are worth listing.
+    assert (own[1]["Sid"], own[1]["Resource"]) == ("NbgateLists", "*")
+    assert own[2]["Resource"] == [role]
     (vision,) = export_gateway(settings, role=role, egress=(), endpoints=["vpce-0a1b2c3d"]).document[
         "Statement"
     ]

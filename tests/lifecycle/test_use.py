@@ -192,21 +192,3 @@ def test_each_row_of_what_pages_say_unasked_is_needed() -> None:
 @pytest.mark.parametrize(("opening", "is_use"), MESSAGES)
 def test_writing_and_saving_a_shared_document_is_use(opening: bytes, is_use: bool) -> None:
     assert is_change(opening) is is_use
-
-
-def test_the_openings_are_those_of_the_protocol_itself() -> None:
-    """As pycrdt, which jupyter-collaboration speaks with, writes them."""
-    pycrdt = pytest.importorskip("pycrdt")
-    document = pycrdt.Doc()
-    awareness = pycrdt.Awareness(document)
-    awareness.set_local_state({"cursors": []})
-    text = document.get("source", type=pycrdt.Text)
-    updates: list[bytes] = []
-    document.observe(lambda event: updates.append(pycrdt.create_update_message(event.update)))
-    text += "print(6*7)"
-    [update] = updates
-    assert is_change(update[:2])
-    step_1 = pycrdt.create_sync_message(document)
-    step_2 = pycrdt.handle_sync_message(pycrdt.create_sync_message(pycrdt.Doc())[1:], document)
-    state = pycrdt.create_awareness_message(awareness.encode_awareness_update([document.client_id]))
-    assert not any(is_change(message[:2]) for message in (step_1, step_2, state))

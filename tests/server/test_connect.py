@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from clocks import FakeClock
 from gateways import Rig, body_of, open_rig, status_of
 from ports import held_port
+from waiting import PATIENCE_SECONDS
 from yarl import URL
 
 from proxy.cli import main
@@ -309,9 +310,17 @@ async def test_a_gateway_that_is_away_is_told_without_the_token(client: aiohttp.
 
 
 async def test_it_ends_at_once_although_programs_keep_their_connections(
-    tmp_path: Path, client: aiohttp.ClientSession
+    tmp_path: Path, client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One waits for its next request, one for the rest of an answer, and one holds a WebSocket."""
+    waited_for: list[float | None] = []
+    shutdown = web.Server.shutdown
+
+    async def noting(server: web.Server, timeout: float | None = None) -> None:
+        waited_for.append(timeout)
+        await shutdown(server, timeout)
+
+    monkeypatch.setattr(web.Server, "shutdown", noting)
 
     async def begin(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Server": "TornadoServer/6"})
@@ -329,8 +338,10 @@ async def test_it_ends_at_once_although_programs_keep_their_connections(
         rig.upstream.handler = begin
         events = await client.get(f"{line.address}proxy/1/events")
         assert await events.content.readexactly(5) == b"first"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await stack.aclose()
+        assert connect.CLOSE_SECONDS in waited_for
+        assert all(seconds is not None and seconds <= connect.CLOSE_SECONDS for seconds in waited_for)
         events.close()
         await socket.close()
 
