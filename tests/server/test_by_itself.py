@@ -147,6 +147,12 @@ async def test_an_idle_instance_is_stopped_and_a_visit_starts_it_and_reaches_jup
     assert house.calls(STOP) == 1
     assert house.rig.gateway.lifecycle.saved_hours > 0
     assert [line["instance"] for line in house.events("idle instance stopped")] == ["research"]
+    [stop] = house.events("instance told to stop")
+    assert (stop["by"], stop.get("client")) == ("idleness", None)
+    [start] = house.events("instance told to start")
+    assert (start["by"], start["client"]) == ("opening", "127.0.0.1")
+    requests = {line["request_id"] for line in house.rig.log_lines() if line["kind"] == "http"}
+    assert start["request_id"] in requests
 
 
 async def test_asking_is_no_activity_for_jupyter_and_signs_in_by_itself(house: House) -> None:
