@@ -7,11 +7,13 @@ status 2. It must not hold logic: what a command does is a function elsewhere.
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,19 +24,43 @@ if TYPE_CHECKING:
     from proxy.errors import ConfigError, Problem
 
 CONFIG_ERROR_STATUS = 2
+TOKENS_KEY = 'tokens: {key: "${NBGATE_TOKEN_KEY}"}'
 
 _FILE = click.Path(path_type=Path)
-_config_option = click.option(
-    "--config",
-    "-c",
-    "file",
-    type=_FILE,
-    required=True,
-    envvar="NBGATE_CONFIG",
-    show_envvar=True,
-    metavar="FILE",
-    help="The configuration file.",
-)
+
+
+def _configuration(*, is_needed: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the configuration's `file`, whichever way it is named: as its last argument, by --config, or by
+    NBGATE_CONFIG, which the other two beat."""
+
+    def reading(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def called(*, file: Path | None, named: Path | None, **rest: Any) -> None:
+            context = click.get_current_context()
+            if file is None:
+                file = named
+            elif context.get_parameter_source("named") is click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError("Name one configuration file: FILE, or --config FILE.")
+            if file is None and is_needed and not rest.get("schema"):
+                words = " ".join(["nbgate", *context.command_path.split()[1:]])
+                raise click.UsageError(
+                    f"Name the configuration file: {words} FILE, or --config FILE, or NBGATE_CONFIG in the environment."
+                )
+            command(file=file, **rest)
+
+        argued = click.argument("file", type=_FILE, required=False, metavar="[FILE]")(called)
+        return click.option(
+            "--config",
+            "-c",
+            "named",
+            type=_FILE,
+            envvar="NBGATE_CONFIG",
+            show_envvar=True,
+            metavar="FILE",
+            help="The configuration file, where it is not the last argument.",
+        )(argued)
+
+    return reading
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -59,7 +85,7 @@ def main() -> None:
 
 
 @main.command()
-@_config_option
+@_configuration()
 def serve(file: Path) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
 
@@ -70,7 +96,7 @@ def serve(file: Path) -> None:
     # loaded takes a tenth of the start. `run_server` switches it on once callers are served.
     gc.disable()
     try:
-        settings = _load(file)
+        settings = _load(file, "nothing was started")
         from proxy.server.run import serve as run_server
 
         run_server(settings)
@@ -82,7 +108,7 @@ def serve(file: Path) -> None:
 
 
 @main.command()
-@click.argument("file", type=_FILE, required=False)
+@_configuration()
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the file, for editors, and stop.")
 @click.option(
     "--aws", "aws_wanted", is_flag=True, help="Ask AWS, too: who the gateway is, and for each instance."
@@ -91,9 +117,9 @@ def check(file: Path | None, schema: bool, aws_wanted: bool) -> None:
     """Check the configuration FILE and say what it means.
 
     Prints where nbgate would listen, each instance's address, and who is let in. Nothing is started or
-    called. All problems are printed at once, each with its line; the exit status is then 2. So are certificates
-    and keys that are on this machine and cannot be used. Of a file that is valid, what is hardly meant is printed
-    as a warning; the exit status is then 0 all the same.
+    called. If the file cannot be used, all its problems are printed instead, each with its line, and the exit
+    status is 2. A certificate or key that is on this machine and cannot be used is a problem, too. What is valid
+    and hardly meant is printed as a warning; that leaves the exit status at 0.
 
     With --aws, one line more for each thing that AWS was asked; the exit status is 1 if it refused any.
     """
@@ -104,18 +130,18 @@ def check(file: Path | None, schema: bool, aws_wanted: bool) -> None:
 
         click.echo(json.dumps(json_schema(), indent=2))
         return
-    if file is None:
-        raise click.UsageError("Name the configuration file: nbgate check FILE")
+    assert file is not None
     settings = _load(file)
-    from proxy.config.summary import print_summary
-
-    print_summary(settings)
     from proxy.clock import SystemClock
     from proxy.config.load import located
+    from proxy.config.summary import print_summary
     from proxy.errors import ConfigError
     from proxy.server.checking import everything
 
-    checked = everything(settings, now=SystemClock().now())
+    now = SystemClock().now()
+    checked = everything(settings, now=now)
+    if not checked.problems:
+        print_summary(settings, now=now)
     for warning in (*settings.warnings, *located(checked.warnings, file, environ=os.environ)):
         _print_problem(warning, "warning: ")
     if checked.problems:
@@ -174,7 +200,7 @@ def import_policy(document: Path, list_name: str) -> None:
 
 
 @policy.command("export")
-@_config_option
+@_configuration()
 @click.option("--gateway", is_flag=True, help="The gateway's own role instead of its callers.")
 @click.option(
     "--egress", multiple=True, metavar="NETWORK", help="The gateway's public address; may be repeated."
@@ -221,7 +247,7 @@ def export_policy(
 
 @main.command()
 @click.argument("instance")
-@_config_option
+@_configuration()
 @click.option(
     "--start",
     is_flag=True,
@@ -244,7 +270,7 @@ def probe(instance: str, file: Path, start: bool, deep: bool) -> None:
 
 @main.command()
 @click.argument("instance")
-@_config_option
+@_configuration()
 @click.option(
     "--lab", metavar="PATH", help="A link to this file or folder in JupyterLab; / for JupyterLab itself."
 )
@@ -297,7 +323,7 @@ def url(
     if not signed_by.keys:
         raise click.UsageError(
             f"{file} has no tokens.key, so each gateway draws one that only its own process knows. "
-            "Write tokens: {key: ${NBGATE_TOKEN_KEY}}, with the same key there and here."
+            f"Write {TOKENS_KEY}, with the same key there and here."
         )
     try:
         usual, most = (PROGRAM_SECONDS, MAX_SECONDS) if token else (URL_SECONDS, MAX_SESSION_SECONDS)
@@ -309,7 +335,8 @@ def url(
     if not token and seconds > URL_SECONDS and (address is None or not signed_by.bind_address):
         raise click.UsageError(
             "A link that is good for more than 5m has to be bound to an address, for it is good once only until the "
-            "gateway restarts. Write tokens: {bind_address: true}, which the gateway has to know, too, and give --ip."
+            "gateway restarts. Write bind_address: true under tokens, which the gateway has to know, too, and give "
+            "--ip."
         )
     tokens = Tokens(
         signed_by.keys,
@@ -341,9 +368,7 @@ def url(
 
 @main.command()
 @click.argument("instance")
-@click.option(
-    "--config", "-c", "file", type=_FILE, envvar="NBGATE_CONFIG", metavar="FILE", help="Where INSTANCE is."
-)
+@_configuration(is_needed=False)
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -384,7 +409,7 @@ def connect(instance: str, file: Path | None, token_file: Path | None, port: int
     elif "NBGATE_TOKEN" in os.environ:
         token = os.environ["NBGATE_TOKEN"]
     elif not token:
-        token = click.prompt("Token", hide_input=True, err=True)
+        token = _asked_for_token(instance, file)
     try:
         to = wanted(address, token)
     except UnusableError as error:
@@ -393,7 +418,7 @@ def connect(instance: str, file: Path | None, token_file: Path | None, port: int
 
 
 @main.command()
-@_config_option
+@_configuration()
 @click.option("--ip", metavar="ADDRESS", help="The caller's address.")
 @click.option("--peer", metavar="ADDRESS", help="Instead of --ip: where the connection comes from.")
 @click.option(
@@ -463,11 +488,29 @@ def explain(
 def demo(port: int) -> None:
     """Try it on this machine: a local SageMaker, two real JupyterLabs, and nbgate in front.
 
-    Needs no AWS account; needs the extra packages of `pip install 'nbgate[demo]'`. Ctrl-C stops all of it.
+    Needs no AWS account; needs a checkout, and what `pip install '.[demo]'` installs there. Ctrl-C stops all of it.
     """
     from proxy.sandbox.demo import run
 
     sys.exit(run(port=port))
+
+
+def _asked_for_token(instance: str, file: Path | None) -> str:
+    import warnings
+    from getpass import GetPassWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)
+        try:
+            return str(click.prompt("Token", hide_input=True, err=True))
+        except GetPassWarning:
+            # It would be shown while it is typed, or there is no keyboard at all.
+            pass
+    made = f"{file} has no tokens.key to make one with, and " if file and "://" not in instance else ""
+    raise click.UsageError(
+        f"There is no token: {made}there is no terminal here to ask at. Hand one in by --token-file FILE or "
+        "NBGATE_TOKEN; whoever runs the gateway makes it with: nbgate url INSTANCE --token --config FILE"
+    )
 
 
 def _check_instance(settings: Settings, file: Path, name: str) -> None:
@@ -476,15 +519,15 @@ def _check_instance(settings: Settings, file: Path, name: str) -> None:
         raise click.UsageError(f"{file} has no instance called '{name}'. It has: {known}")
 
 
-def _load(file: Path) -> Settings:
-    """The settings, or the problems on standard error and the end of the process."""
+def _load(file: Path, outcome: str = "the configuration cannot be used") -> Settings:
+    """The settings, or the problems on standard error, what came of them, and the end of the process."""
     from proxy.config.load import load
     from proxy.errors import ConfigError
 
     try:
         return load(file, environ=os.environ)
     except ConfigError as error:
-        _give_up(error, "nothing was started")
+        _give_up(error, outcome)
 
 
 def _print_problem(problem: Problem, kind: str = "") -> None:

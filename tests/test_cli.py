@@ -183,7 +183,7 @@ def test_check_puts_problems_on_standard_error_and_ends_with_status_2(tmp_path: 
     assert result.stderr == (
         f"{file}:11: policy.allow[0]: there is no list called 'ofice' (did you mean 'office'?)\n"
         f"{file}:12: limts: there is no setting called 'limts' (did you mean 'limits'?)\n"
-        "2 problems; nothing was started.\n"
+        "2 problems; the configuration cannot be used.\n"
     )
 
 
@@ -191,7 +191,7 @@ def test_a_missing_file_is_one_problem() -> None:
     result = run("check", "nowhere.yaml")
     assert result.exit_code == 2
     assert result.stderr == (
-        "nowhere.yaml: cannot be read: No such file or directory\n1 problem; nothing was started.\n"
+        "nowhere.yaml: cannot be read: No such file or directory\n1 problem; the configuration cannot be used.\n"
     )
 
 
@@ -228,8 +228,90 @@ def test_serve_starts_nothing_with_a_wrong_file(stand_in, tmp_path: Path) -> Non
     calls = stand_in("proxy.server.run", "serve")
     file = tmp_path / "nbgate.yaml"
     file.write_text("hostname: x\n")
-    assert run("serve", "--config", str(file)).exit_code == 2
+    result = run("serve", "--config", str(file))
+    assert result.exit_code == 2
+    assert result.stderr.endswith("problems; nothing was started.\n")
     assert calls == []
+
+
+READING = {
+    "serve": (),
+    "check": (),
+    "explain": (),
+    "policy export": (),
+    "url": ("research",),
+    "probe": ("research",),
+    "connect": ("research",),
+}
+"""The commands that read a configuration, and what they want besides."""
+
+
+def ways(command: str, file: str) -> list[tuple[tuple[str, ...], dict[str, str | None]]]:
+    words = (*command.split(), *READING[command])
+    return [
+        ((*words, file), {}),
+        ((*words, "--config", file), {}),
+        ((*words, "-c", file), {}),
+        (words, {"NBGATE_CONFIG": file}),
+        ((*words, file), {"NBGATE_CONFIG": "elsewhere.yaml"}),
+        ((*words, "--config", file), {"NBGATE_CONFIG": "elsewhere.yaml"}),
+    ]
+
+
+@pytest.mark.parametrize("command", READING)
+def test_every_command_is_told_its_file_in_the_same_ways(command: str) -> None:
+    for words, env in ways(command, "nowhere.yaml"):
+        result = run(*words, env=env)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("nowhere.yaml: cannot be read: No such file or directory\n"), words
+        assert ("nothing was started" in result.stderr) is (command == "serve")
+    words = (*command.split(), *READING[command])
+    assert "Name one configuration file" in run(*words, "one.yaml", "--config", "other.yaml").stderr
+    if command != "connect":
+        assert f"Name the configuration file: nbgate {command} FILE" in run(*words).stderr
+
+
+def test_the_table_of_commands_that_read_a_configuration_is_whole() -> None:
+    found = {
+        " ".join(filter(None, (group, name)))
+        for group, commands in (("", main.commands), ("policy", main.commands["policy"].commands))
+        for name, command in commands.items()
+        if any("--config" in option.opts for option in command.params)
+    }
+    assert found == set(READING)
+
+
+def test_connect_without_a_token_and_a_terminal_says_what_to_do() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "connect", "research", MINIMAL],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert "has no tokens.key to make one with, and there is no terminal here to ask at" in said
+    for remedy in ("--token-file FILE", "NBGATE_TOKEN", "nbgate url INSTANCE --token"):
+        assert remedy in said
+    assert "Warning" not in said
+
+
+def test_an_entry_that_has_ended_is_warned_of_and_does_not_count(tmp_path: Path) -> None:
+    file = tmp_path / "nbgate.yaml"
+    ended = "{cidr: 198.51.100.8, until: 2020-01-31}, {cidr: 198.51.100.9, until: 2120-01-31}"
+    file.write_text(Path(MINIMAL).read_text().replace("203.0.113.0/24", f"203.0.113.0/24, {ended}"))
+    result = run("check", str(file))
+    assert result.exit_code == 0
+    line = next(number for number, text in enumerate(file.read_text().splitlines(), 1) if "until" in text)
+    assert result.stderr == (
+        f"warning: {file}:{line}: allowlists.office: 198.51.100.8/32 has ended at 2020-01-31T00:00:00Z: it counts "
+        "no more (remove it, or give it another until)\n"
+    )
+    assert re.search(
+        r"^office +2 policy +2020-01-31T00:00:00Z \(ended\): 198.51.100.8/32", result.stdout, re.M
+    )
 
 
 def test_serve_says_in_one_line_why_it_cannot_listen(stand_in) -> None:

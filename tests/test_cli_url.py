@@ -89,7 +89,7 @@ def test_a_link_for_longer_is_bound_to_an_address(tmp_path: Path) -> None:
         assert result.exit_code == 2
         said = " ".join(result.output.split())
         assert "bound to an address" in said
-        assert "tokens: {bind_address: true}" in said
+        assert "bind_address: true under tokens" in said
         assert "--ip" in said
         assert "nbgate2_" not in said
     # A program's token is good many times in any case.
@@ -136,7 +136,7 @@ def test_without_a_key_it_says_why_there_is_no_link(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "has no tokens.key" in result.output
     assert "only its own process knows" in result.output
-    assert "tokens: {key: ${NBGATE_TOKEN_KEY}}" in result.output
+    assert 'tokens: {key: "${NBGATE_TOKEN_KEY}"}' in result.output
 
 
 @pytest.mark.parametrize(

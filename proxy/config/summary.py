@@ -7,6 +7,7 @@ matters; plain text where the output is not a terminal. It must not judge: probl
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,14 +22,14 @@ from proxy.policy.short_form import ShortForm
 from proxy.wire.egress import parse_egress_proxy
 
 
-def print_summary(settings: Settings) -> None:
-    """Print to standard output."""
+def print_summary(settings: Settings, *, now: datetime) -> None:
+    """Print to standard output. Entries of lists that have ended by `now` do not count."""
     console = Console(highlight=False)
     if not console.is_terminal:
         # A pipe has no width to fold addresses to.
         console = Console(highlight=False, width=1000)
     console.print(f"[bold]{escape(str(settings.source))}[/bold] is valid.")
-    for table in (_listeners(settings), _instances(settings), _lists(settings), _other(settings)):
+    for table in (_listeners(settings), _instances(settings), _lists(settings, now), _other(settings)):
         console.print()
         console.print(table)
 
@@ -119,18 +120,22 @@ def _names(lists: Iterable[NamedList]) -> str:
     return " or ".join(dict.fromkeys(one.name for one in lists))
 
 
-def _lists(settings: Settings) -> Table:
+def _lists(settings: Settings, now: datetime) -> Table:
     end = any(one.ending for one in settings.allowlists.values())
     table = _table("LIST", "NETWORKS", "USED BY", *(["ENTRIES END"] if end else []))
     for name, one in settings.allowlists.items():
         users = escape(", ".join(_users(settings, name)) or "nothing")
-        table.add_row(escape(name), str(len(one.networks)), users, *([_ends(one)] if end else []))
+        ended = sum(1 for remark in one.ending if remark.until is not None and remark.until <= now)
+        table.add_row(
+            escape(name), str(len(one.networks) - ended), users, *([_ends(one, now)] if end else [])
+        )
     return table
 
 
-def _ends(one: NamedList) -> str:
+def _ends(one: NamedList, now: datetime) -> str:
     return "\n".join(
-        f"{format_instant(until)}: {', '.join(str(remark.network) for remark in remarks)}"
+        f"{format_instant(until)}{' (ended)' if until <= now else ''}: "
+        f"{', '.join(str(remark.network) for remark in remarks)}"
         for until, remarks in by_end([one]).items()
     )
 

@@ -27,6 +27,8 @@ ANY_IPV6 = IPv6Network("2000::/3")
 
 _OWN = "list the networks of those who are meant"
 
+API_KEYS = 'add api_keys: {NBGATEALICE1: {secret: "${NBGATE_ALICE_SECRET}"}}'
+
 
 def warnings(file: File, settings: Settings) -> Iterator[Finding]:
     """Everything of the kind. `settings` are what the file means."""
@@ -36,6 +38,7 @@ def warnings(file: File, settings: Settings) -> Iterator[Finding]:
     yield from _preludes(file)
     yield from _root_beside_paths(settings)
     yield from _named_as_jupyters(settings)
+    yield from _links_for_whoever_is_let_in(file, settings)
 
 
 def everybody_in(networks: NetworkSet) -> str:
@@ -142,3 +145,18 @@ def _named_as_jupyters(settings: Settings) -> Iterator[Finding]:
             "they are not rewritten, so that its pages do not work there",
             f"mount it elsewhere: {{path: {mount.prefix}-notebook/}}",
         )
+
+
+def _links_for_whoever_is_let_in(file: File, settings: Settings) -> Iterator[Finding]:
+    names = [name for name, one in settings.instances.items() if one.access == "presigned"]
+    if not names or settings.api.is_signed:
+        return
+    own = [name for name in names if (file.instances or {})[name].access is not None]
+    place: Path = ("instances", own[0], "access") if own else ("access",)
+    keys = "remove signed: optional" if settings.api.keys else API_KEYS
+    yield Finding(
+        place,
+        "an address that the policy allows is enough all the same: whoever has one makes a link without credentials, "
+        f"by the JSON API or SageMaker's API at this gateway ({', '.join(names)})",
+        f"{keys}: links are then made for who signs, and by nbgate url",
+    )

@@ -108,7 +108,9 @@ async def _demo(console: Console, port: int) -> None:
 def _require_jupyter() -> None:
     missing = [name for name in ("jupyterlab", "notebook") if importlib.util.find_spec(name) is None]
     if missing:
-        raise DemoFailed(f"{' and '.join(missing)} not installed. Run: pip install 'nbgate[demo]'")
+        raise DemoFailed(
+            f"{' and '.join(missing)} not installed. Run in nbgate's checkout: pip install '.[demo]'"
+        )
 
 
 @contextmanager

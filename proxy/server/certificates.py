@@ -13,7 +13,9 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
+
+from proxy.client_address.networks import peer_address
 
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME (OpenSSL, x509_vfy.h): an expired certificate can be looked at, too."""
@@ -25,10 +27,21 @@ class UnusableCertificateError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """From when to when callers take a certificate."""
+    """From when to when, and for which names, callers take a certificate. Names are lowercase, `*.…` among them."""
 
     begins_at: datetime
     ends_at: datetime
+    names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+    def is_for(self, host: str) -> bool:
+        """Whether browsers take it for a host name or an address (IPv6 in brackets), as RFC 9525 section 6.3 has it."""
+        address = peer_address(host.strip("[]"))
+        if address is not None:
+            return any(peer_address(one) == address for one in self.addresses)
+        name = host.lower()
+        # A wildcard stands for the whole of the first label.
+        return name in self.names or f"*.{name.partition('.')[2]}" in self.names
 
 
 class _Encrypted(Exception):
@@ -65,7 +78,13 @@ def validity(certificate: Path, key: Path) -> Validity:
     except ssl.SSLError as error:
         reason = getattr(error, "verify_message", "") or error.reason or "no handshake"
         raise UnusableCertificateError(f"callers would not take {certificate}: {reason}") from error
-    return Validity(_instant(shown["notBefore"]), _instant(shown["notAfter"]))
+    alternatives = shown.get("subjectAltName", ())
+    return Validity(
+        _instant(shown["notBefore"]),
+        _instant(shown["notAfter"]),
+        names=tuple(value.lower() for kind, value in alternatives if kind == "DNS"),
+        addresses=tuple(value for kind, value in alternatives if kind == "IP Address"),
+    )
 
 
 def is_public(key: Path) -> bool:
@@ -106,16 +125,28 @@ def _ask_nobody() -> NoReturn:
 def _reason(error: ssl.SSLError, certificate: Path, key: Path) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
         return f"{key} is not the key of {certificate}: take the two files that were made together"
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
-    except ssl.SSLError:
+    if not _holds_certificate(certificate):
+        if _holds_certificate(key) and _holds_key(certificate):
+            return f"{certificate} is the key and {key} the certificate: exchange the two"
         return f"{certificate} holds no certificate that can be used: it has to be PEM (-----BEGIN CERTIFICATE-----)"
     if error.reason is None or "PEM" in error.reason or "NO_START_LINE" in error.reason:
         return f"{key} holds no private key that can be used: it has to be PEM (-----BEGIN PRIVATE KEY-----)"
     return f"{certificate} and {key} cannot be used: {error.reason.replace('_', ' ').lower()}"
 
 
-def _shown(server: ssl.SSLContext, client: ssl.SSLContext) -> dict[str, str]:
+def _holds_certificate(file: Path) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+def _holds_key(file: Path) -> bool:
+    return b"PRIVATE KEY-----" in file.read_bytes()
+
+
+def _shown(server: ssl.SSLContext, client: ssl.SSLContext) -> dict[str, Any]:
     """What the client sees of the certificate, after a handshake without a network. Raises ssl.SSLError."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     caller = client.wrap_bio(down, up)
@@ -130,8 +161,7 @@ def _shown(server: ssl.SSLContext, client: ssl.SSLContext) -> dict[str, str]:
                 waiting = True
         if not waiting:
             break
-    shown = caller.getpeercert() or {}
-    return {name: value for name, value in shown.items() if isinstance(value, str)}
+    return dict(caller.getpeercert() or {})
 
 
 def _instant(text: str) -> datetime:

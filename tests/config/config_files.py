@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.errors import ConfigError, Problem
 
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 EXAMPLES = Path(__file__).parents[2] / "config"
 
 BASE: Mapping[str, str] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_files import load_text, problems_of, said, text_of
+from config_files import NOW, load_text, problems_of, said, text_of
 
 from proxy.config.summary import print_summary
 
@@ -75,13 +75,13 @@ def test_an_id_that_no_client_could_send_is_refused(tmp_path: Path, key_id: str)
 
 def test_the_summary_says_who_may_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = f"api_keys: {{NBGATEALICE1: {{{KEY}}}, NBGATEBUILD1: {{{KEY}}}}}"
-    print_summary(load_text(tmp_path, text_of(api_keys=keys)))
+    print_summary(load_text(tmp_path, text_of(api_keys=keys)), now=NOW)
     told = capsys.readouterr().out
     assert "only signed with one of 2 access keys" in told
     assert SECRET not in told
-    print_summary(load_text(tmp_path, text_of(api_keys=keys, api="api: {signed: optional}")))
+    print_summary(load_text(tmp_path, text_of(api_keys=keys, api="api: {signed: optional}")), now=NOW)
     assert "2 access keys; unsigned calls, too" in capsys.readouterr().out
-    print_summary(load_text(tmp_path, text_of()))
+    print_summary(load_text(tmp_path, text_of()), now=NOW)
     assert "API here" not in capsys.readouterr().out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_files import load_text, problems_of, said, text_of
+from config_files import NOW, load_text, problems_of, said, text_of
 
 from proxy.config.settings import Aws, SocketAddress
 from proxy.config.summary import print_summary
@@ -104,7 +104,7 @@ def test_credentials_of_a_proxy_show_nowhere(tmp_path: Path, capsys: pytest.Capt
     settings = load_text(
         tmp_path, text_of(aws=FILE + more + "  notebook_endpoint: vpce.example\n"), environ={}
     )
-    print_summary(settings)
+    print_summary(settings, now=NOW)
     told = capsys.readouterr().out
     assert "http://proxy.internal:3128, but for .internal" in told
     assert "over vpce.example:443" in told

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_files import load_text, problems_of, text_of
+from config_files import NOW, load_text, problems_of, text_of
 
 from proxy.config.settings import Lifecycle
 from proxy.config.summary import print_summary
@@ -146,7 +146,7 @@ def test_the_summary_says_that_another_gateway_stops_them(
 ) -> None:
     both = ", start_on_open: true, stop_after_idle: 90m"
     lifecycle = "lifecycle: {stopper: false}"
-    print_summary(load_text(tmp_path, text_of(lifecycle=lifecycle, instances=TWO % (both, ""))))
+    print_summary(load_text(tmp_path, text_of(lifecycle=lifecycle, instances=TWO % (both, ""))), now=NOW)
     told = capsys.readouterr().out
     assert "starts when opened, not stopped by this gateway" in told
     assert told.count("not stopped by this gateway") == 2
@@ -156,10 +156,11 @@ def test_the_summary_says_that_another_gateway_stops_them(
 def test_the_summary_says_what_happens_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = ", start_on_open: true, stop_after_idle: 90m"
     print_summary(
-        load_text(tmp_path, text_of(instances=TWO % (both, ", stop_after_idle: 1h, stop_dry_run: true")))
+        load_text(tmp_path, text_of(instances=TWO % (both, ", stop_after_idle: 1h, stop_dry_run: true"))),
+        now=NOW,
     )
     told = capsys.readouterr().out
     assert "starts when opened, stops after 90m idle" in told
     assert "would stop after 1h idle" in told
-    print_summary(load_text(tmp_path, text_of()))
+    print_summary(load_text(tmp_path, text_of()), now=NOW)
     assert "BY ITSELF" not in capsys.readouterr().out

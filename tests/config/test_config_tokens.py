@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_files import load_text, problems_of, said, text_of
+from config_files import NOW, load_text, problems_of, said, text_of
 
 from proxy.config.summary import print_summary
 
@@ -114,7 +114,7 @@ def test_an_instances_word_on_cross_site_requests_counts_before_the_gateways(tmp
 def test_the_summary_says_where_other_sites_pages_may_change_things(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_summary(load_text(tmp_path, text_of(cross_site_requests="cross_site_requests: allow")))
+    print_summary(load_text(tmp_path, text_of(cross_site_requests="cross_site_requests: allow")), now=NOW)
     assert "office; other sites' pages, too" in capsys.readouterr().out
-    print_summary(load_text(tmp_path, text_of()))
+    print_summary(load_text(tmp_path, text_of()), now=NOW)
     assert "other sites" not in capsys.readouterr().out

@@ -21,8 +21,36 @@ def test_what_people_mostly_write_warns_of_nothing(tmp_path: Path) -> None:
     environ = {"NBGATE_TOKEN_KEY": "0123456789abcdef" * 2, "NBGATE_ALICE": "fedcba9876543210" * 2}
     assert load(EXAMPLES / "minimal.yaml", environ=environ).warnings == ()
     # It shows all kinds of mount at once, which few have.
-    [warning] = load(EXAMPLES / "nbgate.yaml", environ=environ).warnings
-    assert warning.where == "instances.shared.mount"
+    shown = load(EXAMPLES / "nbgate.yaml", environ=environ).warnings
+    # It has no keys, since those need a secret.
+    assert [one.where for one in shown] == ["instances.shared.mount", "instances.vision.access"]
+
+
+KEYS = "api_keys: {NBGATEALICE1: {secret: '${ALICE}'}}"
+
+
+@pytest.mark.parametrize(
+    ("sections", "where"),
+    [
+        ({}, []),
+        ({"access": "access: presigned"}, ["access"]),
+        ({"access": "access: presigned", "api_keys": KEYS}, []),
+        ({"access": "access: presigned", "api_keys": KEYS, "api": "api: {signed: optional}"}, ["access"]),
+        ({"access": "access: presigned", "instances": "instances: {a: {notebook: n, access: open}}"}, []),
+        (
+            {"instances": "instances: {a: {notebook: n}, b: {notebook: m, access: presigned}}"},
+            ["instances.b.access"],
+        ),
+    ],
+)
+def test_links_that_whoever_is_let_in_makes(
+    tmp_path: Path, sections: dict[str, str], where: list[str]
+) -> None:
+    """By the JSON API, or SageMaker's unsigned: `access: presigned` alone asks nobody for credentials."""
+    found = load_text(tmp_path, text_of(**sections), environ={"ALICE": "fedcba9876543210" * 2}).warnings
+    assert [one.where for one in found] == where
+    assert all("an address that the policy allows is enough" in one.message for one in found)
+    assert all(("signed: optional" if "api" in sections else "api_keys") in one.hint for one in found)
 
 
 ROOT, PATH = "a: {notebook: x, mount: root}", "b: {notebook: y}"

@@ -98,7 +98,7 @@ async def test_without_jupyter_it_says_what_to_install(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert await asyncio.to_thread(demo.run, port=0) == 1
-    assert "pip install 'nbgate[demo]'" in capsys.readouterr().err
+    assert "pip install '.[demo]'" in capsys.readouterr().err
 
 
 async def test_its_configuration_is_valid_and_says_what_the_demo_shows(

@@ -15,6 +15,7 @@ from gateways import open_rig
 from installed import installed
 
 from proxy.clock import SystemClock
+from proxy.config.findings import Finding
 from proxy.config.load import load
 from proxy.server.certificates import UnusableCertificateError, server_context, validity
 from proxy.server.checking import Checked, certificates
@@ -26,10 +27,11 @@ ENDED = Path(__file__).with_name("ended.pem")
 ROOT = Path(__file__).parents[2]
 
 
-def pair(directory: Path, name: str = "one") -> tuple[Path, Path]:
+def pair(directory: Path, name: str = "one", *, names: str = "DNS:localhost") -> tuple[Path, Path]:
     made = directory / name
     made.mkdir()
-    self_signed(made, name="DNS:localhost")
+    self_signed(made, name=names)
+    (made / "key.pem").chmod(0o600)
     return made / "certificate.pem", made / "key.pem"
 
 
@@ -93,7 +95,7 @@ def test_an_ended_one_can_be_looked_at_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["mismatch", "encrypted", "no certificate", "no key", "missing", "directory"]
+    "wrong", ["mismatch", "exchanged", "encrypted", "no certificate", "no key", "missing", "directory"]
 )
 def test_what_cannot_be_served_is_told_with_what_to_do(tmp_path: Path, wrong: str) -> None:
     certificate, key = pair(tmp_path)
@@ -101,6 +103,9 @@ def test_what_cannot_be_served_is_told_with_what_to_do(tmp_path: Path, wrong: st
         case "mismatch":
             _, key = pair(tmp_path, "two")
             expected = f"{key} is not the key of {certificate}"
+        case "exchanged":
+            certificate, key = key, certificate
+            expected = f"{certificate} is the key and {key} the certificate: exchange the two"
         case "encrypted":
             key = encrypted(key)
             expected = (
@@ -163,6 +168,70 @@ def test_a_certificate_that_has_not_begun_or_ends_is_a_warning(
     assert public.hint == f"chmod o-r {key}"
 
 
+@pytest.mark.parametrize(
+    ("names", "hostnames", "missing"),
+    [
+        ("DNS:localhost", ["localhost"], ""),
+        ("DNS:other.internal", ["localhost"], "localhost"),
+        ("DNS:other.internal", ["localhost", "nb.internal"], "localhost, nb.internal"),
+        ("DNS:nb.internal", ["localhost", "nb.internal"], "localhost"),
+        ("DNS:NB.Internal", ["nb.internal"], ""),
+        ("DNS:*.internal", ["nb.internal"], ""),
+        ("DNS:*.internal", ["a.nb.internal"], "a.nb.internal"),
+        ("DNS:*.internal", ["internal"], "internal"),
+        ("IP:10.0.0.5", ["10.0.0.5"], ""),
+        ("IP:2001:db8::5", ["[2001:db8::5]"], ""),
+        ("DNS:10.0.0.5", ["10.0.0.5"], "10.0.0.5"),
+    ],
+)
+def test_a_certificate_for_another_name_is_a_warning(
+    tmp_path: Path, names: str, hostnames: list[str], missing: str
+) -> None:
+    certificate, key = pair(tmp_path, names=names)
+    found = looked_at(config(tmp_path, certificate, key), hostname=hostnames)
+    if not missing:
+        assert found == []
+        return
+    [warning] = found
+    assert warning.path == ("listeners", 0, "tls", "certificate")
+    assert f", not for {missing}: browsers refuse it there" in warning.message
+
+
+def looked_at(file: Path, **sections: object) -> list[Finding]:
+    """Warnings of names, after the file's sections were exchanged for these."""
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **sections}))
+    found = certificates(load(file, environ={}), now=SystemClock().now()).warnings
+    return [one for one in found if ": browsers refuse it there" in one.message]
+
+
+def test_names_of_instances_need_a_certificate_of_some_listener(tmp_path: Path) -> None:
+    certificate, key = pair(tmp_path)
+    file = config(tmp_path, certificate, key)
+    instances = {"a": {"notebook": "a", "mount": {"host": "a.localhost"}}, "b": {"notebook": "b"}}
+    [warning] = looked_at(file, instances=instances)
+    assert "is for localhost, not for a.localhost" in warning.message
+    first = yaml.safe_load(file.read_text())["listeners"][0]
+    # Another listener's certificate is for it, or one that nobody can look at here.
+    other, its_key = pair(tmp_path, "two", names="DNS:localhost,DNS:a.localhost")
+    second = {"bind": "127.0.0.1:1", "tls": {"certificate": str(other), "key": str(its_key)}}
+    assert looked_at(file, listeners=[first, second]) == []
+    assert looked_at(file, listeners=[first, {"bind": "127.0.0.1:1", "scheme": "https"}]) == []
+
+
+def test_the_port_of_an_instance_is_asked_for_no_other_instances_name(tmp_path: Path) -> None:
+    certificate, key = pair(tmp_path)
+    other, its_key = pair(tmp_path, "two", names="DNS:localhost,DNS:a.localhost")
+    listeners = [
+        {"bind": f"127.0.0.1:{port}", "tls": {"certificate": str(shown), "key": str(its)}}
+        for port, shown, its in ((1, other, its_key), (2, certificate, key))
+    ]
+    instances = {
+        "a": {"notebook": "a", "mount": {"host": "a.localhost"}},
+        "b": {"notebook": "b", "mount": {"port": 2}},
+    }
+    assert looked_at(config(tmp_path, certificate, key), listeners=listeners, instances=instances) == []
+
+
 def test_a_pair_of_several_listeners_is_looked_at_once(tmp_path: Path) -> None:
     certificate, key = pair(tmp_path)
     _, other = pair(tmp_path, "two")
@@ -213,7 +282,7 @@ def test_check_and_serve_say_the_same_and_ask_for_no_passphrase(tmp_path: Path) 
     assert check.returncode == 2
     assert f"{file}:4: listeners[0].tls: {told}" in check.stderr
     assert check.stderr.endswith("1 problem; nobody could be served there.\n")
-    assert f"{file} is valid." in check.stdout
+    assert check.stdout == ""
     serve = command("serve", "--config", str(file))
     assert serve.returncode == 1
     assert f"Error: cannot serve TLS on 127.0.0.1:0: {told}" in serve.stderr
