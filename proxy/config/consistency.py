@@ -27,7 +27,7 @@ from proxy.config.places import is_loopback, parse_https_proxy, parse_mount
 from proxy.config.schema import File, ListenerSection
 from proxy.config.settings import Bind, Lifecycle, Listener, UnixSocket
 from proxy.config.statements import statement_findings
-from proxy.config.values import ValueProblem, format_duration, parse_region
+from proxy.config.values import ValueProblem, as_yaml, format_duration, parse_region
 from proxy.config.warnings import everybody_in
 from proxy.config.yaml_lines import Path
 from proxy.routing.mounts import Mount, MountKind, clashes, hides
@@ -93,8 +93,8 @@ def _list_hint(name: str, declared: list[str]) -> str:
     try:
         ipaddress.ip_network(name, strict=False)
     except ValueError:
-        return did_you_mean(name, declared) or f"define it: allowlists: {{{name}: [203.0.113.0/24]}}"
-    return f"give the network a name: allowlists: {{office: [{name}]}}, and write office here"
+        return did_you_mean(name, declared) or f"define it: allowlists: {{{as_yaml(name)}: [203.0.113.0/24]}}"
+    return f"give the network a name: allowlists: {{office: [{as_yaml(name)}]}}, and write office here"
 
 
 def _hostnames(file: File, sound: _Sound) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.config.values import shown
+from proxy.config.values import as_yaml, shown
 from proxy.config.yaml_lines import Path
 
 
@@ -48,9 +48,8 @@ def finding(error: Mapping[str, Any], known_keys: Callable[[Path], Iterable[str]
         case "missing":
             return Finding(path, "is missing", f"'{path[-1]}' is needed here")
         case "list_type":
-            hint = (
-                f"write [{given}]" if isinstance(given, str | int) else "write [one, two], or lines with '- '"
-            )
+            one = f"[{as_yaml(str(given))}]" if isinstance(given, str | int) else ""
+            hint = f"write {one}" if one else "write [one, two], or lines with '- '"
             return Finding(path, f"must be a list, not {shown(given)}", hint)
         case "dict_type" | "model_type":
             names = ", ".join(known_keys(path))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from proxy.client_address.networks import Network, parse_network
 from proxy.config.settings import Bind, SocketAddress, UnixSocket
-from proxy.config.values import ValueProblem, parse_instance_name, shown, text
+from proxy.config.values import ValueProblem, as_yaml, parse_instance_name, shown, text
 from proxy.routing.mounts import Mount, MountKind
 from proxy.wire.egress import parse_egress_proxy
 
@@ -38,7 +38,7 @@ def parse_bind(value: object) -> SocketAddress:
     written = text(value, example="127.0.0.1:8080")
     match = re.fullmatch(r"(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[^\[\]]*)):(?P<port>[0-9]*)", written)
     if match is None:
-        hint = f"write {written}:8080" if _is_address(written, 4) else "write 127.0.0.1:8080 or [::1]:8080"
+        hint = f"write {written}:8080" if _is_address(written, 4) else "write 127.0.0.1:8080 or '[::1]:8080'"
         raise ValueProblem(f"{shown(value)} is not an address and a port", hint)
     host, version = (match["v6"], 6) if match["v6"] is not None else (match["v4"], 4)
     port = match["port"]
@@ -208,11 +208,11 @@ def parse_mount(value: object) -> Mount:
         return Mount.root()
     if not isinstance(value, dict):
         if isinstance(value, str) and value.startswith("/"):
-            hint = f"write {{path: {value}}}"
+            hint = f"write {{path: {as_yaml(value)}}}"
         elif isinstance(value, int) and not isinstance(value, bool):
             hint = f"write {{port: {value}}}"
         elif isinstance(value, str) and "." in value:
-            hint = f"write {{host: {value}}}"
+            hint = f"write {{host: {as_yaml(value)}}}"
         raise ValueProblem(f"{shown(value)} is not a mount", hint)
     if unknown := [key for key in value if key not in ("host", "port", "path")]:
         raise ValueProblem(f"{shown(unknown[0])} is not a kind of mount", hint)
@@ -237,7 +237,7 @@ def parse_alias(value: object) -> Mount:
     if not isinstance(value, str) or value == "root":
         raise ValueProblem(f"{shown(value)} is not an alias", hint)
     if "/" in value or "." in value:
-        hint = f"write {{path: {value}}}" if "/" in value else f"write {{host: {value}}}"
+        hint = f"write {{{'path' if '/' in value else 'host'}: {as_yaml(value)}}}"
         raise ValueProblem(f"{shown(value)} is not a name", hint)
     return _path_mount(f"/{parse_instance_name(value)}/")
 
@@ -253,11 +253,11 @@ def is_loopback(origin: str) -> bool:
 
 def _refuse_bind_host(written: str, host: str, port: str) -> NoReturn:
     if host in ("", "*"):
-        hint = f"write 0.0.0.0:{port} for every IPv4 address, [::]:{port} for every IPv6 address"
+        hint = f"write 0.0.0.0:{port} for every IPv4 address, '[::]:{port}' for every IPv6 address"
     elif host == "localhost":
         hint = f"write 127.0.0.1:{port}"
     elif _is_address(host, 6):
-        hint = f"write [{host}]:{port}"
+        hint = f"write '[{host}]:{port}'"
     else:
         hint = "write an IP address of this machine, such as 127.0.0.1 or 0.0.0.0"
     raise ValueProblem(f"{shown(written)} does not begin with an IP address", hint)

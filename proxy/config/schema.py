@@ -286,7 +286,7 @@ _ALLOW_HINT = "it would let nobody in; name at least one of the allowlists: allo
 _NARROW_HINT = (
     "it would let nobody in; name allowlists, or remove the key to let the gateway-wide policy decide"
 )
-_KEY_HINT = f"write ${{NBGATE_TOKEN_KEY}}, or remove the key; {values.TOKEN_KEY_HINT}"
+_KEY_HINT = f'write "${{NBGATE_TOKEN_KEY}}", or remove the key; {values.TOKEN_KEY_HINT}'
 _PRELUDE_HINT = "list the networks that the load balancers connect from, or remove the key"
 _KEY_INSTANCES_HINT = "it would be for nothing; name instances, or remove the key to leave it to the policy"
 _LIST_HINT = "it would let nobody in; write networks such as 203.0.113.0/24, or remove the list"

@@ -33,6 +33,7 @@ TOKEN_KEY_CHARACTERS = 32
 TOKEN_KEY_HINT = "make one with: openssl rand -hex 32"  # noqa: S105 - how to make one
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PLAIN = re.compile(r"[\w./][\w./-]*")
 _NO = ("no", "n", "off", "false", "0")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -58,6 +59,16 @@ def shown(value: object) -> str:
     text = str(value)
     text = text if len(text) <= 60 else text[:57] + "..."
     return f"'{text}'" if isinstance(value, str) else text
+
+
+def as_yaml(text: str) -> str:
+    """A text as it may stand in the file, between brackets and braces, too: in quotes where it needs them.
+
+    One with quotes of its own is left out: what conceals secrets looks for them as they are.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    return "…" if "'" in text or not text.isprintable() else f"'{text}'"
 
 
 def text(value: object, *, example: str) -> str:

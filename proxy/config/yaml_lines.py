@@ -314,6 +314,8 @@ def _syntax_hint(text: str, line: int) -> str:
     shown = lines[line - 1] if 0 < line <= len(lines) else ""
     if re.match(r" *\t", shown):
         return "indent with spaces, not with tabs"
+    if re.search(r"(?<![\w:'\"])::", shown):
+        return "quote IPv6 addresses: '::1', and binds: '[::]:8443'"
     if "${" in shown:
         return "between brackets or braces, ${…} needs quotes"
     if re.search(r"[:\-,\[]\s*[%@`*&!]", shown):

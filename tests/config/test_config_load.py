@@ -703,7 +703,7 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
     (
         {"admin": "admin: {bind: 'unix:/run/nb.sock'}"},
         [(1, "admin.bind", "'unix:/run/nb.sock' is not an address and a port",
-          "write 127.0.0.1:8080 or [::1]:8080")],
+          "write 127.0.0.1:8080 or '[::1]:8080'")],
     ),
 ]  # fmt: skip
 

@@ -135,11 +135,11 @@ def test_what_is_read(parse: Callable[[object], object], written: object, meant:
         (places.parse_bind, 8080, "8080 is not an address | write 127.0.0.1:8080, or 0.0.0.0:8080 for all"),
         (places.parse_bind, "127.0.0.1", "'127.0.0.1' is not an address and a port | write 127.0.0.1:8080"),
         (places.parse_bind, "nonsense", "'nonsense' is not an address and a port | "
-                                        "write 127.0.0.1:8080 or [::1]:8080"),
+                                        "write 127.0.0.1:8080 or '[::1]:8080'"),
         (places.parse_bind, "localhost:80", "'localhost:80' does not begin with an IP address | write 127.0.0.1:80"),
         (places.parse_bind, "*:80", "'*:80' does not begin with an IP address | "
-                                    "write 0.0.0.0:80 for every IPv4 address, [::]:80 for every IPv6 address"),
-        (places.parse_bind, "::1:80", "'::1:80' does not begin with an IP address | write [::1]:80"),
+                                    "write 0.0.0.0:80 for every IPv4 address, '[::]:80' for every IPv6 address"),
+        (places.parse_bind, "::1:80", "'::1:80' does not begin with an IP address | write '[::1]:80'"),
         (places.parse_bind, "nb.internal:80", "'nb.internal:80' does not begin with an IP address | "
                                               "write an IP address of this machine, such as 127.0.0.1 or 0.0.0.0"),
         (places.parse_bind, "127.0.0.01:80", "'127.0.0.01:80' does not begin with an IP address | "

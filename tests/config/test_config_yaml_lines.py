@@ -137,6 +137,11 @@ def test_what_other_readers_would_guess_at_is_refused(text: str, expected: list[
     ("text", "line", "hint"),
     [
         ("a:\n\tb: 1\n", 2, "indent with spaces, not with tabs"),
+        ("a: [::1]\n", 1, "quote IPv6 addresses: '::1'"),
+        ("a:\n  - bind: [::]:8443\n", 2, "quote IPv6 addresses: '::1', and binds: '[::]:8443'"),
+        ("a: [10.0.0.1, ::ffff:10.0.0.1]\n", 1, "quote IPv6 addresses"),
+        ("a: {cidr: ::1, until: x}\n", 1, "quote IPv6 addresses"),
+        ("a: ['::1', *]\n", 1, "quote text that begins with one of"),
         ("a: 1\nb: %x\n", 2, "quote text that begins with one of % @ ` * & !"),
         ("a: [1, 2\nb: 3\n", 2, "look for a missing quote, colon or bracket, or for uneven indentation"),
         ("a: 1\nb: {c: ${D}}\n", 2, "between brackets or braces, ${…} needs quotes"),
