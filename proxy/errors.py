@@ -58,6 +58,7 @@
     │   ├── LimitReached           503  the account may not run more instances of this type
     │   ├── Throttled              503
     │   └── ControlPlaneTimeout    503
+    │       └── ControlPlaneUnreachable   503  no connection to it
     ├── LimitMet                   503  a limit of this gateway's own
     │   ├── TooManyConnections     503  more connections than are kept open in all
     │   ├── TooManyFromAddress     503  more connections of one address than are kept open
@@ -192,7 +193,10 @@ class SignInRequired(ClientError):
     code = "SIGN_IN_REQUIRED"
     title = "A link is needed"
     default_message = "This notebook opens with a link that is made for you, or a token."
-    advice = "Ask for a new link where you got the last one, and open it within five minutes."
+    advice = (
+        "Ask whoever runs this gateway, or gave you this address, for a link, and open it within five minutes. "
+        "If one let you in before, its time is over: ask for another."
+    )
 
     def __init__(
         self,
@@ -393,7 +397,10 @@ class Misdirected(ClientError):
     code = "MISDIRECTED_REQUEST"
     title = "Wrong host name"
     default_message = "This gateway does not answer for that host name."
-    advice = "Use the address that your team bookmarked."
+    advice = (
+        "Use the address that your team bookmarked. If you run this gateway: it answers for the names under hostname "
+        "in its configuration. To try it before DNS knows them: curl --resolve NAME:PORT:127.0.0.1 http://NAME:PORT/"
+    )
 
 
 class UpgradeRequired(ClientError):
@@ -681,14 +688,19 @@ class CredentialsMissing(ControlPlaneError):
     code = "CREDENTIALS_MISSING"
     default_message = "The gateway has no usable AWS credentials."
     passes_in_seconds = 30
-    remedy = "give the gateway a role (instance profile, task role, Pod Identity) or credentials"
+    remedy = (
+        "give the gateway a role (instance profile, task role, Pod Identity) or credentials; for those of a person, "
+        "name the profile by AWS_PROFILE or aws.profile, and run aws sso login if it needs that"
+    )
 
 
 class CredentialsRefused(CredentialsMissing):
     """AWS does not accept the credentials that there are: expired, revoked, or signed by a clock that is wrong."""
 
     code = "CREDENTIALS_REFUSED"
-    remedy = "renew the credentials, and look whether this machine's clock is right"
+    remedy = (
+        "renew the credentials (a profile's: aws sso login), and look whether this machine's clock is right"
+    )
 
 
 class InstanceNotFound(ControlPlaneError):
@@ -748,14 +760,22 @@ class Throttled(ControlPlaneError):
 
 
 class ControlPlaneTimeout(ControlPlaneError):
-    """The API did not answer, or could not be reached, in time."""
+    """The API did not answer in time."""
 
     status = 503
     code = "CONTROL_PLANE_TIMEOUT"
     title = "SageMaker did not answer"
     default_message = "SageMaker's API did not answer in time."
     passes_in_seconds = 15
-    remedy = "look at the way to SageMaker's API: aws.region, routes, egress proxy, VPC endpoint"
+    remedy = "look at the way to SageMaker's API and to STS: aws.region, routes, egress proxy, VPC endpoints"
+
+
+class ControlPlaneUnreachable(ControlPlaneTimeout):
+    """No connection to the API, or none in time: no network, no name, no route, nothing listens."""
+
+    code = "CONTROL_PLANE_UNREACHABLE"
+    title = "SageMaker cannot be reached"
+    default_message = "The gateway cannot connect to SageMaker's API."
 
 
 class LimitMet(NbgateError):

@@ -20,6 +20,7 @@ from proxy.errors import (
     ControlPlaneFailed,
     ControlPlaneProxyRefused,
     ControlPlaneTimeout,
+    ControlPlaneUnreachable,
     CredentialsMissing,
     CredentialsRefused,
     InstanceNotFound,
@@ -92,12 +93,8 @@ _NO_CREDENTIALS: Final = (
     botocore.RefreshWithMFAUnsupportedError,
 )
 
-_UNREACHABLE: Final = (
-    botocore.ReadTimeoutError,
-    botocore.ConnectTimeoutError,
-    botocore.EndpointConnectionError,
-    botocore.ConnectionClosedError,
-)
+_UNREACHABLE: Final = (botocore.ConnectTimeoutError, botocore.EndpointConnectionError)
+_UNANSWERED: Final = (botocore.ReadTimeoutError, botocore.ConnectionClosedError)
 
 # http.client's words, which urllib3 passes on. 5xx: the proxy itself found no way.
 _REFUSED_BY_PROXY: Final = re.compile(r"Tunnel connection failed: ([1-4][0-9]{2})")
@@ -128,8 +125,10 @@ def translate(error: Exception) -> ControlPlaneError:
         why = str(error.kwargs.get("error"))
         if refused := _REFUSED_BY_PROXY.search(why):
             return ControlPlaneProxyRefused(detail=f"{detail} answered {refused[1]} to CONNECT")
-        return ControlPlaneTimeout(detail=detail)
+        return ControlPlaneUnreachable(detail=detail)
     if isinstance(error, _UNREACHABLE):
+        return ControlPlaneUnreachable(detail=detail)
+    if isinstance(error, _UNANSWERED):
         return ControlPlaneTimeout(detail=detail)
     return ControlPlaneFailed(detail=detail)
 
@@ -157,7 +156,7 @@ def _from_answer(error: botocore.ClientError) -> ControlPlaneError:
 
 
 _PASSING_STATUSES: Final = frozenset({500, 502, 503, 504})
-_LOST: Final = (*_UNREACHABLE, botocore.ProxyConnectionError)
+_LOST: Final = (*_UNREACHABLE, *_UNANSWERED, botocore.ProxyConnectionError)
 
 
 def may_pass(error: Exception) -> bool:

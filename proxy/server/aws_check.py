@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.aws.regions import known_regions
 from proxy.aws.sagemaker import SageMaker
@@ -19,19 +19,27 @@ from proxy.errors import ControlPlaneError, InstanceNotInService, LimitReached, 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What AWS said to one question. `error` None: what was hoped for, in `text`."""
+    """What AWS said to one question. `error` None: what was hoped for, in `text`. `as_for`: to another question it said
+    the same before."""
 
     about: str
     text: str
     error: ControlPlaneError | None = None
+    as_for: str = ""
 
     @property
     def line(self) -> str:
         """All of it, on one line."""
         if self.error is None:
             return f"{self.about}: {self.text}"
-        parts = (self.error.code, self.error.log_detail or self.error.message, self.error.remedy)
-        return f"{self.about}: {'; '.join(part for part in parts if part)}"
+        if self.as_for:
+            return f"{self.about}: {self.error.code}, as for {self.as_for}"
+        return f"{self.about}: {_said(self.error)}"
+
+
+def _said(error: ControlPlaneError) -> str:
+    parts = (error.code, error.log_detail or error.message, error.remedy)
+    return "; ".join(part for part in parts if part)
 
 
 def unknown_region(settings: Settings) -> Finding | None:
@@ -55,6 +63,16 @@ def region_in_words(settings: Settings) -> str:
 
 async def ask(settings: Settings, sagemaker: SageMaker) -> AsyncIterator[Answered]:
     """Ask AWS who each role is, and for each instance, one after the other."""
+    said: dict[str, str] = {}
+    async for answered in _ask(settings, sagemaker):
+        if answered.error is not None:
+            first = said.setdefault(_said(answered.error), answered.about)
+            if first != answered.about:
+                answered = replace(answered, as_for=first)
+        yield answered
+
+
+async def _ask(settings: Settings, sagemaker: SageMaker) -> AsyncIterator[Answered]:
     for role in dict.fromkeys(one.assume_role or "" for one in settings.instances.values()):
         about = f"identity as {role}" if role else "identity"
         try:

@@ -81,7 +81,7 @@ def test_a_link_that_has_ended_leads_to_the_sign_in_page(house: House, page: Pag
     page.wait_for_timeout(1100)  # a real clock, in another process
     page.goto(address)
     expect(page).to_have_url(re.compile(r"/\.nbgate/sign-in$"))
-    expect(page.get_by_text("Ask for a new link")).to_be_visible()
+    expect(page.get_by_text("ask for another")).to_be_visible()
 
 
 def test_a_programs_address_works_in_a_browser_too(house: House, page: Page) -> None:

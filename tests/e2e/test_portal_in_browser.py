@@ -198,19 +198,19 @@ def test_a_change_is_shown_and_said_and_leaves_the_focus_where_it_was(
 ) -> None:
     with looking(browser) as page:
         page.goto(gate.origin)
-        copy = card(page, "forecasts").get_by_role("button", name="Copy link")
+        copy = card(page, "forecasts").get_by_role("button", name="Copy address")
         copy.focus()
         gate.call(gate.rig.sandbox.faults.set_status, status="Stopped", instance="forecasts-2")
         expect(card(page, "forecasts")).to_contain_text("Stopped", timeout=PATIENCE_MS)
         expect(page.get_by_role("status")).to_have_text("forecasts: Stopped")
-        expect(card(page, "forecasts").get_by_role("button", name="Copy link")).to_be_focused()
+        expect(card(page, "forecasts").get_by_role("button", name="Copy address")).to_be_focused()
 
 
-def test_a_link_is_copied(gate: Background, browser: Browser) -> None:
+def test_an_address_is_copied(gate: Background, browser: Browser) -> None:
     with looking(browser, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.goto(gate.origin)
-        card(page, "research").get_by_role("button", name="Copy link").click()
-        expect(page.get_by_role("status")).to_contain_text("Link copied")
+        card(page, "research").get_by_role("button", name="Copy address").click()
+        expect(page.get_by_role("status")).to_contain_text("Address copied")
         assert page.evaluate("navigator.clipboard.readText()") == f"{gate.origin}/research/"
 
 

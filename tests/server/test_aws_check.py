@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from click.testing import CliRunner, Result
 from gateways import Rig, open_rig
+from ports import held_port
 
 from proxy.aws.regions import known_regions
 from proxy.aws.service_data import new_session
@@ -114,7 +115,28 @@ async def test_without_credentials(nobody: None, tmp_path: Path, monkeypatch: py
         assert line["code"] == "CREDENTIALS_MISSING"
         assert "role" in line["remedy"]
         assert result.exit_code == 1
-        assert asked(result)[0].startswith("identity: CREDENTIALS_MISSING; NoCredentialsError")
+        first, second = asked(result)
+        assert first.startswith("identity: CREDENTIALS_MISSING; NoCredentialsError")
+        for way_out in ("AWS_PROFILE", "aws.profile", "aws sso login"):
+            assert way_out in first
+        assert second == "research (research-gpu-1): CREDENTIALS_MISSING, as for identity"
+
+
+@pytest.mark.slow
+def test_without_a_network_it_says_that_nothing_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "example")
+    file = tmp_path / "nbgate.yaml"
+    with held_port() as port:
+        # Nothing listens there.
+        proxied = f"aws:\n  https_proxy: http://127.0.0.1:{port}\n"
+        file.write_text(MINIMAL.read_text().replace("aws:\n", proxied))
+        identity, instance = asked(CliRunner().invoke(main, ["check", "--aws", str(file)]))
+    assert "CONTROL_PLANE_UNREACHABLE; ProxyConnectionError" in identity
+    assert "look at the way to SageMaker's API and to STS" in identity
+    assert instance == "research (research-gpu-1): CONTROL_PLANE_UNREACHABLE, as for identity"
 
 
 async def test_an_instance_that_is_stopped_or_busy_times_are_nothing_to_mend(rig: Rig) -> None:

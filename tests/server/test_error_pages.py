@@ -441,3 +441,19 @@ def test_programs_are_told_the_state_as_sagemaker_says_it() -> None:
 def test_a_method_that_is_not_answered_names_those_that_are() -> None:
     """RFC 9110 section 15.5.6."""
     assert dict(envelope(errors.MethodNotAllowed(allow=("POST",))).headers)["Allow"] == "POST"
+
+
+def test_a_page_at_another_name_tells_the_operator_what_to_do() -> None:
+    """Who tries a first configuration asks for localhost, which is not its hostname."""
+    body = page(errors.Misdirected()).body.decode()
+    assert "the names under hostname in its configuration" in body
+    assert "curl --resolve NAME:PORT:127.0.0.1" in body
+
+
+def test_whoever_never_had_a_link_is_told_whom_to_ask() -> None:
+    assert "Ask whoever runs this gateway" in page(errors.SignInRequired()).body.decode()
+
+
+def test_a_page_that_reloads_says_so_for_each_way_in_which_sagemaker_is_away() -> None:
+    for kind in (errors.ControlPlaneTimeout, errors.ControlPlaneUnreachable, errors.ControlPlaneFailed):
+        assert "This page reloads by itself" in page(kind()).body.decode()

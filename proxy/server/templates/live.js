@@ -112,11 +112,11 @@
     for (const button of within.querySelectorAll("button[data-copy][hidden]")) {
       button.hidden = false;
       button.addEventListener("click", async () => {
-        const link = button.dataset.copy;
-        try { await navigator.clipboard.writeText(link); } catch {
+        const address = button.dataset.copy;
+        try { await navigator.clipboard.writeText(address); } catch {
           // Not in a secure context (plain HTTP).
           const field = document.createElement("textarea");
-          field.value = link;
+          field.value = address;
           field.setAttribute("readonly", "");
           button.after(field);
           field.select();
@@ -124,9 +124,9 @@
           field.remove();
           button.focus();
         }
-        say(`Link copied: ${link}`);
+        say(`Address copied: ${address}`);
         button.firstChild.textContent = "Copied";
-        setTimeout(() => { button.firstChild.textContent = "Copy link"; }, 2000);
+        setTimeout(() => { button.firstChild.textContent = "Copy address"; }, 2000);
       });
     }
   };
