@@ -27,6 +27,7 @@ from aiohttp.test_utils import TestServer
 from botocore import xform_name
 from botocore.loaders import Loader
 from certificates import self_signed, trusting
+from click.testing import CliRunner
 from gateways import open_rig
 from installed import installed
 from raw_upstream import Peer
@@ -90,13 +91,16 @@ CONFIGS = {
 }
 
 
+EXAMPLE_SECRETS = dict.fromkeys(("NBGATE_TOKEN_KEY", "NBGATE_ALICE_SECRET"), "0123456789abcdef" * 4)
+
+
 def settings_of(text: str, directory: Path) -> Settings:
     for name in re.findall(r"file: ([\w-]+\.txt)", text):
         (directory / name).write_text("192.0.2.0/24\n", "utf-8")
     file = directory / "nbgate.yaml"
     file.write_text(text, "utf-8")
     # What examples refer to, for readers to set.
-    return load(file, environ={"NBGATE_TOKEN_KEY": "0123456789abcdef" * 4})
+    return load(file, environ=EXAMPLE_SECRETS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -591,6 +595,42 @@ def test_limits_named_in_prose_are_the_real_ones() -> None:
     assert "up to 8 MiB wait" in README
 
 
+def anchors(document: str) -> set[str]:
+    """Those of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readmes_contents_are_its_sections() -> None:
+    contents = README.split("**Contents**")[1].split("\n## ")[0]
+    listed = re.findall(r"\[([^]]+)\]\(#[^)]+\)", " ".join(contents.split()))
+    assert listed == re.findall(r"^## (.+)$", README, re.M)
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= anchors(README)
+
+
+def test_the_call_of_sagemakers_api_that_the_readme_shows_needs_nothing_from_elsewhere() -> None:
+    """Without a Region, and without credentials or --no-sign-request, the AWS CLI sends nothing."""
+    calls = re.findall(r"^aws (?:.*\\\n)*.*$", README, re.M)
+    assert calls
+    for call in calls:
+        assert "--region " in call
+        assert "--no-sign-request" in call
+
+
+def test_the_policy_export_that_the_deploy_page_shows_prints_a_policy(tmp_path: Path) -> None:
+    [line] = re.findall(r"^nbgate (policy export .*?)  #", DEPLOY_README, re.M)
+    file = tmp_path / "nbgate.yaml"
+    file.write_text((ROOT / "config" / "minimal.yaml").read_text("utf-8"), "utf-8")
+    printed = CliRunner().invoke(main, shlex.split(line.replace("nbgate.yaml", str(file))))
+    assert printed.exit_code == 0, printed.output
+    assert "sagemaker:CreatePresignedNotebookInstanceUrl" in printed.stdout
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "kubernetes.yaml"])
+def test_manifests_name_the_version_that_this_is(file: str) -> None:
+    assert re.findall(r"\bnbgate:([\w.]+)", (DEPLOY / file).read_text("utf-8")) == [__version__]
+
+
 # The Makefile and CI
 
 
@@ -610,6 +650,32 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_make_alone_lists_its_targets() -> None:
     listed = re.findall(r"^  make (\w+)", make().stdout, re.M)
     assert listed == ["help", "demo", "quick", "test", "lint", "bench", "clean"]
+
+
+def installed_for(target: str, venv: Path) -> list[str]:
+    """What pip would be asked for."""
+    return re.findall(r"pip install [^']*'([^']+)'", make("--dry-run", target, f"VENV={venv}").stdout)
+
+
+def test_the_demo_installs_no_more_than_it_needs(tmp_path: Path) -> None:
+    for target, wanted in (("demo", ".[demo]"), ("test", ".[demo,test]"), ("quick", ".[demo,test]")):
+        assert installed_for(target, tmp_path / "venv") == [wanted]
+    said = make("--dry-run", "demo", f"VENV={tmp_path}/venv").stdout
+    assert "340 MB, up to a minute" in said
+
+
+def test_the_demo_takes_what_the_tests_have_installed(tmp_path: Path) -> None:
+    """And the other way round not: the tests need more."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("python", "nbgate"):
+        (programs / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{tmp_path}/called\n')
+        (programs / name).chmod(0o755)
+    (tmp_path / ".installed").touch()
+    assert make("demo", f"VENV={tmp_path}").returncode == 0
+    assert (tmp_path / "called").read_text() == "nbgate demo\n"
+    (tmp_path / ".installed").unlink()
+    assert installed_for("test", tmp_path) == [".[demo,test]"]
 
 
 def test_an_old_python_is_refused_with_what_to_do(tmp_path: Path) -> None:
