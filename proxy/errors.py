@@ -396,10 +396,10 @@ class Misdirected(ClientError):
     status = 421
     code = "MISDIRECTED_REQUEST"
     title = "Wrong host name"
-    default_message = "This gateway does not answer for that host name."
+    default_message = "This gateway answers only for the host names in its configuration (hostname)."
     advice = (
-        "Use the address that your team bookmarked. If you run this gateway: it answers for the names under hostname "
-        "in its configuration. To try it before DNS knows them: curl --resolve NAME:PORT:127.0.0.1 http://NAME:PORT/"
+        "Use the address that your team bookmarked. If you run this gateway, and DNS does not know its names yet: "
+        "curl --resolve NAME:PORT:127.0.0.1 http://NAME:PORT/"
     )
 
 

@@ -707,7 +707,8 @@ class File(_Section):
     instances: dict[InstanceName, InstanceSection] | None = None
     """The notebook instances, each under the name that it has in this gateway's addresses and logs."""
     access: Annotated[Access, _one_of(Access)] = "open"
-    """open: whom the policy lets in comes in. presigned: only with a link or a token besides, as at AWS."""
+    """open: whom the policy lets in comes in. presigned: only with a link or a token besides, as at AWS.
+    Without api_keys, whoever the policy lets in may make a link."""
     cross_site_requests: Annotated[CrossSiteRequests, _one_of(CrossSiteRequests)] = "refuse"
     """Whether pages of other sites may send what changes something (POST, PUT …) to the notebooks: refuse or allow."""
     tokens: TokensSection = Field(default_factory=TokensSection)

@@ -61,6 +61,15 @@ def test_whatever_a_module_says_in_yaml_is_yaml() -> None:
     assert sorted(one for one in said if not is_yaml(one[1])) == []
 
 
+@pytest.mark.parametrize(
+    "page", ["README.md", "deploy/README.md", "config/policy.md", "config/client-address.md", "CHANGELOG.md"]
+)
+def test_whatever_a_page_says_in_yaml_is_yaml(page: str) -> None:
+    text = re.sub(r"^```.*?^```", "", (PROXY.parent / page).read_text("utf-8"), flags=re.M | re.S)
+    said = {found for span in re.findall(r"`([^`]+)`", text) for found in fragments(span)}
+    assert sorted(one for one in said if not is_yaml(one)) == []
+
+
 def test_the_search_finds_what_cannot_be_pasted() -> None:
     found = list(fragments("Write tokens: {key: ${NBGATE_TOKEN_KEY}}, or"))
     assert found == ["tokens: {key: ${NBGATE_TOKEN_KEY}}", "{key: ${NBGATE_TOKEN_KEY}}"]

@@ -446,8 +446,9 @@ def test_a_method_that_is_not_answered_names_those_that_are() -> None:
 def test_a_page_at_another_name_tells_the_operator_what_to_do() -> None:
     """Who tries a first configuration asks for localhost, which is not its hostname."""
     body = page(errors.Misdirected()).body.decode()
-    assert "the names under hostname in its configuration" in body
     assert "curl --resolve NAME:PORT:127.0.0.1" in body
+    for told in (body, envelope(errors.Misdirected()).body.decode()):
+        assert "answers only for the host names in its configuration (hostname)" in told
 
 
 def test_whoever_never_had_a_link_is_told_whom_to_ask() -> None:

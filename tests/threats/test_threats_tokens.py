@@ -93,7 +93,7 @@ async def test_programs_get_json_and_browsers_the_sign_in_page(guarded: Rig) -> 
     assert status_of(ahead) == 401
     page = await guarded.get("/.nbgate/sign-in", extra=BROWSER)
     assert status_of(page) == 200
-    assert b"new link" in page
+    assert b"Ask whoever runs this gateway" in page
     assert b'href="/"' in page or b'href="/.nbgate/"' in page
     assert (
         status_of(await guarded.get("/.nbgate/sign-in?next=//evil.example", extra="Accept: */*\r\n")) == 401

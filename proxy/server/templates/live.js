@@ -1,6 +1,6 @@
 
 "use strict";
-// Everything works without this: it refreshes what is shown, counts the time, and copies links.
+// Everything works without this: it refreshes what is shown, counts the time, and copies addresses.
 (() => {
   const main = document.querySelector("main");
   const { watch, poll, status } = main.dataset;
