@@ -26,7 +26,7 @@ from yarl import URL
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.sessions import Honoured, Origin, UpstreamSession
 from proxy.config.load import load
-from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.plane import DataPlane
 from proxy.errors import NbgateError
 from proxy.gateway import Inbound, Refusal
@@ -252,7 +252,7 @@ class OpenPlane:
         return f"http://{self.authority}"
 
     @property
-    def connection(self) -> Downstream:
+    def connection(self) -> CallerConnection:
         """The one downstream connection that is open."""
         [connection] = self.plane.connections
         return connection

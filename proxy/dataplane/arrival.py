@@ -33,7 +33,7 @@ from proxy.telemetry.limits_met import Bound
 
 if TYPE_CHECKING:
     from proxy.config.settings import Listener
-    from proxy.dataplane.downstream import Downstream
+    from proxy.dataplane.caller.connection import CallerConnection
     from proxy.dataplane.plane import DataPlane
 
 LOOP_PATIENCE_SECONDS: Final = 10.0
@@ -46,7 +46,7 @@ SPEAKS_TLS: Final = b"This port speaks TLS: the address begins with https://\n"
 _TLS_RECORDS: Final = frozenset({0x16, 0x80})
 """A TLS client's first byte: a handshake's (RFC 8446 section 5.1), or an SSL 2.0 hello's, which OpenSSL refuses."""
 
-Make = Callable[[Place, float], "Downstream"]
+Make = Callable[[Place, float], "CallerConnection"]
 """Makes the protocol that takes a connection over, in its place; its first head's deadline comes with it."""
 
 
@@ -156,9 +156,9 @@ class Arrival:
                 return
             if self._tls is not None and not await self._speaks_tls():
                 return
-            downstream = self._make(self._place, self._deadline)
+            connection = self._make(self._place, self._deadline)
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: downstream, sock, **self._tls_options()
+                lambda: connection, sock, **self._tls_options()
             )
         except ssl.SSLError as error:
             if not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):

@@ -80,6 +80,9 @@ class Caller(Protocol):
     def write(self, data: Data) -> None:
         """Send to the caller."""
 
+    def write_interim(self, data: bytes) -> None:
+        """Send a head that is not yet the response's."""
+
     def write_last(self, data: bytes) -> None:
         """Send the end of the response to the caller, at the end of this turn of the event loop."""
 
@@ -128,7 +131,7 @@ class Caller(Protocol):
         """The response cannot be completed, because of a limit if there is one: let the caller see that."""
 
     @property
-    def request_id(self) -> str:
+    def id(self) -> str:
         """That of the request under way."""
 
     @property
@@ -150,6 +153,9 @@ class Forward:
     status = 0
     code = ""
     """For the record, where there is something to say of a response that is complete."""
+    takes_views = True
+    has_not_asked = False
+    """Never known here: the notebook is told of what the caller expects, and asks by itself."""
     bytes_in = 0
     bytes_out = 0
     _session: UpstreamSession | None = None
@@ -226,6 +232,9 @@ class Forward:
         """Whether the notebook may be acting on it, or may have acted, although nothing of an answer came."""
         return self.method not in SAFE and (self._connection is not None or self._fresh_connection)
 
+    def ask_for_body(self) -> None:
+        """The notebook does."""
+
     # -- towards the notebook ---------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -241,7 +250,7 @@ class Forward:
             session = await self._keeper.acquire(
                 within_seconds=self._plane.timeouts.sign_in_seconds,
                 patience_seconds=PAGE_SECONDS if self._caller.is_window else math.inf,
-                asked_by=self._caller.request_id,
+                asked_by=self._caller.id,
             )
         except NbgateError as error:
             self._fail(error)
@@ -319,7 +328,7 @@ class Forward:
         # means nothing to a caller that already continued.
         if not self._is_http_10 and not (facts.status == 100 and self._body_seen):
             assert self._link is not None
-            self._caller.write(self._mounts_head(facts, b""))
+            self._caller.write_interim(self._mounts_head(facts, b""))
 
     def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
         assert self._session is not None
@@ -771,7 +780,7 @@ class Forward:
         if self._ended:
             return
         if self._session is not None and isinstance(error, UpstreamError) and not error.setting:
-            self._plane.on_trouble(error, self._route.instance, self._caller.request_id)
+            self._plane.on_trouble(error, self._route.instance, self._caller.id)
         error = self.told(error)
         if self._may_wait(error):
             self._stand_by(error)

@@ -26,15 +26,16 @@ from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
 from proxy.config.settings import Limits, Listener, Timeouts
 from proxy.dataplane import descriptors
+from proxy.dataplane.answer.page import page_server
 from proxy.dataplane.answers import Render
 from proxy.dataplane.arrival import Arrival, Reception
 from proxy.dataplane.bounds import DRAIN_OVER, HELD_TOO_MUCH, RAN_OUT, bound_of
 from proxy.dataplane.budgets import Budgets, Claim, Place
+from proxy.dataplane.caller.connection import CallerConnection
+from proxy.dataplane.caller.reader import ReadingLimits
 from proxy.dataplane.closes import told
-from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.holdings import HELD_EACH_BYTES, Holding, surplus
-from proxy.dataplane.known_heads import Room
 from proxy.dataplane.outages import Outages
 from proxy.dataplane.outbox import Outbox
 from proxy.dataplane.pool import PoolLimits, UpstreamPool
@@ -52,8 +53,11 @@ from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import Bound, LimitsMet
 from proxy.wire.frames import MAX_PAYLOAD, POLICY_VIOLATION, SERVICE_RESTART
 from proxy.wire.heads import ResponseFacts
+from proxy.wire.request_heads import HeadBounds
 
 SWEEP_SECONDS: Final = 1.0
+REQUEST_FIELDS: Final = 128
+"""In one head. Browsers and proxies send two or three dozen; each costs some microseconds."""
 SURPLUS_SECONDS: Final = 5.0
 """How long a connection above a limit may take to ask, and so be told of the limit."""
 DRAIN_STEP_SECONDS: Final = 0.05
@@ -67,7 +71,7 @@ JUDGED_AT_ONCE: Final = 512
 
 
 T = TypeVar("T")
-_Open = Downstream | Arrival | Relay
+_Open = CallerConnection | Arrival | Relay
 
 OnError = Callable[[NbgateError, Admission, Inbound], NbgateError]
 """What is answered in an error's place to a caller who was admitted; the error itself, mostly."""
@@ -140,12 +144,12 @@ class DataPlane:
         """Nothing new is taken on: no connection, no WebSocket."""
         self.outages = Outages(timeouts.outage_seconds, faults=faults)
         self.outbox = Outbox()
-        self.known_heads = Room()
+        self.reading = ReadingLimits(_head_bounds(limits))
         self.turns = Turns()
         self.landing = pool.landing
         self.relays: dict[Relay, RequestRecord] = {}
         """What is open, each with the record of its handshake."""
-        self.connections: set[Downstream] = set()
+        self.connections: set[CallerConnection] = set()
         self.arrivals: set[Arrival] = set()
         self.withdrawn: Counter[str] = Counter()
         """What ended because a later `gateway` did not admit it: "websockets", "requests", "connections"."""
@@ -330,12 +334,11 @@ class DataPlane:
         """What takes one listener's connections: each as it was accepted, and the address that it comes from."""
         return Reception(self, listener, make=self.maker(listener), tls=tls).receive
 
-    def maker(self, listener: Listener) -> Callable[[Place, float], Downstream]:
+    def maker(self, listener: Listener) -> Callable[[Place, float], CallerConnection]:
         """Makes what reads the requests of a connection, given its place and the deadline of its first head."""
-        server = web.Server(self._own_pages, handler_cancellation=True)
-        self._servers.append(server)
-        loop = asyncio.get_running_loop()
-        return lambda place, deadline: Downstream(server, loop, self, listener, place, deadline=deadline)
+        pages = page_server(self._own_pages)
+        self._servers.append(pages)
+        return lambda place, deadline: CallerConnection(self, listener, place, deadline=deadline, pages=pages)
 
     async def adopt(
         self,
@@ -354,6 +357,7 @@ class DataPlane:
         self.gateway = gateway
         self._keepers = keepers
         self.limits = self.budgets.limits = limits
+        self.reading.bounds = _head_bounds(limits)
         self.timeouts = timeouts
         self.outages.patience_seconds = timeouts.outage_seconds
         self._relay_timeouts = _relay_timeouts(timeouts)
@@ -363,7 +367,7 @@ class DataPlane:
             relay.doubt()
         # Requests first: what is under way there goes on until it is judged.
         connections = sorted(self.connections, key=lambda connection: connection.is_idle)
-        judged: chain[Downstream | Relay] = chain(connections, tuple(self.relays))
+        judged: chain[CallerConnection | Relay] = chain(connections, tuple(self.relays))
         while some := tuple(islice(judged, JUDGED_AT_ONCE)):
             # What could not be judged is cut: it must not go on by a decision that no longer counts.
             self.faults.each("judging what is open", some, _judge, broken=_cut)
@@ -410,12 +414,12 @@ class DataPlane:
         most = self.limits.held_per_address_bytes
         if (len(self.connections) + len(self.relays)) * HELD_EACH_BYTES <= most:
             return  # as nearly always
-        holdings: list[tuple[Downstream | Relay, Holding]] = []
+        holdings: list[tuple[CallerConnection | Relay, Holding]] = []
 
-        def weigh(one: Downstream | Relay) -> None:
+        def weigh(one: CallerConnection | Relay) -> None:
             holdings.append((one, Holding(_counted(one.client), one.held_bytes)))
 
-        registers: list[Collection[Downstream | Relay]] = [self.connections, self.relays]
+        registers: list[Collection[CallerConnection | Relay]] = [self.connections, self.relays]
         for register in registers:
             for some in _pieces(register):
                 self.faults.each("sweep of holdings", some, weigh, broken=_cut)
@@ -472,9 +476,11 @@ class DataPlane:
         """Cut what is left."""
         self.is_over = True
         self.outbox.flush()
-        left: tuple[Arrival | Relay, ...] = (*self.arrivals, *self.relays)
+        left: tuple[Arrival | CallerConnection | Relay, ...]
+        left = (*self.arrivals, *self.connections, *self.relays)
         self.faults.each("close", left, _cut)
         for server in self._servers:
+            server.pre_shutdown()
             await server.shutdown(0)
         self.pool.close()
 
@@ -490,14 +496,14 @@ def _counted(client: Address | None) -> Hashable:
     return None if client is None else subscriber(client)
 
 
-def _judge(one: Downstream | Relay) -> None:
+def _judge(one: CallerConnection | Relay) -> None:
     if isinstance(one, Relay):
         one.settle()
     else:
         one.judge()
 
 
-def _cut(one: Downstream | Arrival | Relay) -> None:
+def _cut(one: CallerConnection | Arrival | Relay) -> None:
     one.abort()
 
 
@@ -510,6 +516,10 @@ def pool_limits(limits: Limits, timeouts: Timeouts) -> PoolLimits:
         idle_connections=limits.upstream_idle_connections,
         head_bytes=limits.response_head_bytes,
     )
+
+
+def _head_bounds(limits: Limits) -> HeadBounds:
+    return HeadBounds(limits.request_head_bytes, REQUEST_FIELDS)
 
 
 def _relay_timeouts(timeouts: Timeouts) -> RelayTimeouts:

@@ -22,7 +22,7 @@ from proxy.routing.router import Route
 from proxy.telemetry.access_log import RequestRecord
 
 if TYPE_CHECKING:
-    from proxy.dataplane.downstream import Downstream
+    from proxy.dataplane.caller.connection import CallerConnection
     from proxy.dataplane.plane import DataPlane
 
 VERDICTS_REMEMBERED: Final = 1024
@@ -45,7 +45,7 @@ class Traffic:
         self._used_at: dict[Hashable, float] = {}
         """By notebook."""
         self._relays: dict[Relay, Counts] = {}
-        self._bytes: dict[Downstream, int] = {}
+        self._bytes: dict[CallerConnection, int] = {}
         self._verdicts: dict[tuple[str, str, str], bool] = {}
 
     def watch(
@@ -131,7 +131,7 @@ class Traffic:
     def _look_at_requests(self, now: float) -> None:
         before, self._bytes = self._bytes, {}
 
-        def look(connection: Downstream) -> None:
+        def look(connection: CallerConnection) -> None:
             under_way = connection.under_way
             if under_way is None:
                 return
@@ -144,7 +144,7 @@ class Traffic:
                 if before.get(connection) != size:
                     self._use(instance, now)
 
-        def in_use(_connection: Downstream) -> None:
+        def in_use(_connection: CallerConnection) -> None:
             # It is not even known of which instance.
             self._used_at |= dict.fromkeys(self._notebooks.values(), now)
 

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 from aiohttp import hdrs, web
 
-from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.caller.request import Request
 from proxy.errors import AccessDenied, BodyTooLarge, MethodNotAllowed, NbgateError, RouteNotFound
 from proxy.gateway import Caller, Gateway, Inbound, Refusal
 from proxy.lifecycle.order import OrderedBy
@@ -39,14 +39,19 @@ class OwnVisit:
     reload while a handler waits changes them, and whoever is not admitted any more meets AccessDenied.
     """
 
-    __slots__ = ("_connection", "inbound", "instance", "names", "path", "request", "request_id")
+    __slots__ = ("_asked", "inbound", "instance", "names", "path", "request", "request_id")
 
     def __init__(self, request: web.BaseRequest) -> None:
-        self._connection = cast(Downstream, request.protocol)
+        transport = request.transport
+        # The caller may be gone already, before anything was done for it.
+        asked = None if transport is None else transport.get_extra_info("request")
+        if not isinstance(asked, Request):
+            raise ConnectionResetError
+        self._asked = asked
         self.request = request
-        self.request_id = self._connection.request_id
-        self.inbound: Inbound = self._connection.inbound
-        admission = self._connection.admission
+        self.request_id = asked.id
+        self.inbound: Inbound = asked.asked
+        admission = asked.admission
         route = None if admission is None else admission.route
         self.path = route.path if isinstance(route, OwnPage) else ""
         """Raw, without the query. Mostly that of the request; a page may stand in the place of another address."""
@@ -56,12 +61,12 @@ class OwnVisit:
 
     @property
     def gateway(self) -> Gateway:
-        return self._connection.plane.gateway
+        return self._asked.plane.gateway
 
     @property
     def caller(self) -> Caller:
         """Raises AccessDenied where the admission was withdrawn meanwhile."""
-        admission = self._connection.admission
+        admission = self._asked.admission
         if admission is None:
             raise AccessDenied
         return admission.caller
@@ -87,11 +92,11 @@ class OwnVisit:
 
     def ordered_by(self, way: str) -> OrderedBy:
         """Who has something done by this request."""
-        return OrderedBy(way, self.caller.address, self._connection.page_user, self.request_id)
+        return OrderedBy(way, self.caller.address, self._asked.page_user, self.request_id)
 
     def named(self, user: str) -> None:
         """The caller proved to be this user, which the request's record is to say."""
-        self._connection.page_user = user
+        self._asked.page_user = user
 
     def miss(self) -> None:
         """Have it written down that the caller asked for an instance that is not there, as a denial would be."""
@@ -100,10 +105,10 @@ class OwnVisit:
         )
 
     async def body(self, *, max_bytes: int = BODY_BYTES) -> bytes:
-        """The request's whole body. Raises BodyTooLarge, and BadRequest or BodyTimeout for one that breaks off."""
+        """The request's whole body. Raises BodyTooLarge. A handler whose request's body breaks off is cancelled."""
         if (self.request.content_length or 0) > max_bytes:
             raise BodyTooLarge
-        self._connection.ask_for_body()
+        self._asked.ask_for_body()
         parts: list[bytes] = []
         size = 0
         while part := await self.request.content.readany():
@@ -118,24 +123,16 @@ class OwnVisit:
         return {
             **dict(HEADERS),
             "Content-Security-Policy": NOTHING_ALLOWED,
-            "X-Request-Id": self.request_id,
-            # aiohttp would name itself and its version.
-            "Server": "nbgate",
         }
 
-    def end_if_last(self, response: web.StreamResponse) -> None:
-        """Have an answer say that it ends its connection, if it does.
-
-        The connection ends by itself then: aiohttp would do so with unread bytes, which may take the answer along.
-        """
-        if self._connection.is_last:
-            self._connection.end_behind_page()
-            response.headers[hdrs.CONNECTION] = "close"
+    def end_connection(self) -> None:
+        """No request of the caller's follows this one on its connection."""
+        self._asked.ends_connection = True
 
     def error(self, error: NbgateError, *, instance: str = "") -> web.Response:
         """An error as this caller wants to see it; `instance` is the one that it is about, which it may reach."""
-        self._connection.page_failed(error)
-        page = self._connection.error_page(error, instance=instance, json_only=self.path.startswith(API))
+        self._asked.page_failed(error)
+        page = self._asked.error_page(error, instance=instance, json_only=self.path.startswith(API))
         return web.Response(status=page.status or error.status, body=page.body, headers=dict(page.headers))
 
 
@@ -202,7 +199,6 @@ class OwnPages:
         if not response.prepared:
             for name, value in visit.headers().items():
                 response.headers.setdefault(name, value)
-            visit.end_if_last(response)
         return response
 
     def _find(self, visit: OwnVisit) -> Handler:

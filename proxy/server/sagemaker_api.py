@@ -129,7 +129,7 @@ class SageMakerApi:
         )
 
     async def _answer(self, visit: OwnVisit) -> bytes:
-        operation = read_operation(visit.request.headers.get("X-Amz-Target"))
+        operation = read_operation(visit.inbound.headers.get("X-Amz-Target"))
         content = await visit.body(max_bytes=BODY_BYTES)
         principal = await self._identify(visit, operation, content)
         visit.named(principal.user or "")

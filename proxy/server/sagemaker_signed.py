@@ -82,7 +82,7 @@ class Signers:
             raise
 
     async def _identify(self, visit: OwnVisit, operation: str, body: bytes) -> Principal:
-        headers = visit.request.headers
+        headers = visit.inbound.headers
         signed = headers.getall(hdrs.AUTHORIZATION, [])
         if not self._api().is_signed and not any(self._signatures.knows(value) for value in signed):
             if any(name in headers for name in _OF_PAGES):

@@ -111,7 +111,7 @@ class Streams:
             }
         )
         # It ends with this response: what is under way on a connection must not be confused with what follows.
-        response.force_close()
+        visit.end_connection()
         if visit.inbound.method == "HEAD":
             return response
         stream = _Stream(visit)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final
 
-CHUNKS_A_FEED: Final = 2048
+CHUNKS_A_FEED: Final = 2000
 """A feed handles this many chunks at most: about two milliseconds of one-byte chunks."""
 MAX_CHUNK_SIZE_DIGITS: Final = 16
 MAX_EXTENSION_BYTES: Final = 4096

@@ -17,6 +17,7 @@ from proxy.client_address.proxy_protocol import (
     Origin,
     Prelude,
     PreludeError,
+    is_check,
 )
 
 SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
@@ -260,3 +261,11 @@ def test_how_bytes_are_split_changes_nothing(data: bytes, draw: st.DataObject) -
 def test_whoever_feeds_more_than_is_wanted_made_a_mistake() -> None:
     with pytest.raises(AssertionError):
         Prelude().feed(bytes(16))
+
+
+@pytest.mark.parametrize(
+    ("source", "is_one"), [(None, True), ("127.0.0.1", True), ("127.0.0.2", False), ("::1", False)]
+)
+def test_a_health_check_speaks_for_its_own_address(source: str | None, is_one: bool) -> None:
+    origin = Origin(None if source is None else ip_address(source))
+    assert is_check(origin, ip_address("127.0.0.1")) is is_one

@@ -6,7 +6,10 @@ from typing import Final
 
 PATTERNS: Final = {
     "aws.hosts:_REGION": "the operator's Region, when a configuration is loaded",
+    "client_address.networks:_RANGE": "the operator's addresses, when a configuration is loaded",
+    "client_address.networks:_WILDCARDS": "the operator's addresses, when a configuration is loaded",
     "config": "the operator's own files, when they are loaded",
+    "wire.egress:_HOST": "the operator's proxy, when a configuration is loaded",
     "policy": "the operator's own statements, when they are loaded; what they are asked about is an address, or a name "
     "of the configuration's",
     "routing.mounts:_PATH": "the operator's mounts, when a configuration is loaded",

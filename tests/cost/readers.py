@@ -11,6 +11,7 @@ import asyncio
 import gzip
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,11 +28,12 @@ from urllib.parse import parse_qs
 from aiohttp.base_protocol import BaseProtocol
 from clocks import FakeClock
 from cost.measures import Make, Read
+from faulty import collecting
 from multidict import CIMultiDict, CIMultiDictProxy
 from signing import Signing
 from yarl import URL
 
-from proxy.aws import client, exchange, hosts, probe_questions, translate
+from proxy.aws import client, exchange, hosts, probe, probe_questions, translate
 from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.cookies import STEERING, Cookies, parse_set_cookies
 from proxy.aws.sessions import Origin, UpstreamSession
@@ -51,12 +53,12 @@ from proxy.client_address.resolve import (
 )
 from proxy.config.load import load
 from proxy.dataplane import closes
-from proxy.dataplane.aiohttp_internals import FIELDS, new_parser
+from proxy.dataplane.budgets import Claim, Place
+from proxy.dataplane.caller.reader import Reader as CallerReader
+from proxy.dataplane.caller.reader import ReadingLimits
 from proxy.dataplane.handshake import handshake_fault
-from proxy.dataplane.known_heads import KnownFields, KnownHeads, Room
 from proxy.dataplane.landing import Landing
-from proxy.dataplane.link import Way
-from proxy.dataplane.request_framing import framing_lines, request_framing
+from proxy.dataplane.plane import REQUEST_FIELDS as FIELDS
 from proxy.dataplane.rewriting import PIECE_BYTES, wants_plain
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.gateway import Inbound
@@ -91,7 +93,7 @@ from proxy.telemetry.audit import AuditLog
 from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.incoming_ids import incoming_ids
 from proxy.telemetry.redact import redact, scrub
-from proxy.wire import aws_json, codings, fields, heads
+from proxy.wire import aws_json, codings, egress, fields, heads
 from proxy.wire.body import CHUNKS_A_FEED, ChunkedBody, parse_content_length
 from proxy.wire.browsers import is_unattended, who_asks
 from proxy.wire.cookies import (
@@ -120,6 +122,7 @@ from proxy.wire.heads import (
     response_head,
 )
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
+from proxy.wire.request_heads import HeadBounds, read_request
 
 KIB: Final = 1024
 HEAD: Final = 64 * KIB
@@ -500,8 +503,16 @@ limits: {request_head: 64KiB}
             new_id=lambda: "r",
             tasks=Tasks(lambda name, error: None),
             log=lambda record: None,
+            faults=collecting([]),
         )
-        return plane.server(settings.listeners[0])
+        make_connection = plane.maker(settings.listeners[0])
+
+        def connect() -> Any:
+            place = plane.budgets.take(HERE, Claim.WELCOME)
+            assert isinstance(place, Place)
+            return make_connection(place, math.inf)
+
+        return connect
 
     return _LOOP.run_until_complete(make())
 
@@ -528,11 +539,11 @@ def _head(pairs: list[tuple[bytes, bytes]]) -> bytes:
     return b"GET / HTTP/1.1\r\nHost: notebooks.test\r\n" + lines + b"\r\n"
 
 
-def _parsed(head: bytes) -> object:
-    parser = new_parser(_Protocol(), _LOOP)
-    [(message, _)], _, _ = parser.feed_data(head)
-    parser.message_consumed()
-    return framing_lines(message), request_framing(message)
+BOUNDS: Final = HeadBounds(HEAD + KIB, FIELDS)
+
+
+def _read_request(head: bytes) -> object:
+    return read_request(head, BOUNDS)
 
 
 def _bounded(families: Mapping[str, Make], count: int) -> dict[str, Make]:
@@ -540,11 +551,8 @@ def _bounded(families: Mapping[str, Make], count: int) -> dict[str, Make]:
     return {name: mapped(make, lambda pairs: pairs[:count]) for name, make in families.items()}
 
 
-KNOWN: Final = KnownHeads(Room())
-KNOWN.remember(
-    b"GET / HTTP/1.1\r\nA: 1\r\n\r\n",
-    KnownFields(headers([("A", "1")]), "notebooks.test", RequestFields([]), None, Way()),  # type: ignore[arg-type]
-)
+KNOWN: Final = CallerReader(ReadingLimits(BOUNDS))
+KNOWN.read(b"GET / HTTP/1.1\r\nHost: 1\r\n\r\n")
 
 
 def _router() -> Router:
@@ -603,22 +611,35 @@ ACCEPTS: Final[dict[str, Make]] = {
 
 REQUESTS: Final = (
     Reader(
-        "a request's head, by aiohttp",
-        ("dataplane.aiohttp_internals", "dataplane.request_framing"),
-        _parsed,
+        "a request's head",
+        ("wire.request_heads",),
+        _read_request,
         {
             **{name: mapped(make, _head) for name, make in _bounded(REQUEST_FIELDS, FIELDS - 1).items()},
+            "blanks before a value": lambda size: b"GET / HTTP/1.1\r\nHost:" + b" " * size + b"\0\r\n\r\n",
+            "options": mapped(_lines_of(b"Connection", of(b"a,")), _head),
+            "no target": lambda size: b"GET " + b" " * size + b"\r\n\r\n",
             "Transfer-Encoding": mapped(_lines_of(b"Transfer-Encoding", of(b"chunked,")), _head),
             "Content-Length": mapped(_lines_of(b"Content-Length", of(b"1")), _head),
             "Upgrade": mapped(_lines_of(b"Upgrade", of(b"websocket,")), _head),
             "a long target": lambda size: b"GET /" + b"a" * size + b" HTTP/1.1\r\nHost: a\r\n\r\n",
         },
+        (
+            "wire.request_heads:_REQUEST_LINE",
+            "wire.request_heads:_FIELD_LINE",
+            "wire.request_heads:_DIGITS",
+        ),
         most=HEAD,
     ),
     *(
         Reader(
             f"a caller's connection in pieces of {pieces}",
-            ("dataplane.downstream", "gateway"),
+            (
+                "dataplane.caller.connection",
+                "dataplane.caller.admitting",
+                "dataplane.caller.request",
+                "gateway",
+            ),
             _called(pieces),
             {
                 "a target": of(b"a", before=b"GET /"),
@@ -641,14 +662,14 @@ REQUESTS: Final = (
     ),
     Reader(
         "a head that came before",
-        ("dataplane.known_heads",),
-        KNOWN.find,
+        ("dataplane.caller.reader",),
+        KNOWN.read,
         {
-            "a target": of(b"a", before=b"GET /", after=b" HTTP/1.1\r\nA: 1\r\n\r\n"),
-            "no target": of(b" ", before=b"GET /", after=b"\r\nA: 1\r\n\r\n"),
-            "a method": of(b"GET", after=b"\r\nA: 1\r\n\r\n"),
+            "a target": of(b"a", before=b"GET /", after=b" HTTP/1.1\r\nHost: 1\r\n\r\n"),
+            "no target": of(b" ", before=b"GET /", after=b"\r\nHost: 1\r\n\r\n"),
+            "a method": of(b"GET", after=b"\r\nHost: 1\r\n\r\n"),
         },
-        ("dataplane.known_heads:_PLAIN_REQUEST_LINE",),
+        ("dataplane.caller.reader:_PLAIN_REQUEST_LINE",),
         most=16 * KIB,
     ),
     Reader(
@@ -782,6 +803,7 @@ REQUESTS: Final = (
         lambda value: handshake_fault(
             _inbound(Sec_WebSocket_Key="x", Sec_WebSocket_Version="13", Origin=value),
             CALLER,  # type: ignore[arg-type]
+            draining=False,
         ),
         ORIGINS,
     ),
@@ -1224,7 +1246,8 @@ def _response(pairs: list[tuple[bytes, bytes]]) -> bytes:
 
 def _passed_on(head: bytes) -> object:
     facts = read_response(head)
-    assert facts is not None
+    if facts is None:
+        return None
     return facts.fields, response_head(facts, TRANSLATION, framing=b"", location=b"/x")
 
 
@@ -1774,9 +1797,25 @@ AWS: Final = (
             translate.scrub(text),
             translate.cause(ValueError(text)),
             translate._STATUS.search(text),
+            translate._PLATFORM.search(text),
+            translate._REFUSED_BY_PROXY.search(text),
         ),
-        AWS_TEXTS,
-        ("aws.translate:_STATUS", "aws.translate:_QUERY", "aws.translate:_TOKEN"),
+        {
+            **AWS_TEXTS,
+            "platforms": of("Platform identifier ("),
+            "refusals": of("Tunnel connection failed: "),
+            "credentials": of("//a:b"),
+            "many at": of("//a@"),
+            "a platform": of("a", before="Platform identifier (", after=") is not supported"),
+        },
+        (
+            "aws.translate:_PLATFORM",
+            "aws.translate:_REFUSED_BY_PROXY",
+            "aws.translate:_STATUS",
+            "aws.translate:_QUERY",
+            "aws.translate:_TOKEN",
+            "aws.translate:_USERINFO",
+        ),
     ),
     Reader(
         "an answer to the gateway's own questions, byte by byte",
@@ -1791,6 +1830,21 @@ AWS: Final = (
         public_reason,
         AWS_TEXTS,
         ("server.error_pages:_INSIDES",),
+    ),
+    Reader(
+        "account numbers, as probe tells them",
+        ("aws.probe",),
+        lambda text: probe._ACCOUNT.sub("ACCOUNT", text),
+        {"digits": of("1"), "numbers": of("123456789012 "), "letters": of("a")},
+        ("aws.probe:_ACCOUNT",),
+    ),
+    Reader(
+        "an egress proxy's answer",
+        ("wire.egress",),
+        egress.connect_status,
+        {"letters": of(b"a"), "a reason": of(b"a", before=b"HTTP/1.1 200 "), "versions": of(b"HTTP/1.")},
+        ("wire.egress:connect_status",),
+        most=16 * KIB,
     ),
     Reader(
         "a parameter's name, as probe tells it",

@@ -95,7 +95,7 @@ async def test_much_that_came_before_the_101_is_not_lost(stage: Stage) -> None:
     notebook = await stage.notebook()
     await notebook.head()
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream._read_held)
+    await eventually(lambda: not downstream.is_reading)
     notebook.send(SWITCHED % b"")
     await caller.head()
     assert await notebook.exactly(len(frames)) == frames

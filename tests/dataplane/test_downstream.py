@@ -1,4 +1,4 @@
-"""One caller's connection, over real sockets: the states of `proxy.dataplane.downstream`, one promise a test."""
+"""One caller's connection, over real sockets: what `proxy.dataplane.caller` promises, one promise a test."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aiohttp import web
 from planes import OK, OpenPlane, Peer, Response, open_plane
 
 from proxy import gateway as gateway_module
-from proxy.dataplane.downstream import DROPPED_BYTES, HELD_BYTES, LINGER_SECONDS
-from proxy.errors import BadRequest
+from proxy.dataplane.caller.connection import DROPPED_BYTES, LINGER_SECONDS
+from proxy.dataplane.caller.intake import HELD_BYTES
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def test_a_head_may_be_cut_anywhere(opened: OpenPlane) -> None:
     head = opened.head("/x?y=1", extra="X-A: 1\r\nCookie: a=b\r\n").encode()
     for at in range(1, len(head)):
         peer.send(head[:at])
-        await opened.settled(lambda: bool(opened.connection._inbox))
+        await opened.settled(lambda: bool(opened.connection.unread_bytes))
         peer.send(head[at:])
         assert (await peer.response()).status == 200
     assert len(set(opened.upstream.heads)) == 1
@@ -119,7 +119,7 @@ async def test_a_refused_head_has_a_record_of_its_own(tmp_path: Path) -> None:
             await opened.clock.advance(10)
             peer.send(bad)
             if after_seconds:
-                await opened.settled(lambda: any(one._inbox for one in opened.plane.connections))
+                await opened.settled(lambda: any(one.unread_bytes for one in opened.plane.connections))
                 await opened.pass_time(after_seconds)
             return await peer.response()
 
@@ -142,7 +142,7 @@ async def test_empty_lines_alone_are_no_request_and_win_no_time(opened: OpenPlan
     """RFC 9112 section 2.2; nor do they put off the deadline of the request's head."""
     peer = await opened.connect()
     peer.send("\r\n\r\n")
-    await opened.settled(lambda: any(one._request_id for one in opened.plane.connections))
+    await opened.settled(lambda: len(opened.plane.connections) == 1)
     peer.send(opened.head())
     assert (await peer.response()).status == 200
     peer = await opened.connect()
@@ -159,7 +159,7 @@ async def test_the_first_heads_time_counts_from_the_connection(opened: OpenPlane
     await opened.settled(lambda: bool(opened.plane.connections))
     await opened.pass_time(patience - 1)
     peer.send("GET / HTTP/1.1\r\n")
-    await opened.settled(lambda: bool(opened.connection._inbox))
+    await opened.settled(lambda: bool(opened.connection.unread_bytes))
     await opened.pass_time(1)
     assert (await peer.response()).status == 408
 
@@ -171,7 +171,7 @@ async def test_a_large_head_may_be_pipelined(tmp_path: Path) -> None:
         peer = await opened.connect()
         large = "".join(f"X-{number}: {'a' * 8000}\r\n" for number in range(40))
         peer.send(opened.head("/1") + opened.head("/2", extra=large))
-        await opened.settled(lambda: opened.connection._read_held)
+        await opened.settled(lambda: not opened.connection.is_reading)
         opened.keeper.warm()
         for _ in range(2):
             assert (await peer.response()).status == 200
@@ -216,7 +216,7 @@ async def test_a_silent_connection_is_closed(opened: OpenPlane) -> None:
     peer = await opened.connect()
     peer.send(opened.head())
     await peer.response()
-    await opened.settled(lambda: opened.connection._answered)
+    await opened.settled(lambda: opened.connection.is_idle)
     await opened.pass_time(timeouts.idle_seconds - 1)
     assert opened.plane.connections
     await opened.pass_time(1)
@@ -230,7 +230,7 @@ async def test_what_is_pipelined_behind_a_waiting_request_waits_too(opened: Open
     opened.keeper.cold()
     peer = await opened.connect()
     peer.send(opened.head("/1") + opened.head("/2"))
-    await opened.settled(lambda: bool(opened.connection._inbox))
+    await opened.settled(lambda: bool(opened.connection.unread_bytes))
     assert opened.upstream.heads == []
     opened.keeper.warm()
     for _ in range(2):
@@ -245,11 +245,11 @@ async def test_what_waits_for_a_session_is_bounded(opened: OpenPlane) -> None:
     size = 8 * 1024 * 1024
     peer.send(opened.head("/up", method="POST", extra=f"Content-Length: {size}\r\n"))
     peer.send(b"x" * size)
-    await opened.settled(lambda: opened.connection._read_held)
+    await opened.settled(lambda: not opened.connection.is_reading)
     # Turns of the loop, in which a reader that was not paused would read on.
     for _ in range(100):
         await asyncio.sleep(0)
-    assert HELD_BYTES <= len(opened.connection._inbox) <= HELD_BYTES + 256 * 1024
+    assert HELD_BYTES <= opened.connection.unread_bytes <= HELD_BYTES + 256 * 1024
     opened.keeper.warm()
     assert (await peer.response()).status == 200
     assert len(opened.upstream.bodies[0]) == size
@@ -260,11 +260,11 @@ async def test_a_body_that_waits_for_its_notebook_is_not_overdue(opened: OpenPla
     opened.keeper.cold()
     peer = await opened.connect()
     peer.send(opened.head("/up", method="PUT", extra="Content-Length: 4\r\n") + "ab")
-    await opened.settled(lambda: bool(opened.connection._inbox))
+    await opened.settled(lambda: bool(opened.connection.unread_bytes))
     await opened.pass_time(0)
     await opened.pass_time(opened.plane.timeouts.request_body_seconds + 1)
     opened.keeper.warm()
-    await opened.settled(lambda: opened.connection._state.value == "raw")
+    await opened.settled(lambda: opened.connection.is_carrying)
     await opened.pass_time(0)
     peer.send("cd")
     assert (await peer.response()).status == 200
@@ -319,7 +319,7 @@ async def test_a_body_that_breaks_its_framing_is_answered_400(tmp_path: Path) ->
 async def test_a_body_that_falls_silent_is_answered_408(opened: OpenPlane) -> None:
     peer = await opened.connect()
     peer.send(opened.head("/up", method="POST", extra="Content-Length: 10\r\n") + "12345")
-    await opened.settled(lambda: opened.connection._state.value == "raw")
+    await opened.settled(lambda: opened.connection.is_carrying)
     await opened.pass_time(0)
     await opened.pass_time(opened.plane.timeouts.request_body_seconds)
     assert (await peer.response()).status == 408
@@ -339,7 +339,7 @@ async def test_silence_counts_from_the_request_it_belongs_to(tmp_path: Path) -> 
             assert await notebook.exactly(2) == b"cd"
             notebook.send(OK)
             assert (await peer.response()).status == 200
-            await opened.settled(lambda: opened.connection._answered)
+            await opened.settled(lambda: opened.connection.is_idle)
             await opened.clock.advance(50)
 
 
@@ -435,7 +435,7 @@ async def test_an_upload_that_is_answered_early_is_read_on(tmp_path: Path) -> No
         peer.send(b"x" * size)
         notebook = await opened.upstream.accept()
         notebook.writer.transport.pause_reading()
-        await opened.settled(lambda: opened.connection._upstream_full)
+        await opened.settled(lambda: not opened.connection.is_reading)
         notebook.send(early(b"", b""))
         assert (await peer.response()).status == 413
         await asyncio.wait_for(peer.writer.drain(), 30)
@@ -447,7 +447,10 @@ async def test_an_upload_that_is_answered_early_is_read_on(tmp_path: Path) -> No
 
 
 async def read_body(request: web.BaseRequest) -> web.Response:
-    return web.Response(text=f"{request.path} {len(await request.read())}")
+    transport = request.transport
+    assert transport is not None
+    target = transport.get_extra_info("request").asked.target
+    return web.Response(text=f"{target} {len(await request.read())}")
 
 
 async def test_a_page_of_the_gateways_own_gets_its_body(tmp_path: Path) -> None:
@@ -467,24 +470,26 @@ async def test_a_page_of_the_gateways_own_gets_its_body(tmp_path: Path) -> None:
 
 
 async def test_a_broken_body_ends_a_page_of_the_gateways_own(tmp_path: Path) -> None:
-    """aiohttp would never tell its handler, which meets the fault where it reads. Nothing is read behind it."""
+    """aiohttp would never tell its handler: it is cancelled, and the caller told."""
+    ended = asyncio.Event()
 
     async def page(request: web.BaseRequest) -> web.Response:
         try:
             return await read_body(request)
-        except BadRequest as error:
-            return web.Response(status=error.status)
+        finally:
+            ended.set()
 
     async with open_plane(tmp_path, own_pages=page) as opened:
         peer = await opened.connect()
         peer.send(
             opened.head("/.nbgate/a", method="POST", extra="Transfer-Encoding: chunked\r\n") + "1\r\na\r\n"
         )
-        await opened.settled(lambda: opened.connection._received > 0)
+        await opened.settled(lambda: opened.connection.is_carrying)
         peer.send("zz\r\n" + opened.head("/smuggled"))
         assert (await peer.response()).status == 400
         assert await peer.rest() == b""
         assert [record.status for record in opened.records] == [400]
+        await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_a_page_that_ignores_its_body_does_not_turn_it_into_a_request(tmp_path: Path) -> None:
@@ -576,7 +581,7 @@ async def test_a_fault_is_answered_before_the_connection_is_closed(opened: OpenP
     answer = await peer.response()
     assert answer.status == 400
     assert await peer.rest() == b""
-    assert opened.connection._state.value == "dead"
+    assert opened.connection.doing.name == "IGNORE"
     await opened.pass_time(LINGER_SECONDS)
     await opened.settled(lambda: not opened.plane.connections)
 
@@ -650,7 +655,9 @@ async def test_a_caller_that_reads_nothing_is_cut(tmp_path: Path) -> None:
             await loop.sock_connect(sock, ("127.0.0.1", opened.port))
             await loop.sock_sendall(sock, opened.head(extra="Connection: close\r\n").encode())
             await opened.settled(
-                lambda: bool(opened.records or (opened.plane.connections and opened.connection._paused))
+                lambda: bool(
+                    opened.records or (opened.plane.connections and opened.connection.writer.is_full)
+                )
             )
             for _ in range(3):
                 await opened.pass_time(opened.plane.timeouts.send_seconds)

@@ -278,7 +278,7 @@ async def test_whoever_takes_its_last_answer_slowly_is_not_waited_for_once_it_ha
     caller, notebook = await asked()
     notebook.send(ok(b"x" * 16_000_000))
     [first] = stage.plane.connections
-    await eventually(lambda: first.is_full)
+    await eventually(lambda: first.writer.is_full)
     await settle()
     assert first.under_way is not None
     body = b"x" * first.under_way[3]
@@ -289,7 +289,7 @@ async def test_whoever_takes_its_last_answer_slowly_is_not_waited_for_once_it_ha
     notebook.send(ok(body))
     [last] = stage.plane.connections
     await eventually(lambda: last.is_idle)
-    assert last.is_full
+    assert last.writer.is_full
     draining = asyncio.ensure_future(stage.plane.drain(600.0))
     await settle()
     assert (await caller.response())[1] == body

@@ -354,7 +354,7 @@ async def test_an_early_answer_between_two_turns_of_tiny_chunks_goes_on_to_the_n
     [downstream] = stage.plane.connections
     # What one turn of the loop brings.
     downstream.data_received(chunks)
-    downstream._forward._connection.data_received(ok(b"enough"))
+    downstream.request.answerer._connection.data_received(ok(b"enough"))
     assert (await caller.response())[1] == b"enough"
     caller.send(get(b"/next"))
     another = await stage.notebook()
@@ -632,7 +632,7 @@ async def test_a_caller_that_does_not_read_stops_the_notebook_and_loses_nothing(
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
     await caller.head()
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream.is_full)
+    await eventually(lambda: downstream.writer.is_full)
     held = downstream.transport.get_write_buffer_size()
     assert held < 1_000_000
     assert notebook.unsent_bytes > 0
@@ -647,8 +647,8 @@ async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(
     notebook = await stage.notebook()
     await notebook.head()
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream._read_held)
-    held = downstream._forward._connection.transport.get_write_buffer_size()
+    await eventually(lambda: not downstream.is_reading)
+    held = downstream.request.answerer._connection.transport.get_write_buffer_size()
     assert held < 1_000_000
     assert caller.unsent_bytes > 0
     assert await notebook.exactly(size) == body
@@ -674,20 +674,20 @@ async def test_a_caller_that_asks_on_and_never_reads_waits(stage: Stage, pipelin
     [downstream] = stage.plane.connections
     if pipelined:
         caller.send(get() * (count - 1))
-        await eventually(lambda: downstream.is_full)
+        await eventually(lambda: downstream.writer.is_full)
         await settle(200)
     else:
         asked = 1
-        while not downstream.is_full:
+        while not downstream.writer.is_full:
             await eventually(lambda asked=asked: len(stage.records) == asked)
-            if downstream.is_full:
+            if downstream.writer.is_full:
                 break
             caller.send(get())
             asked += 1
         caller.send(get() * (count - asked))
         await settle(200)
     assert len(stage.records) < count
-    assert downstream.unsent_bytes < 200_000
+    assert downstream.writer.unsent_bytes < 200_000
     for _ in range(count):
         assert (await caller.response())[1] == body
     answering.cancel()
@@ -701,12 +701,12 @@ async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(sta
     [downstream] = stage.plane.connections
     chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
     sent = 0
-    while not downstream.is_full:
+    while not downstream.writer.is_full:
         notebook.send(chunk)
         sent += len(chunk)
-        await eventually(lambda sent=sent: downstream._forward.bytes_out == sent)
+        await eventually(lambda sent=sent: downstream.request.answerer.bytes_out == sent)
     # The end comes in the same turn of the loop as what filled the caller's connection.
-    downstream._forward._connection.data_received(b"0\r\n\r\n")
+    downstream.request.answerer._connection.data_received(b"0\r\n\r\n")
     assert stage.records
     await stage.sweep(119.0)
     assert stage.plane.connections
@@ -773,7 +773,7 @@ async def test_a_caller_that_takes_nothing_of_a_response_is_cut(stage: Stage) ->
     await notebook.head()
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 24000000\r\n\r\n" + bytes(24_000_000))
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream.is_full)
+    await eventually(lambda: downstream.writer.is_full)
     await stage.sweep(119.0)
     assert stage.plane.connections
     await stage.sweep(1.0)
@@ -790,14 +790,14 @@ async def test_a_caller_that_takes_a_little_is_not_cut(stage: Stage) -> None:
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
     await caller.head()
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream.is_full)
+    await eventually(lambda: downstream.writer.is_full)
     transport = downstream.transport
     read = 0
     for _ in range(4):
         await stage.sweep(60.0)
         before = transport.get_write_buffer_size()
-        passed = downstream._forward.bytes_out
-        while (transport.get_write_buffer_size(), downstream._forward.bytes_out) == (before, passed):
+        passed = downstream.request.answerer.bytes_out
+        while (transport.get_write_buffer_size(), downstream.request.answerer.bytes_out) == (before, passed):
             read += len(await caller._reader.read(4096))
     assert len(await caller.exactly(size - read)) == size - read
 
@@ -807,7 +807,7 @@ async def test_a_notebook_that_takes_nothing_of_an_upload_is_a_504(stage: Stage)
     notebook = await stage.notebook()
     await notebook.head()
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream._read_held)
+    await eventually(lambda: not downstream.is_reading)
     await stage.sweep(119.0)
     await stage.sweep(0.5)
     assert stage.open == 1

@@ -198,7 +198,7 @@ async def test_bulk_arrives_whole_whoever_shares_the_memory(stage: Stage, framin
 
     stalled, notebook = await stage.get(b"/stalled")
     notebook.send(response)
-    await eventually(lambda: any(connection.is_full for connection in stage.plane.connections))
+    await eventually(lambda: any(connection.writer.is_full for connection in stage.plane.connections))
 
     caller = await stage.call(get(b"/up", fields=field, method=b"PUT"))
     caller.send(sent)

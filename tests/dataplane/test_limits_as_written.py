@@ -12,7 +12,7 @@ import pytest
 from planes import OpenPlane, Response, open_plane
 
 from proxy.config.settings import Limits
-from proxy.dataplane.aiohttp_internals import FIELDS
+from proxy.dataplane.plane import REQUEST_FIELDS
 from proxy.errors import HeadTooLarge, TooManyRequestFields
 from proxy.server.own_pages import OwnPages
 
@@ -110,9 +110,9 @@ def of_fields(opened: OpenPlane, target: str, count: int) -> str:
 @pytest.mark.parametrize("target", [f"{MOUNT}/api", "/.nbgate/none"])
 async def test_fields_beyond_those_that_are_read_are_431(opened: OpenPlane, target: str) -> None:
     peer = await opened.connect()
-    peer.send(of_fields(opened, target, FIELDS))
+    peer.send(of_fields(opened, target, REQUEST_FIELDS))
     assert (await peer.response()).status in (200, 404)
-    peer.send(of_fields(opened, target, FIELDS + 1))
+    peer.send(of_fields(opened, target, REQUEST_FIELDS + 1))
     answer: Response = await peer.response()
     assert (answer.status, answer.value("connection")) == (431, "close")
     assert opened.records[-1].error == TooManyRequestFields.code

@@ -20,7 +20,7 @@ from planes import OpenPlane, Peer, Response, open_plane, switching
 
 from proxy.aws.sessions import Honoured, Origin
 from proxy.config.settings import Limits, Timeouts
-from proxy.dataplane.aiohttp_internals import FIELDS
+from proxy.dataplane.plane import REQUEST_FIELDS
 from proxy.dataplane.relay import LINGER_SECONDS
 from proxy.dataplane.upstream import INTERIM_RESPONSES
 from proxy.errors import SignInTimeout
@@ -73,7 +73,7 @@ async def long_cookie(opened: OpenPlane) -> None:
 
 @case("limits.request_head", "TOO_MANY_FIELDS", status=431)
 async def many_fields(opened: OpenPlane) -> None:
-    assert (await opened.get(extra="X: y\r\n" * FIELDS)).status == 431
+    assert (await opened.get(extra="X: y\r\n" * REQUEST_FIELDS)).status == 431
 
 
 @case(
@@ -185,7 +185,7 @@ async def two_connections_that_rest(opened: OpenPlane) -> None:
 async def half_a_head(opened: OpenPlane) -> None:
     peer = await opened.connect()
     peer.send("GET / HTTP/1.1\r\n")
-    await opened.settled(lambda: any(one._inbox for one in opened.plane.connections))
+    await opened.settled(lambda: any(one.unread_bytes for one in opened.plane.connections))
     await opened.pass_time(opened.plane.timeouts.request_head_seconds)
     assert (await peer.response()).status == 408
 
@@ -250,7 +250,7 @@ async def deaf(opened: OpenPlane, request: str, *, all_is_written: bool = False)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     await loop.sock_sendall(sock, request.encode())
     if not all_is_written:
-        await opened.settled(lambda: bool(opened.plane.connections) and opened.connection._paused)
+        await opened.settled(lambda: bool(opened.plane.connections) and opened.connection.writer.is_full)
     return sock
 
 
@@ -296,7 +296,7 @@ async def answers_that_nobody_takes(opened: OpenPlane) -> None:
         await notebook.head()
         notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 10_000_000)
         await opened.settled(lambda before=before: held(opened) > before)
-        await opened.settled(lambda: all(one._paused for one in opened.plane.connections))
+        await opened.settled(lambda: all(one.writer.is_full for one in opened.plane.connections))
     count = len(opened.plane.connections)
     opened.plane.sweep()
     await opened.settled(lambda: len(opened.plane.connections) == count - 1)
@@ -311,7 +311,7 @@ async def uploads_that_wait_for_a_notebook(opened: OpenPlane) -> None:
         peer = await opened.connect()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 100000000\r\n") + "x" * 1_000_000)
         await opened.settled(lambda before=before: held(opened) > before)
-        await opened.settled(lambda: all(one._read_held for one in opened.plane.connections))
+        await opened.settled(lambda: all(not one.is_reading for one in opened.plane.connections))
     opened.plane.sweep()
     await opened.settled(lambda: held(opened) <= 2**20)
 
@@ -352,7 +352,7 @@ async def body_that_the_notebook_does_not_take(opened: OpenPlane) -> None:
     await notebook.head()
     notebook.reader._transport.pause_reading()  # type: ignore[attr-defined]
     peer.send(b"x" * 50_000_000)
-    await opened.settled(lambda: opened.connection._upstream_full)
+    await opened.settled(lambda: not opened.connection.is_reading)
     for _ in range(3):
         await opened.pass_time(opened.plane.timeouts.send_seconds)
     await peer.head()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from stage import Stage, get, ok, open_stage
 
+from proxy.dataplane.caller.writer import Writer
 from proxy.dataplane.outbox import DIRECT_MESSAGES, LONELY_TURNS, Outbox
 
 
@@ -100,7 +101,9 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         yield stage
 
 
-async def test_an_answer_of_our_own_does_not_overtake_the_one_before_it(stage: Stage) -> None:
+async def test_an_answer_of_our_own_does_not_overtake_the_one_before_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The response ends, and the same turn brings the connection's next request, which is refused at once."""
     caller, notebook = await stage.get()
     notebook.send(ok(b"x"))
@@ -109,10 +112,10 @@ async def test_an_answer_of_our_own_does_not_overtake_the_one_before_it(stage: S
     flushed: list[bytes] = []
     connection.data_received(get(b"/again"))
     await notebook.head()
-    forward = connection._forward
+    forward = connection.request.answerer
     assert forward is not None
-    write, upstream = connection.write, forward._connection
-    connection.write = lambda data: (flushed.append(data), write(data))  # type: ignore[method-assign, assignment]
+    write, upstream = connection.writer.write, forward._connection
+    monkeypatch.setattr(Writer, "write", lambda _self, data: (flushed.append(data), write(data)))
     assert upstream is not None
     # One turn of the loop: the notebook's answer, then the caller's next request.
     upstream.data_received(ok(b"second"))

@@ -248,9 +248,9 @@ async def test_little_that_stands_for_much_takes_turns_and_little_memory(stage: 
     await notebook.head()
     notebook.send(ok(gzip.compress(text), fields=HTML + b"Content-Encoding: gzip\r\n"))
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream.is_full)
+    await eventually(lambda: downstream.writer.is_full)
     await settle(200)
-    assert downstream.unsent_bytes < 1_000_000
+    assert downstream.writer.unsent_bytes < 1_000_000
     assert len(await streamed(caller)) == len(text)
 
 
@@ -483,9 +483,9 @@ async def test_a_caller_that_does_not_read_a_page_stops_the_notebook_and_loses_n
     await notebook.head()
     notebook.send(framed(part % PAGE * 300, "length"))
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream.is_full)
+    await eventually(lambda: downstream.writer.is_full)
     await settle(200)
-    assert downstream.unsent_bytes < 1_000_000
+    assert downstream.writer.unsent_bytes < 1_000_000
     assert notebook.unsent_bytes > 0
     assert await streamed(caller) == part % REWRITTEN * 300
     await eventually(lambda: stage.idle == 1)
@@ -498,12 +498,12 @@ async def all_there(stage: Stage) -> tuple[Peer, Peer, int]:
     notebook = await stage.notebook()
     await notebook.head()
     [downstream] = stage.plane.connections
-    connection = downstream._forward._connection
+    connection = downstream.request.answerer._connection
     part = (PAGE + b" " * 1000) * 500
     chunk = b"%x\r\n%b\r\n" % (len(part), part)
     connection.data_received(CHUNKED)
     count = 0
-    while not downstream.is_full:
+    while not downstream.writer.is_full:
         connection.data_received(chunk)
         count += 500
         await settle()
@@ -529,7 +529,7 @@ async def test_a_caller_that_leaves_while_its_page_is_rewritten_is_forgotten(sta
     await notebook.head()
     notebook.send(framed((PAGE + b" " * 70_000) * 300, "length"))
     [downstream] = stage.plane.connections
-    await eventually(lambda: downstream.is_full)
+    await eventually(lambda: downstream.writer.is_full)
     caller.reset()
     await eventually(lambda: not stage.plane.connections and stage.open == 0)
     await settle()

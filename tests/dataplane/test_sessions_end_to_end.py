@@ -18,7 +18,7 @@ from gateways import Rig, body_of, open_rig, status_of
 from raw_upstream import dial
 from stage import eventually
 
-from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.caller.connection import CallerConnection
 from proxy.sandbox.instance import InstanceSpec, SignedOutShape, SignInShape
 from proxy.sandbox.notebook_host import NotebookHost
 from proxy.sandbox.plain_upstream import SERVER
@@ -215,7 +215,7 @@ async def test_an_upload_that_cannot_be_repeated_is_a_503_and_the_next_one_succe
     caller.send(head + bytes(200_000))
     instance = timed.sandbox.instances[NAME]
     await eventually(lambda: instance.counts.requests == before + 1)
-    await eventually(lambda: [caller._forward.bytes_in for caller in forwarding(timed)] == [200_000])
+    await eventually(lambda: [caller.request.answerer.bytes_in for caller in forwarding(timed)] == [200_000])
     timed.sandbox.faults.slow(seconds=0)
     await clock.advance(1)
     answer = await caller.head()
@@ -230,8 +230,8 @@ async def test_an_upload_that_cannot_be_repeated_is_a_503_and_the_next_one_succe
     again.close()
 
 
-def forwarding(rig: Rig) -> list[Downstream]:
-    return [connection for connection in rig.gateway.plane.connections if connection._forward is not None]
+def forwarding(rig: Rig) -> list[CallerConnection]:
+    return [connection for connection in rig.gateway.plane.connections if connection.under_way is not None]
 
 
 async def test_jupyters_own_refusal_passes_and_costs_nothing(rig: Rig) -> None:

@@ -7,7 +7,8 @@ import gc
 import aiohttp
 from gateways import Rig
 
-from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.caller.connection import CallerConnection
+from proxy.dataplane.caller.request import Request
 from proxy.dataplane.forward import Forward
 
 
@@ -20,7 +21,7 @@ async def test_a_websocket_holds_nothing_of_the_http_connection_that_it_was(rig:
         await socket.send_str("one")
         assert (await socket.receive()).data == "one"
         gc.collect()
-        left = [one for one in gc.get_objects() if isinstance(one, Downstream | Forward)]
+        left = [one for one in gc.get_objects() if isinstance(one, CallerConnection | Request | Forward)]
         assert left == []
         assert len(rig.gateway.plane.relays) == 1
         await socket.send_str("two")

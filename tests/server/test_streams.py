@@ -216,11 +216,10 @@ async def test_a_stream_that_cannot_be_told_is_ended_and_the_others_hear(
         def set(self) -> None:
             raise ZeroDivisionError
 
-    port = broken.writer.get_extra_info("sockname")[1]
     [stream] = [
         one
         for one in rig.gateway.streams._open
-        if one.visit.request.transport.get_extra_info("peername")[1] == port
+        if f"X-Request-Id: {one.visit.request_id}\r\n".encode() in broken.head
     ]
     stream.wakes = Broken()
     for _ in range(2):

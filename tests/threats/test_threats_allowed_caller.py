@@ -60,7 +60,9 @@ async def silent(opened: OpenPlane, count: int) -> None:
 async def half_heads(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
         (await opened.connect()).send("GET / HTTP/1.1\r\nX: " + "x" * 60 * KIB)
-    await opened.settled(lambda: sum(len(one._inbox) for one in opened.plane.connections) >= count * 60 * KIB)
+    await opened.settled(
+        lambda: sum(one.unread_bytes for one in opened.plane.connections) >= count * 60 * KIB
+    )
 
 
 async def kept_alive(opened: OpenPlane, count: int) -> None:
@@ -148,7 +150,7 @@ async def waiting_sign_ins(opened: OpenPlane, count: int) -> None:
     opened.keeper.cold()
     for _ in range(count):
         (await opened.connect()).send(opened.head())
-    await opened.settled(lambda: sum(one._forward is not None for one in opened.plane.connections) >= count)
+    await opened.settled(lambda: sum(one.under_way is not None for one in opened.plane.connections) >= count)
 
 
 async def websockets(opened: OpenPlane, count: int) -> None:

@@ -20,7 +20,7 @@ from gateways import Rig, open_rig, status_of
 from planes import OpenPlane, Peer, open_plane
 
 from proxy.dataplane.arrival import Arrival
-from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.forward import Forward
 from proxy.dataplane.outages import Outages
 from proxy.dataplane.relay import Relay
@@ -95,7 +95,7 @@ async def test_a_connection_that_cannot_be_swept_is_cut_and_the_others_have_thei
         for one in opened.plane.connections
         if one.transport.get_extra_info("peername")[1] == port_of(peers[1])
     ]
-    plant(Downstream, "sweep", broken)
+    plant(CallerConnection, "sweep", broken)
     patience = opened.plane.timeouts.request_head_seconds
     await opened.pass_time(1)
     assert await peers[1].rest() == b""
@@ -191,7 +191,7 @@ async def test_what_cannot_be_judged_again_is_cut_and_all_others_are_judged(
         assert (await sockets[-1].response()).status == 101
     plane = opened.plane
     await opened.settled(lambda: all(one.is_idle for one in plane.connections))
-    plant(Downstream, "judge", next(iter(plane.connections)))
+    plant(CallerConnection, "judge", next(iter(plane.connections)))
     plant(Relay, "settle", list(plane.relays)[1])
     file = tmp_path / "nbgate.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "policy": {"allow": ["elsewhere"]}}))
@@ -221,7 +221,7 @@ async def test_what_cannot_be_told_that_the_gateway_goes_away_is_cut_and_all_oth
         sockets.append(await opened.connect())
         sockets[-1].send(opened.upgrade())
         assert (await sockets[-1].response()).status == 101
-    plant(Downstream, "drain", next(iter(opened.plane.connections)))
+    plant(CallerConnection, "drain", next(iter(opened.plane.connections)))
     plant(Relay, "close", list(opened.plane.relays)[1])
     await opened.plane.drain(0.0)
     for peer in kept:
@@ -290,7 +290,7 @@ async def test_what_waits_and_cannot_be_tried_is_cut_and_all_others_are_answered
 
 def forward_of(opened: OpenPlane, peer: Peer) -> Forward:
     [found] = [
-        one._forward
+        one.request.answerer
         for one in opened.plane.connections
         if one.transport.get_extra_info("peername")[1] == port_of(peer)
     ]

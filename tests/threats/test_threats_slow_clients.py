@@ -35,7 +35,9 @@ async def test_half_sent_heads_are_answered_408_at_their_deadline(opened: OpenPl
     for peer in peers:
         peer.send(f"GET / HTTP/1.1\r\nHost: {opened.authority}\r\nX-a: ")
     await opened.settled(
-        lambda: len(opened.plane.connections) == 50 and all(one._inbox for one in opened.plane.connections)
+        lambda: (
+            len(opened.plane.connections) == 50 and all(one.unread_bytes for one in opened.plane.connections)
+        )
     )
     patience = opened.plane.timeouts.request_head_seconds
     await opened.pass_time(patience - 1)
@@ -58,7 +60,9 @@ async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
     for at in range(10):
         dripping.send("GET / HTT"[at % 9])
         empty.send("\r\n" * (1 + at % 2))
-        await opened.settled(lambda at=at: any(len(one._inbox) == at + 1 for one in opened.plane.connections))
+        await opened.settled(
+            lambda at=at: any(one.unread_bytes == at + 1 for one in opened.plane.connections)
+        )
         await opened.pass_time(patience / 10)
     answered = await ended(dripping)
     assert answered.startswith(b"HTTP/1.1 408 ")
@@ -78,10 +82,10 @@ async def test_later_heads_have_a_deadline_of_their_own(opened: OpenPlane) -> No
     peer = await opened.connect()
     peer.send(opened.head())
     await peer.response()
-    await opened.settled(lambda: opened.connection._state.value == "head")
+    await opened.settled(lambda: opened.connection.doing.name == "READ")
     await opened.pass_time(timeouts.idle_seconds - 1)
     peer.send("GET /")
-    await opened.settled(lambda: bool(opened.connection._inbox))
+    await opened.settled(lambda: bool(opened.connection.unread_bytes))
     await opened.pass_time(timeouts.request_head_seconds - 1)
     assert opened.plane.connections
     await opened.pass_time(1)
@@ -97,7 +101,7 @@ async def test_a_body_in_drops_has_a_deadline_for_each_silence(opened: OpenPlane
         peer.send("x")
         await opened.settled(
             lambda number=number: (
-                opened.connection._forward is not None and opened.connection._forward.bytes_in == number + 1
+                opened.connection.is_carrying and opened.connection.request.answerer.bytes_in == number + 1
             )
         )
         await opened.pass_time(patience - 1)
@@ -159,7 +163,7 @@ async def test_the_deadlines_are_swept_by_the_gateway_itself(tmp_path: Path) -> 
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: ")
         async with asyncio.timeout(30):
-            while not any(one._inbox for one in rig.gateway.plane.connections):
+            while not any(one.unread_bytes for one in rig.gateway.plane.connections):
                 await asyncio.sleep(0.001)
         await clock.advance(rig.gateway.plane.timeouts.request_head_seconds + 1)
         assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 408 ")
@@ -205,7 +209,7 @@ async def test_who_is_slow_after_that_is(tmp_path: Path) -> None:
         caller = await stage.call(post(bytes(500_000))[:-1])
         await eventually(lambda: bool(stage.keeper.waits))
         [connection] = stage.plane.connections
-        await eventually(lambda: connection._read_held)
+        await eventually(lambda: not connection.is_reading)
         await stage.sweep(15.0)
         stage.keeper.gate.set()
         notebook = await stage.notebook()

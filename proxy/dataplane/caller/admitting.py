@@ -1,0 +1,191 @@
+"""Who answers a request whose head was read: a notebook, a page of the gateway's own, or the gateway in a few words.
+
+The rule: every request passes `Gateway.admit`, and what it refuses is answered here and goes no further. What else
+speaks against a request, because of its method or its handshake, is looked at after that, so that nobody learns of it
+who may not come in. Decides about nothing by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
+
+from proxy.dataplane.answer.page import Page
+from proxy.dataplane.budgets import Claim
+from proxy.dataplane.forward import Forward
+from proxy.dataplane.handshake import handshake_fault
+from proxy.dataplane.link import Way
+from proxy.dataplane.rewriting import wants_plain
+from proxy.errors import AccessDenied, BadRequest, OriginRefused
+from proxy.gateway import FOREIGN_PAGE, Admission, Inbound, Refusal
+from proxy.routing.router import OwnPage, Redirect, Route
+from proxy.wire.credentials import programs_fields
+from proxy.wire.heads import RequestFields, RequestHead
+
+if TYPE_CHECKING:
+    from proxy.dataplane.answer import Answer
+    from proxy.dataplane.caller import reader
+    from proxy.dataplane.caller.connection import CallerConnection
+    from proxy.dataplane.caller.request import Request
+    from proxy.errors import NbgateError
+    from proxy.gateway import Caller
+    from proxy.wire.request_heads import HeadFault
+
+_NO_FIELDS: Final = CIMultiDictProxy[str](CIMultiDict())
+_WORKER: Final = "Service-Worker"
+_NOT_FORWARDED: Final = frozenset({"CONNECT", "TRACE"})
+"""CONNECT would make a tunnel of the gateway, TRACE would show the caller the session's cookies."""
+
+
+def who_answers(connection: CallerConnection, request: Request, head: reader.RequestHead) -> Answer | None:
+    """Ask the gateway. None: the request is answered already."""
+    fields = head.fields
+    request.inbound = inbound = _inbound(
+        connection, request, fields.headers, host=fields.host, target=head.target, method=head.method
+    )
+    if head.is_repeated:
+        inbound.known, inbound.is_repeated = fields.caller, True
+    gateway = connection.plane.gateway
+    verdict = gateway.admit(inbound)
+    if _WORKER in fields.headers and isinstance(verdict, Admission):
+        # A browser fetches the script of a service worker.
+        verdict = gateway.worker_objection(inbound, verdict) or verdict
+    if isinstance(verdict, Refusal):
+        _refuse(connection, request, verdict)
+        return None
+    connection.caller = verdict.caller
+    request.admission = verdict
+    request.way = _way(connection, fields, verdict.caller)
+    place, route = connection.place, verdict.route
+    if place.met is not None:
+        connection.keeps = False
+        request.answer(place.fault)
+    elif inbound.method in _NOT_FORWARDED and not (
+        inbound.method == "TRACE" and isinstance(route, OwnPage)  # there it is a 405, as any other
+    ):
+        request.stop(BadRequest("This method is not supported."))
+    elif isinstance(route, Redirect):
+        request.redirect(route)
+    elif isinstance(route, OwnPage):
+        return _page(connection, request, head)
+    elif head.is_websocket and (
+        error := handshake_fault(inbound, verdict.caller, draining=connection.plane.draining)
+    ):
+        if isinstance(error, OriginRefused):
+            gateway.refuse(
+                inbound,
+                verdict.caller,
+                error,
+                reason=FOREIGN_PAGE,
+                instance=verdict.instance,
+                user=verdict.user,
+            )
+        request.refuse(error)
+    else:
+        return _forward(connection, request, head, route)
+    return None
+
+
+def _way(connection: CallerConnection, fields: reader.HeadFields, caller: Caller) -> Way:
+    """The way that requests with these fields take: mostly the connection's, and behind a proxy one for each caller."""
+    way = fields.way
+    if way is None or not way.is_for(caller):
+        if not connection.way.is_for(caller):
+            # The other one goes on with the fields that are known of it.
+            connection.way = Way()
+        way = fields.way = connection.way
+    fields.caller = caller
+    return way
+
+
+def turn_away(connection: CallerConnection, request: Request, error: NbgateError, fault: HeadFault) -> None:
+    """Have it written down that a request could not be read, so that nobody was asked about it."""
+    method, target = (b"-", b"-") if fault.request is None else fault.request
+    unread = _inbound(
+        connection, request, _NO_FIELDS, host="", target=target.decode("ascii"), method=method.decode("ascii")
+    )
+    if fault.request is not None:
+        request.inbound = unread
+    connection.plane.gateway.turn_away(unread, error, has_fields=False)
+
+
+def _inbound(
+    connection: CallerConnection,
+    request: Request,
+    headers: MultiMapping[str],
+    *,
+    host: str,
+    target: str,
+    method: str,
+) -> Inbound:
+    listener = connection.listener
+    return Inbound(
+        connection.peer,
+        headers,
+        host,
+        target,
+        method,
+        listener.public_port,
+        listener.scheme,
+        request.id,
+        connection.caller,
+        listener.trust_unix,
+        listener.is_scheme_written,
+    )
+
+
+def _refuse(connection: CallerConnection, request: Request, refusal: Refusal) -> None:
+    request.refusal = refusal
+    place = connection.place
+    if (
+        place.claim is Claim.STRANGER
+        or place.met is not None
+        or (place.claim is Claim.WELCOME and isinstance(refusal.error, AccessDenied))
+    ):
+        # It speaks for itself, so that nobody else is on this connection; or there is no place for it, and the next
+        # one is to be told so. It need not be kept.
+        connection.keeps = False
+    request.refuse(refusal.error)
+
+
+def _page(connection: CallerConnection, request: Request, head: reader.RequestHead) -> Page:
+    return Page(
+        connection.plane,
+        request,
+        connection.pages,
+        method=head.method,
+        framing=head.framing if head.has_body else b"",
+        is_http_10=head.is_http_10,
+        keep_alive=connection.keeps,
+        expects_continue=head.expects_continue,
+    )
+
+
+def _forward(
+    connection: CallerConnection, request: Request, head: reader.RequestHead, route: Route
+) -> Forward:
+    admission = request.admission
+    assert admission is not None
+    fields = head.fields.sent
+    if (permit := admission.permit) is not None and permit.xsrf:
+        fields = RequestFields(programs_fields(fields.received, xsrf=permit.xsrf))
+    plane = connection.plane
+    request.keeper = keeper = plane.keeper(route.instance)
+    return Forward(
+        plane,
+        request,
+        keeper,
+        RequestHead(
+            head.method,
+            route.upstream_target.encode("ascii"),
+            fields,
+            head.framing,
+            head.is_websocket,
+            bool(route.prefix) and wants_plain(head.method, route, head.fields.headers),
+        ),
+        route,
+        has_body=head.has_body,
+        is_http_10=head.is_http_10,
+        keep_alive=connection.keeps,
+    )

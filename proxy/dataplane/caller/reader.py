@@ -1,0 +1,243 @@
+"""One caller's bytes taken apart: heads, bodies, and what is none of them.
+
+The rule: what has come and is not taken yet waits here, and nowhere else. A head is read once it is whole; fields
+that this connection sent before to the letter, with another target, are not read again. A body is followed to its end
+and never held. Pure: no socket, no clock, no policy.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from proxy.wire.body import ChunkedBody, Data, LengthBody
+from proxy.wire.heads import RequestFields
+from proxy.wire.request_heads import Fault, HeadBounds, HeadFault, ReceivedHead, read_request
+
+if TYPE_CHECKING:
+    from proxy.dataplane.link import Way
+    from proxy.gateway import Caller
+
+HEAD_END: Final = b"\r\n\r\n"
+REPEATED_HEADS: Final = 4
+REPEATED_HEADS_OF_PROXY: Final = 64
+REPEATED_HEAD_BYTES: Final = 4096
+"""Of one connection, at most so many heads are remembered, of at most so many bytes. A proxy's has many callers."""
+REPEATED_FIELDS_IN_ALL: Final = 2**17
+"""Of all connections together, at most so many fields: each takes some 350 bytes, read and translated, and each head of
+a proxy's some 2,000 more for its caller."""
+
+_PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
+"""None of these says anything of a body; and a target that begins with its path names no other host."""
+_TLS_HANDSHAKE: Final = 0x16
+_NO_HTTP: Final = ("not HTTP", "a TLS handshake, on a port that speaks plain HTTP")
+
+
+class ReadingLimits:
+    """What all connections of a process read within; `bounds` may be exchanged."""
+
+    __slots__ = ("bounds", "fields")
+
+    def __init__(self, bounds: HeadBounds, *, fields: int = REPEATED_FIELDS_IN_ALL) -> None:
+        self.bounds = bounds
+        self.fields = fields
+        """How many more may be remembered."""
+
+
+class HeadFields:
+    """A request's fields, as text for those who decide by them, and as bytes that travel on.
+
+    Requests that repeat them share what was found out by them, for whoever reads it: `caller` and `way`.
+    """
+
+    __slots__ = ("caller", "headers", "host", "sent", "way")
+
+    def __init__(self, headers: CIMultiDictProxy[str], host: str, sent: RequestFields) -> None:
+        self.headers = headers
+        self.host = host
+        self.sent = sent
+        self.caller: Caller | None = None
+        """Whose requests with these fields turned out to be."""
+        self.way: Way | None = None
+        """By which way they go."""
+
+
+class RequestHead(NamedTuple):
+    """A request, as far as its head says. `framing` are the lines that say anew how its body ends."""
+
+    method: str
+    target: str
+    fields: HeadFields
+    has_body: bool = False
+    framing: bytes = b""
+    is_http_10: bool = False
+    is_kept: bool = True
+    is_websocket: bool = False
+    expects_continue: bool = False
+    is_repeated: bool = False
+    """An earlier request of the connection had the same fields to the letter."""
+
+
+class Reader:
+    """What one connection sends. Belongs to one connection; `limits` to all."""
+
+    __slots__ = ("_body", "_inbox", "_limits", "_most_repeated", "_repeated", "_scanned", "_taken")
+
+    def __init__(self, limits: ReadingLimits, *, most_repeated: int = REPEATED_HEADS) -> None:
+        self._inbox = bytearray()
+        self._scanned = 0
+        self._body: LengthBody | ChunkedBody | None = None
+        self._most_repeated = most_repeated
+        self._repeated: dict[bytes, HeadFields] = {}
+        self._limits = limits
+        self._taken = 0
+
+    # -- what waits -------------------------------------------------------------------------------------
+
+    @property
+    def held_bytes(self) -> int:
+        """What has come and was not taken."""
+        return len(self._inbox)
+
+    def hold(self, data: Data) -> None:
+        """Keep what has come behind what waits."""
+        self._inbox += data
+
+    def take(self) -> bytes:
+        """All that waits."""
+        data = bytes(self._inbox)
+        self._inbox.clear()
+        self._scanned = 0
+        return data
+
+    # -- bodies -----------------------------------------------------------------------------------------
+
+    @property
+    def has_body(self) -> bool:
+        """Something of the body is still to come, of the request whose head was read last."""
+        return self._body is not None
+
+    def part_of_body(self, data: Data) -> Data:
+        """What of `data` is the body's and may pass on.
+
+        What is left of `data` waits: the next request if the body has ended, else more than a bound of work. Raises
+        FramingError; nothing more can be read then.
+        """
+        body = self._body
+        assert body is not None
+        part, rest = body.feed(data)
+        if body.done:
+            self._body = None
+        if rest:
+            self._inbox[:0] = rest
+        return part
+
+    def stop(self) -> None:
+        """Forget what waits, and where a body would end."""
+        self._body = None
+        self._inbox.clear()
+
+    # -- heads ------------------------------------------------------------------------------------------
+
+    def whole_head(self, data: bytes) -> bool:
+        """Whether `data`, which comes while nothing waits, is one head and nothing else."""
+        return (
+            not self._inbox
+            and data.endswith(HEAD_END)
+            and data.find(HEAD_END) == len(data) - 4
+            and data[0] not in b"\r\n"
+        )
+
+    def next_head(self) -> bytes | None:
+        """The next head, whole, out of what waits; None where it is not there yet.
+
+        Raises HeadFault as soon as what has come can be none, or is too large for one.
+        """
+        inbox = self._inbox
+        if not self._scanned:
+            if inbox and inbox[0] in b"\r\n":
+                # RFC 9112 section 2.2: empty lines before a request are ignored.
+                del inbox[: len(inbox) - len(inbox.lstrip(b"\r\n"))]
+            if not inbox:
+                return None
+            if not (0x41 <= inbox[0] <= 0x5A):
+                # No method begins like this: a TLS handshake, mostly. Waiting for more would help nobody.
+                raise HeadFault(_NO_HTTP[inbox[0] == _TLS_HANDSHAKE], Fault.NO_HTTP)
+        end = inbox.find(HEAD_END, max(0, self._scanned - 3)) + 4
+        if end == 3:
+            self._scanned = len(inbox)
+            if self._scanned > self._limits.bounds.head_bytes:
+                raise HeadFault("the head is too large", Fault.TOO_LARGE)
+            return None
+        head = bytes(inbox[:end])
+        del inbox[:end]
+        self._scanned = 0
+        return head
+
+    @property
+    def has_begun(self) -> bool:
+        """Part of a head has been looked at."""
+        return self._scanned > 0
+
+    def read(self, head: bytes) -> RequestHead:
+        """Read a whole head. Raises HeadFault."""
+        line, _, lines = head.partition(b"\r\n")
+        known = self._repeated.get(lines)
+        if known is not None and len(head) <= self._limits.bounds.head_bytes:
+            plain = _PLAIN_REQUEST_LINE.fullmatch(line)
+            if plain is not None:
+                method, target = plain.groups()
+                return RequestHead(method.decode("ascii"), target.decode("ascii"), known, is_repeated=True)
+        read = read_request(head, self._limits.bounds)
+        self._body = _body(read)
+        fields = _fields(read)
+        if not read.says_more and len(lines) <= REPEATED_HEAD_BYTES:
+            self._remember(lines, fields)
+        return RequestHead(
+            read.method.decode("ascii"),
+            read.target.decode("ascii"),
+            fields,
+            self._body is not None,
+            _framing(read),
+            read.is_http_10,
+            read.is_kept,
+            read.is_websocket,
+            read.expects_continue,
+        )
+
+    def _remember(self, lines: bytes, fields: HeadFields) -> None:
+        if len(self._repeated) >= self._most_repeated:
+            oldest = self._repeated.pop(next(iter(self._repeated)))
+            self._give(len(oldest.sent.received))
+        if (count := len(fields.sent.received)) <= self._limits.fields:
+            self._give(-count)
+            self._repeated[lines] = fields
+
+    def forget(self) -> None:
+        """Make room for others; for a connection that has ended, too."""
+        self._repeated.clear()
+        self._give(self._taken)
+
+    def _give(self, fields: int) -> None:
+        """Room for so many to the others, who take less than none."""
+        self._limits.fields += fields
+        self._taken -= fields
+
+
+def _fields(read: ReceivedHead) -> HeadFields:
+    return HeadFields(CIMultiDictProxy(CIMultiDict(read.texts)), read.host, RequestFields(read.fields))
+
+
+def _body(read: ReceivedHead) -> LengthBody | ChunkedBody | None:
+    if read.is_chunked:
+        return ChunkedBody()
+    return LengthBody(read.content_length) if read.content_length else None
+
+
+def _framing(read: ReceivedHead) -> bytes:
+    if read.is_chunked:
+        return b"Transfer-Encoding: chunked\r\n"
+    # Said again even where it is 0: some servers insist on it for POST.
+    return b"" if read.content_length is None else b"Content-Length: %d\r\n" % read.content_length

@@ -1,0 +1,424 @@
+"""One request: from its head, or what could not be read as one, to the end of its answer.
+
+The rule: whoever answers sees the caller through the request, and nothing else of the connection. When the answer has
+ended the request is let go of, so that an answer that goes on all the same reaches nobody. Its access record is made
+here, once. Knows no bytes of HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.dataplane.answers import Page, message_of
+from proxy.dataplane.bounds import DRAIN_OVER, bound_of
+from proxy.dataplane.caller.intake import ANSWERER
+from proxy.dataplane.link import Link, link
+from proxy.dataplane.records import CALLER_GONE, RESPONSE_CUT, request_record, text_of
+from proxy.dataplane.visit import Visit
+from proxy.errors import BadRequest, BodyTimeout, NbgateError, UpstreamUnreachable
+from proxy.gateway import Admission, Inbound, Refusal
+from proxy.routing.jupyters import is_proxied
+from proxy.routing.router import Route
+from proxy.wire.browsers import Asker, is_patient, who_asks
+from proxy.wire.heads import response_head
+
+if TYPE_CHECKING:
+    from proxy.aws.keeper import SessionKeeper
+    from proxy.aws.sessions import UpstreamSession
+    from proxy.client_address.networks import Address
+    from proxy.dataplane.answer import Answer
+    from proxy.dataplane.caller.connection import CallerConnection
+    from proxy.dataplane.caller.reader import RequestHead
+    from proxy.dataplane.plane import DataPlane
+    from proxy.dataplane.upstream import UpstreamConnection
+    from proxy.routing.router import Redirect
+    from proxy.telemetry.access_log import RequestRecord
+    from proxy.telemetry.limits_met import Bound
+    from proxy.wire.body import Data
+    from proxy.wire.heads import ResponseFacts
+
+
+_UPGRADED: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+
+
+class Request:
+    """See the module's docstring. `inbound` is None while nothing could be read."""
+
+    __slots__ = (
+        "_quiet_since",
+        "_swept_bytes",
+        "admission",
+        "answerer",
+        "connection",
+        "ends_connection",
+        "has_begun",
+        "head",
+        "id",
+        "inbound",
+        "keeper",
+        "page_error",
+        "page_user",
+        "plane",
+        "refusal",
+        "started_at",
+        "takes_body",
+        "way",
+    )
+
+    def __init__(self, connection: CallerConnection, plane: DataPlane) -> None:
+        self.connection: CallerConnection | None = connection
+        self.plane = plane
+        self.id = plane.new_id()
+        self.started_at = plane.clock.monotonic()
+        self.head: RequestHead | None = None
+        self.inbound: Inbound | None = None
+        self.admission: Admission | None = None
+        """By the gateway that counts; None once it is withdrawn."""
+        self.refusal: Refusal | None = None
+        self.keeper: SessionKeeper | None = None
+        self.answerer: Answer | None = None
+        self.way = connection.way
+        self.ends_connection = False
+        """A page wants no request to follow on the connection."""
+        self.has_begun = False
+        """Something of the answer was sent, so that no other can be given."""
+        self._swept_bytes = -1
+        self._quiet_since = 0.0
+        self.takes_body = False
+        """Whoever answers takes the body now; it waits until then."""
+        self.page_error: NbgateError | None = None
+        self.page_user = ""
+        """Who a page of the gateway's own knows its caller to be."""
+
+    # -- who asks ---------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Address | None:
+        """Whom the request is attributed to."""
+        if self.admission is not None:
+            return self.admission.caller.client.address
+        if self.refusal is not None:
+            return self.refusal.client.address
+        return None if self.connection is None else self.connection.peer
+
+    @property
+    def is_window(self) -> bool:
+        """Whether a person looks at the answer, and can be shown a page that asks again by itself."""
+        return self.asker is Asker.WINDOW and self.asked.method in ("GET", "HEAD")
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether it had rather wait for a moment than be told that the notebook is away."""
+        assert self.admission is not None
+        assert isinstance(self.admission.route, Route)
+        target = self.admission.route.upstream_target
+        return is_patient(self.asker, method=self.asked.method, target=target)
+
+    @property
+    def asker(self) -> Asker:
+        asked = self.asked
+        return who_asks(asked.headers, host=asked.host, target=asked.target)
+
+    @property
+    def asked(self) -> Inbound:
+        """The request as it stood at the door."""
+        assert self.inbound is not None
+        return self.inbound
+
+    def link(self, session: UpstreamSession) -> Link:
+        """The way from this caller's mount to a session; the same for all requests of a connection, mostly."""
+        assert self.admission is not None
+        assert isinstance(self.admission.route, Route)
+        way, caller, mount = self.way, self.admission.caller, self.admission.route.mount
+        joined = (session, caller, mount)
+        if joined != way.joined:
+            if not way.leads(*joined):
+                pool = self.plane.pool
+                way.link = link(
+                    session,
+                    caller,
+                    mount=mount,
+                    shelf=pool.shelf(session.origin),
+                    tells_address=self.plane.tells_address(session.origin),
+                )
+            way.joined = joined
+        return way.link
+
+    # -- for whoever answers ----------------------------------------------------------------------------
+
+    @property
+    def _connection(self) -> CallerConnection:
+        assert self.connection is not None
+        return self.connection
+
+    def write(self, data: Data) -> None:
+        """Send a part of the answer."""
+        connection = self._connection
+        if not self.has_begun:
+            self.has_begun = True
+            connection.go("began")
+        connection.writer.write(data)
+
+    def write_interim(self, data: bytes) -> None:
+        """Send a head that is not yet the answer's (RFC 9110 section 15.2)."""
+        self._connection.writer.write(data)
+
+    def write_last(self, data: bytes) -> None:
+        """Send the end of the answer to the caller, at the end of this turn of the event loop."""
+        self._connection.writer.write_last(data)
+
+    @property
+    def is_full(self) -> bool:
+        """The caller takes no more for now; `Answer.on_caller_drained` follows."""
+        return self._connection.writer.is_full
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much of what was written still waits for the caller to take it."""
+        return self._connection.writer.unsent_bytes
+
+    def take_body(self) -> None:
+        """Deliver the request's body from now on."""
+        self.takes_body = True
+        self._connection.deliver()
+
+    def hold_body(self) -> None:
+        """Keep the request's body until `take_body`."""
+        self.takes_body = False
+        self._connection.intake.resume(ANSWERER)
+
+    def pause_body(self) -> None:
+        """Whoever answers takes no more of it for now."""
+        self._connection.intake.pause(ANSWERER)
+
+    def resume_body(self) -> None:
+        """It does again."""
+        self._connection.intake.resume(ANSWERER)
+
+    def finished(self, *, keep_alive: bool) -> None:
+        """Whoever answers has sent all of it."""
+        answerer = self.answerer
+        assert answerer is not None
+        if answerer.has_not_asked:
+            # It may never come.
+            self._connection.stop_reading()
+        self._connection.keeps = keep_alive and not self.plane.leaving
+        error = self.page_error
+        code, detail = (answerer.code, "") if error is None else (error.code, error.log_detail)
+        self._answered(answerer.status, answerer.bytes_out, code, detail)
+
+    def broken(self, bound: Bound | None = None, *, detail: str = "") -> None:
+        """The answer cannot be completed, because of a limit if there is one: let the caller see that."""
+        connection, code = self._connection, RESPONSE_CUT
+        if bound is not None:
+            code, detail = bound.code, detail or bound.setting
+            self.plane.met(bound, self.client)
+        answerer = self.answerer
+        status, size = (0, 0) if answerer is None else (answerer.status, answerer.bytes_out)
+        self.plane.log(self.record(status, size, code, detail))
+        connection.over()
+        connection.writer.reset()
+
+    @property
+    def id_line(self) -> bytes:
+        """The field of the answer that tells the request's id, its line end included."""
+        return b"X-Request-Id: %b\r\n" % self.id.encode("ascii")
+
+    def switch(
+        self, notebook: UpstreamConnection, session: UpstreamSession, facts: ResponseFacts, tail: bytes
+    ) -> None:
+        """The notebook answered 101 to a handshake with `session`: become a WebSocket, somebody else's connection."""
+        connection = self._connection
+        assert self.admission is not None
+        route = self.admission.route
+        head = response_head(
+            facts,
+            self.link(session).translation,
+            framing=_UPGRADED + self.id_line,
+            by_application=isinstance(route, Route) and is_proxied(route.upstream_target),
+        )
+        connection.writer.write(head)
+        record = self.record(101, 0, "")
+        # From here on request and connection are done with, and nothing may hold them: a WebSocket may last for days.
+        transport, waiting, is_full = connection.hand_over()
+        try:
+            self.plane.splice(
+                transport,
+                notebook,
+                place=connection.place,
+                visit=Visit(self.asked, self.admission, self.keeper),
+                session=session,
+                record=record,
+                extensions=any(name.lower() == b"sec-websocket-extensions" for name, _ in facts.fields),
+                is_full=is_full,
+                tail=tail,
+                inbox=waiting,
+            )
+        except BaseException:
+            # Nobody else would end it.
+            connection.place.leave()
+            transport.abort()
+            raise
+
+    # -- in the gateway's own words ---------------------------------------------------------------------
+
+    def answer(self, error: NbgateError) -> None:
+        """Answer with an error; nothing was sent to the caller yet."""
+        self._blame(error)
+        detail = error.log_detail
+        if self.admission is not None:
+            error = self.plane.on_error(error, self.admission, self.asked)
+        page = self.error_page(error)
+        status = page.status or error.status
+        self._send_whole(status, page)
+        self._answered(status, len(page.body), error.code, error.log_detail or detail)
+
+    def redirect(self, route: Redirect) -> None:
+        """Send the caller elsewhere."""
+        self._send_whole(route.status, Page((*route.fields, ("X-Request-Id", self.id)), b""))
+        self._answered(route.status, 0, "")
+
+    def refuse(self, error: NbgateError) -> None:
+        """Answer without asking anybody, and read on behind the request if that is safe."""
+        if isinstance(error, BadRequest):
+            self.stop(error)
+        else:
+            self.answer(error)
+
+    def stop(self, error: NbgateError) -> None:
+        """Answer, and read nothing more: where this message ends is not known."""
+        self._connection.stop_reading()
+        self.answer(error)
+
+    def abandon(self, error: NbgateError) -> None:
+        """The request turned out broken in its middle, or is not to be answered any more."""
+        if self.answerer is not None:
+            error = self.answerer.told(error)
+            self.answerer.cancel()
+        if self.has_begun:
+            self.broken(bound_of(error))
+        else:
+            self.stop(error)
+
+    def withdraw(self, reason: str) -> None:
+        """It is not admitted any more."""
+        self.abandon(
+            UpstreamUnreachable(f"{reason}. Try again.", retry_after_seconds=1)
+            if self.refusal is None
+            else self.refusal.error
+        )
+
+    def cut(self, bound: Bound) -> None:
+        """End it for a limit that it met."""
+        if self.answerer is not None:
+            self.answerer.cancel()
+        self.broken(bound)
+
+    def lost(self) -> None:
+        """The caller is gone before its answer was complete."""
+        code = CALLER_GONE
+        if self.plane.is_over:
+            code = DRAIN_OVER.code
+            self.plane.met(DRAIN_OVER, self.client)
+        status, size, answerer = 0, 0, self.answerer
+        if answerer is not None:
+            answerer.cancel()
+            status, size = answerer.status, answerer.bytes_out
+        self.plane.log(self.record(status, size, code))
+
+    def sweep(self, now: float, *, is_held: bool) -> None:
+        """Judge silence; `is_held`: nothing is read for now, for a reason of ours."""
+        answerer = self.answerer
+        if answerer is None:
+            return
+        answerer.sweep(now)
+        if self.answerer is None or not self._connection.is_carrying:
+            self._swept_bytes = -1
+        elif answerer.bytes_in != self._swept_bytes or is_held or answerer.has_not_asked:
+            self._swept_bytes = answerer.bytes_in
+            self._quiet_since = now
+        elif now - self._quiet_since >= self.plane.timeouts.request_body_seconds:
+            self.abandon(BodyTimeout())
+
+    def _blame(self, error: NbgateError) -> None:
+        instance = "" if self.admission is None else self.admission.instance
+        self.plane.blame(error, self.client, instance=instance, request_id=self.id)
+
+    def _send_whole(self, status: int, page: Page) -> None:
+        connection = self._connection
+        if connection.reader.has_body or self.plane.leaving:
+            # Who expects 100 Continue may never send the body, and what comes would be taken for it.
+            connection.keeps = False
+        without_body = self.inbound is not None and self.inbound.method == "HEAD"
+        if connection.transport is not None:
+            connection.writer.write(
+                message_of(status, page, keep_alive=connection.keeps, without_body=without_body)
+            )
+
+    def _answered(self, status: int, size: int, code: str, detail: str = "") -> None:
+        connection = self._connection
+        self.plane.log(self.record(status, size, code, detail))
+        connection.answered()
+
+    # -- for pages of the gateway's own -----------------------------------------------------------------
+
+    def ask_for_body(self) -> None:
+        """A page reads it."""
+        if self.answerer is not None:
+            self.answerer.ask_for_body()
+
+    def page_failed(self, error: NbgateError) -> None:
+        """A page answers an error: it stands in the record."""
+        self.page_error = error
+        self._blame(error)
+
+    def error_page(self, error: NbgateError, *, instance: str = "", json_only: bool = False) -> Page:
+        """How the caller is told of an error, perhaps one about an instance that the request did not lead to."""
+        admission = self.admission
+        if admission is not None:
+            client = admission.caller.address
+            if instance:
+                admission = admission._replace(instance=instance)
+        else:
+            client = text_of(self.client)
+        return self.plane.render(
+            error,
+            self.inbound,
+            request_id=self.id,
+            client=client,
+            admission=admission,
+            port=0 if self.connection is None else self.connection.public_port,
+            json_only=json_only,
+        )
+
+    # -- judged again -----------------------------------------------------------------------------------
+
+    def objection(self) -> str:
+        """What the gateway of now has against it, answered or not; "" for nothing."""
+        if self.admission is None or self.inbound is None:
+            return ""
+        visit = Visit(self.inbound, self.admission, self.keeper)
+        objection = visit.objection(self.plane.gateway, self.plane.keeper)
+        if visit.refusal is not None:
+            self.admission, self.refusal = None, visit.refusal
+        else:
+            self.admission = visit.admission
+        return objection
+
+    # -- the record -------------------------------------------------------------------------------------
+
+    def record(self, status: int, size: int, code: str, detail: str = "") -> RequestRecord:
+        """What is written down of it; `size` are the bytes of the answer's body."""
+        return request_record(
+            self.id,
+            self.inbound,
+            self.admission or self.refusal,
+            peer=self._connection.peer,
+            status=status,
+            bytes_in=0 if self.answerer is None else self.answerer.bytes_in,
+            bytes_out=size,
+            started_at=self.started_at,
+            code=code,
+            detail=detail,
+            user=self.page_user,
+        )

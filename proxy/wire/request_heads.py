@@ -1,0 +1,270 @@
+"""A request's head as it comes in, read strictly once: RFC 9112 sections 2 to 6, and nothing of what they tolerate.
+
+`GET /lab HTTP/1.1`, field lines, an empty line, each ended by CRLF. The rule: what two readers could take in two ways
+is a HeadFault, because a notebook's server, or a proxy in front of us, may be the second one. So there is no bare CR or
+LF, no folded line, no space before a colon, no second `Host` and no length beside a transfer coding. A line that was
+read before is looked up, whatever stands around it. Knows no sockets, no mounts and no policy.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from multidict import istr
+
+METHODS: Final = frozenset(
+    b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY "
+    b"OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK "
+    b"UNLOCK UNSUBSCRIBE".split()
+)
+"""IANA's "HTTP Method Registry" in the main, as llhttp knows it. Which of them are forwarded is decided elsewhere."""
+
+SINGLETONS: Final = frozenset(
+    b"content-length content-location content-range content-type etag expect host max-forwards server "
+    b"transfer-encoding user-agent".split()
+)
+"""Fields that are one value, no list (RFC 9110 section 5.3), and that readers of messages decide by. Who decides by
+others (`Origin`, `Authorization`, `Sec-WebSocket-Version`) looks at each of their lines, and refuses in its own words.
+`Cookie` is not among them: proxies that speak HTTP/2 split it (RFC 9113 section 8.2.3)."""
+
+MAX_LENGTH_DIGITS: Final = 18
+"""Of a Content-Length. More may overflow another reader: some take 2^64-1 for "no body"."""
+
+_LINES_REMEMBERED: Final = 4096
+_LINE_BYTES_REMEMBERED: Final = 256
+
+# RFC 9112 section 3, and printable characters that browsers leave alone in targets (`|`, `"`, `^` …). No `#`, which
+# belongs to the browser, and no byte above 0x7E, which readers decode in different ways.
+_REQUEST_LINE: Final = re.compile(
+    rb"([A-Z-]{3,16}) (\*|(?:/|[Hh][Tt][Tt][Pp][Ss]?://)[\x21\x22\x24-\x7e]*) HTTP/1\.([01])"
+)
+# RFC 9110 sections 5.1 and 5.5.
+_FIELD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
+_DIGITS: Final = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
+
+_SECRETS: Final = frozenset(
+    (b"authorization", b"cookie", b"proxy-authorization", b"referer", b"x-amz-security-token", b"x-xsrftoken")
+)
+"""Never remembered: they hold credentials, or addresses that may."""
+
+# What a line means for the reading of its head, a bit each. 0 is the common case.
+_CONNECTION: Final = 1 << 0
+_UPGRADE: Final = 1 << 1
+_HOST: Final = 1 << 2
+_LENGTH: Final = 1 << 3
+_CODING: Final = 1 << 4
+_EXPECT: Final = 1 << 5
+_MEANINGS: Final = {
+    b"connection": _CONNECTION,
+    b"upgrade": _UPGRADE,
+    b"host": _HOST,
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _CODING,
+    b"expect": _EXPECT,
+}
+_BITS: Final = _MEANINGS | {
+    name: 1 << place for place, name in enumerate(sorted(SINGLETONS - _MEANINGS.keys()), start=len(_MEANINGS))
+}
+_WORKER: Final = 1 << len(_BITS)
+_BITS[b"service-worker"] = _WORKER
+_MAY_REPEAT: Final = _CONNECTION | _UPGRADE | _WORKER
+_SAYS_MORE: Final = _CONNECTION | _UPGRADE | _LENGTH | _CODING | _EXPECT | _WORKER
+
+Line = tuple[int, tuple[bytes, bytes], tuple[str, str]]
+"""What a field line means, its name and value as they came, and the same as text."""
+
+
+class Fault(Enum):
+    """What kind of fault a head has."""
+
+    MALFORMED = "malformed"
+    TOO_LARGE = "too large"
+    """It may be well formed, as may the next: the bound that is met is ours."""
+    TOO_MANY_FIELDS = "too many fields"
+    NO_HTTP = "no HTTP"
+    """Its first byte says so."""
+
+
+class HeadFault(Exception):
+    """A head that is not read. The message says why, and holds none of its bytes."""
+
+    def __init__(self, reason: str, fault: Fault = Fault.MALFORMED) -> None:
+        super().__init__(reason)
+        self.fault = fault
+        self.request: tuple[bytes, bytes] | None = None
+        """The method and the target, where the request line could be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadBounds:
+    """How much of a head is read. One line may be all of it: browsers send all cookies in one."""
+
+    head_bytes: int
+    fields: int
+
+
+class ReceivedHead:
+    """A request's head, read. Names and values are what came, without the blanks around a value."""
+
+    __slots__ = (
+        "content_length",
+        "expects_continue",
+        "fields",
+        "host",
+        "is_chunked",
+        "is_http_10",
+        "is_kept",
+        "is_websocket",
+        "method",
+        "says_more",
+        "target",
+        "texts",
+    )
+
+    def __init__(self, method: bytes, target: bytes, *, is_http_10: bool) -> None:
+        self.method = method
+        self.target = target
+        self.is_http_10 = is_http_10
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.texts: list[tuple[str, str]] = []
+        """The fields again; bytes that are no UTF-8 are surrogates."""
+        self.host = ""
+        self.content_length: int | None = None
+        self.is_chunked = False
+        self.is_kept = not is_http_10
+        """Whether another request may follow on the connection, as far as this one says. Never in HTTP/1.0."""
+        self.is_websocket = False
+        self.expects_continue = False
+        self.says_more = is_http_10
+        """Whether something of it is about more than what is asked for: its body, the connection, or who fetches."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether any byte of a body follows."""
+        return self.is_chunked or bool(self.content_length)
+
+
+class _LineBook(dict[bytes, Line]):
+    """Field lines that were read.
+
+    Callers choose the lines, so the memory of them is bounded: when full it starts again from nothing.
+    """
+
+    def __missing__(self, line: bytes) -> Line:
+        match = _FIELD_LINE.fullmatch(line)
+        if match is None:
+            raise HeadFault("a line is no field")
+        name, value = match.groups()
+        value = value.strip(b"\t ")
+        lower = name.lower()
+        if lower == b"sec-websocket-key1":
+            # Of a handshake before RFC 6455, which eight bytes follow that nothing announces.
+            raise HeadFault("an obsolete WebSocket handshake")
+        bit = _BITS.get(lower, 0)
+        if bit & (_LENGTH | _CODING) and b"\t" in match[2]:
+            # Blanks by RFC 9112 section 5; of these two fields, many readers take spaces alone.
+            raise HeadFault("a tab stands beside what frames the body")
+        if bit == _CONNECTION and value.lower() == b"keep-alive":
+            bit = 0  # as it is said anyway
+        text = istr(name.decode("ascii")), value.decode("utf-8", "surrogateescape")
+        read = bit, (name, value), text
+        if len(line) <= _LINE_BYTES_REMEMBERED and lower not in _SECRETS:
+            if len(self) >= _LINES_REMEMBERED:
+                self.clear()
+            self[line] = read
+        return read
+
+
+_LINES: Final = _LineBook()
+
+
+def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:
+    """Read a whole head, its empty line included.
+
+    Raises HeadFault. The bounds come first, so that a head above them is too large whatever else it is.
+    """
+    first, *lines = head[:-4].split(b"\r\n")
+    if len(head) > bounds.head_bytes:
+        raise HeadFault("the head is too large", Fault.TOO_LARGE)
+    if len(lines) > bounds.fields:
+        raise HeadFault("the head has too many fields", Fault.TOO_MANY_FIELDS)
+    match = _REQUEST_LINE.fullmatch(first)
+    if match is None:
+        raise HeadFault("the request line is malformed")
+    method, target, minor = match.groups()
+    if method not in METHODS:
+        raise HeadFault("the method is not known")
+    read = ReceivedHead(method, target, is_http_10=minor == b"0")
+    try:
+        _read_fields(read, lines)
+    except HeadFault as fault:
+        fault.request = method, target
+        raise
+    return read
+
+
+def _read_fields(read: ReceivedHead, lines: list[bytes]) -> None:
+    book = _LINES
+    found = [book[line] for line in lines]
+    read.fields = [line[1] for line in found]
+    read.texts = [line[2] for line in found]
+    seen = 0
+    connection: list[bytes] = []
+    coding = upgrade = None
+    for bit, (_, value), text in found:
+        if not bit:
+            continue
+        if bit & seen and not bit & _MAY_REPEAT:
+            raise HeadFault("a field that is one value stands there twice")
+        seen |= bit
+        if bit == _HOST:
+            read.host = text[1]
+        elif bit == _CONNECTION:
+            connection.append(value)
+        elif bit == _UPGRADE:
+            # Who offers two protocols asks for no WebSocket.
+            upgrade = value if upgrade is None else b""
+        elif bit == _LENGTH:
+            if not _DIGITS.fullmatch(value):
+                raise HeadFault("the content length is not a number")
+            read.content_length = int(value)
+        elif bit == _CODING:
+            coding = value
+        elif bit == _EXPECT:
+            if value.lower() != b"100-continue":
+                raise HeadFault("nothing else than 100-continue can be expected")
+            # RFC 9110 section 10.1.1: from HTTP/1.0 it is ignored.
+            read.expects_continue = not read.is_http_10
+    if seen & _SAYS_MORE:
+        read.says_more = True
+    if not seen & _HOST and not read.is_http_10:
+        raise HeadFault("Host is missing")
+    if coding is not None:
+        _read_coding(read, coding)
+    if connection:
+        _read_connection(read, connection, upgrade)
+
+
+def _read_connection(read: ReceivedHead, connection: list[bytes], upgrade: bytes | None) -> None:
+    """RFC 9110 section 7.6.1 and 7.8."""
+    says = {option.strip(b"\t ") for option in b",".join(connection).lower().split(b",")}
+    if b"close" in says:
+        read.is_kept = False
+    if upgrade is not None and b"upgrade" in says and upgrade.lower() == b"websocket" and not read.is_http_10:
+        if read.has_body:
+            raise HeadFault("a WebSocket handshake has no body")
+        read.is_websocket = True
+        # What is pipelined behind an upgrade that is refused may be anything but a request.
+        read.is_kept = False
+
+
+def _read_coding(read: ReceivedHead, coding: bytes) -> None:
+    """RFC 9112 section 6.1, and its warnings taken for rules."""
+    if read.is_http_10 or read.content_length is not None:
+        raise HeadFault("a transfer coding stands beside a length, or in HTTP/1.0")
+    if coding.lower() != b"chunked":
+        raise HeadFault("the transfer coding is not chunked")
+    read.is_chunked = True

@@ -1,0 +1,287 @@
+"""One caller's bytes taken apart: without a socket."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from proxy.dataplane.caller.reader import (
+    REPEATED_HEAD_BYTES,
+    REPEATED_HEADS,
+    Reader,
+    ReadingLimits,
+    RequestHead,
+)
+from proxy.wire.body import FramingError
+from proxy.wire.request_heads import Fault, HeadBounds, HeadFault
+
+BOUNDS = HeadBounds(head_bytes=64 * 1024, fields=128)
+FIELDS = b"Host: a\r\nAccept: */*\r\nCookie: _xsrf=a\r\n\r\n"
+
+
+def a_reader(*, fields: int = 1000) -> Reader:
+    return Reader(ReadingLimits(BOUNDS, fields=fields))
+
+
+def read(reader: Reader, data: bytes) -> RequestHead:
+    reader.hold(data)
+    head = reader.next_head()
+    assert head is not None
+    return reader.read(head)
+
+
+def test_a_head_is_there_once_it_is_whole() -> None:
+    head = b"GET /a HTTP/1.1\r\n" + FIELDS
+    for cut in range(1, len(head)):
+        reader = a_reader()
+        reader.hold(head[:cut])
+        assert reader.next_head() is None
+        assert reader.has_begun
+        reader.hold(head[cut:] + b"GET")
+        assert reader.next_head() == head
+        assert (reader.held_bytes, reader.has_begun, reader.take()) == (3, False, b"GET")
+
+
+@pytest.mark.parametrize("lines", [b"\r\n", b"\n", b"\r\n\r\n\n\r"])
+def test_empty_lines_before_a_request_are_none(lines: bytes) -> None:
+    reader = a_reader()
+    reader.hold(lines)
+    assert reader.next_head() is None
+    assert (reader.held_bytes, reader.has_begun) == (0, False)
+    assert not reader.whole_head(lines + b"GET / HTTP/1.1\r\n" + FIELDS)
+    assert read(reader, lines + b"GET / HTTP/1.1\r\n" + FIELDS).target == "/"
+
+
+@pytest.mark.parametrize(
+    ("first", "said"), [(b"\x16\x03\x01", "TLS"), (b"\0", "not HTTP"), (b"get / HTTP/1.1", "not HTTP")]
+)
+def test_what_can_be_no_request_is_not_waited_for(first: bytes, said: str) -> None:
+    reader = a_reader()
+    reader.hold(first)
+    with pytest.raises(HeadFault, match=said) as fault:
+        reader.next_head()
+    assert fault.value.fault is Fault.NO_HTTP
+
+
+def test_a_head_that_is_too_large_is_refused_before_it_ends() -> None:
+    reader = a_reader()
+    reader.hold(b"GET / HTTP/1.1\r\nX: ".ljust(BOUNDS.head_bytes, b"x"))
+    assert reader.next_head() is None
+    reader.hold(b"x")
+    with pytest.raises(HeadFault) as fault:
+        reader.next_head()
+    assert fault.value.fault is Fault.TOO_LARGE
+
+
+def test_what_comes_as_one_head_alone_needs_no_keeping() -> None:
+    reader = a_reader()
+    head = b"GET / HTTP/1.1\r\n" + FIELDS
+    assert reader.whole_head(head)
+    assert not reader.whole_head(head + head)
+    assert not reader.whole_head(head[:-1])
+    reader.hold(b"G")
+    assert not reader.whole_head(head)
+
+
+def test_what_was_held_comes_back_in_its_order() -> None:
+    reader = a_reader()
+    reader.hold(b"ab")
+    reader.hold(b"c")
+    assert (reader.take(), reader.held_bytes) == (b"abc", 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_body", "framing"),
+    [
+        (b"", False, b""),
+        (b"Content-Length: 0\r\n", False, b"Content-Length: 0\r\n"),
+        (b"Content-Length: 012\r\n", True, b"Content-Length: 12\r\n"),
+        (b"Transfer-Encoding: Chunked\r\n", True, b"Transfer-Encoding: chunked\r\n"),
+    ],
+)
+def test_a_bodys_framing_is_said_anew(fields: bytes, has_body: bool, framing: bytes) -> None:
+    head = read(a_reader(), b"POST / HTTP/1.1\r\n" + fields + FIELDS)
+    assert (head.has_body, head.framing) == (has_body, framing)
+
+
+def test_a_head_tells_who_asks_for_what() -> None:
+    head = read(
+        a_reader(),
+        b"GET /ws HTTP/1.1\r\nX-A: \xc3\xa4\xff\r\nConnection: upgrade\r\nUpgrade: websocket\r\n" + FIELDS,
+    )
+    assert (head.method, head.target, head.fields.host) == ("GET", "/ws", "a")
+    assert head.fields.headers["x-a"] == "ä\udcff"
+    assert head.fields.sent.received[0] == (b"X-A", b"\xc3\xa4\xff")
+    assert (head.is_websocket, head.is_kept, head.is_http_10, head.expects_continue) == (
+        True,
+        False,
+        False,
+        False,
+    )
+
+
+def test_what_follows_a_body_waits() -> None:
+    reader = a_reader()
+    read(reader, b"PUT / HTTP/1.1\r\nContent-Length: 3\r\n" + FIELDS)
+    assert (reader.has_body, reader.part_of_body(b"ab"), reader.held_bytes) == (True, b"ab", 0)
+    assert (reader.part_of_body(b"cGET"), reader.has_body, reader.held_bytes) == (b"c", False, 3)
+
+
+def test_nothing_is_left_of_what_is_not_read_on() -> None:
+    reader = a_reader()
+    read(reader, b"PUT / HTTP/1.1\r\nContent-Length: 3\r\n" + FIELDS)
+    reader.hold(b"a")
+    reader.stop()
+    assert (reader.has_body, reader.held_bytes) == (False, 0)
+
+
+# -- what repeats itself ------------------------------------------------------------------------------------
+
+
+def test_fields_that_came_before_to_the_letter_are_the_same_object() -> None:
+    reader = a_reader()
+    first = read(reader, b"GET /a HTTP/1.1\r\n" + FIELDS)
+    for line in (
+        b"GET /b?c=%2F HTTP/1.1",
+        b"HEAD /c HTTP/1.1",
+        b"DELETE /d HTTP/1.1",
+        b"OPTIONS /e HTTP/1.1",
+    ):
+        again = read(reader, line + b"\r\n" + FIELDS)
+        assert again.fields is first.fields
+        assert f"{again.method} {again.target} HTTP/1.1".encode() == line
+    other = read(reader, b"GET /a HTTP/1.1\r\n" + FIELDS.replace(b"=a", b"=b"))
+    assert other.fields is not first.fields
+    assert other.fields.headers["Cookie"] == "_xsrf=b"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            b"GET /x#y HTTP/1.1",
+            b"GET /x HTTP/2.0",
+            b"GET /\xc3\xa4 HTTP/1.1",
+            b"get /x HTTP/1.1",
+            b"GET  /x HTTP/1.1",
+        ),
+        b"GET /" + b"a" * BOUNDS.head_bytes + b" HTTP/1.1",
+    ],
+)
+def test_fields_that_came_before_excuse_no_request_line(line: bytes) -> None:
+    reader = a_reader()
+    read(reader, b"GET /a HTTP/1.1\r\n" + FIELDS)
+    with pytest.raises(HeadFault):
+        reader.read(line + b"\r\n" + FIELDS)
+
+
+@pytest.mark.parametrize("line", [b"POST /x HTTP/1.1", b"GET http://a/ HTTP/1.1", b"GET / HTTP/1.0"])
+def test_other_request_lines_are_read_anew(line: bytes) -> None:
+    reader = a_reader()
+    first = read(reader, b"GET /a HTTP/1.1\r\n" + FIELDS)
+    assert read(reader, line + b"\r\n" + FIELDS).fields is not first.fields
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param(b"Content-Length: 3\r\n", id="a length"),
+        pytest.param(b"Content-Length: 0\r\n", id="no length"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n", id="chunked"),
+        pytest.param(b"Connection: close\r\n", id="the last one"),
+        pytest.param(b"Connection: Upgrade\r\nUpgrade: h2c\r\n", id="an upgrade"),
+        pytest.param(b"Expect: 100-continue\r\n", id="an expectation"),
+        pytest.param(b"Service-Worker: script\r\n", id="a worker"),
+        pytest.param(b"X: " + b"y" * REPEATED_HEAD_BYTES + b"\r\n", id="large"),
+    ],
+)
+def test_fields_that_say_more_are_read_each_time(fields: bytes) -> None:
+    reader = a_reader()
+    line = b"GET / HTTP/1.1\r\n"
+    assert read(reader, line + fields + FIELDS).fields is not read(reader, line + fields + FIELDS).fields
+
+
+def test_few_heads_are_remembered() -> None:
+    limits = ReadingLimits(BOUNDS, fields=1000)
+    reader = Reader(limits)
+    for number in range(10 * REPEATED_HEADS):
+        read(reader, b"GET / HTTP/1.1\r\nX: %d\r\n" % number + FIELDS)
+        assert 1000 - limits.fields <= 4 * REPEATED_HEADS
+    reader.forget()
+    assert limits.fields == 1000
+
+
+def test_what_all_connections_remember_together_is_bounded() -> None:
+    """One caller may have thousands of them."""
+    limits = ReadingLimits(BOUNDS, fields=7)
+    first, second = Reader(limits), Reader(limits)
+    line = b"GET / HTTP/1.1\r\n"
+    for reader in (first, second):
+        read(reader, line + b"X: 1\r\n" + FIELDS)
+    assert limits.fields == 3
+    assert read(first, line + b"X: 1\r\n" + FIELDS).fields is read(first, line + b"X: 1\r\n" + FIELDS).fields
+    assert (
+        read(second, line + b"X: 1\r\n" + FIELDS).fields
+        is not read(second, line + b"X: 1\r\n" + FIELDS).fields
+    )
+    first.forget()
+    assert (
+        read(second, line + b"X: 1\r\n" + FIELDS).fields is read(second, line + b"X: 1\r\n" + FIELDS).fields
+    )
+
+
+# -- however it is cut --------------------------------------------------------------------------------------
+
+REQUESTS = [
+    b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"\r\nPUT /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12345",
+    b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: z\r\n\r\n",
+    b"HEAD /d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"GET /e HTTP/1.0\r\n\r\n",
+    b"GET  /f HTTP/1.1\r\n\r\n",
+    b"POST /g HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"\x16\x03",
+]
+
+
+def transcript(pieces: list[bytes]) -> list[tuple[str, bytes]]:
+    """What a connection reads of these pieces: heads, bodies' bytes joined, and the fault that ends it."""
+    reader, told = a_reader(), [("", b"")]
+    for piece in pieces:
+        reader.hold(piece)
+        try:
+            while reader.held_bytes:
+                if reader.has_body:
+                    part = reader.part_of_body(reader.take())
+                    kind, before = told[-1]
+                    if kind == "body":
+                        told[-1] = (kind, before + bytes(part))
+                    elif part:
+                        told.append(("body", bytes(part)))
+                    continue
+                head = reader.next_head()
+                if head is None:
+                    break
+                told.append(("head", head))
+                reader.read(head)
+        except (HeadFault, FramingError) as fault:
+            if isinstance(fault, FramingError) and told[-1][0] == "body":
+                # What was read of the body together with the fault is lost on purpose.
+                told.pop()
+            told.append((type(fault).__name__, str(fault).encode()))
+            break
+    return told
+
+
+@pytest.mark.slow
+def test_20_000_transcripts_read_the_same_however_they_are_cut() -> None:
+    chance = random.Random(20261127)
+    for _ in range(20_000):
+        data = b"".join(chance.choices(REQUESTS, weights=[8, 8, 8, 2, 2, 1, 1, 1], k=chance.randrange(1, 6)))
+        if chance.random() < 0.3:
+            at = chance.randrange(len(data))
+            data = data[:at] + bytes((chance.randrange(256),)) + data[at + 1 :]
+        cuts = sorted(chance.choices(range(len(data) + 1), k=chance.randrange(1, 8)))
+        pieces = [data[at:to] for at, to in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+        assert transcript(pieces) == transcript([data]), pieces

@@ -1,0 +1,460 @@
+"""Request heads, read strictly: what is refused, what is read, and what two well-known readers say of the same bytes.
+
+llhttp (through httptools) is what Node.js and aiohttp read with; h11 is what httpx and uvicorn do. Nothing may be
+accepted here that both of them refuse; where this reader differs from one of them, there is a reason in a table.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Iterator
+
+import h11
+import httptools
+import pytest
+
+from proxy.wire import request_heads
+from proxy.wire.request_heads import (
+    METHODS,
+    SINGLETONS,
+    Fault,
+    HeadBounds,
+    HeadFault,
+    ReceivedHead,
+    read_request,
+)
+
+BOUNDS = HeadBounds(head_bytes=64 * 1024, fields=128)
+
+
+def read(text: str | bytes, bounds: HeadBounds = BOUNDS) -> ReceivedHead:
+    """A head whose lines are written with `\n`."""
+    if isinstance(text, str):
+        text = text.replace("\n", "\r\n").encode("latin-1")
+    return read_request(text, bounds)
+
+
+def with_fields(*lines: str, method: str = "GET", version: str = "1.1") -> str:
+    return "\n".join((f"{method} / HTTP/{version}", "Host: a", *lines, "", ""))
+
+
+def test_a_head_is_read() -> None:
+    head = read("POST /a%2Fb?x=1 HTTP/1.1\nHost: a\nX-Two:  \t b c\t \nx-two:\nContent-Length: 12\n\n")
+    assert (head.method, head.target, head.host) == (b"POST", b"/a%2Fb?x=1", "a")
+    assert head.fields == [
+        (b"Host", b"a"),
+        (b"X-Two", b"b c"),
+        (b"x-two", b""),
+        (b"Content-Length", b"12"),
+    ]
+    assert (head.content_length, head.is_chunked, head.has_body) == (12, False, True)
+    assert (head.is_kept, head.is_http_10, head.is_websocket, head.expects_continue) == (
+        True,
+        False,
+        False,
+        False,
+    )
+
+
+def test_a_head_without_fields_is_one_of_http_10() -> None:
+    head = read("GET / HTTP/1.0\n\n")
+    assert (head.host, head.fields, head.is_kept, head.is_http_10, head.has_body) == (
+        "",
+        [],
+        False,
+        True,
+        False,
+    )
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_each_known_method_is_read(method: bytes) -> None:
+    assert read(with_fields(method=method.decode())).method == method
+
+
+@pytest.mark.parametrize("target", ["*", "/", "//a", '/"|^`{}<>\\', "http://a", "HTTPS://a/b?c", "/%23%00"])
+def test_targets_are_read_as_they_come(target: str) -> None:
+    assert read(f"OPTIONS {target} HTTP/1.1\nHost: a\n\n").target == target.encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", " ", "GET", "GET /", "GET / ", "GET  / HTTP/1.1", "GET /  HTTP/1.1", " GET / HTTP/1.1"),
+        *("GET / HTTP/1.1 ", "GET\t/ HTTP/1.1", "GET /\tHTTP/1.1", "get / HTTP/1.1", "GET / http/1.1"),
+        *("GET / HTTP/1.2", "GET / HTTP/2.0", "GET / HTTP/0.9", "GET / HTTP/1.10", "GET / HTTP/01.1"),
+        *("GET / RTSP/1.0", "GET / ICE/1.0", "PRI * HTTP/2.0", "FETCH / HTTP/1.1", "GETS / HTTP/1.1"),
+        *(
+            "GET a HTTP/1.1",
+            "CONNECT a:443 HTTP/1.1",
+            "GET ** HTTP/1.1",
+            "GET *a HTTP/1.1",
+            "GET ftp://a HTTP/1.1",
+        ),
+        *(
+            "GET /# HTTP/1.1",
+            "GET /a b HTTP/1.1",
+            "GET /\x7f HTTP/1.1",
+            "GET /\xe4 HTTP/1.1",
+            "GET /\x00 HTTP/1.1",
+        ),
+        *("GET /\r HTTP/1.1", "GET / HTTP/1.1\r", "\x16\x03\x01"),
+    ],
+)
+def test_request_lines_that_are_none(line: str) -> None:
+    with pytest.raises(HeadFault) as fault:
+        read(line.encode("latin-1") + b"\r\nHost: a\r\n\r\n")
+    assert fault.value.fault is Fault.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "a",
+            ":",
+            ": a",
+            "a : b",
+            "a\t: b",
+            " a: b",
+            "\ta: b",
+            "a b: c",
+            "a\x00: b",
+            "ä: b",
+            "(a): b",
+            'a": b',
+        ),
+        *(
+            "a: b\x00",
+            "a: \x01",
+            "a: \x7f",
+            "a: b\rc: d",
+            "a: b\r",
+            "\ra: b",
+            "a: b\nc: d",
+            "a: b\n c",
+            "a: \x0b",
+        ),
+    ],
+)
+def test_field_lines_that_are_none(line: str) -> None:
+    with pytest.raises(HeadFault):
+        read(b"GET / HTTP/1.1\r\nHost: a\r\n" + line.encode("latin-1") + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("name", sorted(SINGLETONS))
+def test_a_field_that_is_one_value_stands_there_once(name: bytes) -> None:
+    value = {b"content-length": "1", b"transfer-encoding": "chunked", b"expect": "100-continue"}.get(
+        name, "a"
+    )
+    line = f"{name.decode()}: {value}"
+    lines = [line.upper(), line] if name != b"host" else [line]
+    with pytest.raises(HeadFault, match=r"twice|beside|not chunked|100-continue"):
+        read(with_fields(*lines))
+    assert read(with_fields(*lines[1:]))
+
+
+def test_others_may_be_repeated() -> None:
+    assert len(read(with_fields("Cookie: a=1", "Cookie: b=2", "Accept: a", "Accept: b")).fields) == 5
+
+
+@pytest.mark.parametrize(
+    "length", ["", "a", "+1", "-1", "1 ,1", "1,1", "0x1", "1_0", "1" * 19, "\xb2", "1.0", "1 1"]
+)
+def test_lengths_that_are_none(length: str) -> None:
+    with pytest.raises(HeadFault, match="number"):
+        read(with_fields(f"Content-Length: {length}"))
+
+
+@pytest.mark.parametrize(("length", "has_body"), [("0", False), ("00", False), ("1", True), ("9" * 18, True)])
+def test_lengths(length: str, has_body: bool) -> None:
+    head = read(with_fields(f"Content-Length: {length}"))
+    assert (head.content_length, head.has_body) == (int(length), has_body)
+
+
+@pytest.mark.parametrize(
+    "coding", ["", "gzip", "gzip, chunked", "chunked, chunked", "xchunked", "identity", "chunked,"]
+)
+def test_codings_that_are_refused(coding: str) -> None:
+    with pytest.raises(HeadFault, match="chunked"):
+        read(with_fields(f"Transfer-Encoding: {coding}"))
+
+
+def test_the_chunked_coding_is_one_of_http_11_alone_and_beside_no_length() -> None:
+    assert read(with_fields("Transfer-Encoding: CHUNKED")).is_chunked
+    with pytest.raises(HeadFault):
+        read(with_fields("Transfer-Encoding: chunked", version="1.0"))
+    with pytest.raises(HeadFault):
+        read(with_fields("Transfer-Encoding: chunked", "Content-Length: 0"))
+
+
+def test_a_host_is_named_in_http_11() -> None:
+    with pytest.raises(HeadFault, match="Host"):
+        read("GET / HTTP/1.1\nA: b\n\n")
+    assert read("GET / HTTP/1.1\nHost:\n\n").host == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_kept"),
+    [
+        ([], True),
+        (["Connection: keep-alive"], True),
+        (["Connection: close"], False),
+        (["Connection: Keep-Alive,\tCLOSE "], False),
+        (["Connection: upgrade", "Connection: close"], False),
+        (["Connection: closed"], True),
+        (["Connection:"], True),
+        (["Upgrade: websocket"], True),
+        (["Connection: upgrade", "Upgrade: websocket"], False),
+        (["Connection: upgrade", "Upgrade: h2c"], True),
+        (["Connection: upgrade", "Upgrade: websocket", "Upgrade: websocket"], True),
+    ],
+)
+def test_a_connection_is_kept_or_not(lines: list[str], is_kept: bool) -> None:
+    assert read(with_fields(*lines)).is_kept is is_kept
+    assert not read(with_fields(*lines, version="1.0")).is_kept
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "connection", "version", "is_websocket"),
+    [
+        ("websocket", "Upgrade", "1.1", True),
+        ("WebSocket", "keep-alive, upgrade", "1.1", True),
+        ("websocket", "Upgrade", "1.0", False),
+        ("websocket", "keep-alive", "1.1", False),
+        ("websocket, h2c", "upgrade", "1.1", False),
+        ("h2c", "upgrade", "1.1", False),
+    ],
+)
+def test_what_asks_for_a_websocket(upgrade: str, connection: str, version: str, is_websocket: bool) -> None:
+    lines = (f"Upgrade: {upgrade}", f"Connection: {connection}")
+    assert read(with_fields(*lines, version=version)).is_websocket is is_websocket
+
+
+@pytest.mark.parametrize("line", ["Content-Length: 1", "Transfer-Encoding: chunked"])
+def test_a_handshake_has_no_body(line: str) -> None:
+    with pytest.raises(HeadFault, match="WebSocket"):
+        read(with_fields("Upgrade: websocket", "Connection: upgrade", line))
+    assert read(with_fields("Upgrade: websocket", "Connection: upgrade", "Content-Length: 0")).is_websocket
+
+
+def test_a_handshake_of_before_the_standard_is_none() -> None:
+    """Eight bytes follow it that nothing announces."""
+    with pytest.raises(HeadFault, match="obsolete"):
+        read(with_fields("Upgrade: WebSocket", "Connection: Upgrade", "Sec-WebSocket-Key1: 1 2"))
+
+
+def test_what_is_expected() -> None:
+    assert read(with_fields("Expect: 100-Continue")).expects_continue
+    assert not read(with_fields("Expect: 100-continue", version="1.0")).expects_continue
+    with pytest.raises(HeadFault):
+        read(with_fields("Expect: 200-ok"))
+
+
+def test_each_bound_is_met_as_written() -> None:
+    head = with_fields("A: " + "a" * 20)
+    size = len(head.replace("\n", "\r\n"))
+    assert read(head, HeadBounds(head_bytes=size, fields=2))
+    for bounds, kind in (
+        (HeadBounds(head_bytes=size - 1, fields=2), Fault.TOO_LARGE),
+        (HeadBounds(head_bytes=size, fields=1), Fault.TOO_MANY_FIELDS),
+    ):
+        with pytest.raises(HeadFault) as fault:
+            read(head, bounds)
+        assert fault.value.fault is kind
+
+
+def test_what_was_seen_before_reads_the_same_and_what_is_remembered_is_bounded() -> None:
+    head = with_fields(*(f"X-{number}: {number}" for number in range(100)))
+    assert read(head).fields == read(head).fields
+    for number in range(20_000):
+        read(with_fields(f"X: {number}", f"Cookie: {number}", f"Y: {'y' * 300}{number}"))
+    remembered = request_heads._LINES
+    assert len(remembered) <= 4096
+    assert not any(line.lower().startswith((b"cookie", b"y:")) for line in remembered)
+
+
+# -- beside others ----------------------------------------------------------------------------------------
+
+
+class Llhttp:
+    """What llhttp, as strict as it comes, made of a head."""
+
+    def __init__(self, head: bytes) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.is_read = False
+        self.target = b""
+        self._parser = httptools.HttpRequestParser(self)
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError:
+            self.is_read = False
+        self.method = self._parser.get_method() if self.is_read else b""
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.is_read = True
+
+
+def by_h11(head: bytes) -> h11.Request | None:
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    try:
+        connection.receive_data(head)
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        return None
+    return event if isinstance(event, h11.Request) else None
+
+
+SEEDS = [
+    b"GET /lab?a=1 HTTP/1.1\r\nHost: a.test\r\nAccept: */*\r\nCookie: a=1\r\n\r\n",
+    b"POST /api HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\n",
+    b"PUT /x HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\n\r\n",
+    b"GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive, close\r\n\r\n",
+    b"OPTIONS * HTTP/1.0\r\nX-A: \x80\xff\r\nX-B:\t b\r\n\r\n",
+]
+PIECES = [
+    *(
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b"\r\n ",
+        b"\r\n\t",
+        b"\n\n",
+        b"\0",
+        b" ",
+        b"\t",
+        b":",
+        b" :",
+        b"::",
+        b"\x0b",
+        b"\x0c",
+    ),
+    *(b"\x80", b"\xff", b"\x7f", b"#", b",", b";", b"Content-Length: 5\r\n", b"Content-Length: 6\r\n"),
+    *(
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+        b"chunked",
+        b"identity",
+        b"Host: b\r\n",
+    ),
+    *(
+        b"HTTP/1.1",
+        b"HTTP/1.0",
+        b"HTTP/2.0",
+        b"RTSP/1.0",
+        b"HTTP/1.1 ",
+        b"+",
+        b"-",
+        b"0",
+        b"1" * 20,
+        b"_",
+        b"Upgrade: h2c\r\n",
+    ),
+    *(
+        b"Connection: close\r\n",
+        b"Expect: x\r\n",
+        b"/",
+        b"http://",
+        b"\xc4\xb1",
+        b"(",
+        b'"',
+        b"GET ",
+        b"\x1c",
+        b"\x85",
+    ),
+]
+
+
+def mutated(seed: int, count: int) -> Iterator[bytes]:
+    """Heads with one to three faults in them, always with an empty line at their end and nowhere else."""
+    chance = random.Random(seed)
+    while count:
+        head = bytearray(chance.choice(SEEDS)[:-4])
+        for _ in range(chance.choice((1, 1, 2, 3))):
+            at = chance.randrange(len(head) + 1)
+            match chance.randrange(5):
+                case 0:
+                    head[at:at] = chance.choice(PIECES)
+                case 1:
+                    head[at : at + chance.randrange(1, 4)] = chance.choice(PIECES)
+                case 2:
+                    del head[at : at + chance.randrange(1, 6)]
+                case 3:
+                    head[at : at + 1] = bytes((chance.randrange(256),))
+                case _:
+                    end = at + chance.randrange(1, 20)
+                    head[at:at] = head[at:end]
+        if (
+            b"\r\n\r\n" not in head
+            and not head.startswith((b"\r", b"\n"))
+            and not head.endswith((b"\r", b"\n"))
+        ):
+            count -= 1
+            yield bytes(head) + b"\r\n\r\n"
+
+
+REFUSED_HERE_ALONE = {
+    "Host is missing": "RFC 9112 section 3.2 wants 400. llhttp leaves it to the application.",
+    "a WebSocket handshake has no body": "Who answers 101 takes what follows for frames; who does not, for a body.",
+    "a field that is one value stands there twice": "Readers take the first, the last, or a list of both.",
+    "a line is no field": "A control byte in a value, a bare LF, a folded line: h11 reads some of them, to be kind.",
+    "a transfer coding stands beside a length, or in HTTP/1.0": "RFC 9112 section 6.1: it may be smuggling.",
+    "nothing else than 100-continue can be expected": "RFC 9110 section 10.1.1 has 417 for it. Nobody sends it.",
+    "the method is not known": "h11 takes any token.",
+    "the request line is malformed": "A `#`, which belongs to the browser, or no path. h11 takes any target; "
+    "llhttp takes other protocols.",
+    "a tab stands beside what frames the body": "h11 takes it for the blank that it is.",
+    "the transfer coding is not chunked": "llhttp skips empty elements of the list, and takes the last one's word.",
+    "the content length is not a number": "Of 19 digits and more, which some readers let overflow.",
+}
+"""What at least one of the others reads, and why it is not read here."""
+
+
+def read_by_llhttp_not(head: bytes) -> bool:
+    """What llhttp does not read and this reader does: characters in the authority of an absolute target. It is compared
+    with `Host` later, which has none of them.
+    """
+    return re.match(rb"[A-Z-]+ https?://[^ /?]*[^ /?0-9A-Za-z.:@%_~!$&'()*+,;=\[\]-]", head) is not None
+
+
+def outcome(head: bytes) -> ReceivedHead | str:
+    """What is read, or why nothing is."""
+    try:
+        return read_request(head, BOUNDS)
+    except HeadFault as fault:
+        return str(fault)
+
+
+@pytest.mark.parametrize(
+    "count", [4_000, pytest.param(int(os.environ.get("NBGATE_HEADS", "200000")), marks=pytest.mark.slow)]
+)
+def test_nothing_is_read_here_that_both_others_refuse_and_what_is_read_is_read_alike(count: int) -> None:
+    reasons = set()
+    for head in mutated(20261127, count):
+        theirs, hers = Llhttp(head), by_h11(head)
+        ours = outcome(head)
+        if isinstance(ours, str):
+            if theirs.is_read or hers is not None:
+                assert ours in REFUSED_HERE_ALONE, head
+                reasons.add(ours)
+            continue
+        assert theirs.is_read or read_by_llhttp_not(head), head
+        if theirs.is_read:
+            assert (theirs.method, theirs.target, theirs.fields) == (ours.method, ours.target, ours.fields), (
+                head
+            )
+        assert hers is not None, head
+        assert (hers.method, hers.target) == (ours.method, ours.target), head
+        assert list(hers.headers) == [(name.lower(), value) for name, value in ours.fields], head
+    assert count < 100_000 or reasons == set(REFUSED_HERE_ALONE)
