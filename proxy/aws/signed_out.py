@@ -25,8 +25,10 @@ from proxy.aws.whose import Head, is_html, is_jupyters
 from proxy.routing.jupyters import is_jupyters_own
 
 _API: Final = "/api/"
-_DOCUMENTS: Final = frozenset({"files", "nbconvert", "view", "voila"})
-"""First segments below which Jupyter itself serves what users made."""
+_DOCUMENTS: Final = frozenset(
+    {"custom", "files", "kernelspecs", "nbconvert", "nbextensions", "view", "voila"}
+)
+"""First segments below which Jupyter itself serves what users made, or put in."""
 _ABSENT: Final = frozenset({400, 502, 503, 504})
 """What proxies say of a server that they do not reach, or do not know."""
 

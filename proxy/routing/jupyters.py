@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# JupyterLab, Notebook 7 and the classic notebook, at base URL `/`; /files/ and /nbconvert/ serve what users made.
+# JupyterLab, Notebook 7 and the classic notebook (nbclassic), at base URL `/`; /files/ and /nbconvert/ serve what users
+# made.
 _FIRST_SEGMENTS: Final = frozenset(
     {
         "",
@@ -21,6 +22,7 @@ _FIRST_SEGMENTS: Final = frozenset(
         "lab",
         "login",
         "logout",
+        "nbclassic",
         "notebooks",
         "static",
         "terminals",
@@ -28,7 +30,7 @@ _FIRST_SEGMENTS: Final = frozenset(
     }
 )
 _OTHERS: Final = frozenset(
-    {"custom", "files", "kernelspecs", "nbclassic", "nbconvert", "nbextensions", "proxy", "view", "voila"}
+    {"custom", "files", "kernelspecs", "nbconvert", "nbextensions", "proxy", "view", "voila"}
 )
 """First segments of what Jupyter and its extensions serve besides, that pages and answers name."""
 _PROXIED: Final = "/proxy/"

@@ -26,7 +26,6 @@ Rewriting = Literal["html", "jupyters html", "theme", "kernelspecs", "applicatio
 
 _CONFIG_FIELD: Final = re.compile(r"baseUrl|frontendUrl|full[A-Z]\w*Url", re.ASCII)
 _USERS_OWN: Final = ("/files/", "/nbconvert/")
-_CLASSIC: Final = "/nbclassic/"
 _THEMES: Final = re.compile(r"/(?:lab|voila)/api/themes/.+")
 _JSON: Final[tuple[tuple[re.Pattern[str], Rewriting], ...]] = (
     (re.compile(r"/api/kernelspecs(?:/[^/]+)?/?"), "kernelspecs"),
@@ -55,7 +54,7 @@ def needs_rewrite(*, target: str, content_type: str, status: int) -> Rewriting |
     if media_type in _HTML_TYPES:
         if _WIDE_CHARSET.search(content_type) or (status < 400 and path.startswith(_USERS_OWN)):
             return None
-        return "jupyters html" if is_jupyters_own(target) or path.startswith(_CLASSIC) else "html"
+        return "jupyters html" if is_jupyters_own(target) else "html"
     if status != 200:
         return None
     if media_type == "text/css":

@@ -17,6 +17,12 @@ CONSOLE = (
 OAUTH = "https://login.microsoftonline.com/common/oauth2"
 HTML = "text/html; charset=utf-8"
 APP = "/proxy/8050/x"
+CLASSIC = (
+    "/nbclassic/tree",
+    "/nbextensions/x/main.js",
+    "/custom/custom.css",
+    "/kernelspecs/python3/logo.svg",
+)
 
 
 def verdict(facts: ResponseFacts, target: str, *, is_up: bool = False) -> Shape | None:
@@ -48,12 +54,15 @@ LOOK = [
     ("HTML in place of Jupyter's page", 200, "/lab/tree/a.ipynb?b", "", HTML, Shape.PAGE),
     ("... of the first", 200, "/?x", "", HTML, Shape.PAGE),
     ("... of Notebook 7", 200, "/tree", "", HTML, Shape.PAGE),
+    ("... of the classic notebook", 200, "/nbclassic/tree", "", HTML, Shape.PAGE),
     ("... of a script", 200, "/static/lab/main.js", "", HTML, Shape.PAGE),
     ("... of a file", 200, "/files/data.csv", "", HTML, Shape.PAGE),
     ("... of an application", 200, APP, "", HTML, Shape.PAGE),
     ("400 for an instance that is not routed", 400, "/lab", "", HTML, Shape.FAULT),
     ("... also to an application", 400, APP, "", HTML, Shape.FAULT),
     ("404", 404, "/api/kernels/1", "", HTML, Shape.FAULT),
+    ("... of the classic notebook", 404, "/nbclassic/tree", "", HTML, Shape.FAULT),
+    ("500 in place of its script", 500, "/custom/custom.js", "", HTML, Shape.FAULT),
     ("500", 500, "/lab", "", "", Shape.FAULT),
     ("502", 502, "/api/kernels", "", HTML, Shape.FAULT),
     ("503 to an application", 503, APP, "", "", Shape.FAULT),
@@ -113,7 +122,9 @@ def test_a_page_of_an_application_is_not_looked_at_again_while_jupyter_is_up(tar
     assert verdict(head(200, content_type=HTML), target, is_up=False) is Shape.PAGE
 
 
-@pytest.mark.parametrize("target", ["/", "/lab", "/api/status", "/files/a.html", "/nbconvert/html/a.ipynb"])
+@pytest.mark.parametrize(
+    "target", ["/", "/lab", "/api/status", "/files/a.html", "/nbconvert/html/a.ipynb", *CLASSIC]
+)
 def test_a_page_in_jupyters_place_always_is(target: str) -> None:
     assert verdict(head(200, content_type=HTML), target, is_up=True) is Shape.PAGE
 

@@ -137,6 +137,7 @@ async def test_jupyter_starts_again_under_a_live_session(rig: Rig, clock: FakeCl
     await clock.advance(31)  # an application's page is looked at again by now
     for _ in range(20):
         assert is_starting_page(await rig.get("/lab", extra=PERSON))
+        assert is_starting_page(await rig.get("/nbclassic/tree", extra=PERSON))
         assert is_starting_json(await rig.get("/api/kernels"))
         assert is_starting_json(await rig.get("/api/contents/a", extra=SCRIPT))
         assert status_of(await upgrade(rig)) == 503

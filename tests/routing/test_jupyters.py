@@ -25,6 +25,7 @@ from proxy.routing.jupyters import is_jupyters_own, is_proxied, is_told_from_jup
         "/api/kernels/1/channels",
         "/terminals/websocket/1",
         "/static/lab/main.js",
+        "/nbclassic/notebooks/a.ipynb",
         "/login?next=%2Flab",
         "/logout",
     ],
