@@ -18,7 +18,8 @@ from typing import Final
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _OPENED: Final = re.compile(
-    r"/(?:lab(?:/(?:tree|workspaces|doc)(?:/.*)?)?|tree(?:/.*)?|(?:notebooks|edit|consoles|view|files|nbconvert)/.*"
+    r"/(?:lab(?:/(?:tree|workspaces|doc)(?:/.*)?)?|doc(?:/.*)?|(?:nbclassic|retro|voila)/?|voila/(?:tree|render)(?:/.*)?"
+    r"|(?:(?:nbclassic|retro)/)?(?:tree(?:/.*)?|(?:notebooks|edit|consoles|view|files|nbconvert)/.*|terminals/[^/]+)"
     r"|proxy/(?:absolute/)?(?:[^/:]+:)?\d+/)?"
 )
 """Pages, an application's first one among them, and downloads. What such pages fetch by themselves is elsewhere: /api,
