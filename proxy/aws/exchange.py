@@ -212,7 +212,7 @@ def _judge(answer: Answer, jar: Cookies) -> None:
     status = answer.status
     is_marked = is_jupyters(answer)
     if not jar.pairs and not is_marked and status not in {401, 403}:
-        if status == 200 and is_html(answer.content_type):
+        if 200 <= status < 300 and is_html(answer.content_type):
             raise NotReady(detail="the presigned URL was answered with a page, and without a cookie")
         if status >= 400:
             raise NotReady(

@@ -191,7 +191,7 @@ def no_connection(error: OSError, *, first: bool = False) -> type[UpstreamUnreac
 class NotReady(JupyterStarting):
     """The front end answered in Jupyter's place and set no cookie, so that the URL may still be used.
 
-    `is_page`: with a page and status 200; else with an error, of which SageMaker may know more.
+    `is_page`: with a page and a good status; else with an error, of which SageMaker may know more.
     """
 
     def __init__(self, message: str | None = None, *, is_page: bool = True, detail: str = "") -> None:

@@ -5,7 +5,8 @@ AWS documents none of what its front end says by itself, so each shape that was 
 - a redirect to a sign-in host: nobody else sends a browser there, and this is how it says "not signed in";
 - a redirect away from the host on `/api/*`: Jupyter's API never does that;
 - 401 and 403;
-- 200 with HTML: the page that stands in Jupyter's place while that is starting, and whatever else it may show;
+- HTML with any 2xx, for nobody has told which: the page that stands in Jupyter's place while that is starting, and
+  whatever else it may show;
 - 400, 404 and 5xx: of an instance that it does not reach.
 
 A mark of Jupyter's (`proxy.aws.whose`) clears all but the first. A shape is a suspicion, no proof: what runs behind
@@ -57,7 +58,7 @@ def shape_of(
     `sign_in_hosts` is `NotebookHosts.sign_in_hosts`.
     """
     status = head.status
-    if status == 200:
+    if status < 300:
         if not is_html(head.content_type) or (is_up and not _is_jupyters_place(target)):
             return None
         return None if is_jupyters(head) else Shape.PAGE
@@ -66,7 +67,7 @@ def shape_of(
     if status >= 400:
         is_fault = status in _ABSENT or ((status == 404 or status >= 500) and _is_jupyters_place(target))
         return Shape.FAULT if is_fault and not is_jupyters(head) else None
-    if status < 300 or not head.location:
+    if not head.location:
         return None
     elsewhere = foreign_host(head.location, origin)
     if elsewhere is None:

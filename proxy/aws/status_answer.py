@@ -2,7 +2,7 @@
 
 Only Jupyter answers that path, in JSON of a known form, also where it refuses (a password of its own, XSRF: `message`
 and `reason`). The rules stand below as a table, the first that fits counts. "Signed out" is a redirect to sign in, or
-a bare refusal; a page with status 200 never is: it stands in Jupyter's place while that is starting. Pure: an answer
+a bare refusal; a page with a good status never is: it stands in Jupyter's place while that is starting. Pure: an answer
 and the beginning of its body in, a word out.
 """
 
@@ -79,7 +79,7 @@ def _is_refused(asked: Asked) -> bool:
 
 
 def _is_a_page(asked: Asked) -> bool:
-    return asked.head.status == 200 and is_html(asked.head.content_type)
+    return 200 <= asked.head.status < 300 and is_html(asked.head.content_type)
 
 
 def _is_a_fault(asked: Asked) -> bool:

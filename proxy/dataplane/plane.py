@@ -235,7 +235,7 @@ class DataPlane:
             facts,
             target=route.upstream_target,
             origin=session.origin,
-            is_up=facts.status == 200 and keeper.is_up,
+            is_up=facts.status < 300 and keeper.is_up,
             sign_in_hosts=self._sign_in_hosts,
         )
 

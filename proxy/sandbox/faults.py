@@ -112,10 +112,13 @@ class Faults:
         for host in self._chosen(instance):
             host.instance.signed_out = shape
 
-    def load(self, *, shape: Loading = Loading.SIGNED_IN, instance: str | None = None) -> None:
+    def load(
+        self, *, shape: Loading = Loading.SIGNED_IN, status: int = 200, instance: str | None = None
+    ) -> None:
         """A page that loads itself again stands in Jupyter's place, as while that is starting; WebSockets break."""
         for host in self._chosen(instance):
             host.instance.loading = shape
+            host.instance.loading_status = status
             if shape is not Loading.OFF:
                 host.drop_websockets()
 

@@ -135,6 +135,8 @@ class NotebookInstance:
         self.steering_cookies = spec.steering_cookies
         self.jupyter_host = spec.jupyter_host
         self.loading = Loading.OFF
+        self.loading_status = 200
+        """Of the loading page; nobody has told which one AWS's has."""
         self.front_end_status = 0
         """What the front end answers to everything, though the instance is in service; 0: nothing of its own."""
         self.hidden_fields: frozenset[str] = frozenset()

@@ -177,7 +177,7 @@ class NotebookHost:
             return _page(instance.front_end_status, "Error", "The front end's own.")
         cut = Cut(self.drop_after_bytes) if drop is DropAt.BODY else None
         if instance.loading is Loading.EVERYBODY:
-            return _loading()
+            return _loading(instance.loading_status)
 
         target, token = _without_token(request.raw_path)
         if token is not None:
@@ -190,7 +190,7 @@ class NotebookHost:
         if session_or_none is None:
             return self._signed_out(target)
         if instance.loading is Loading.SIGNED_IN:
-            return _loading(self._steering(target))
+            return _loading(instance.loading_status, self._steering(target))
         return await self._pass_on(request, target=target, session=session_or_none, cut=cut)
 
     async def _sign_in(self, request: web.BaseRequest, *, target: str, token: str) -> web.StreamResponse:
@@ -338,10 +338,11 @@ def _redirect(location: str, set_cookies: Iterable[str] = ()) -> web.Response:
     return response
 
 
-def _loading(set_cookies: Iterable[str] = ()) -> web.Response:
+def _loading(status: int, set_cookies: Iterable[str] = ()) -> web.Response:
     """What stands in Jupyter's place while that is starting: it loads itself again."""
     refresh = f'<meta http-equiv="refresh" content="{_LOADING_SECONDS}">'
     response = web.Response(
+        status=status,
         text=f"<!doctype html>{refresh}<title>Loading</title><p>The notebook is being prepared.</p>\n",
         content_type="text/html",
     )

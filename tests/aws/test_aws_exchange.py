@@ -473,7 +473,11 @@ async def test_a_front_end_that_does_not_reach_the_instance_has_taken_no_token(
     assert str(status) in error.detail
 
 
-@pytest.mark.parametrize("page", [LOADING, HTML_SIGN_IN], ids=["loads itself again", "says sign in"])
+@pytest.mark.parametrize(
+    "page",
+    [LOADING, HTML_SIGN_IN, reply(202, content_type="text/html")],
+    ids=["loads itself again", "says sign in", "another good status"],
+)
 async def test_a_page_in_the_place_of_it_all_has_taken_no_token(host: NotebookHost, page: Answer) -> None:
     host.answers["/"] = page
     error = await Trial(host).failure(host.url)

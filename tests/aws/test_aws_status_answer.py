@@ -38,6 +38,7 @@ ANSWERS = [
     ("403 of JSON without end", 403, "", JSON, b"[" * 16384, Said.NO),
     ("a page that loads itself again", 200, "", HTML, LOADING, Said.PAGE),
     ("any other page", 200, "", HTML, b"<title>Sign-In", Said.PAGE),
+    ("... with another good status", 202, "", HTML, LOADING, Said.PAGE),
     ("... an empty one", 200, "", "application/xhtml+xml", b"", Said.PAGE),
     ("the stopped instance's 400", 400, "", HTML, b"<h1>Bad Request", Said.FAULT),
     ("404", 404, "", HTML, b"", Said.FAULT),

@@ -34,8 +34,8 @@ HANDSHAKE = (
 Fault = Callable[[Rig], None]
 
 
-def _loading(shape: Loading) -> Fault:
-    return lambda rig: rig.sandbox.faults.load(shape=shape)
+def _loading(shape: Loading, *, status: int = 200) -> Fault:
+    return lambda rig: rig.sandbox.faults.load(shape=shape, status=status)
 
 
 def _answering(status: int) -> Fault:
@@ -45,6 +45,7 @@ def _answering(status: int) -> Fault:
 FAULTS: dict[str, Fault] = {
     "loading page": _loading(Loading.SIGNED_IN),
     "loading page for everybody": _loading(Loading.EVERYBODY),
+    "loading page, 202": _loading(Loading.SIGNED_IN, status=202),
     **{str(status): _answering(status) for status in (400, 404, 500, 502, 503, 504)},
 }
 PASSED_ON = {"500", "502", "504"}
