@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from proxy.aws.hosts import foreign_host, is_sign_in
 from proxy.aws.sessions import Origin, Said
 from proxy.aws.whose import Head, is_html, is_json, is_jupyters
+from proxy.wire.codings import CodingError, decoder
 
 STATUS_TARGET: Final = "/api/status"
 BODY_BYTES: Final = 16 * 1024
@@ -117,6 +118,19 @@ def _object(asked: Asked) -> object:
     if not is_json(asked.head.content_type):
         return None
     try:
-        return json.loads(asked.body)
-    except (ValueError, RecursionError):
+        return json.loads(_plain(asked))
+    except (ValueError, RecursionError, CodingError):
         return None
+
+
+def _plain(asked: Asked) -> bytes:
+    """The beginning of the body, decoded where it came compressed, although that was not asked for."""
+    codings = [value for name, value in asked.head.fields if name.lower() == b"content-encoding"]
+    coding = b",".join(codings).strip().lower()
+    if coding in (b"", b"identity") or not asked.body:
+        return asked.body
+    decoding = decoder(coding)
+    if decoding is None:
+        raise CodingError
+    text, _ = decoding.feed(asked.body, BODY_BYTES)
+    return text

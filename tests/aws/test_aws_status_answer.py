@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+
 import pytest
 
 from proxy.aws.hosts import SIGN_IN_HOSTS
 from proxy.aws.sessions import Said
-from proxy.aws.status_answer import Asked, told_by
+from proxy.aws.status_answer import BODY_BYTES, Asked, told_by
 from tests.aws.fakes import NOTEBOOK_HOST, ORIGIN
 from tests.aws.heads import JUPYTERS, UNMARKED, head
 
@@ -84,3 +87,28 @@ def test_a_redirect_to_its_own_host_in_full_is_one_within() -> None:
 def test_what_users_clients_saw_is_no_proof_of_anything() -> None:
     """ "Invalid response: 200 OK" was a page that redirects had led to."""
     assert told(("", 200, "", HTML, b"<html>Amazon Web Services Sign-In", Said.PAGE), ()) is not Said.NO
+
+
+REFUSED = b'{"message": "Forbidden", "reason": null}'
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "says"),
+    [
+        ("gzip", gzip.compress(REFUSED), Said.YES),
+        ("GZIP", gzip.compress(REFUSED), Said.YES),
+        ("deflate", zlib.compress(REFUSED), Said.YES),
+        ("identity", REFUSED, Said.YES),
+        ("gzip", gzip.compress(b'{"message": "Forbidden"}'), Said.NO),
+        ("gzip", gzip.compress(REFUSED)[:20], Said.NO),
+        ("gzip", gzip.compress(b"[" * BODY_BYTES * 100), Said.NO),
+        ("gzip", b"", Said.NO),
+        ("gzip", REFUSED, Said.NO),
+        ("br", REFUSED, Said.NO),
+    ],
+)
+def test_jupyters_refusal_is_read_though_it_was_compressed_on_the_way(
+    coding: str, body: bytes, says: Said
+) -> None:
+    facts = head(403, f"Content-Encoding: {coding}", content_type=JSON)
+    assert told_by(Asked(facts, body, ORIGIN, SIGN_IN_HOSTS)) is says
