@@ -81,8 +81,9 @@ STARTING_TOLD_SECONDS: Final = 1.0
 """How long it counts that Jupyter is starting: it may be up in the next moment."""
 UP_SECONDS: Final = 30.0
 """How long after Jupyter answered a question it is up, as far as a page of what runs behind it is concerned."""
-DESCRIBED_SECONDS: Final = 5.0
-"""How long it counts what SageMaker said of the instance's state, or that it could not be asked."""
+DESCRIBED_SECONDS: Final = 30.0
+"""How long it counts what SageMaker said of the instance's state, or that it could not be asked: a start takes minutes,
+and all instances of a team may be asked about at once."""
 DESCRIBE_SECONDS: Final = 5.0
 """How long somebody who waits for an answer waits for that."""
 LONGEST_START_SECONDS: Final = 600.0

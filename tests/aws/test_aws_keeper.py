@@ -923,7 +923,7 @@ async def test_a_starting_jupyter_costs_no_url_and_no_session(world: World, said
     assert world.calls == (1, 1)
     assert world.keeper.live() is session
     assert len(world.asked) == 300
-    assert world.control_plane.asked[NOTEBOOK] == (60 if said is Said.FAULT else 0)
+    assert world.control_plane.asked[NOTEBOOK] == (10 if said is Said.FAULT else 0)
 
 
 async def test_that_it_is_up_is_known_within_a_second(world: World) -> None:
@@ -1030,7 +1030,7 @@ async def test_a_url_that_was_not_taken_is_used_until_jupyter_is_up(world: World
         assert isinstance(await failure_of(world.keeper.acquire()), JupyterStarting)
         await world.clock.advance(1)
     assert world.calls == (1, 200)
-    assert world.control_plane.asked[NOTEBOOK] == (0 if is_page else 40)
+    assert world.control_plane.asked[NOTEBOOK] == (0 if is_page else 7)
     await world.keeper.acquire()
     assert world.calls == (1, 201)
 
