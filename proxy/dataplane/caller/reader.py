@@ -208,6 +208,8 @@ class Reader:
         )
 
     def _remember(self, lines: bytes, fields: HeadFields) -> None:
+        if lines in self._repeated:
+            return
         if len(self._repeated) >= self._most_repeated:
             oldest = self._repeated.pop(next(iter(self._repeated)))
             self._give(len(oldest.sent.received))

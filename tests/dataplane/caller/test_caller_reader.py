@@ -285,3 +285,14 @@ def test_20_000_transcripts_read_the_same_however_they_are_cut() -> None:
         cuts = sorted(chance.choices(range(len(data) + 1), k=chance.randrange(1, 8)))
         pieces = [data[at:to] for at, to in zip([0, *cuts], [*cuts, len(data)], strict=True)]
         assert transcript(pieces) == transcript([data]), pieces
+
+
+def test_fields_that_are_read_again_are_remembered_once() -> None:
+    """Of a method that is read each time, they come as often as the caller likes."""
+    limits = ReadingLimits(BOUNDS, fields=1000)
+    reader = Reader(limits)
+    heads = [read(reader, b"POST / HTTP/1.1\r\n" + FIELDS) for _ in range(1000)]
+    assert limits.fields == 1000 - 3
+    assert read(reader, b"GET / HTTP/1.1\r\n" + FIELDS).fields is heads[0].fields
+    reader.forget()
+    assert limits.fields == 1000
