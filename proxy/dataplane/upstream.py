@@ -125,9 +125,10 @@ class UpstreamConnection(asyncio.Protocol):
         origin: Origin,
         *,
         head_limit_bytes: int,
-        landing: Landing,
+        landing: Landing | None,
         on_closed: Callable[[UpstreamConnection], None],
     ) -> None:
+        """`landing` is where large reads land; None where the transport has objects of its own for what comes."""
         self.origin = origin
         self.shelf: list[UpstreamConnection] = []
         """Where it rests between two exchanges: the pool's, with the others of its origin."""
@@ -360,6 +361,8 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.flush()
 
     def _read_large(self) -> None:
+        if self._landing is None:
+            return
         if self._large_reads is None:
             self._large_reads = LargeReads(self, self.transport, self._landing)
         self._large_reads.begin()

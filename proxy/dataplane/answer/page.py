@@ -107,9 +107,8 @@ class Page:
         return error
 
     def start(self) -> None:
-        plane = self._plane
         self._connection = connection = UpstreamConnection(
-            _ORIGIN, head_limit_bytes=_HEAD_BYTES, landing=plane.landing, on_closed=_ignore
+            _ORIGIN, head_limit_bytes=_HEAD_BYTES, landing=None, on_closed=_ignore
         )
         self._near, _ = pipe(connection, self._server(), facts={"request": self._caller})
         connection.begin(self)
