@@ -130,7 +130,12 @@ class OwnVisit:
         self._asked.ends_connection = True
 
     def error(self, error: NbgateError, *, instance: str = "") -> web.Response:
-        """An error as this caller wants to see it; `instance` is the one that it is about, which it may reach."""
+        """An error as this caller wants to see it; `instance` is the one that it is about, which it may reach.
+
+        Raises ConnectionResetError where another answer has begun: this one would be taken for a part of its body.
+        """
+        if self.request.writer.output_size:
+            raise ConnectionResetError("the answer has begun")
         self._asked.page_failed(error)
         page = self._asked.error_page(error, instance=instance, json_only=self.path.startswith(API))
         return web.Response(status=page.status or error.status, body=page.body, headers=dict(page.headers))
