@@ -310,12 +310,13 @@ class CallerConnection(asyncio.Protocol):
         """The answer is complete: go on behind the request, or let the rest of it run out first."""
         self._let_go()
         self.go("answered")
+        # Whoever answered has no reason against reading any more.
+        self.intake.resume(ANSWERER)
         if not self.reader.has_body:
             self._next()
             return
         self._dropped = 0
         self._deadline = self.plane.clock.monotonic() + LINGER_SECONDS
-        self.intake.resume(ANSWERER)
         self.deliver()
 
     def hand_over(self) -> tuple[asyncio.Transport, bytes, bool]:
@@ -346,16 +347,11 @@ class CallerConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._next_soon)
         else:
             self.go("next")
-            self.intake.resume(ANSWERER | INBOX)
+            self.intake.resume(INBOX)
 
     def _next_soon(self) -> None:
         state = self._state
-        if (
-            state.reading is not Reading.DONE
-            or state.answering is not Answering.IDLE
-            or self.writer.is_full
-            or not self.keeps
-        ):
+        if state.reading is not Reading.DONE or state.answering is not Answering.IDLE or self.writer.is_full:
             return
         self.go("next")
         self._read_heads()
@@ -434,10 +430,13 @@ class CallerConnection(asyncio.Protocol):
             self._hang_up(lingers=False)
 
     def abort(self) -> None:
-        """Cut it off. What is under way is recorded when the connection is lost."""
+        """Cut it off, and what is under way: an answer that ended before the loss is told would not have gone out."""
         self.go("stop")
         if self.transport is not None:
             self.transport.abort()
+        if self.request is not None and self.is_owed:
+            self.request.lost()
+            self.over()
 
     def cut(self, bound: Bound) -> None:
         """End it for a limit that it met."""

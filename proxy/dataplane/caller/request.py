@@ -197,12 +197,12 @@ class Request:
 
     def finished(self, *, keep_alive: bool) -> None:
         """Whoever answers has sent all of it."""
-        answerer = self.answerer
+        answerer, connection = self.answerer, self._connection
         assert answerer is not None
         if answerer.has_not_asked:
             # It may never come.
-            self._connection.stop_reading()
-        self._connection.keeps = keep_alive and not self.plane.leaving
+            connection.stop_reading()
+        connection.keeps = connection.keeps and keep_alive and not self.plane.leaving
         error = self.page_error
         code, detail = (answerer.code, "") if error is None else (error.code, error.log_detail)
         self._answered(answerer.status, answerer.bytes_out, code, detail)
