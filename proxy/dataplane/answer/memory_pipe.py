@@ -120,6 +120,8 @@ class End(asyncio.Transport):
 
     def _pump(self) -> None:
         self._is_pumped = False
+        if self._is_lost:
+            return
         writer = self._other
         while writer._waiting and self._reads and not self._is_closing:
             data = writer._waiting.popleft()
@@ -153,6 +155,8 @@ class End(asyncio.Transport):
 
     def _tell_lost(self) -> None:
         protocol, self._protocol = self._protocol, None
+        # They hold each other, and whoever asks: without this that would wait for the collector.
+        del self._other
         if protocol is not None:
             try:
                 protocol.connection_lost(None)

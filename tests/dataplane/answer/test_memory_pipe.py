@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -193,3 +195,20 @@ def test_nothing_is_lost_and_pauses_alternate(steps: list[Any]) -> None:
         assert (one.told[-1], other.told[-1]) == ("lost", "lost")
 
     asyncio.run(run())
+
+
+async def test_what_has_ended_is_let_go_of_at_once() -> None:
+    """Whoever asked is reached from there, and is not to wait for the collector."""
+    near, far, *_ = joined()
+    ends = weakref.ref(near), weakref.ref(far)
+    near.pause_reading()
+    far.write(b"x")
+    near.resume_reading()
+    far.abort()
+    gc.disable()
+    try:
+        del near, far, _
+        await turns()
+        assert [end() for end in ends] == [None, None]
+    finally:
+        gc.enable()
