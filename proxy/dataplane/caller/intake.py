@@ -51,6 +51,8 @@ class Intake:
     def close(self) -> None:
         """They come no more, or for somebody else."""
         self._transport = None
+        # It holds the connection, which holds this: without it nothing waits for the collector.
+        self._large_reads = None
         self.reader.forget()
 
     @property

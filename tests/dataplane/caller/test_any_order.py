@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -619,35 +621,80 @@ def read_body(sent: bytes, place: int, head: bytes, method: bytes, status: int) 
     return len(body) == int(match[1]), body, place + len(body)
 
 
-async def play(steps: list[tuple[str, int]], *, is_tls: bool, is_mounted: bool) -> Play:
-    playing = Play(is_tls=is_tls, is_mounted=is_mounted)
+@contextmanager
+def dialled(playing: Play) -> Iterator[None]:
+    """Connections to the notebook are those of the play."""
     before = pool_module.dial
     pool_module.dial = playing.dial  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        pool_module.dial = before
+
+
+async def play(steps: list[tuple[str, int]], *, is_tls: bool, is_mounted: bool) -> Play:
+    playing = Play(is_tls=is_tls, is_mounted=is_mounted)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(
         lambda _loop, context: playing.errors.append(
             context.get("exception") or RuntimeError(context["message"])
         )
     )
-    try:
-        for name, how in steps:
-            await getattr(playing, name)(how)
-            playing.look()
-        await playing.finish()
-        await playing.check()
-        return playing
-    finally:
-        pool_module.dial = before
-        await playing.plane.close()
-        for task in playing.judging:
-            task.cancel()
-        await asyncio.gather(*playing.judging, return_exceptions=True)
-        await playing.tasks.close()
+    with dialled(playing):
+        try:
+            for name, how in steps:
+                await getattr(playing, name)(how)
+                playing.look()
+            await playing.finish()
+            await playing.check()
+            return playing
+        finally:
+            await playing.plane.close()
+            for task in playing.judging:
+                task.cancel()
+            await asyncio.gather(*playing.judging, return_exceptions=True)
+            await playing.tasks.close()
 
 
 def run(steps: list[tuple[str, int]], *, is_tls: bool = False, is_mounted: bool = False) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(play(steps, is_tls=is_tls, is_mounted=is_mounted))
+
+
+async def _sent_much_and_went(playing: Play) -> None:
+    """An upload that comes in large reads, its answer, and the loss of its connection."""
+    await playing.ask(4)
+    size = len(playing.to_send)
+    for part in (bytes(playing.to_send[at : at + size // 2]) for at in (0, size // 2)):
+        playing.wire.feed(part)
+        await playing.turn(3)
+    playing.wire.feed(bytes(playing.to_send[size // 2 * 2 :]))
+    playing.to_send.clear()
+    for notebook in playing.notebooks:
+        assert notebook.has_whole
+        notebook.say(7)
+    await playing.finish()
+    await playing.check()
+
+
+def test_a_connection_that_has_ended_waits_for_no_collector() -> None:
+    async def held() -> int:
+        playing = Play(is_tls=False, is_mounted=False)
+        with dialled(playing):
+            gc.collect()
+            gc.disable()
+            try:
+                await _sent_much_and_went(playing)
+                kind = type(playing.connection)
+                del playing.connection
+                return sum(type(one) is kind for one in gc.get_objects())
+            finally:
+                gc.enable()
+                await playing.plane.close()
+                await playing.tasks.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(held()) == 0
 
 
 OFTEN = ["ask", "send", "answer", "turn"]
