@@ -1,7 +1,7 @@
 """Wires in memory, so that a test decides what comes in which order: a caller's connection, and those to the notebook.
 
 A `Wire` is the transport that a protocol of the gateway's is given. It is as strict as uvloop's: nothing is received
-while reading is paused, nothing can be written behind the end, and its loss is told in a turn of its own. The test
+while reading is paused (under TLS, one read may be on its way), nothing can be written behind the end, and its loss is told in a turn of its own. The test
 says what comes (`feed`), whether the other side takes what it is sent (`stall`, `take`), and when it is gone (`lose`).
 """
 
@@ -31,6 +31,8 @@ class Wire(asyncio.Transport):
         self._conn_lost = False
         self._closing = False
         self._ends = False
+        self._is_late = False
+        """One read more comes although reading was paused: it was decrypted already."""
         self.sent = bytearray()
         self.reads = True
         self.has_ended = False
@@ -90,7 +92,9 @@ class Wire(asyncio.Transport):
         return self.reads and not self._closing
 
     def pause_reading(self) -> None:
-        self.reads = False
+        if self.reads:
+            self.reads = False
+            self._is_late = self._is_tls
 
     def resume_reading(self) -> None:
         if not self.reads and not self._closing:
@@ -138,7 +142,8 @@ class Wire(asyncio.Transport):
     # -- inside -----------------------------------------------------------------------------------------
 
     def _deliver(self) -> None:
-        while self._coming and self.reads and not self._closing:
+        while self._coming and (self.reads or self._is_late) and not self._closing:
+            self._is_late = False
             if isinstance(self._protocol, asyncio.BufferedProtocol):
                 memory = self._protocol.get_buffer(-1)
                 data = self._next(len(memory))
