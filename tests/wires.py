@@ -1,8 +1,9 @@
 """Wires in memory, so that a test decides what comes in which order: a caller's connection, and those to the notebook.
 
 A `Wire` is the transport that a protocol of the gateway's is given. It is as strict as uvloop's: nothing is received
-while reading is paused (under TLS, one read may be on its way), nothing can be written behind the end, and its loss is told in a turn of its own. The test
-says what comes (`feed`), whether the other side takes what it is sent (`stall`, `take`), and when it is gone (`lose`).
+while reading is paused (under TLS, one read may be on its way), nothing can be written behind the end, and its loss is
+told in a turn of its own. The test says what comes (`feed`), whether the other side takes what it is sent (`stall`,
+`take`), and when it is gone (`lose`).
 """
 
 from __future__ import annotations
