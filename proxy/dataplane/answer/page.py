@@ -90,7 +90,8 @@ class Page:
         self.has_not_asked = expects_continue and bool(framing)
         self._body_done = not framing
         self._connection: UpstreamConnection | None = None
-        self._near: End | None = None
+        self._ends: tuple[End, ...] = ()
+        """Of the connection in memory: ours, and the handler's."""
 
     # -- for the caller's connection --------------------------------------------------------------------
 
@@ -100,8 +101,8 @@ class Page:
 
     @property
     def held_bytes(self) -> int:
-        """What of the request the handler has not taken yet."""
-        return 0 if self._near is None else self._near.get_write_buffer_size()
+        """What of the request the handler has not taken yet, and what of its answer waits behind what was sent on."""
+        return sum(end.get_write_buffer_size() for end in self._ends)
 
     def told(self, error: NbgateError) -> NbgateError:
         return error
@@ -110,9 +111,10 @@ class Page:
         self._connection = connection = UpstreamConnection(
             _ORIGIN, head_limit_bytes=_HEAD_BYTES, landing=None, on_closed=_ignore
         )
-        self._near, _ = pipe(connection, self._server(), facts={"request": self._caller})
+        self._ends = pipe(connection, self._server(), facts={"request": self._caller})
+        near = self._ends[0]
         connection.begin(self)
-        self._near.write(_WITH_BODY % self._framing if self._framing else _WITHOUT_BODY)
+        near.write(_WITH_BODY % self._framing if self._framing else _WITHOUT_BODY)
         if self._framing:
             self._caller.take_body()
 
@@ -125,8 +127,8 @@ class Page:
         self.bytes_in += len(data)
         # Nobody waits for what is there.
         self.has_not_asked = False
-        if self._near is not None and not self._ended:
-            self._near.write(data)
+        if self._ends and not self._ended:
+            self._ends[0].write(data)
 
     def on_request_end(self) -> None:
         self._body_done = True

@@ -697,6 +697,27 @@ def test_a_connection_that_has_ended_waits_for_no_collector() -> None:
         assert runner.run(held()) == 0
 
 
+def test_what_waits_for_a_caller_that_takes_nothing_is_counted() -> None:
+    """Of a page: what was written to the caller, and what its handler has written behind that."""
+
+    async def held() -> int:
+        playing = Play(is_tls=False, is_mounted=False)
+        await playing.stall(1)
+        await playing.ask(31)
+        await playing.send(7)
+        for _ in range(5):
+            await playing.turn(3)
+        size: int = playing.connection.held_bytes
+        playing.wire.lose()
+        await playing.turn(3)
+        await playing.plane.close()
+        await playing.tasks.close()
+        return size
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(held()) >= 2 * LARGE
+
+
 OFTEN = ["ask", "send", "answer", "turn"]
 SELDOM = ["stall", "take", "page", "cold", "honoured", "sweep", "reload", "drain", "end"]
 STEPS = st.lists(
