@@ -310,8 +310,9 @@ class CallerConnection(asyncio.Protocol):
         """The answer is complete: go on behind the request, or let the rest of it run out first."""
         self._let_go()
         self.go("answered")
-        # Whoever answered has no reason against reading any more.
-        self.intake.resume(ANSWERER)
+        if self.intake.reasons:
+            # Whoever answered has none any more.
+            self.intake.resume(ANSWERER)
         if not self.reader.has_body:
             self._next()
             return
