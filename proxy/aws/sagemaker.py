@@ -206,15 +206,15 @@ class SageMaker:
             client.close()
 
     def _work(self, operation: Callable[[SageMakerClient], T], role_arn: str) -> T:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        from proxy.aws.translate import cause, may_pass, translate
+        from proxy.aws.translate import cause, is_foreign, may_pass, translate
 
         try:
             return operation(self._client(role_arn))
         except ControlPlaneError as error:
             failure, passing = error, False
-        except (BotoCoreError, ClientError, ValueError) as error:
+        except Exception as error:
+            if not is_foreign(error):
+                raise
             failure, passing = translate(error), may_pass(error)
             # Without a reason to chain, nothing leads back to botocore's error.
             failure.__cause__ = cause(error)

@@ -9,6 +9,7 @@ passes here. Importing this module imports botocore (0.2 s and more): only the t
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Final
 
@@ -91,7 +92,17 @@ _NO_CREDENTIALS: Final = (
     botocore.ProfileNotFound,
     botocore.UnknownCredentialError,
     botocore.RefreshWithMFAUnsupportedError,
+    botocore.InvalidConfigError,
+    botocore.ConfigParseError,
+    botocore.ConfigNotFound,
 )
+_NO_FILE: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOEXEC}
+)
+"""Why a file with credentials is of no use, as `AWS_WEB_IDENTITY_TOKEN_FILE`, or a program that is to print some:
+botocore lets the system's error pass."""
+# RefreshableCredentials' words, in a RuntimeError.
+_STILL_EXPIRED: Final = "refreshed credentials are still expired"
 
 _UNREACHABLE: Final = (botocore.ConnectTimeoutError, botocore.EndpointConnectionError)
 _UNANSWERED: Final = (botocore.ReadTimeoutError, botocore.ConnectionClosedError)
@@ -118,7 +129,7 @@ def translate(error: Exception) -> ControlPlaneError:
     if isinstance(error, botocore.ClientError):
         return _from_answer(error)
     detail = scrub(f"{type(error).__name__}: {error}")
-    if isinstance(error, _NO_CREDENTIALS):
+    if isinstance(error, _NO_CREDENTIALS) or _lacks_file(error) or _are_still_expired(error):
         return CredentialsMissing(detail=detail)
     if isinstance(error, botocore.ProxyConnectionError):
         # Why it failed is in what it came from.
@@ -131,6 +142,20 @@ def translate(error: Exception) -> ControlPlaneError:
     if isinstance(error, _UNANSWERED):
         return ControlPlaneTimeout(detail=detail)
     return ControlPlaneFailed(detail=detail)
+
+
+def is_foreign(error: Exception) -> bool:
+    """Whether it is AWS's, or of what stands between: whatever else an operation raises is a fault of our own."""
+    foreign = (botocore.BotoCoreError, botocore.ClientError, ValueError, OSError)
+    return isinstance(error, foreign) or _are_still_expired(error)
+
+
+def _lacks_file(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.filename is not None and error.errno in _NO_FILE
+
+
+def _are_still_expired(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and _STILL_EXPIRED in str(error)
 
 
 def _from_answer(error: botocore.ClientError) -> ControlPlaneError:

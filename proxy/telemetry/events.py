@@ -30,6 +30,9 @@ Level = Literal["debug", "info", "warning", "error"]
 _LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _HIGHEST: Final = 50
 _COLOURS: Final = {"debug": "2", "info": "34", "warning": "33", "error": "31", "critical": "31"}
+_OF_OTHERS: Final = frozenset({"botocore", "boto3", "urllib3"})
+"""Libraries that tell of what others failed at, such as the refreshing of credentials: a traceback into them shows
+nobody what to mend."""
 
 Fields = MutableMapping[str, Any]
 
@@ -135,7 +138,11 @@ class _EventHandler(logging.Handler):
         except Exception:
             # Not `handleError`: it prints the arguments as they are to standard error.
             message = str(record.msg)
-        self._events.log(level, message, logger=record.name, exc_info=record.exc_info)
+        error = None if record.exc_info is None else record.exc_info[1]
+        if error is not None and record.name.partition(".")[0] in _OF_OTHERS:
+            self._events.log(level, message, logger=record.name, detail=f"{type(error).__name__}: {error}")
+        else:
+            self._events.log(level, message, logger=record.name, exc_info=record.exc_info)
 
 
 def _stamper(clock: Clock) -> Callable[[Any, str, Fields], Fields]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from typing import Any
 
@@ -146,6 +147,17 @@ def test_what_is_no_platforms_name_is_not_shown(client: Any) -> None:
         (botocore.UnauthorizedSSOTokenError(), CredentialsMissing),
         (botocore.ProfileNotFound(profile="x"), CredentialsMissing),
         (botocore.ConnectTimeoutError(**ENDPOINT), ControlPlaneUnreachable),
+        (botocore.InvalidConfigError(error_msg="x"), CredentialsMissing),
+        (botocore.InfiniteLoopConfigError(source_profile="x", visited_profiles=["x"]), CredentialsMissing),
+        (botocore.ConfigParseError(path="x"), CredentialsMissing),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/token"), CredentialsMissing),
+        (PermissionError(errno.EACCES, "Permission denied", "/token"), CredentialsMissing),
+        (OSError(errno.EMFILE, "Too many open files", "/token"), ControlPlaneFailed),
+        (OSError(errno.EPIPE, "Broken pipe"), ControlPlaneFailed),
+        (
+            RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."),
+            CredentialsMissing,
+        ),
         (botocore.ReadTimeoutError(**ENDPOINT), ControlPlaneTimeout),
         (botocore.EndpointConnectionError(**ENDPOINT), ControlPlaneUnreachable),
         (botocore.ConnectionClosedError(**ENDPOINT), ControlPlaneTimeout),

@@ -97,6 +97,15 @@ async def no_credentials(directory: Path, patch: Patch) -> AsyncIterator[Rig]:
         yield rig
 
 
+@asynccontextmanager
+async def no_identity(directory: Path, patch: Patch) -> AsyncIterator[Rig]:
+    """As where EKS mounts no token for the role."""
+    patch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(directory / "no-token"))
+    patch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/gateway")
+    async with no_credentials(directory, patch) as rig:
+        yield rig
+
+
 def _answering(plant: Callable[[Rig], object], **options: Any) -> Any:
     @asynccontextmanager
     async def opened(directory: Path, _patch: Patch) -> AsyncIterator[Rig]:
@@ -148,6 +157,7 @@ PLANTED: dict[str, tuple[Any, str, str, str]] = {
     "certificate": (certificate, "sign-in failed", "UPSTREAM_UNTRUSTED", "self-signed certificate"),
     "limit": (limit, "limit met", "TOO_MANY_UPSTREAM_CONNECTIONS", "limits.upstream_connections"),
     "no credentials": (no_credentials, "sign-in failed", "CREDENTIALS_MISSING", "NoCredentials"),
+    "no identity token": (no_identity, "sign-in failed", "CREDENTIALS_MISSING", "no-token"),
     "expired": (
         _answering(lambda rig: rig.sandbox.faults.fail(*EXPIRED, times=99)),
         "sign-in failed",

@@ -215,6 +215,19 @@ def test_a_librarys_traceback_is_kept(lines: Lines) -> None:
 
 
 @pytest.mark.usefixtures("routed")
+def test_of_what_others_failed_at_it_is_told_without_a_traceback(lines: Lines) -> None:
+    """botocore gives one with each refreshing of credentials that fails."""
+    try:
+        raise FileNotFoundError(2, "No such file or directory", PRESIGNED)
+    except FileNotFoundError:
+        logging.getLogger("botocore.credentials").warning("Refreshing failed", exc_info=True)
+    [record] = lines.records
+    assert "exception" not in record
+    assert record["detail"].startswith("FileNotFoundError: [Errno 2] No such file or directory")
+    assert "eyJ" not in lines.lines[0]
+
+
+@pytest.mark.usefixtures("routed")
 def test_python_warnings_join_the_events(lines: Lines) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
