@@ -12,7 +12,8 @@ from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.incoming_ids import IncomingIds, incoming_ids
 
 CALLER_GONE: Final = "CALLER_GONE"
-"""The code of a request whose caller left before its answer was complete."""
+"""The code of a request whose caller left before its answer was complete, and of a WebSocket whose caller never closed
+it."""
 RESPONSE_CUT: Final = "RESPONSE_CUT"
 """The code of a response that began and was not finished: the notebook's fault, or its caller may have it no longer."""
 CUT: Final = frozenset({RESPONSE_CUT, SEND_LATE.code, RESPONSE_LATE.code, BodyTimeout.code})

@@ -21,6 +21,7 @@ from proxy.client_address.networks import Address
 from proxy.dataplane.bounds import FRAME_TOO_LARGE, WEBSOCKET_SILENT
 from proxy.dataplane.closes import FOR_EVER
 from proxy.dataplane.landing import LARGE_BYTES, Landing, LargeReads
+from proxy.dataplane.records import CALLER_GONE
 from proxy.errors import NbgateError
 from proxy.telemetry.limits_met import Bound
 from proxy.wire.frames import (
@@ -42,6 +43,10 @@ CLOSES: Final = frozenset(range(1000, 5000))
 FRAME_MALFORMED: Final = "FRAME_MALFORMED"
 UPSTREAM_FRAME_MALFORMED: Final = "UPSTREAM_FRAME_MALFORMED"
 """In the record of a WebSocket that a frame of the caller's, or of the notebook's, ended."""
+UPSTREAM_GONE: Final = "UPSTREAM_GONE"
+"""In the record of a WebSocket that ended with the notebook's connection, which nobody had closed (RFC 6455's 1006);
+`CALLER_GONE` where it was the caller's.
+"""
 LINGER_SECONDS: Final = 3.0
 """How long a peer may take to answer our close frame before its connection is cut (RFC 6455 section 7.1.1)."""
 
@@ -397,7 +402,7 @@ class Relay:
         self.met: Bound | None = None
         """The limit that ended it."""
         self.why = ""
-        """Why the gateway ended it, for the log, where no limit did; "" where it did not."""
+        """Why it ended, for the log, where no limit and no close of the two ended it."""
         self.timeouts = timeouts
         self.landing = landing
         self.client = client
@@ -511,7 +516,10 @@ class Relay:
         """
         if end.other.is_lost:
             self._on_end(self)
-        elif not end.other.is_broken and not self._awaits_answer(end):
+            return
+        if self.closing is None and not self.why and self.close_code == ABNORMAL_CLOSURE and self.met is None:
+            self.why = UPSTREAM_GONE if end is self.notebook else CALLER_GONE
+        if not end.other.is_broken and not self._awaits_answer(end):
             end.other.transport.close()
 
     def _awaits_answer(self, gone: End) -> bool:

@@ -205,3 +205,30 @@ async def test_what_the_gateway_ends_is_recorded_with_the_reason(
         await eventually(lambda: bool(stage.records))
         record = stage.records[-1]
         assert (record.error, record.close_code, record.detail) == (code, close_code, detail)
+
+
+@pytest.mark.parametrize("how", [Peer.reset, Peer.close], ids=["reset", "ended"])
+@pytest.mark.parametrize("whose", ["CALLER_GONE", "UPSTREAM_GONE"])
+@pytest.mark.parametrize("within", [b"", client_frame(b"x")[:3]], ids=["between frames", "within one"])
+async def test_a_connection_that_ends_without_a_close_is_recorded_with_whose_it_was(
+    stage: Stage, whose: str, how: Callable[[Peer], object], within: bytes
+) -> None:
+    """Both are 1006: a notebook that broke would look like a lid that was closed."""
+    caller, notebook = await websocket(stage)
+    caller.send(within)
+    await notebook.expect(within)
+    how(caller if whose == "CALLER_GONE" else notebook)
+    await eventually(lambda: bool(stage.records))
+    record = stage.records[-1]
+    assert (record.error, record.close_code) == (whose, 1006)
+
+
+@pytest.mark.parametrize("first", ["caller", "notebook"])
+async def test_who_closes_and_does_not_wait_for_the_answer_is_not_gone(stage: Stage, first: str) -> None:
+    caller, notebook = await websocket(stage)
+    if first == "caller":
+        caller.send(close_frame(4001, mask=MASK)).close()
+    else:
+        notebook.send(close_frame(4001, mask=None)).close()
+    await eventually(lambda: bool(stage.records))
+    assert (stage.records[-1].error, stage.records[-1].close_code) == ("", 4001)
