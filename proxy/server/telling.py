@@ -23,6 +23,7 @@ from proxy.gateway import Inbound, Refusal
 from proxy.server.explaining import audited
 from proxy.telemetry.counts import Counts
 from proxy.telemetry.events import EventLog
+from proxy.telemetry.incoming_ids import incoming_ids
 from proxy.telemetry.logs import Logs
 from proxy.telemetry.troubles import Troubles
 
@@ -189,6 +190,7 @@ def audit(logs: Logs, troubles: Troubles) -> Callable[[Inbound, Refusal], None]:
             method=inbound.method,
             target=inbound.target,
             host=inbound.host,
+            incoming_ids=incoming_ids(inbound.headers) if refusal.is_behind_proxy else (),
         )
 
     return denied

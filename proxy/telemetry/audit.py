@@ -2,8 +2,9 @@
 
 Every denial is recorded: none is sampled, merged or rate-limited, since the one that is left out is the one
 that is asked for. A flood is bounded by the sink alone, which counts what it had to drop and says so in the
-same stream. The denial itself never waits for its record and stands without it. No header, no query and none of
-the values that the configuration's rules hold is written: statements appear by their ids and lines.
+same stream. The denial itself never waits for its record and stands without it. No header but for proxies'
+ids, no query and none of the values that the configuration's rules hold is written: statements appear by their ids and
+lines.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class AuditLog:
         statements: Sequence[AuditedStatement] = (),
         user: str = "",
         error: str = "",
+        incoming_ids: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Record one denial.
 
@@ -67,7 +69,8 @@ class AuditLog:
         from (the peer, a forwarding field); `sids` and `reason` are the decision's own, or `reason` why there was
         none; `user` is who the caller proved to be, or whom the genuine link, session or token was made for that was
         refused, "" for nobody; `error` is the code of what was answered; `target` is the raw request target.
-        `statements` made the decision; `MAX_STATEMENTS` of them are written.
+        `incoming_ids` are what trusted proxies call the request (`proxy.telemetry.incoming_ids`); `statements` made the
+        decision, of which `MAX_STATEMENTS` are written.
         """
         now = self._clock.now()
         path = loggable_path(target)
@@ -79,11 +82,12 @@ class AuditLog:
             why = f"{reason}; {problem}" if problem else reason
             lines = ", ".join(dict.fromkeys(one.origin for one in statements[:MAX_STATEMENTS] if one.origin))
             written = f" [{printable(lines)}]" if lines else ""
+            ids = "".join(f" {name}={printable(value)}" for name, value in incoming_ids)
             self._sink.add(
                 f"{clock} {red}DENIED{reset} {printable(client or 'unknown address')} "
                 f"(from {printable(source)}, peer {printable(peer or '-')}) {printable(instance or '-')} "
                 f"{printable(method)} {printable(host)}{printable(path)} by {printable(decided_by)}: "
-                f"{printable(scrub(why))}{written} {printable(request_id)}\n"
+                f"{printable(scrub(why))}{written} {printable(request_id)}{ids}\n"
             )
             return
         record = {
@@ -114,5 +118,6 @@ class AuditLog:
             "method": method,
             "host": host,
             "path": path,
+            **dict(incoming_ids),
         }
         self._sink.add(json.dumps(record, separators=(",", ":")) + "\n")

@@ -204,3 +204,29 @@ async def test_one_line_per_denial_leaves_all_others_as_they_are(tmp_path: Path)
             "NOT_FOUND",
         ]
         assert rig.gateway.logs.counts.finished["research", 403] == 1
+
+
+@pytest.mark.parametrize("host", [None, "elsewhere"], ids=["denied", "not decided"])
+async def test_the_one_line_of_a_denial_says_what_a_trusted_proxy_calls_it(
+    tmp_path: Path, host: str | None
+) -> None:
+    changes = {
+        "log": {"format": "json", "denials": "audit"},
+        "client_address": {"trusted_proxies": ["127.0.0.0/8"]},
+    }
+    extra = (
+        "X-Forwarded-For: 192.0.2.1\r\nX-Amzn-Trace-Id: Root=1-67891233-abc\r\nX-Request-Id: token=abcdef\r\n"
+    )
+    async with open_rig(tmp_path, **changes) as rig:
+        await rig.get("/lab", extra=extra, host=host)
+        [line] = [one for one in rig.log_lines() if one["kind"] in ("http", "audit")]
+        assert (line["kind"], line["amzn_trace_id"]) == ("audit", "Root=1-67891233-abc")
+        assert "proxy_request_id" not in line
+        assert "abcdef" not in rig.log_file.read_text()
+
+
+async def test_a_caller_that_speaks_for_itself_calls_its_denial_nothing(tmp_path: Path) -> None:
+    async with open_rig(tmp_path, policy={"allow": ["elsewhere"]}) as rig:
+        await rig.get("/lab", extra="X-Amzn-Trace-Id: Root=1-67891233-abc\r\n")
+        [line] = lines(rig, "audit")
+        assert "amzn_trace_id" not in line

@@ -151,3 +151,9 @@ def test_hostile_text_stays_on_its_line(style: LogStyle) -> None:
     (line,) = record(style, target=hostile, host=hostile, method=hostile, problem=hostile)
     assert line.endswith("\n")
     assert line[:-1].isprintable()
+
+
+@pytest.mark.parametrize("style", LogStyle)
+def test_what_proxies_call_a_request_stands_there(style: LogStyle) -> None:
+    [line] = record(style, incoming_ids=(("amzn_trace_id", "Root=1-a"),))
+    assert ("amzn_trace_id=Root=1-a" in line) or (json.loads(line)["amzn_trace_id"] == "Root=1-a")
