@@ -188,9 +188,9 @@ def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:
     """
     first, *lines = head[:-4].split(b"\r\n")
     if len(head) > bounds.head_bytes:
-        raise HeadFault("the head is too large", Fault.TOO_LARGE)
+        raise too_large(first)
     if len(lines) > bounds.fields:
-        raise HeadFault("the head has too many fields", Fault.TOO_MANY_FIELDS)
+        raise _above("the head has too many fields", Fault.TOO_MANY_FIELDS, first)
     match = _REQUEST_LINE.fullmatch(first)
     if match is None:
         raise HeadFault("the request line is malformed")
@@ -204,6 +204,19 @@ def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:
         fault.request = method, target
         raise
     return read
+
+
+def too_large(line: bytes) -> HeadFault:
+    """What is raised for a head above the bound that begins with this line, whole or not."""
+    return _above("the head is too large", Fault.TOO_LARGE, line)
+
+
+def _above(reason: str, fault: Fault, line: bytes) -> HeadFault:
+    above = HeadFault(reason, fault)
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is not None and match[1] in METHODS:
+        above.request = match[1], match[2]
+    return above
 
 
 def _read_fields(read: ReceivedHead, lines: list[bytes]) -> None:

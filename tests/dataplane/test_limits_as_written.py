@@ -117,3 +117,30 @@ async def test_fields_beyond_those_that_are_read_are_431(opened: OpenPlane, targ
     assert (answer.status, answer.value("connection")) == (431, "close")
     assert opened.records[-1].error == TooManyRequestFields.code
     assert {"limits.request_head"} == {event["limit"] for event in opened.events}
+
+
+@pytest.mark.parametrize("end", ["", "\r\n\r\n"], ids=["that has not ended", "whole"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_of_a_head_that_is_not_read_it_is_recorded_what_it_asks_for(
+    opened: OpenPlane, method: str, end: str
+) -> None:
+    """Who meets the limit looks for the application that has so many cookies."""
+    cookies = ("Cookie: " + "c" * (HEAD + 1), "\r\n".join(f"X-{number}: y" for number in range(HEAD // 8)))
+    for field in cookies:
+        answer = await opened.raw(f"{method} {MOUNT}/proxy/8050/?x=1 HTTP/1.1\r\n{field}{end}")
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert (answer.partition(b"\r\n\r\n")[2] == b"") is (method == "HEAD")
+        record = opened.records[-1]
+        assert (record.method, record.target.partition("?")[0]) == (method, f"{MOUNT}/proxy/8050/")
+    few = "\r\n".join(f"X-{number}: y" for number in range(REQUEST_FIELDS + 1))
+    await opened.raw(f"{method} {MOUNT}/few HTTP/1.1\r\n{few}\r\n\r\n")
+    assert (opened.records[-1].target, opened.records[-1].error) == (
+        f"{MOUNT}/few",
+        TooManyRequestFields.code,
+    )
+
+
+async def test_what_is_too_large_and_no_request_asks_for_nothing(opened: OpenPlane) -> None:
+    for first in ("GETT / HTTP/1.1\r\n", "GET / HTTP/1.1\n", "GET /"):
+        assert b" 431 " in await opened.raw(first + "a" * HEAD)
+        assert (opened.records[-1].method, opened.records[-1].target) == ("-", "-")

@@ -24,6 +24,7 @@ from proxy.wire.request_heads import (
     HeadFault,
     ReceivedHead,
     read_request,
+    too_large,
 )
 
 BOUNDS = HeadBounds(head_bytes=64 * 1024, fields=128)
@@ -264,6 +265,9 @@ def test_each_bound_is_met_as_written() -> None:
         with pytest.raises(HeadFault) as fault:
             read(head, bounds)
         assert fault.value.fault is kind
+        assert fault.value.request == (b"GET", b"/")
+    for no_request in (b"FOO / HTTP/1.1", b"GET /"):
+        assert too_large(no_request).request is None
 
 
 def test_what_was_seen_before_reads_the_same_and_what_is_remembered_is_bounded() -> None:

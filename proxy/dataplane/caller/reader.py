@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.wire.body import ChunkedBody, Data, LengthBody
 from proxy.wire.heads import RequestFields
-from proxy.wire.request_heads import Fault, HeadBounds, HeadFault, ReceivedHead, read_request
+from proxy.wire.request_heads import Fault, HeadBounds, HeadFault, ReceivedHead, read_request, too_large
 
 if TYPE_CHECKING:
     from proxy.dataplane.link import Way
@@ -169,7 +169,7 @@ class Reader:
         if end == 3:
             self._scanned = len(inbox)
             if self._scanned > self._limits.bounds.head_bytes:
-                raise HeadFault("the head is too large", Fault.TOO_LARGE)
+                raise too_large(bytes(inbox.partition(b"\r\n")[0]))
             return None
         head = bytes(inbox[:end])
         del inbox[:end]
