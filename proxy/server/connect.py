@@ -26,6 +26,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from proxy.tasks import Tasks
+from proxy.telemetry.events import unquoting
 from proxy.wire.credentials import subprotocols, take_out
 from proxy.wire.fields import REQUEST_RULES, RESPONSE_RULES, Rule, nominated
 
@@ -66,6 +67,8 @@ _NOT_PASSED_ON: Final = frozenset(
         "sec-websocket-accept",
     }
 )
+_NOT_CARRIED: Final = frozenset({"CONNECT", "TRACE"})
+"""CONNECT names a host and no path below the secret; TRACE would show the token."""
 
 
 class _RefusedError(Exception):
@@ -109,6 +112,8 @@ async def open_line(
             server = web.Server(
                 carrier.answer,
                 access_log=None,
+                # aiohttp quotes what it cannot read: that may hold the secret, or credentials.
+                logger=unquoting("nbgate connect", "a request could not be carried"),
                 auto_decompress=False,
                 max_line_size=_FIELD_BYTES,
                 max_field_size=_FIELD_BYTES,
@@ -174,7 +179,8 @@ class _Carrier:
         self._count += 1
         try:
             target = self._target(request)
-            if hdrs.UPGRADE in request.headers:
+            # Of other protocols (h2c) a gateway speaks none, and goes on in HTTP/1.1.
+            if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
                 return await self._splice(request, target)
             return await self._forward(request, target)
         finally:
@@ -185,6 +191,10 @@ class _Carrier:
         if request.headers.getall(hdrs.HOST, []) not in [[name] for name in self._names]:
             # A page whose own name was made to lead here (DNS rebinding).
             return _told(421, "Not a name of this port.")
+        if request.method in _NOT_CARRIED:
+            return _told(
+                405, "This method is not supported.", Allow="GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+            )
         origins = request.headers.getall(hdrs.ORIGIN, [])
         if not all(origin.removeprefix("http://") in self._names for origin in origins):
             return _told(403, "Not for pages of other sites.")

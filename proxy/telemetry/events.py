@@ -111,6 +111,21 @@ def route_standard_logging(events: EventLog, *, level: int = logging.WARNING) ->
     return undo
 
 
+def unquoting(name: str, text: str) -> logging.Logger:
+    """A logger for a library that quotes what callers send: whatever it says becomes `text`, with the error's kind. It
+    writes to standard error, beside all events."""
+
+    def reword(record: logging.LogRecord) -> bool:
+        error = None if record.exc_info is None else record.exc_info[1]
+        record.msg = text if error is None else f"{text} ({type(error).__name__})"
+        record.args, record.exc_info = (), None
+        return True
+
+    logger = logging.Logger(name, logging.WARNING)
+    logger.addFilter(reword)
+    return logger
+
+
 class _SinkLogger:
     """The far end of structlog's chain: a finished line, under whatever level's name."""
 

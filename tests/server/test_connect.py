@@ -296,6 +296,42 @@ async def test_more_than_it_carries_is_told_to_come_again(
         assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
 
 
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE"])
+async def test_what_is_no_request_for_a_page_is_not_carried(laptop: Laptop, method: str) -> None:
+    await laptop.sign_in()
+    seen = len(laptop.rig.log_lines())
+    assert status_of(await laptop.raw(f"/{SECRET}/api", method=method)) == 405
+    assert len(laptop.rig.log_lines()) == seen
+
+
+async def test_who_offers_another_protocol_is_answered_in_this_one(laptop: Laptop) -> None:
+    """Java's HttpClient and `curl --http2` do so with everything that they ask."""
+    head = f"GET /{SECRET}/api/x HTTP/1.1\r\nHost: 127.0.0.1:{laptop.port}\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", laptop.port)
+    writer.write(f"{head}Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n".encode())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert status_of(await reader.readuntil(b"\r\n\r\n")) == 200
+    writer.close()
+    assert laptop.seen.values("upgrade") == []
+
+
+async def test_what_cannot_be_read_is_told_without_what_it_said(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """aiohttp quotes it, with a traceback, on standard error."""
+    async with open_line(URL("http://gateway.invalid/"), token="token", secret=SECRET) as line:
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(line.address).port)
+        writer.write(f"GET /{SECRET}/\u00e4?token=hidden-credential HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert status_of(await reader.read()) == 400
+        writer.close()
+    said = "".join(capsys.readouterr()) + caplog.text
+    assert "a request could not be carried (InvalidURLError)" in said
+    assert SECRET not in said
+    assert "hidden-credential" not in said
+    assert "Traceback" not in said
+
+
 async def test_a_gateway_that_is_away_is_told_without_the_token(client: aiohttp.ClientSession) -> None:
     with held_port() as port:
         nowhere = URL(f"http://127.0.0.1:{port}/research/")

@@ -13,7 +13,15 @@ import pytest
 from clocks import FakeClock
 
 from proxy.telemetry.access_log import LogStyle
-from proxy.telemetry.events import EventLog, Level, Threshold, loss_line, open_events, route_standard_logging
+from proxy.telemetry.events import (
+    EventLog,
+    Level,
+    Threshold,
+    loss_line,
+    open_events,
+    route_standard_logging,
+    unquoting,
+)
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJmYXNDcmVkZW50aWFscyI6InNlY3JldCJ9.c2lnbmF0dXJl"
 PRESIGNED = f"https://research-d8ka.notebook.eu-west-1.sagemaker.aws/?authToken={TOKEN}"
@@ -274,3 +282,16 @@ def test_routing_is_undone_as_it_was(events: EventLog) -> None:
 )
 def test_missing_lines_are_told_as_an_event(clock: FakeClock, style: LogStyle, line: str) -> None:
     assert loss_line(clock, style=style)(7, "no room") == line
+
+
+def test_what_a_library_quotes_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = unquoting("a port", "a request could not be carried")
+    try:
+        failing()
+    except RuntimeError:
+        logger.exception("Error handling request %s", PRESIGNED)
+    logger.warning("Unhandled: %s", PRESIGNED)
+    assert capsys.readouterr().err.splitlines() == [
+        "a request could not be carried (RuntimeError)",
+        "a request could not be carried",
+    ]
