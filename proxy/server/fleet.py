@@ -38,7 +38,9 @@ from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.rounds import Round, Rounds
 from proxy.tasks import Tasks
 from proxy.telemetry.events import EventLog
+from proxy.telemetry.troubles import Troubles
 
+UNKNOWN: Final = "state of instance unknown"
 LOOK_SECONDS: Final = 5.0
 """Between two looks at what is watched."""
 SETTLED_AT_A_LOOK: Final = 10
@@ -151,6 +153,7 @@ class Fleet:
         self._rounds = rounds
         self._faults = faults
         self._events = events
+        self._troubles = Troubles(clock, events.warning)
         self._watched: dict[str, _Watched] = {}
         self._listings: defaultdict[str, _Listing] = defaultdict(_Listing)
         self._listeners: dict[object, Listener] = {}
@@ -372,16 +375,16 @@ class Fleet:
     # -- learning -----------------------------------------------------------------------------------------
 
     def _failed(self, watched: _Watched, error: ControlPlaneError) -> None:
-        before, watched.failure = watched.failure, error
+        watched.failure = error
         watched.failed_at = self._clock.monotonic()
-        if before is None or before.code != error.code:
-            self._events.warning(
-                "state of instance unknown",
-                instance=watched.names[0],
-                notebook=watched.key.notebook,
-                **error.log_fields(),
-                next_try_seconds=FAILURE_SECONDS,
-            )
+        self._troubles.met(
+            UNKNOWN,
+            error,
+            of=watched.key,
+            instance=watched.names[0],
+            notebook=watched.key.notebook,
+            next_try_seconds=FAILURE_SECONDS,
+        )
 
     def _learnt(self, watched: _Watched, description: InstanceDescription) -> None:
         now, before = self._clock.monotonic(), watched.known
@@ -391,6 +394,7 @@ class Fleet:
         watched.known = Known(description, seen_at=now, since=since)
         watched.is_fresh = True
         watched.failure = None
+        self._troubles.over(UNKNOWN, of=watched.key)
         if has_changed:
             self._changed(watched, before, description)
         self._wake()

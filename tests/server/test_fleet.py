@@ -6,6 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from proxy.server.fleet import (
     NOT_LISTED_SECONDS,
     PATIENCE_SECONDS,
     SETTLED_AT_A_LOOK,
+    UNKNOWN,
     Fleet,
 )
 from proxy.tasks import Tasks
@@ -196,6 +199,24 @@ async def test_a_failure_is_remembered_for_a_moment_and_said_once(watching: Watc
     assert len(watching.events("state of instance unknown")) == 2
     await watching.clock.advance(5)
     assert (await watching.fleet.describe("a")).in_service
+
+
+async def test_a_failure_that_lasts_is_said_again_and_no_flood_of_it(watching: Watching) -> None:
+    """As deploy/log.md has it of all faults: after a minute, two, four …"""
+    del watching.aws.instances["one"]
+    watching.fleet.subscribe(watching.listen)
+    for _ in range(int(600 / LOOK_SECONDS)):
+        await watching.look()
+    lines = watching.events(UNKNOWN)
+    times = [datetime.fromisoformat(line["time"]).timestamp() for line in lines]
+    assert [later - sooner for sooner, later in pairwise(times)] == [60, 120, 240]
+    assert lines[-1]["times_since"] == 240 / LOOK_SECONDS - 1
+    watching.aws.put("one")
+    await watching.look()
+    del watching.aws.instances["one"]
+    await watching.look()
+    await watching.look()
+    assert len(watching.events(UNKNOWN)) == len(lines) + 1
 
 
 async def test_what_is_known_is_told_without_asking(watching: Watching) -> None:
