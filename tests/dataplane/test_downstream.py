@@ -695,3 +695,19 @@ async def test_a_connection_is_decided_about_once(opened: OpenPlane, monkeypatch
     other.send(opened.head())
     assert (await other.response()).status == 200
     assert asked == ["resolve", "decide"] * 2
+
+
+async def test_an_answer_that_ends_in_the_turn_in_which_its_caller_is_cut_is_no_fault(
+    opened: OpenPlane,
+) -> None:
+    peer = await opened.connect()
+    opened.upstream.answer = lambda _head, _body: b""
+    peer.send(opened.head("/x"))
+    await opened.settled(lambda: bool(opened.upstream.heads))
+    connection = opened.connection
+    request = connection.request
+    assert request is not None
+    connection.abort()
+    request.finished(keep_alive=True)
+    await opened.settled(lambda: not opened.plane.connections)
+    assert len(opened.records) == 1

@@ -351,3 +351,16 @@ def test_at_the_end_all_are_told_and_nobody_waits() -> None:
     outages.close()
     assert request.said == ["tell"]
     assert not outages.may_wait("a", Request(), since=1.0, now=1.0)
+
+
+async def test_who_is_cut_in_the_turn_in_which_it_is_told_is_no_fault(stage: Stage) -> None:
+    """The end of a connection is known to it one turn after it was cut, as at the end of the process."""
+    go_away(stage)
+    caller = await waits(stage, get(SESSIONS, fields=SCRIPT))
+    [connection] = stage.plane.connections
+    connection.abort()
+    stage.plane.outages.close()
+    assert await caller.gone()
+    await eventually(lambda: not stage.plane.connections)
+    assert len(stage.records) == 1
+    assert stage.failed == []

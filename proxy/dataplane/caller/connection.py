@@ -338,7 +338,8 @@ class CallerConnection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Behind a request that is wholly received and answered."""
-        if not self.keeps:
+        if not self.keeps or self._state.reading is Reading.STOPPED:
+            # Or it was cut in this turn, and does not know yet that it is lost.
             self._hang_up(lingers=self._lingers)
             return
         self._deadline = self.plane.clock.monotonic() + self.plane.timeouts.idle_seconds
