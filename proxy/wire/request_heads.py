@@ -41,6 +41,8 @@ _LINE_BYTES_REMEMBERED: Final = 256
 _REQUEST_LINE: Final = re.compile(
     rb"([A-Z-]{3,16}) (\*|(?:/|[Hh][Tt][Tt][Pp][Ss]?://)[\x21\x22\x24-\x7e]*) HTTP/1\.([01])"
 )
+# Of a head that is not read: as much of it as a log tells.
+_ASKED: Final = re.compile(rb"([A-Z-]{3,16}) (\*|(?:/|[Hh][Tt][Tt][Pp][Ss]?://)[\x21\x22\x24-\x7e]{0,4096})")
 # RFC 9110 sections 5.1 and 5.5.
 _FIELD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
 _DIGITS: Final = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
@@ -95,7 +97,7 @@ class HeadFault(Exception):
         super().__init__(reason)
         self.fault = fault
         self.request: tuple[bytes, bytes] | None = None
-        """The method and the target, where the request line could be read."""
+        """The method and the target (the beginning of a long one), where the request line could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +208,14 @@ def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:
     return read
 
 
-def too_large(line: bytes) -> HeadFault:
-    """What is raised for a head above the bound that begins with this line, whole or not."""
-    return _above("the head is too large", Fault.TOO_LARGE, line)
+def too_large(start: bytes) -> HeadFault:
+    """What is raised for a head above the bound that begins like this."""
+    return _above("the head is too large", Fault.TOO_LARGE, start)
 
 
-def _above(reason: str, fault: Fault, line: bytes) -> HeadFault:
+def _above(reason: str, fault: Fault, start: bytes) -> HeadFault:
     above = HeadFault(reason, fault)
-    match = _REQUEST_LINE.fullmatch(line)
+    match = _ASKED.match(start)
     if match is not None and match[1] in METHODS:
         above.request = match[1], match[2]
     return above

@@ -626,6 +626,7 @@ REQUESTS: Final = (
         },
         (
             "wire.request_heads:_REQUEST_LINE",
+            "wire.request_heads:_ASKED",
             "wire.request_heads:_FIELD_LINE",
             "wire.request_heads:_DIGITS",
         ),

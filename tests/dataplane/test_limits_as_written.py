@@ -15,6 +15,7 @@ from proxy.config.settings import Limits
 from proxy.dataplane.plane import REQUEST_FIELDS
 from proxy.errors import HeadTooLarge, TooManyRequestFields
 from proxy.server.own_pages import OwnPages
+from proxy.telemetry.access_log import loggable_path
 
 HEAD = Limits().request_head_bytes
 LARGEST = 1024 * 1024
@@ -140,7 +141,13 @@ async def test_of_a_head_that_is_not_read_it_is_recorded_what_it_asks_for(
     )
 
 
+async def test_an_address_that_is_too_long_is_recorded_without_its_query(opened: OpenPlane) -> None:
+    assert b" 431 " in await opened.raw(f"GET {MOUNT}/report?token={'a' * HEAD}")
+    assert opened.records[-1].method == "GET"
+    assert loggable_path(opened.records[-1].target) == f"{MOUNT}/report"
+
+
 async def test_what_is_too_large_and_no_request_asks_for_nothing(opened: OpenPlane) -> None:
-    for first in ("GETT / HTTP/1.1\r\n", "GET / HTTP/1.1\n", "GET /"):
+    for first in ("GETT / HTTP/1.1\r\n", "GET\t/", "GET"):
         assert b" 431 " in await opened.raw(first + "a" * HEAD)
         assert (opened.records[-1].method, opened.records[-1].target) == ("-", "-")

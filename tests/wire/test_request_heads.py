@@ -266,8 +266,11 @@ def test_each_bound_is_met_as_written() -> None:
             read(head, bounds)
         assert fault.value.fault is kind
         assert fault.value.request == (b"GET", b"/")
-    for no_request in (b"FOO / HTTP/1.1", b"GET /"):
+    for no_request in (b"FOO / HTTP/1.1", b"GET", b"GET\t/"):
         assert too_large(no_request).request is None
+    asked = too_large(b"GET /" + b"a" * 100_000).request
+    assert asked is not None
+    assert len(asked[1]) < 5000
 
 
 def test_what_was_seen_before_reads_the_same_and_what_is_remembered_is_bounded() -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from proxy.dataplane.link import Way
     from proxy.gateway import Caller
 
+ASKED_BYTES: Final = 8192
+"""Of a head that is too large, so much is looked at for what it asks for."""
 HEAD_END: Final = b"\r\n\r\n"
 REPEATED_HEADS: Final = 4
 REPEATED_HEADS_OF_PROXY: Final = 64
@@ -169,7 +171,7 @@ class Reader:
         if end == 3:
             self._scanned = len(inbox)
             if self._scanned > self._limits.bounds.head_bytes:
-                raise too_large(bytes(inbox.partition(b"\r\n")[0]))
+                raise too_large(bytes(inbox[:ASKED_BYTES]))
             return None
         head = bytes(inbox[:end])
         del inbox[:end]
