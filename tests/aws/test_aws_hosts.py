@@ -91,6 +91,7 @@ def sign_in_hosts_of_botocore() -> Iterator[str]:
             yield from (host.replace("{Region}", region) for region in REGIONS)
 
 
+@pytest.mark.newest
 def test_every_host_where_botocore_signs_people_in_is_known() -> None:
     hosts = set(sign_in_hosts_of_botocore())
     assert "eusc-de-east-1.signin.amazonaws-eusc.eu" in hosts
