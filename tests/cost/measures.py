@@ -92,7 +92,7 @@ def _timed(read: Read, make: Make, size: int, times: int) -> float:
 def _call(read: Read, given: Any) -> None:
     try:
         read(given)
-    except (AssertionError, AttributeError, NameError, TypeError):
+    except (AssertionError, AttributeError, KeyError, NameError, RuntimeError, TypeError):
         raise  # a row of the table that asks for something that is not there
     except Exception:
         return  # to refuse is to read
