@@ -20,6 +20,8 @@ from waiting import eventually
 from proxy.sandbox.instance import InstanceSpec, Loading, SignedOutShape
 from proxy.sandbox.plain_upstream import SERVER
 
+pytestmark = pytest.mark.slow
+
 NAME = "research-gpu-1"
 MINT = "CreatePresignedNotebookInstanceUrl"
 DESCRIBE = "DescribeNotebookInstance"

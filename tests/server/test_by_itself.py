@@ -23,6 +23,8 @@ from proxy.lifecycle.judge import Finding
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.plain_upstream import SERVER
 
+pytestmark = pytest.mark.slow
+
 NAME = "research-gpu-1"
 START, STOP = "StartNotebookInstance", "StopNotebookInstance"
 NAVIGATION = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"

@@ -29,6 +29,8 @@ from proxy.server import connect
 from proxy.server.connect import Line, open_line
 from proxy.server.connecting import UnusableError, wanted
 
+pytestmark = pytest.mark.slow
+
 SECRET = "0123456789abcdef" * 4
 HANDSHAKE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

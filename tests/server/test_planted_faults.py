@@ -22,6 +22,8 @@ from waiting import eventually
 
 from proxy.sandbox.instance import InstanceSpec
 
+pytestmark = pytest.mark.slow
+
 NAVIGATION = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
 UPGRADE = (
     "GET /ws HTTP/1.1\r\nHost: {0}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

@@ -254,6 +254,7 @@ async def test_a_slow_sagemaker_does_not_hold_the_page_up(tmp_path) -> None:
         assert set(page.cards.values()) == {"State unknown"}
 
 
+@pytest.mark.slow
 async def test_an_instance_that_a_reload_takes_away_meanwhile_is_gone(tmp_path) -> None:
     clock, slow = FakeClock(), FakeClock()
     async with open_rig(tmp_path, instances=SPECS, mounted=MOUNTED, clock=clock, sandbox_clock=slow) as rig:

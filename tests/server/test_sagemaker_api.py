@@ -19,6 +19,8 @@ from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from proxy.wire.aws_json import CONTENT_TYPE
 
+pytestmark = pytest.mark.slow
+
 INSTANCES = {
     "research": {"notebook": "research-gpu-1"},
     "nlp": {"notebook": "nlp-team"},

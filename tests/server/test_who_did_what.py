@@ -22,6 +22,8 @@ from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 
+pytestmark = pytest.mark.slow
+
 BROWSER = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\n"
 HERE = parse_address("127.0.0.1")
 HANDSHAKE = (

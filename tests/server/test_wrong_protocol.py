@@ -15,6 +15,8 @@ from gateways import Rig, body_of, open_rig, status_of
 from preludes import SIGNATURE, exchange, local, v1, v2
 from waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 FAR: list[dict[str, Any]] = [{"bind": "127.0.0.1:0", "proxy_protocol": ["10.0.0.0/8"]}]
 
 
