@@ -10,7 +10,7 @@ callbacks; only waiting for a session or a connection takes a task.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from proxy.aws.front_end import (
     PASSING,
@@ -50,10 +50,9 @@ from proxy.wire.heads import RequestHead, ResponseFacts, request_head, response_
 if TYPE_CHECKING:
     from proxy.aws.keeper import SessionKeeper
     from proxy.aws.sessions import Origin, UpstreamSession
-    from proxy.client_address.networks import Address
+    from proxy.dataplane.caller.request import Request
     from proxy.dataplane.plane import DataPlane
     from proxy.routing.router import Route
-    from proxy.telemetry.limits_met import Bound
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND"})
 """RFC 9110 section 9.2.2: what may be sent again when the connection broke before an answer."""
@@ -72,76 +71,6 @@ _FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
 
 CORKED_BYTES: Final = 16 * 1024
 """A first part of a body up to this size is joined to the head; copying more costs more than a second buffer."""
-
-
-class Caller(Protocol):
-    """The downstream connection, as a forward sees it."""
-
-    def write(self, data: Data) -> None:
-        """Send to the caller."""
-
-    def write_interim(self, data: bytes) -> None:
-        """Send a head that is not yet the response's."""
-
-    def write_last(self, data: bytes) -> None:
-        """Send the end of the response to the caller, at the end of this turn of the event loop."""
-
-    @property
-    def is_full(self) -> bool:
-        """The caller takes no more for now; `on_caller_drained` follows."""
-
-    @property
-    def unsent_bytes(self) -> int:
-        """How much of what was written still waits for the caller to take it."""
-
-    def take_body(self) -> None:
-        """The notebook's connection is there: deliver the request's body from now on."""
-
-    @property
-    def is_window(self) -> bool:
-        """Whether a person looks at the answer, and can be shown a page that asks again by itself."""
-
-    @property
-    def is_patient(self) -> bool:
-        """Whether it had rather wait for a moment than be told that the notebook is away."""
-
-    def hold_body(self) -> None:
-        """Keep the request's body until `take_body`."""
-
-    def pause_body(self) -> None:
-        """The notebook takes no more for now."""
-
-    def resume_body(self) -> None:
-        """It does again."""
-
-    @property
-    def client(self) -> Address | None:
-        """Whom the request is attributed to."""
-
-    def link(self, session: UpstreamSession) -> Link:
-        """The way from this caller to that session."""
-
-    def answer(self, error: NbgateError) -> None:
-        """Answer in the gateway's own words; nothing was sent to the caller yet."""
-
-    def finished(self, *, keep_alive: bool) -> None:
-        """The response is complete."""
-
-    def broken(self, bound: Bound | None = None, *, detail: str = "") -> None:
-        """The response cannot be completed, because of a limit if there is one: let the caller see that."""
-
-    @property
-    def id(self) -> str:
-        """That of the request under way."""
-
-    @property
-    def id_line(self) -> bytes:
-        """The field of the answer that tells the request's id, its line end included."""
-
-    def switch(
-        self, connection: UpstreamConnection, session: UpstreamSession, facts: ResponseFacts, tail: bytes
-    ) -> None:
-        """The notebook answered 101 to a handshake with `session`."""
 
 
 class Forward:
@@ -191,7 +120,7 @@ class Forward:
     def __init__(
         self,
         plane: DataPlane,
-        caller: Caller,
+        caller: Request,
         keeper: SessionKeeper,
         head: RequestHead,
         route: Route,
@@ -213,11 +142,6 @@ class Forward:
         """The body so far, for as long as it can be repeated."""
         if has_body:
             self._replay_room = plane.limits.replay_body_bytes
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether anything of the response was sent to the caller."""
-        return self._head_sent
 
     @property
     def held_bytes(self) -> int:

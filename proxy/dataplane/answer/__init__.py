@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from proxy.wire.body import Data
 
 
-class Answer(Protocol):
+class Answerer(Protocol):
     """What the caller's connection tells whoever answers, and asks of it."""
 
     status: int

@@ -20,7 +20,7 @@ LOW_BYTES: Final = 16 * 1024
 PIECE_BYTES: Final = 64 * 1024
 
 
-class End(asyncio.Transport):
+class PipeEnd(asyncio.Transport):
     """One end. `pipe` makes two."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, extra: Mapping[str, Any]) -> None:
@@ -28,7 +28,7 @@ class End(asyncio.Transport):
         self._loop = loop
         self._facts = extra
         self._protocol: asyncio.BaseProtocol | None = None
-        self._other: End
+        self._other: PipeEnd
         self._waiting: deque[bytes] = deque()
         """Written here, and not received at the other end."""
         self._waiting_bytes = 0
@@ -166,10 +166,10 @@ class End(asyncio.Transport):
 
 def pipe(
     one: asyncio.BaseProtocol, other: asyncio.BaseProtocol, *, facts: Mapping[str, Any]
-) -> tuple[End, End]:
+) -> tuple[PipeEnd, PipeEnd]:
     """Join two protocols, and tell them of their connections. `facts` are what `other` can ask its transport for."""
     loop = asyncio.get_running_loop()
-    near, far = End(loop, {}), End(loop, facts)
+    near, far = PipeEnd(loop, {}), PipeEnd(loop, facts)
     near._other, far._other = far, near
     for end, protocol in ((far, other), (near, one)):
         end.set_protocol(protocol)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from proxy.aws.sessions import Origin
-from proxy.dataplane.answer.memory_pipe import End, pipe
+from proxy.dataplane.answer.memory_pipe import PipeEnd, pipe
 from proxy.dataplane.bounds import SEND_LATE
+from proxy.dataplane.forward import CORKED_BYTES
 from proxy.dataplane.upstream import UpstreamConnection
 from proxy.errors import NbgateError, UpstreamError
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
@@ -32,7 +33,6 @@ _HEAD_BYTES: Final = 64 * 1024
 _WITHOUT_BODY: Final = b"GET / HTTP/1.1\r\nHost: pages.invalid\r\nConnection: close\r\n\r\n"
 _WITH_BODY: Final = b"POST / HTTP/1.1\r\nHost: pages.invalid\r\nConnection: close\r\n%b\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-CORKED_BYTES: Final = 16 * 1024
 READ_BYTES: Final = 64 * 1024
 
 
@@ -61,7 +61,6 @@ class Page:
     code = ""
     bytes_in = 0
     bytes_out = 0
-    is_in_doubt = False
     _unsent = b""
     _head_sent = False
     _ended = False
@@ -88,16 +87,11 @@ class Page:
         self._is_http_10 = is_http_10
         self._keep_alive = keep_alive
         self.has_not_asked = expects_continue and bool(framing)
-        self._body_done = not framing
         self._connection: UpstreamConnection | None = None
-        self._ends: tuple[End, ...] = ()
+        self._ends: tuple[PipeEnd, ...] = ()
         """Of the connection in memory: ours, and the handler's."""
 
     # -- for the caller's connection --------------------------------------------------------------------
-
-    @property
-    def has_begun(self) -> bool:
-        return self._head_sent
 
     @property
     def held_bytes(self) -> int:
@@ -131,7 +125,7 @@ class Page:
             self._ends[0].write(data)
 
     def on_request_end(self) -> None:
-        self._body_done = True
+        """The framing told the handler so."""
 
     def on_caller_drained(self) -> None:
         if self._connection is not None:

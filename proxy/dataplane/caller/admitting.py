@@ -24,7 +24,7 @@ from proxy.wire.credentials import programs_fields
 from proxy.wire.heads import RequestFields, RequestHead
 
 if TYPE_CHECKING:
-    from proxy.dataplane.answer import Answer
+    from proxy.dataplane.answer import Answerer
     from proxy.dataplane.caller import reader
     from proxy.dataplane.caller.connection import CallerConnection
     from proxy.dataplane.caller.request import Request
@@ -38,7 +38,7 @@ _NOT_FORWARDED: Final = frozenset({"CONNECT", "TRACE"})
 """CONNECT would make a tunnel of the gateway, TRACE would show the caller the session's cookies."""
 
 
-def who_answers(connection: CallerConnection, request: Request, head: reader.RequestHead) -> Answer | None:
+def who_answers(connection: CallerConnection, request: Request, head: reader.RequestHead) -> Answerer | None:
     """Ask the gateway. None: the request is answered already."""
     fields = head.fields
     request.inbound = inbound = _inbound(

@@ -226,7 +226,7 @@ class CallerConnection(asyncio.Protocol):
     def _read_head(self, head: bytes) -> None:
         request = self._begin()
         try:
-            request.head = read = self.reader.read(head)
+            read = self.reader.read(head)
         except HeadFault as fault:
             self._refuse_head(fault)
             return
@@ -333,7 +333,7 @@ class CallerConnection(asyncio.Protocol):
         """Whoever answered the request reaches nobody any more."""
         request = self.request
         if request is not None:
-            request.answerer = request.connection = request.head = None
+            request.answerer = request.connection = None
             request.takes_body = False
 
     def _next(self) -> None:

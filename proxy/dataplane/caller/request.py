@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from proxy.aws.keeper import SessionKeeper
     from proxy.aws.sessions import UpstreamSession
     from proxy.client_address.networks import Address
-    from proxy.dataplane.answer import Answer
+    from proxy.dataplane.answer import Answerer
     from proxy.dataplane.caller.connection import CallerConnection
-    from proxy.dataplane.caller.reader import RequestHead
     from proxy.dataplane.plane import DataPlane
     from proxy.dataplane.upstream import UpstreamConnection
     from proxy.routing.router import Redirect
@@ -52,7 +51,6 @@ class Request:
         "connection",
         "ends_connection",
         "has_begun",
-        "head",
         "id",
         "inbound",
         "keeper",
@@ -70,13 +68,12 @@ class Request:
         self.plane = plane
         self.id = plane.new_id()
         self.started_at = plane.clock.monotonic()
-        self.head: RequestHead | None = None
         self.inbound: Inbound | None = None
         self.admission: Admission | None = None
         """By the gateway that counts; None once it is withdrawn."""
         self.refusal: Refusal | None = None
         self.keeper: SessionKeeper | None = None
-        self.answerer: Answer | None = None
+        self.answerer: Answerer | None = None
         self.way = connection.way
         self.ends_connection = False
         """A page wants no request to follow on the connection."""
@@ -169,7 +166,7 @@ class Request:
 
     @property
     def is_full(self) -> bool:
-        """The caller takes no more for now; `Answer.on_caller_drained` follows."""
+        """The caller takes no more for now; `Answerer.on_caller_drained` follows."""
         return self._connection.writer.is_full
 
     @property

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.dataplane.answer.memory_pipe import HIGH_BYTES, LOW_BYTES, End, pipe
+from proxy.dataplane.answer.memory_pipe import HIGH_BYTES, LOW_BYTES, PipeEnd, pipe
 
 
 class Side(asyncio.Protocol):
@@ -38,7 +38,7 @@ class Side(asyncio.Protocol):
         self.told.append("lost")
 
 
-def joined() -> tuple[End, End, Side, Side]:
+def joined() -> tuple[PipeEnd, PipeEnd, Side, Side]:
     one, other = Side(), Side()
     near, far = pipe(one, other, facts={"visit": 7})
     return near, far, one, other
