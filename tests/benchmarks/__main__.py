@@ -18,12 +18,12 @@ import click
 from rich.console import Console
 
 from tests.benchmarks import report
-from tests.benchmarks.install import ROOT, MissingError, install
+from tests.benchmarks.install import ROOT, MissingError, check_out, install
 from tests.benchmarks.machine import LOAD_CORE
 from tests.benchmarks.metrics import METRICS, QUICK, Effort
 from tests.benchmarks.processes import LoadError
 from tests.benchmarks.rounds import Bench, Plan
-from tests.benchmarks.systems import SYSTEMS
+from tests.benchmarks.systems import BASELINE, SYSTEMS
 
 WIDTH = 170
 """Of tables that are not written to a terminal."""
@@ -49,6 +49,7 @@ def _names(known: Sequence[str]) -> Callable[[click.Context, click.Parameter, st
 )
 @click.option("--quick", is_flag=True, help="Small transfers, short stalls: to see whether all works.")
 @click.option("--attempts", type=click.IntRange(1), default=3, show_default=True, help="If others spoil it.")
+@click.option("--baseline", metavar="REV", help="Measure nbgate at this commit beside this one.")
 @click.option("--output", type=click.Path(path_type=Path), help="JSON and, beside it, the plot.")
 @click.pass_context
 def main(
@@ -59,6 +60,7 @@ def main(
     seconds: float | None,
     quick: bool,
     attempts: int,
+    baseline: str | None,
     output: Path | None,
 ) -> None:
     """Measure nbgate beside the proxies that people would run otherwise."""
@@ -71,7 +73,9 @@ def main(
     effort = QUICK if quick else Effort()
     if seconds is not None:
         effort = replace(effort, seconds=seconds)
-    complete = set(systems) == set(SYSTEMS) and set(metrics) == set(METRICS) and not quick
+    if baseline is None:
+        systems = [name for name in systems if name != BASELINE]
+    complete = set(systems) >= set(SYSTEMS) - {BASELINE} and set(metrics) == set(METRICS) and not quick
     if output is None and complete:
         output = ROOT / "build" / "bench.json"
     console, errors = _console(), Console(stderr=True)
@@ -79,6 +83,8 @@ def main(
     try:
         with errors.status("installing") as status:
             install(systems, plot=output is not None)
+            if baseline is not None:
+                check_out(baseline)
             os.sched_setaffinity(0, {LOAD_CORE})
             outcome = Bench(plan, status.update).run()
     except (MissingError, LoadError) as error:

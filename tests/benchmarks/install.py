@@ -21,6 +21,8 @@ ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "bench"
 PYTHON = BUILD / "python/bin/python"
 """What the systems that are written in Python run on."""
+BASELINE_SOURCES = BUILD / "baseline-sources"
+"""An earlier commit, to be measured beside this one."""
 DISTRIBUTION_PYTHON = Path("/usr/bin/python3")
 OLDEST_PYTHON = (3, 11)
 
@@ -58,12 +60,22 @@ def install(systems: Collection[str], *, plot: bool, wrk: bool = True) -> None:
     _install_commands([command for command in commands if _which(command) is None])
     if "chp" in systems:
         _install_chp()
-    if not {"nbgate", "aiohttp-plain"}.isdisjoint(systems):
+    if not {"nbgate", "baseline", "aiohttp-plain"}.isdisjoint(systems):
         _install_python()
     for program in ("origin", "load"):
         _compile(program)
     if plot and importlib.util.find_spec("matplotlib") is None:
         _run([sys.executable, "-m", "pip", "install", "--quiet", "matplotlib>=3.9"])
+
+
+def check_out(revision: str) -> None:
+    """The package as it was at a commit, below build/; nothing of the work tree is touched."""
+    shutil.rmtree(BASELINE_SOURCES, ignore_errors=True)
+    BASELINE_SOURCES.mkdir(parents=True)
+    archive = BUILD / "baseline.tar"
+    _run(["git", "-C", str(ROOT), "archive", "--output", str(archive), revision, "proxy"])
+    _run(["tar", "-x", "-f", str(archive), "-C", str(BASELINE_SOURCES)])
+    archive.unlink()
 
 
 def program(name: str) -> Path:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.install import BUILD, PYTHON
+from tests.benchmarks.install import BASELINE_SOURCES, BUILD, PYTHON
 
 DIRECT = "direct"
+BASELINE = "baseline"
+"""nbgate at an earlier commit: `install.check_out` puts it there."""
 KEPT_CONNECTIONS = 128
 
 
@@ -165,7 +167,7 @@ def aiohttp_plain(site: Site) -> Launch:
     return Launch(argv)
 
 
-def nbgate(site: Site) -> Launch:
+def nbgate(site: Site, *, more: str = "timeouts: {drain_delay: 0s}") -> Launch:
     """All its work on: the access log as JSON on standard output, which is /dev/null."""
     origin = f"http://127.0.0.1:{site.origin_port}"
     config = f"""
@@ -181,7 +183,7 @@ limits:
   connections_per_address: 10000
   upstream_connections: 10000
   upstream_idle_connections: {KEPT_CONNECTIONS}
-timeouts: {{drain_delay: 0s}}
+{more}
 log: {{format: json}}
 """
     return Launch(
@@ -196,6 +198,14 @@ log: {{format: json}}
     )
 
 
+def baseline(site: Site) -> Launch:
+    """An earlier commit, in the same environment and with the same configuration."""
+    # Only settings that every commit since 0.1.0 has.
+    launch = nbgate(site, more="")
+    # The directory that this runs in has a package of that name, too, and would come first.
+    return Launch(launch.argv, {**launch.env, "PYTHONPATH": str(BASELINE_SOURCES), "PYTHONSAFEPATH": "1"})
+
+
 SYSTEMS: Mapping[str, Callable[[Site], Launch] | None] = {
     DIRECT: None,
     "nginx": nginx,
@@ -205,5 +215,6 @@ SYSTEMS: Mapping[str, Callable[[Site], Launch] | None] = {
     "chp": chp,
     "aiohttp-plain": aiohttp_plain,
     "nbgate": nbgate,
+    BASELINE: baseline,
 }
 """By name; the direct way to the origin needs no process."""
