@@ -148,7 +148,7 @@ def check(file: Path | None, schema: bool, aws_wanted: bool) -> None:
         problems = located(checked.problems, file, environ=os.environ)
         _give_up(ConfigError(problems), "nobody could be served there")
     if aws_wanted:
-        from proxy.server.aws_asking import run
+        from proxy.commands.check_aws import run
 
         sys.exit(run(settings))
 
@@ -263,7 +263,7 @@ def probe(instance: str, file: Path, start: bool, deep: bool) -> None:
     """
     settings = _load(file)
     _check_instance(settings, file, instance)
-    from proxy.server.probing import run
+    from proxy.commands.probe import run
 
     sys.exit(run(settings, instance, start=start, deep=deep))
 
@@ -311,9 +311,9 @@ def url(
     from proxy.chance import nonce, secret_key
     from proxy.client_address.networks import AddressError, parse_address
     from proxy.clock import SystemClock
+    from proxy.commands.url import PROGRAM_SECONDS, browsers_url, programs_url
     from proxy.config.values import ValueProblem, parse_duration
     from proxy.identity.tokens import MAX_SECONDS, MAX_SESSION_SECONDS, URL_SECONDS, Tokens
-    from proxy.server.url_printing import PROGRAM_SECONDS, browsers_url, programs_url
 
     if token and lab is not None:
         raise click.UsageError("Give --lab, for a browser, or --token, for a program.")
@@ -388,7 +388,7 @@ def connect(instance: str, file: Path | None, token_file: Path | None, port: int
 
     Prints the address to give to those programs. Whoever on this machine knows that address gets in.
     """
-    from proxy.server.connecting import UnusableError, run, wanted
+    from proxy.commands.connect import UnusableError, run, wanted
 
     address, token = instance, ""
     if "://" not in instance:
@@ -397,7 +397,7 @@ def connect(instance: str, file: Path | None, token_file: Path | None, port: int
         settings = _load(file)
         _check_instance(settings, file, instance)
         address = settings.urls(instance)[0]
-        from proxy.server.url_printing import programs_token
+        from proxy.commands.url import programs_token
 
         token = programs_token(settings, instance)
     if token_file is not None:
@@ -463,8 +463,8 @@ def explain(
     if instance is not None:
         _check_instance(settings, file, instance)
     from proxy.clock import SystemClock
+    from proxy.commands.explain import run
     from proxy.server.explaining import Question
-    from proxy.server.explaining_print import run
 
     try:
         question = Question(

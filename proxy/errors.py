@@ -69,7 +69,7 @@
 
 What passes by itself is 503, with `Retry-After`: JupyterLab and Notebook 7 ask again after a 503 (or a 424) and give a
 kernel up for ever after a 401, 403, 429, 502 or 504. 502 is what somebody has to mend; 504 says that repeating may do
-something twice. Who is let in no more (401, 403) is answered in the same spirit by `proxy.server.error_pages`.
+something twice. Who is let in no more (401, 403) is answered in the same spirit by `proxy.server.pages.error_pages`.
 
 `status` is the HTTP status, `code` a stable word for logs, metrics and JSON, `title` the heading of the page
 and `str(error)` the public message: it may be shown to the caller, so it holds no credential, no rule

@@ -232,7 +232,9 @@ def _follow() -> None:
     from proxy.gateway import Gateway
     from proxy.identity.sigv4 import Signatures
     from proxy.identity.tokens import Tokens
-    from proxy.server import aws_faults, compose, error_pages
+    from proxy.server import compose
+    from proxy.server.pages import error_pages
+    from proxy.server.sagemaker import faults as aws_faults
     from proxy.telemetry.sink import LineSink
 
     after(Tokens, "issue", _token)

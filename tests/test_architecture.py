@@ -81,6 +81,12 @@ FLOORS = (
         sees=GIVEN,
         why="the sandbox is a test double: it speaks to nbgate over sockets alone",
     ),
+    Floor(
+        3.5,
+        frozenset({"commands"}),
+        siblings=False,
+        why="what a command prints is found by the parts that serve; these never ask a command",
+    ),
     Floor(5, frozenset({"cli"}), siblings=False),
     Floor(6, frozenset({"__main__"}), siblings=False, sees=frozenset({"cli", "signals"})),
 )
@@ -127,7 +133,8 @@ DOORS: Mapping[str, Door] = {
     ),
     "jinja2": Door(("proxy.server", "proxy.sandbox"), "pages are the server's"),
     "prometheus_client": Door(
-        ("proxy.server.metrics",), "who never asks for metrics pays neither its start-up time nor its memory"
+        ("proxy.server.operations.metrics",),
+        "who never asks for metrics pays neither its start-up time nor its memory",
     ),
     "httptools": Door(
         (), "heads of responses are read strictly by proxy.wire.heads; llhttp is what tests compare it with"
@@ -138,7 +145,7 @@ DOORS: Mapping[str, Door] = {
         "F3 alone serves HTTP; below it nobody knows who asks",
     ),
     "aiohttp": Door(
-        ("proxy.dataplane", "proxy.server", "proxy.sandbox", "proxy.aws", "proxy.identity"),
+        ("proxy.dataplane", "proxy.server", "proxy.commands", "proxy.sandbox", "proxy.aws", "proxy.identity"),
         "deciding, configuring and logging know no HTTP library",
     ),
 }
@@ -318,11 +325,11 @@ BREAKS = [
     ("proxy.config.load", "from proxy import telemetry", "sideways within its floor"),
     ("proxy.telemetry.audit", "from proxy.gateway import Inbound", "runs upwards (F2 from F1)"),
     ("proxy.gateway", "from proxy.aws.keeper import SessionKeeper", "through Protocols"),
-    ("proxy.gateway", "from proxy.dataplane.relay import Relay", "runs upwards"),
+    ("proxy.gateway", "from proxy.dataplane.websocket.relay import Relay", "runs upwards"),
     ("proxy.lifecycle.judge", "from proxy.config.settings import Instance", "asked through Protocols"),
     ("proxy.lifecycle.judge", "from proxy.gateway import Gateway", "asked through Protocols"),
-    ("proxy.lifecycle.lifecycle", "from proxy.server.fleet import Fleet", "runs upwards"),
-    ("proxy.dataplane.relay", "from proxy.server.run import serve", "never the other way round"),
+    ("proxy.lifecycle.lifecycle", "from proxy.server.operations.fleet import Fleet", "runs upwards"),
+    ("proxy.dataplane.websocket.relay", "from proxy.server.run import serve", "never the other way round"),
     ("proxy.server.run", "from proxy.sandbox.sandbox import Sandbox", "runs upwards (F4 from F3)"),
     ("proxy.sandbox.demo", "from proxy.server.run import serve", "over sockets alone"),
     ("proxy.sandbox.demo", "from proxy.cli import main", "runs upwards"),
@@ -337,8 +344,8 @@ BREAKS = [
     ("proxy.server.run", "import botocore.exceptions", "only proxy.aws, proxy.identity.sigv4 may"),
     ("proxy.identity.tokens", "import botocore.auth", "only proxy.aws, proxy.identity.sigv4 may"),
     ("proxy.server.run", "import structlog", "only proxy.telemetry may"),
-    ("proxy.dataplane.pool", "import logging", "takes credentials out"),
-    ("proxy.server.run", "from prometheus_client import Counter", "only proxy.server.metrics may"),
+    ("proxy.dataplane.notebook.pool", "import logging", "takes credentials out"),
+    ("proxy.server.run", "from prometheus_client import Counter", "only proxy.server.operations.metrics may"),
     ("proxy.aws.exchange", "from aiohttp import web", "F3 alone serves HTTP"),
     ("proxy.aws.exchange", "import aiohttp.web", "F3 alone serves HTTP"),
     ("proxy.aws.exchange", "from aiohttp.web import Request", "F3 alone serves HTTP"),
@@ -359,8 +366,11 @@ ALLOWED = [
     ("proxy.aws.keeper", "from proxy.clock import Clock\nfrom proxy.errors import Throttled"),
     ("proxy.aws.exchange", "import aiohttp\nfrom aiohttp import ClientSession"),
     ("proxy.gateway", "from proxy.policy.evaluate import evaluate"),
-    ("proxy.dataplane.relay", "from proxy.gateway import Gateway\nfrom aiohttp import web\nimport asyncio"),
-    ("proxy.server.run", "from proxy.dataplane.relay import Relay\nfrom proxy import __version__"),
+    (
+        "proxy.dataplane.websocket.relay",
+        "from proxy.gateway import Gateway\nfrom aiohttp import web\nimport asyncio",
+    ),
+    ("proxy.server.run", "from proxy.dataplane.websocket.relay import Relay\nfrom proxy import __version__"),
     ("proxy.sandbox.demo", "from proxy.clock import SystemClock\nfrom aiohttp import web"),
     ("proxy.cli", "import click\ndef f():\n    from proxy.sandbox.demo import run"),
     ("proxy.__main__", "from proxy.cli import main"),

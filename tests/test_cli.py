@@ -324,7 +324,7 @@ def test_serve_says_in_one_line_why_it_cannot_listen(stand_in) -> None:
 
 
 def test_probe_runs_against_a_configured_instance_and_passes_its_status_on(stand_in) -> None:
-    calls = stand_in("proxy.server.probing", "run", 3)
+    calls = stand_in("proxy.commands.probe", "run", 3)
     assert run("probe", "research", "--config", MINIMAL).exit_code == 3
     assert run("probe", "research", "--config", MINIMAL, "--start", "--deep").exit_code == 3
     ((settings, instance), asked) = calls[0]
@@ -335,7 +335,7 @@ def test_probe_runs_against_a_configured_instance_and_passes_its_status_on(stand
 
 
 def test_probe_names_the_instances_that_there_are(stand_in) -> None:
-    calls = stand_in("proxy.server.probing", "run")
+    calls = stand_in("proxy.commands.probe", "run")
     result = run("probe", "other", "--config", MINIMAL)
     assert result.exit_code == 2
     assert "has no instance called 'other'. It has: research" in result.stderr

@@ -39,7 +39,7 @@ from proxy.client_address.networks import parse_address
 from proxy.config.load import load
 from proxy.config.settings import Settings, Timeouts
 from proxy.routing.mounts import MountKind
-from proxy.server.admin import Readiness, admin_application
+from proxy.server.operations.admin import Readiness, admin_application
 from proxy.telemetry.sink import MAX_BACKLOG_BYTES
 
 ROOT = Path(__file__).parent.parent

@@ -139,7 +139,7 @@ def test_other_file(tmp_path):
 
 def test_error_body(token):
     from proxy.errors import AccessDenied
-    from proxy.server import error_pages
+    from proxy.server.pages import error_pages
     error_pages.render(AccessDenied(token), wants_html=False, request_id="1", client_address=None)
 
 def test_nothing(token): ...

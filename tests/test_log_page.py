@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.server import telling
+from proxy.server.operations import telling
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "deploy" / "log.md").read_text()

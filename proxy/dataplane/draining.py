@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from proxy.chance import Jitter
-from proxy.dataplane.relay import LINGER_SECONDS
+from proxy.dataplane.websocket.relay import LINGER_SECONDS
 
 T = TypeVar("T")
 _TERMINALS: Final = "/terminals/websocket/"

@@ -26,24 +26,24 @@ from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
 from proxy.config.settings import Limits, Listener, Timeouts
 from proxy.dataplane import descriptors
+from proxy.dataplane.answer.outages import Outages
 from proxy.dataplane.answer.page import page_server
 from proxy.dataplane.answers import Render
-from proxy.dataplane.arrival import Arrival, Reception
+from proxy.dataplane.batching import Outbox
 from proxy.dataplane.bounds import DRAIN_OVER, HELD_TOO_MUCH, RAN_OUT, bound_of
 from proxy.dataplane.budgets import Budgets, Claim, Place
 from proxy.dataplane.caller.connection import CallerConnection
+from proxy.dataplane.caller.prelude import Arrival, Reception
 from proxy.dataplane.caller.reader import ReadingLimits
-from proxy.dataplane.closes import told
 from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.holdings import HELD_EACH_BYTES, Holding, surplus
-from proxy.dataplane.outages import Outages
-from proxy.dataplane.outbox import Outbox
-from proxy.dataplane.pool import PoolLimits, UpstreamPool
+from proxy.dataplane.notebook.connection import UpstreamConnection
+from proxy.dataplane.notebook.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.records import text_of
-from proxy.dataplane.relay import Relay, RelayTimeouts
 from proxy.dataplane.turns import Turns
-from proxy.dataplane.upstream import UpstreamConnection
 from proxy.dataplane.visit import Visit
+from proxy.dataplane.websocket.closes import told
+from proxy.dataplane.websocket.relay import Relay, RelayTimeouts
 from proxy.errors import Draining, NbgateError, NoDescriptor
 from proxy.faults import Faults
 from proxy.gateway import Admission, Gateway, Inbound

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.clock import Clock
 from proxy.dataplane.records import CUT
-from proxy.dataplane.relay import Relay
+from proxy.dataplane.websocket.relay import Relay
 from proxy.lifecycle.use import Counts, counting, is_change, is_use
 from proxy.routing.router import Route
 from proxy.telemetry.access_log import RequestRecord

@@ -17,8 +17,8 @@ from proxy.config.settings import Settings, Tls
 from proxy.config.yaml_lines import Path
 from proxy.policy.dates import format_instant
 from proxy.routing.mounts import MountKind
-from proxy.server.aws_check import unknown_region
 from proxy.server.certificates import UnusableCertificateError, Validity, is_public, validity
+from proxy.server.operations.aws_check import unknown_region
 
 SOON: Final = timedelta(days=14)
 

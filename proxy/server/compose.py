@@ -29,16 +29,16 @@ from proxy.config.settings import Settings
 from proxy.dataplane.answers import Page, Render
 from proxy.dataplane.budgets import Budgets
 from proxy.dataplane.descriptors import connections_for, upstreams_for
+from proxy.dataplane.notebook.pool import UpstreamPool
 from proxy.dataplane.plane import DataPlane, pool_limits
-from proxy.dataplane.pool import UpstreamPool
 from proxy.errors import NbgateError
 from proxy.faults import Faults
 from proxy.gateway import Admission, Audit, Entrance, Gateway, Inbound
 from proxy.identity.tokens import Tokens
-from proxy.server import error_pages, sign_in
-from proxy.server.aws_faults import fault_page
-from proxy.server.error_pages import Standing
 from proxy.server.own_pages import OwnPages
+from proxy.server.pages import error_pages, sign_in
+from proxy.server.pages.error_pages import Standing
+from proxy.server.sagemaker.faults import fault_page
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import LimitsMet, Warn, ignore

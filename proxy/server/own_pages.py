@@ -21,7 +21,7 @@ from proxy.lifecycle.order import OrderedBy
 from proxy.policy.context import CONNECT
 from proxy.policy.evaluate import Decision
 from proxy.routing.router import OwnPage
-from proxy.server.error_pages import HEADERS
+from proxy.server.pages.error_pages import HEADERS
 from proxy.server.sight import Beholder
 
 BODY_BYTES: Final = 64 * 1024

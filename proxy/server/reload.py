@@ -25,7 +25,7 @@ from proxy.dataplane.plane import DataPlane
 from proxy.errors import ConfigError, Problem
 from proxy.faults import Faults
 from proxy.gateway import Gateway
-from proxy.server.admin import Detail
+from proxy.server.operations.admin import Detail
 from proxy.telemetry.events import EventLog, Threshold
 
 DATE_LOOK_SECONDS: Final = 0.5

@@ -36,25 +36,34 @@ from proxy.identity.tokens import Tokens
 from proxy.lifecycle.lifecycle import TICK_SECONDS, Lifecycle
 from proxy.policy.dates import format_instant
 from proxy.rounds import Rounds
-from proxy.server import aws_check, checking, compose, link_page, sign_in
-from proxy.server.admin import Readiness, admin_application, answering
-from proxy.server.admin_listener import AdminListener
-from proxy.server.by_itself import ByItself
-from proxy.server.ending import CLOSE_SECONDS, Ending
-from proxy.server.fleet import Fleet
-from proxy.server.forms import FormTokens
-from proxy.server.json_api import JsonApi
-from proxy.server.links import Links
+from proxy.server import checking, compose
+from proxy.server.api.json_api import JsonApi
+from proxy.server.api.links import Links
 from proxy.server.listening import OpenListener, address_of, bind, listen
-from proxy.server.longest_turn import LongestTurn
+from proxy.server.operations import aws_check
+from proxy.server.operations.admin import Readiness, admin_application, answering
+from proxy.server.operations.admin_listener import AdminListener
+from proxy.server.operations.ending import CLOSE_SECONDS, Ending
+from proxy.server.operations.fleet import Fleet
+from proxy.server.operations.idleness import ByItself
+from proxy.server.operations.longest_turn import LongestTurn
+from proxy.server.operations.telling import (
+    NotebookTeller,
+    SessionTeller,
+    audit,
+    task_failed,
+    tell_fault,
+    tell_unkept,
+)
 from proxy.server.own_pages import OwnPages
-from proxy.server.portal import Portal
+from proxy.server.pages import link_page, sign_in
+from proxy.server.pages.forms import FormTokens
+from proxy.server.pages.portal import Portal
+from proxy.server.pages.streams import Streams
 from proxy.server.reload import DATE_LOOK_SECONDS, Reloader
-from proxy.server.sagemaker_api import SageMakerApi
-from proxy.server.sagemaker_signed import Signers, access_keys
+from proxy.server.sagemaker.service import SageMakerApi
+from proxy.server.sagemaker.signed import Signers, access_keys
 from proxy.server.sight import Sight
-from proxy.server.streams import Streams
-from proxy.server.telling import NotebookTeller, SessionTeller, audit, task_failed, tell_fault, tell_unkept
 from proxy.server.watch import LOOK_SECONDS, Watcher
 from proxy.signals import PROCESS
 from proxy.tasks import Tasks
@@ -518,7 +527,7 @@ def _metrics(
     accept: str,
 ) -> tuple[bytes, str]:
     # Its library is loaded when somebody first asks, in some 10 ms: most gateways start, and many run, without.
-    from proxy.server.metrics import exposition
+    from proxy.server.operations.metrics import exposition
 
     return exposition(
         plane=plane,

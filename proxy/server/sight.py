@@ -22,9 +22,9 @@ from proxy.lifecycle.awake import AwakeState
 from proxy.policy.context import CONNECT
 from proxy.policy.evaluate import Decision
 from proxy.server.addresses import mount_url
-from proxy.server.error_pages import FAILED, PENDING, STARTABLE, Form, Progress, Standing, public_reason
-from proxy.server.fleet import Fleet
-from proxy.server.forms import FormTokens
+from proxy.server.operations.fleet import Fleet
+from proxy.server.pages.error_pages import FAILED, PENDING, STARTABLE, Form, Progress, Standing, public_reason
+from proxy.server.pages.forms import FormTokens
 from proxy.tasks import Tasks
 
 DESCRIBE: Final = "sagemaker:DescribeNotebookInstance"

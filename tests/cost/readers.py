@@ -52,15 +52,15 @@ from proxy.client_address.resolve import (
     resolve,
 )
 from proxy.config.load import load
-from proxy.dataplane import closes
+from proxy.dataplane.answer.rewriting import PIECE_BYTES, wants_plain
 from proxy.dataplane.budgets import Claim, Place
+from proxy.dataplane.buffers import Landing
 from proxy.dataplane.caller.reader import Reader as CallerReader
 from proxy.dataplane.caller.reader import ReadingLimits
-from proxy.dataplane.handshake import handshake_fault
-from proxy.dataplane.landing import Landing
+from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.plane import REQUEST_FIELDS as FIELDS
-from proxy.dataplane.rewriting import PIECE_BYTES, wants_plain
-from proxy.dataplane.upstream import UpstreamConnection
+from proxy.dataplane.websocket import closes
+from proxy.dataplane.websocket.handshake import handshake_fault
 from proxy.gateway import Inbound
 from proxy.identity.sigv4 import AccessKey, Signatures, SignedRequest
 from proxy.identity.tokens import TokenKind, Tokens
@@ -75,10 +75,12 @@ from proxy.routing.pages import Rewriting
 from proxy.routing.referrers import referring_path
 from proxy.routing.router import Route, Router
 from proxy.routing.workers import may_be_worker, worker_scope
-from proxy.server import compose, json_api, sagemaker_list
-from proxy.server.error_pages import public_reason
-from proxy.server.forms import FormTokens, require_same_origin
+from proxy.server import compose
+from proxy.server.api import json_api
 from proxy.server.own_pages import OwnPages
+from proxy.server.pages.error_pages import public_reason
+from proxy.server.pages.forms import FormTokens, require_same_origin
+from proxy.server.sagemaker import listing as sagemaker_list
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import (
     MAX_PATH_CHARACTERS,

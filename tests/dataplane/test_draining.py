@@ -17,7 +17,7 @@ from websocket_peers import MASK, SWITCHED, UPGRADE, client_frame, close_of, ser
 
 from proxy.config.settings import Listener, SocketAddress
 from proxy.dataplane.draining import farewells, in_turn
-from proxy.dataplane.relay import LINGER_SECONDS
+from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.wire.frames import close_frame
 
 # -- when each is told -----------------------------------------------------------------------------------------

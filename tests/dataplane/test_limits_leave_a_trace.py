@@ -20,9 +20,9 @@ from planes import OpenPlane, Peer, Response, open_plane, switching
 
 from proxy.aws.sessions import Honoured, Origin
 from proxy.config.settings import Limits, Timeouts
+from proxy.dataplane.notebook.connection import INTERIM_RESPONSES
 from proxy.dataplane.plane import REQUEST_FIELDS
-from proxy.dataplane.relay import LINGER_SECONDS
-from proxy.dataplane.upstream import INTERIM_RESPONSES
+from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.errors import SignInTimeout
 from proxy.wire.heads import RESPONSE_FIELDS
 

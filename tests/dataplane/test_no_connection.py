@@ -11,7 +11,7 @@ import pytest
 from clocks import FakeClock
 
 from proxy.aws.sessions import NotConnected, Origin, no_connection
-from proxy.dataplane.pool import PoolLimits, UpstreamPool
+from proxy.dataplane.notebook.pool import PoolLimits, UpstreamPool
 from proxy.errors import NbgateError
 
 ORIGIN = Origin("https", "research-x1.notebook.eu-west-1.sagemaker.aws", 443)

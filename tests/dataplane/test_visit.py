@@ -7,9 +7,9 @@ import gc
 import aiohttp
 from gateways import Rig
 
+from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.caller.request import Request
-from proxy.dataplane.forward import Forward
 
 
 def http_objects() -> list[object]:

@@ -31,8 +31,8 @@ from raw_upstream import Peer
 from stage import HOST, Stage, ok, open_stage
 
 from proxy.aws.sessions import Honoured
-from proxy.dataplane.relay import LINGER_SECONDS
-from proxy.dataplane.upstream import UpstreamConnection
+from proxy.dataplane.notebook.connection import UpstreamConnection
+from proxy.dataplane.websocket.relay import LINGER_SECONDS
 
 INPUTS_EACH = 50
 End = Literal["stay", "close", "reset"]

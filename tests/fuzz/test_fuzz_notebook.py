@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.aws.sessions import Honoured
-from proxy.dataplane import upstream
+from proxy.dataplane.notebook import connection as upstream
 from proxy.wire.body import Body, FramingError, LengthBody, response_body
 from tests.fuzz.fuzz_notebook import LENGTHS, Example, Stages, check, open_stages, run
 

@@ -12,7 +12,7 @@ from gateways import Rig, open_rig, status_of
 from waiting import eventually
 
 from proxy.sandbox.instance import InstanceSpec
-from proxy.server.fleet import LOOK_SECONDS, SETTLED_AT_A_LOOK
+from proxy.server.operations.fleet import LOOK_SECONDS, SETTLED_AT_A_LOOK
 
 URL, DESCRIBE, LIST = (
     "CreatePresignedNotebookInstanceUrl",

@@ -23,11 +23,11 @@ from waiting import PATIENCE_SECONDS
 from yarl import URL
 
 from proxy.cli import main
+from proxy.commands import connect
+from proxy.commands.connect import UnusableError, wanted
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.plain_upstream import Seen
-from proxy.server import connect
 from proxy.server.connect import Line, open_line
-from proxy.server.connecting import UnusableError, wanted
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from clocks import FakeClock
 from gateways import Rig, config_for, open_rig, status_of
 
 from proxy.sandbox.instance import InstanceSpec
-from proxy.server.openapi import BASE
+from proxy.server.api.openapi import BASE
 from proxy.server.sight import START, STOP
 
 pytestmark = pytest.mark.slow

@@ -132,7 +132,7 @@ async def test_a_key_names_its_user_also_in_the_lines_of_requests(tmp_path: Path
 
 
 async def test_whoever_starts_and_stops_an_instance_is_named(tmp_path: Path) -> None:
-    """By the portal and by the API; `test_by_itself` sees idleness and visitors."""
+    """By the portal and by the API; `test_idleness` sees idleness and visitors."""
     specs = [InstanceSpec(name="research-gpu-1"), InstanceSpec(name="nlp-team", status="Stopped")]
     mounted = {"research": {"notebook": "research-gpu-1"}, "nlp": {"notebook": "nlp-team"}}
     async with open_rig(tmp_path, instances=specs, mounted=mounted) as rig:

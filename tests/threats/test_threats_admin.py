@@ -15,7 +15,7 @@ from clocks import FakeClock
 from gateways import Rig, body_of, open_rig, status_of
 from preludes import received
 
-from proxy.server.admin_listener import CONNECTIONS, CONNECTIONS_PER_ADDRESS
+from proxy.server.operations.admin_listener import CONNECTIONS, CONNECTIONS_PER_ADDRESS
 
 HALF = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nX-a: "
 

@@ -19,20 +19,20 @@ from clocks import FakeClock, settle
 from gateways import Rig, open_rig, status_of
 from planes import OpenPlane, Peer, open_plane
 
-from proxy.dataplane.arrival import Arrival
+from proxy.dataplane.answer.forward import Forward
+from proxy.dataplane.answer.outages import Outages
 from proxy.dataplane.caller.connection import CallerConnection
-from proxy.dataplane.forward import Forward
-from proxy.dataplane.outages import Outages
-from proxy.dataplane.relay import Relay
-from proxy.dataplane.upstream import UpstreamConnection
+from proxy.dataplane.caller.prelude import Arrival
+from proxy.dataplane.notebook.connection import UpstreamConnection
+from proxy.dataplane.websocket.relay import Relay
 from proxy.errors import UpstreamUnreachable
 from proxy.identity.tokens import Tokens
 from proxy.lifecycle.lifecycle import Lifecycle
 from proxy.rounds import Round
 from proxy.server import compose, watch
-from proxy.server.fleet import Fleet
 from proxy.server.listening import OpenListener
-from proxy.server.streams import Streams
+from proxy.server.operations.fleet import Fleet
+from proxy.server.pages.streams import Streams
 
 LOOPS = {"sweep", "flush", "dates", "idleness", "configuration"}
 """Those that a gateway has from its first moment on; a new one belongs here."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from proxy.aws.sessions import Origin
+from proxy.dataplane.answer.forward import CORKED_BYTES
 from proxy.dataplane.answer.memory_pipe import PipeEnd, pipe
 from proxy.dataplane.bounds import SEND_LATE
-from proxy.dataplane.forward import CORKED_BYTES
-from proxy.dataplane.upstream import UpstreamConnection
+from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.errors import NbgateError, UpstreamError
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
 from proxy.wire.heads import ResponseFacts
@@ -51,7 +51,7 @@ def page_server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamRespons
 
 
 class Page:
-    """The exchange of one request for a page; implements `proxy.dataplane.upstream.Exchange`."""
+    """The exchange of one request for a page; implements `proxy.dataplane.notebook.connection.Exchange`."""
 
     method = "GET"
     """Of what the handler's side is asked: an answer to HEAD comes with its body, which ends here."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
+from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.answer.page import Page
+from proxy.dataplane.answer.rewriting import wants_plain
 from proxy.dataplane.budgets import Claim
-from proxy.dataplane.forward import Forward
-from proxy.dataplane.handshake import handshake_fault
-from proxy.dataplane.link import Way
-from proxy.dataplane.rewriting import wants_plain
+from proxy.dataplane.notebook.link import Way
+from proxy.dataplane.websocket.handshake import handshake_fault
 from proxy.errors import AccessDenied, BadRequest, OriginRefused
 from proxy.gateway import FOREIGN_PAGE, Admission, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route

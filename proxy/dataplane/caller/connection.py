@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.dataplane.bounds import HEAD_LATE, IDLE, SEND_LATE, TLS_FAILED
 from proxy.dataplane.budgets import Claim
+from proxy.dataplane.buffers import LARGE_BYTES
 from proxy.dataplane.caller.admitting import turn_away, who_answers
 from proxy.dataplane.caller.intake import ALL, ANSWERER, INBOX, Intake
 from proxy.dataplane.caller.reader import REPEATED_HEADS, REPEATED_HEADS_OF_PROXY
 from proxy.dataplane.caller.request import Request
 from proxy.dataplane.caller.states import START, Answering, Doing, Reading
 from proxy.dataplane.caller.writer import Writer
-from proxy.dataplane.landing import LARGE_BYTES
-from proxy.dataplane.link import Way
+from proxy.dataplane.notebook.link import Way
 from proxy.errors import (
     BadRequest,
     HeadTooLarge,

@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from proxy.dataplane.buffers import LargeReads
 from proxy.dataplane.caller.reader import Reader, ReadingLimits
-from proxy.dataplane.landing import LargeReads
 from proxy.wire.body import Data
 
 if TYPE_CHECKING:
-    from proxy.dataplane.landing import Landing, Receiver
+    from proxy.dataplane.buffers import Landing, Receiver
 
 HELD_BYTES: Final = 64 * 1024
 """Reading pauses when this much waits. What one read brings (256 KiB) may come on top of it."""

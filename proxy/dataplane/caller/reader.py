@@ -17,7 +17,7 @@ from proxy.wire.heads import RequestFields
 from proxy.wire.request_heads import Fault, HeadBounds, HeadFault, ReceivedHead, read_request, too_large
 
 if TYPE_CHECKING:
-    from proxy.dataplane.link import Way
+    from proxy.dataplane.notebook.link import Way
     from proxy.gateway import Caller
 
 ASKED_BYTES: Final = 8192

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.dataplane.answers import Page, message_of
 from proxy.dataplane.bounds import DRAIN_OVER, bound_of
 from proxy.dataplane.caller.intake import ANSWERER
-from proxy.dataplane.link import Link, link
+from proxy.dataplane.notebook.link import Link, link
 from proxy.dataplane.records import CALLER_GONE, RESPONSE_CUT, request_record, text_of
 from proxy.dataplane.visit import Visit
 from proxy.errors import BadRequest, BodyTimeout, NbgateError, UpstreamUnreachable
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from proxy.client_address.networks import Address
     from proxy.dataplane.answer import Answerer
     from proxy.dataplane.caller.connection import CallerConnection
+    from proxy.dataplane.notebook.connection import UpstreamConnection
     from proxy.dataplane.plane import DataPlane
-    from proxy.dataplane.upstream import UpstreamConnection
     from proxy.routing.router import Redirect
     from proxy.telemetry.access_log import RequestRecord
     from proxy.telemetry.limits_met import Bound

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.dataplane.outbox import Outbox
+from proxy.dataplane.batching import Outbox
 from proxy.dataplane.transports import reset
 from proxy.wire.body import Data
 

@@ -36,9 +36,9 @@ from proxy.aws.cookies import Cookies
 from proxy.aws.sessions import Honoured, Origin, UpstreamSession
 from proxy.config.load import load
 from proxy.config.settings import Settings
-from proxy.dataplane import pool as pool_module
 from proxy.dataplane.bounds import HELD_TOO_MUCH
 from proxy.dataplane.budgets import Place
+from proxy.dataplane.notebook import pool as pool_module
 from proxy.server import compose
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.tasks import Tasks

@@ -16,7 +16,7 @@ from websocket_peers import SWITCHED, UPGRADE
 
 from proxy import gateway as gateway_module
 from proxy.dataplane.caller import request as request_module
-from proxy.dataplane.link import Link, link
+from proxy.dataplane.notebook.link import Link, link
 from proxy.wire import heads as heads_module
 
 FIELDS = b"Accept: */*\r\nCookie: _xsrf=a\r\n"

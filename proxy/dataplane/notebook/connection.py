@@ -1,0 +1,437 @@
+"""One connection to a notebook host: sends bytes as they are, understands response heads, counts bodies.
+
+The rule: response heads are read strictly (`proxy.wire.heads`), bodies are tracked strictly and passed on as they
+came, and every violation of HTTP ends the connection. What a response means is the exchange's business: this
+module knows no caller, no policy and no session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from proxy.aws.sessions import Origin
+from proxy.dataplane.buffers import LARGE_BYTES, Landing, LargeReads
+from proxy.errors import (
+    ResponseHeadTooLarge,
+    TooManyFields,
+    TooManyInterims,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamUnreachable,
+)
+from proxy.wire.body import Body, Data, FramingError, LengthBody, UntilClose, response_body
+from proxy.wire.heads import ResponseFacts, has_too_many_fields, read_response
+
+
+class Exchange(Protocol):
+    """What a connection tells whoever uses it now."""
+
+    method: str
+
+    def on_interim(self, facts: ResponseFacts) -> None:
+        """A 1xx response other than 101 (RFC 9110 section 15.2)."""
+
+    def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
+        """The final response's head; `body` tracks what follows, None if nothing does.
+
+        Returns the tracker to use, which is another one if the body is wanted without its chunks' framing.
+        """
+
+    def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
+        """101: what comes from now on, `tail` first, is not HTTP. Reading is paused."""
+
+    def on_body(self, data: Data) -> None:
+        """Bytes of the body, framing included, valid as they stand."""
+
+    def flush(self) -> None:
+        """No more has come for now: what was kept back, to go out with what follows it, goes out."""
+
+    def on_end(self) -> None:
+        """The response is complete; called once, after `on_head`. The exchange releases the connection."""
+
+    def on_failure(self, error: UpstreamError) -> None:
+        """The connection broke or spoke nonsense before the response was complete. It is gone."""
+
+    def on_upstream_full(self) -> None:
+        """The notebook takes no more of the request's body for now."""
+
+    def on_upstream_drained(self) -> None:
+        """It does again."""
+
+
+INTERIM_RESPONSES: Final = 16
+"""Of one exchange; Apache passes 10. A notebook that sends them without end would fill the gateway on its caller's
+behalf, and have the loop read a whole head for each."""
+
+_HEAD_END: Final = b"\r\n\r\n"
+
+
+def parse_response_head(head: bytes) -> ResponseFacts:
+    """Read one whole response head, its blank line included. Raises UpstreamInvalid."""
+    facts = read_response(head)
+    if facts is None:
+        raise (
+            TooManyFields()
+            if has_too_many_fields(head)
+            else UpstreamInvalid(detail="response head: malformed")
+        )
+    return facts
+
+
+class _PutOff:
+    """An answer that waits: its head, what has come behind it, and whether the notebook has ended it."""
+
+    __slots__ = ("data", "facts", "has_ended")
+
+    def __init__(self, facts: ResponseFacts) -> None:
+        self.facts = facts
+        self.data = bytearray()
+        self.has_ended = False
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection that carries one exchange at a time, and rests in a pool between them."""
+
+    __slots__ = (
+        "_body",
+        "_failed",
+        "_head",
+        "_head_limit",
+        "_held",
+        "_interim_bytes",
+        "_interim_left",
+        "_is_full",
+        "_is_keep_alive",
+        "_landing",
+        "_large_reads",
+        "_on_closed",
+        "_put_off",
+        "_read_paused",
+        "_response_done",
+        "_rest",
+        "exchange",
+        "exchanges",
+        "has_answered",
+        "idle_since",
+        "origin",
+        "shelf",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        head_limit_bytes: int,
+        landing: Landing | None,
+        on_closed: Callable[[UpstreamConnection], None],
+    ) -> None:
+        """`landing` is where large reads land; None where the transport has objects of its own for what comes."""
+        self.origin = origin
+        self.shelf: list[UpstreamConnection] = []
+        """Where it rests between two exchanges: the pool's, with the others of its origin."""
+        self.exchange: Exchange | None = None
+        self.exchanges = 0
+        """How many it has carried: more than one means that it may have gone stale in the pool."""
+        self.has_answered = False
+        """Whether any byte came for the exchange under way."""
+        self.idle_since = 0.0
+        self._head_limit = head_limit_bytes
+        self._landing = landing
+        self._large_reads: LargeReads | None = None
+        self._on_closed = on_closed
+        self._head: bytearray | None = None
+        """What has come of a head that is not whole."""
+        self._body: Body | None = None
+        self._response_done = True
+        self._is_keep_alive = False
+        self._interim_left = INTERIM_RESPONSES
+        self._interim_bytes = 0
+        """Of the exchange under way. The limit is for all its heads together."""
+        self._is_full = False
+        self._held = False
+        self._rest = b""
+        self._put_off: _PutOff | None = None
+        self._read_paused = False
+        self._failed = False
+
+    # -- for the exchange -------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        return not self._failed and not self.transport.is_closing()
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the exchange left the connection fit for another one (RFC 9112 section 9.3).
+
+        A notebook that answered before it read what is queued for it may never read: nothing would hold the
+        next body back.
+        """
+        return self._response_done and self._is_keep_alive and not self._is_full and not self._failed
+
+    def begin(self, exchange: Exchange) -> None:
+        """Take an exchange. Its request is for whoever calls this to write to `transport`."""
+        self.exchange = exchange
+        self.exchanges += 1
+        self.has_answered = False
+        self._response_done = False
+
+    def put_off(self, facts: ResponseFacts) -> None:
+        """For `Exchange.on_head`, which then returns None: the answer waits until `proceed`. Nothing more is read."""
+        self._put_off = _PutOff(facts)
+        self._response_done = True
+        self.pause_reading()
+
+    def proceed(self) -> None:
+        """Give the exchange the answer that was put off, from its head on."""
+        put_off, self._put_off = self._put_off, None
+        exchange = self.exchange
+        assert put_off is not None
+        assert exchange is not None
+        self._response_done = False
+        # Before what waited is given: that may pause reading again, and nobody would resume.
+        self.resume_reading()
+        self._final(put_off.facts, bytes(put_off.data))
+        if put_off.has_ended:
+            self._failed = False
+            self.eof_received()
+        elif self._failed and not self._response_done:
+            self._failed = False
+            self._broke("closed")
+
+    def abort(self) -> None:
+        """Drop the connection at once, telling nobody."""
+        self.exchange = None
+        self._failed = True
+        self.transport.abort()
+
+    def pause_reading(self) -> None:
+        self._held = True
+        self._read_or_not()
+
+    def resume_reading(self) -> None:
+        self._held = False
+        self._read_or_not()
+
+    # -- asyncio.Protocol -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        body = self._body
+        if body is not None and not self._response_done:
+            self._feed_body(body, data)
+            if len(data) >= LARGE_BYTES and self._body is body:
+                self._read_large()
+        elif self._response_done:
+            if self._put_off is not None:
+                # Somebody had reading resumed meanwhile, or TLS had it already.
+                self._put_off.data += data
+                self.pause_reading()
+                return
+            # Bytes that no request asked for would be taken for the next one's answer (response splitting).
+            self._failed = True
+            self.transport.abort()
+        else:
+            self.has_answered = True
+            self._feed_head(data)
+
+    def large_received(self, data: memoryview) -> bool:
+        body = self._body
+        if body is None or self._response_done:
+            self.data_received(bytes(data))
+            return False
+        self._feed_body(body, data)
+        return True
+
+    def eof_received(self) -> None:
+        """The notebook sends nothing more: FIN, and under TLS only together with close_notify.
+
+        Nothing else ends a close-delimited body (RFC 9112 section 9.8). Waiting for `connection_lost` would
+        mean waiting until the notebook has taken all that is queued for it.
+        """
+        if self._put_off is not None:
+            self._put_off.has_ended = True
+            return
+        while self._rest and self._body is not None:
+            # Under TLS the end may be told although reading is paused.
+            self._feed_rest(self._body)
+        exchange = self.exchange
+        if exchange is not None and isinstance(self._body, UntilClose) and not self._failed:
+            self._is_keep_alive = False
+            self._end(exchange)
+        else:
+            self._broke("closed")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_closed(self)
+        self._broke(type(exc).__name__ if exc else "closed")
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        if self.exchange is not None:
+            self.exchange.on_upstream_full()
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        if self.exchange is not None:
+            self.exchange.on_upstream_drained()
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    def _feed_head(self, data: bytes) -> None:
+        if self._head is not None:
+            # A head may come byte by byte: what was searched before is neither searched nor copied again.
+            held, searched = self._head, len(self._head)
+            held += data
+            if held.find(_HEAD_END, max(0, searched - 3)) < 0:
+                if len(held) > self._head_limit - self._interim_bytes:
+                    self._fail(ResponseHeadTooLarge(detail="response head"))
+                return
+            data, self._head = bytes(held), None
+        while True:
+            end = data.find(_HEAD_END) + 4
+            if end == 3:
+                if len(data) > self._head_limit - self._interim_bytes:
+                    self._fail(ResponseHeadTooLarge(detail="response head"))
+                else:
+                    self._head = bytearray(data)
+                return
+            if end > self._head_limit - self._interim_bytes:
+                self._fail(ResponseHeadTooLarge(detail="response head"))
+                return
+            try:
+                facts = parse_response_head(data[:end])
+            except UpstreamInvalid as error:
+                self._fail(error)
+                return
+            data = data[end:]
+            if facts.status >= 200 or facts.status == 101:
+                break
+            if not self._interim_left:
+                self._fail(TooManyInterims())
+                return
+            self._interim_left -= 1
+            self._interim_bytes += end
+            assert self.exchange is not None
+            self.exchange.on_interim(facts)
+            if not data:
+                return
+        self._final(facts, data)
+
+    def _final(self, facts: ResponseFacts, data: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        self._interim_left = INTERIM_RESPONSES
+        self._interim_bytes = 0
+        if facts.status == 101:
+            # What follows is not HTTP, and whoever takes over is not there yet: read nothing until then.
+            self.pause_reading()
+            exchange.on_switched(facts, data)
+            return
+        try:
+            body = _framing(facts, exchange.method)
+        except FramingError as error:
+            self._fail(UpstreamInvalid(detail=f"response framing: {error}"))
+            return
+        self._is_keep_alive = facts.is_http_11 and not facts.says_close and not isinstance(body, UntilClose)
+        self._body = body = exchange.on_head(facts, body)
+        if self.exchange is not exchange:
+            return  # it repeats itself elsewhere
+        if body is None:
+            if self._put_off is not None:
+                self._put_off.data += data
+                return
+            if data:
+                self._is_keep_alive = False
+            self._end(exchange)
+            return
+        if type(body) is LengthBody and body.remaining == len(data):
+            # All of it is there, as of most small answers.
+            exchange.on_body(data)
+            self._end(exchange)
+            return
+        if data:
+            self._feed_body(body, data)
+        if self.exchange is exchange:
+            exchange.flush()
+
+    def _read_large(self) -> None:
+        if self._landing is None:
+            return
+        if self._large_reads is None:
+            self._large_reads = LargeReads(self, self.transport, self._landing)
+        self._large_reads.begin()
+
+    def _feed_body(self, body: Body, data: Data) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        try:
+            part, rest = body.feed(data)
+        except FramingError as error:
+            self._fail(UpstreamInvalid(detail=f"response body: {error}"))
+            return
+        if part:
+            exchange.on_body(part)
+        if body.done:
+            if rest:
+                self._is_keep_alive = False
+            self._end(exchange)
+        elif rest:
+            # Many tiny chunks: the rest, and what comes behind it, waits for the next turn of the loop.
+            self._rest = bytes(rest)
+            self._read_or_not()
+            asyncio.get_running_loop().call_soon(self._feed_rest, body)
+
+    def _feed_rest(self, body: Body) -> None:
+        rest, self._rest = self._rest, b""
+        if rest and self._body is body and self.exchange is not None:
+            self._feed_body(body, rest)
+            if not self._failed:
+                self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Read while the exchange takes it and nothing that came before still waits."""
+        paused = self._held or bool(self._rest)
+        if paused != self._read_paused and not self.transport.is_closing():
+            self._read_paused = paused
+            if paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    def _end(self, exchange: Exchange) -> None:
+        self._response_done = True
+        self._body = None
+        exchange.on_end()
+
+    def _broke(self, how: str) -> None:
+        if not self._failed and not self._response_done:
+            self._fail(UpstreamUnreachable("The connection to the notebook broke.", detail=how))
+        self._failed = True
+
+    def _fail(self, error: UpstreamError) -> None:
+        exchange, self.exchange = self.exchange, None
+        self._failed = True
+        self.transport.abort()
+        if exchange is not None:
+            exchange.on_failure(error)
+
+
+def _framing(facts: ResponseFacts, method: str) -> Body | None:
+    """The body that a response's fields declare. Raises FramingError where they contradict each other."""
+    if facts.repeats_length:
+        raise FramingError("several content lengths")
+    if facts.transfer_encoding is not None and not facts.is_chunked:
+        raise FramingError("an unknown transfer coding")
+    return response_body(
+        method=method,
+        status=facts.status,
+        content_length=facts.content_length,
+        chunked=facts.is_chunked,
+    )

@@ -1,0 +1,1 @@
+"""WebSockets once they are open: two transports spliced, and how they end."""

@@ -1,0 +1,61 @@
+"""Links that the JSON API gives out: an instance's address, with a token where it opens for nobody without one.
+
+The rule: an address alone opens what an address alone may reach. For an instance with `access: presigned` a link is
+made as SageMaker's API at this gateway makes one: not where signatures are required, and not for a page, so that no
+script in a notebook can use its reader's address. It must not know how tokens are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from aiohttp import hdrs
+
+from proxy.clock import Clock
+from proxy.config.settings import Settings
+from proxy.errors import AccessDenied
+from proxy.identity.tokens import URL_SECONDS, TokenKind, Tokens, authorized_url
+from proxy.server.api.json_api import Link
+from proxy.server.own_pages import OwnVisit
+from proxy.server.sight import Sight
+
+_OF_PAGES: Final = (hdrs.ORIGIN, "Sec-Fetch-Site", "Sec-Fetch-Mode")
+
+
+class Links:
+    """Implements `proxy.server.api.json_api.MakeLink`. `settings` are those of now."""
+
+    def __init__(
+        self, *, sight: Sight, tokens: Tokens, settings: Callable[[], Settings], clock: Clock
+    ) -> None:
+        self._sight = sight
+        self._tokens = tokens
+        self._settings = settings
+        self._clock = clock
+
+    def __call__(self, visit: OwnVisit, name: str, session_seconds: int) -> Link:
+        settings, caller = self._settings(), visit.caller
+        url = self._sight.url(visit.beholder, name)
+        if settings.instances[name].access == "open":
+            return Link(url)
+        if settings.api.is_signed or any(field in visit.inbound.headers for field in _OF_PAGES):
+            visit.gateway.refuse(
+                visit.inbound,
+                caller,
+                AccessDenied(),
+                reason="a link without a signature, or for a page",
+                instance=name,
+            )
+            raise AccessDenied("Links to this notebook are made for programs, and signed requests, alone.")
+        token = self._tokens.issue(
+            TokenKind.URL,
+            instance=name,
+            leads_to=settings.leads_to(name),
+            principal=caller.address or "",
+            address=caller.client.address,
+            seconds=URL_SECONDS,
+            session_seconds=session_seconds,
+        )
+        return Link(authorized_url(url, token), self._clock.now() + timedelta(seconds=URL_SECONDS))

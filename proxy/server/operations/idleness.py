@@ -1,0 +1,200 @@
+"""What happens to instances by themselves: the lifecycle and the opening, wired to SageMaker, Jupyter and the traffic.
+
+The rule: adapters only. When to stop is judged in `proxy.lifecycle.judge`, what counts as a visitor in
+`proxy.lifecycle.opening`; here stands who is asked, and whom the policy forbids to start something. `start_on_open`
+is the operator's permission to start, so a visitor needs no other; an explicit Deny of
+sagemaker:StartNotebookInstance counts all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Final
+
+from proxy.aws.control_plane import InstanceDescription
+from proxy.aws.keeper import SessionKeeper
+from proxy.aws.notebook_api import Limits, ask_jupyter
+from proxy.aws.presigned import SessionKey
+from proxy.clock import Clock
+from proxy.config.settings import Settings
+from proxy.dataplane.plane import DataPlane
+from proxy.dataplane.traffic import Traffic
+from proxy.errors import (
+    Draining,
+    InstanceNotFound,
+    InstanceNotInService,
+    NbgateError,
+    NotTheStopper,
+    UpstreamError,
+)
+from proxy.faults import Faults
+from proxy.gateway import Admission, Inbound
+from proxy.lifecycle.awake import AwakeState
+from proxy.lifecycle.evidence import Bodies
+from proxy.lifecycle.judge import IdleRules
+from proxy.lifecycle.lifecycle import Events, Lifecycle
+from proxy.lifecycle.opening import Opening, Visit, is_opened
+from proxy.lifecycle.order import ITSELF, OrderedBy
+from proxy.server.operations.admin import Detail
+from proxy.server.operations.fleet import Fleet
+from proxy.tasks import Tasks
+from proxy.wire.browsers import is_unattended
+
+START: Final = "sagemaker:StartNotebookInstance"
+
+_PATHS: Final = ("/api/status", "/api/kernels", "/api/terminals")
+_NOT_FOUND: Final = 404
+_GONE: Final = "not configured any more"
+
+
+class ByItself:
+    """One per process; `adopt` follows the configuration."""
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        plane: DataPlane,
+        traffic: Traffic,
+        clock: Clock,
+        tasks: Tasks,
+        faults: Faults,
+        events: Events,
+        questions: Limits,
+    ) -> None:
+        """`traffic` is where the plane's access records go; `questions` bounds what Jupyter is asked."""
+        self.opening = Opening(clock=clock, tasks=tasks, starter=fleet, events=events)
+        self._notebooks = _Notebooks(questions)
+        self.lifecycle = Lifecycle(
+            clock=clock,
+            tasks=tasks,
+            faults=faults,
+            instances=_Instances(fleet, self.opening),
+            notebooks=self._notebooks,
+            traffic=traffic,
+            events=events,
+        )
+        self._is_stopper = True
+        self._plane = plane
+        self._traffic = traffic
+        traffic.plane = plane
+        plane.on_error = self.met
+
+    def adopt(self, settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
+        """Go by this configuration from now on."""
+        instances = settings.instances
+        notebooks: dict[str, Hashable] = {
+            name: SessionKey(one.notebook, one.assume_role or "") for name, one in instances.items()
+        }
+        rules = {
+            name: IdleRules(
+                after_seconds=one.lifecycle.stop_after_idle_seconds if settings.stopper else None,
+                warning_seconds=one.lifecycle.stop_warning_seconds,
+                dry_run=one.lifecycle.stop_dry_run,
+                ignore_unknown_terminals=one.lifecycle.stop_ignore_unknown_terminals,
+            )
+            for name, one in instances.items()
+        }
+        self._is_stopper = settings.stopper
+        self._notebooks.keepers = keepers
+        self.lifecycle.adopt(rules, notebooks)
+        self.opening.adopt(
+            {name: notebooks[name] for name, one in instances.items() if one.lifecycle.start_on_open}
+        )
+        self._plane.log = self._traffic.watch(
+            {
+                name: instances[name].mount.prefix
+                for name, rule in rules.items()
+                if rule.after_seconds is not None
+            },
+            notebooks,
+        )
+
+    def keep_awake(self, name: str, hours: float, by: OrderedBy = ITSELF) -> AwakeState:
+        """As `Lifecycle.keep_awake`. Raises NotTheStopper; and Draining, since a promise would soon be forgotten."""
+        if not self._is_stopper:
+            raise NotTheStopper
+        if self._plane.leaving:
+            raise Draining
+        return self.lifecycle.keep_awake(name, hours, by)
+
+    def met(self, error: NbgateError, admission: Admission, inbound: Inbound) -> NbgateError:
+        """What to answer a permitted visitor in the place of `error`, or `error` itself."""
+        name = admission.instance
+        if not isinstance(error, InstanceNotInService | UpstreamError) or not self.opening.serves(name):
+            return error
+        visit = _visit(inbound, admission)
+        if (
+            isinstance(error, InstanceNotInService)
+            and is_opened(visit)
+            and not self._may_start(admission, inbound)
+        ):
+            return error
+        return self.opening.met(name, error, visit)
+
+    def _may_start(self, admission: Admission, inbound: Inbound) -> bool:
+        """False where a statement denies it; that none allows it is no objection here."""
+        caller = admission.caller
+        decision = self._plane.gateway.decide(
+            caller.client.address, admission.instance, secure_transport=caller.scheme == "https", action=START
+        )
+        if decision.allowed or not decision.sids:
+            return True
+        self._plane.gateway.permit(inbound, caller, admission.instance, START, user=admission.user)
+        return False
+
+    def details(self) -> dict[str, Detail]:
+        """For /readyz and metrics: counts since the process started."""
+        return {
+            "idle_stops": self.lifecycle.stops,
+            "idle_hours_saved": round(self.lifecycle.saved_hours, 2),
+            "starts_on_open": self.opening.starts,
+        }
+
+
+class _Instances:
+    """Implements `proxy.lifecycle.lifecycle.Instances`."""
+
+    def __init__(self, fleet: Fleet, opening: Opening) -> None:
+        self._fleet = fleet
+        self._opening = opening
+
+    async def describe(self, name: str, *, max_age_seconds: float) -> InstanceDescription:
+        return await self._fleet.describe(name, max_age_seconds=max_age_seconds)
+
+    async def stop(self, name: str) -> None:
+        await self._fleet.stop(name, by=OrderedBy("idleness"))
+        self._opening.stopped_idle(name)
+
+
+class _Notebooks:
+    """Implements `proxy.lifecycle.lifecycle.Notebooks`. Signs in where nobody has: what is not read is not stopped."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.keepers: Mapping[str, SessionKeeper] = {}
+        self._limits = limits
+
+    async def read(self, name: str) -> Bodies:
+        keeper = self.keepers.get(name)
+        if keeper is None:
+            raise InstanceNotFound(detail=_GONE)
+        status, kernels, terminals = await ask_jupyter(keeper, _PATHS, self._limits)
+        return Bodies(
+            status.body,
+            kernels.body,
+            # Terminals can be switched off; the other two always answer.
+            None if terminals.status == _NOT_FOUND else terminals.body,
+            terminals.date,
+        )
+
+
+def _visit(inbound: Inbound, admission: Admission) -> Visit:
+    fields = inbound.headers
+    return Visit(
+        method=inbound.method,
+        accept=fields.get("Accept", ""),
+        sec_fetch_mode=fields.get("Sec-Fetch-Mode", ""),
+        sec_fetch_dest=fields.get("Sec-Fetch-Dest", ""),
+        is_unattended=is_unattended(fields),
+        by=OrderedBy("opening", admission.caller.address, admission.user, inbound.request_id),
+    )

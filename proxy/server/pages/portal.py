@@ -1,0 +1,285 @@
+"""The portal: the notebooks that a caller may reach, their states, and the buttons to open, start and stop them.
+
+The rule: server-rendered, and whole without its script. A button is shown to who may press it, and pressing it is
+decided anew: by where it comes from, by its form's token, and by the policy for exactly that action. Who may not reach
+an instance is told what one is told that there is not. Where somebody is sent afterwards is never taken from the
+request. It must not know how states are learnt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import parse_qs
+
+from aiohttp import hdrs, web
+
+from proxy.errors import InstanceNotInService, MediaTypeRefused, ValidationFailed
+from proxy.lifecycle.awake import AwakeState
+from proxy.lifecycle.judge import Finding
+from proxy.lifecycle.order import OrderedBy
+from proxy.server.operations.fleet import Fleet
+from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.server.pages import templates as pages
+from proxy.server.pages.error_pages import FAILED, PENDING, Form, Progress
+from proxy.server.pages.forms import require_same_origin
+from proxy.server.sight import AWAKE, AWAKE_PATH, START, START_PATH, STOP, STOP_PATH, Beholder, Sight, View
+
+FORM_BYTES: Final = 4096
+AWAKE_HOURS: Final = ("2", "8", "24", "0")
+"""What the buttons of *Keep awake* say; 0 takes it back."""
+
+_IN_SERVICE: Final = "InService"
+_WORDS: Final = {
+    _IN_SERVICE: ("Running", "good"),
+    PENDING: ("Starting", "wait"),
+    "Updating": ("Being updated", "wait"),
+    "PendingMaintenance": ("About to be maintained", "wait"),
+    "InMaintenance": ("Under maintenance", "wait"),
+    "Stopping": ("Stopping", "wait"),
+    "Stopped": ("Stopped", "idle"),
+    FAILED: ("Failed", "stop"),
+    "Deleting": ("Being deleted", "stop"),
+}
+"""By `NotebookInstanceStatus`: our word for it, and the colour of its mark."""
+
+_VIEWS: Final = (("JupyterLab", "lab"), ("Notebook", "tree"), ("Terminal", "terminals/new"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """What is said of an instance's idleness, and the instant that it ends with, if any."""
+
+    says: str
+    at: datetime | None = None
+
+    @property
+    def written(self) -> str:
+        return "" if self.at is None else f"{self.at:%H:%M} UTC"
+
+    @property
+    def machine(self) -> str:
+        return "" if self.at is None else f"{self.at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An instance as the portal's template shows it."""
+
+    name: str
+    url: str
+    door: str
+    state: str
+    word: str
+    mood: str
+    facts: tuple[str, ...]
+    note: str
+    is_open: bool
+    is_passing: bool
+    views: tuple[_Link, ...]
+    progress: Progress | None
+    start: Form | None
+    stop: Form | None
+    awake: Form | None
+    is_kept: bool
+    idle: _Idle | None
+
+    @property
+    def version(self) -> str:
+        """Changes with anything that is seen, and not with tokens and times, which are others each time."""
+        shown = (self.url, self.word, self.facts, self.note, self.is_open, self.is_passing)
+        usual = self.progress.usual if self.progress is not None else None
+        idle = (self.idle.says, self.idle.written) if self.idle is not None else None
+        buttons = (self.start is None, self.stop is None, self.awake is None, self.is_kept)
+        return hashlib.sha256(repr((shown, usual, idle, buttons)).encode()).hexdigest()[:12]
+
+
+class Portal:
+    """Handlers of the portal's pages."""
+
+    def __init__(
+        self, *, sight: Sight, fleet: Fleet, keep_awake: Callable[[str, float, OrderedBy], object]
+    ) -> None:
+        """`keep_awake` takes an instance and hours, 0 for no longer, and who asks for it."""
+        self._sight = sight
+        self._fleet = fleet
+        self._keep_awake = keep_awake
+
+    def register(self, table: OwnPages) -> None:
+        """Answer at the portal's paths."""
+        table.add("GET", "/", self.page)
+        table.add("GET", "/.nbgate/", self.page)
+        table.add("GET", START_PATH + "{name}", self.door)
+        table.add("POST", START_PATH + "{name}", self.start)
+        table.add("POST", STOP_PATH + "{name}", self.stop)
+        table.add("POST", AWAKE_PATH + "{name}", self.awake)
+
+    async def page(self, visit: OwnVisit) -> web.StreamResponse:
+        """All that there is for this caller."""
+        beholder = visit.beholder
+        views = await self._sight.views(beholder)
+        body = pages.PORTAL.render(
+            live=True,
+            cards=[self._card(beholder, view) for view in views],
+            address=visit.caller.address,
+            request_id=visit.request_id,
+        )
+        return self._html(visit, body)
+
+    async def door(self, visit: OwnVisit) -> web.StreamResponse:
+        """Where one waits for an instance: leads into it as soon as it is in service."""
+        name = self._named(visit)
+        beholder = visit.beholder
+        view = await self._sight.view(beholder, name)
+        if view.status and view.status != _IN_SERVICE:
+            return visit.error(InstanceNotInService(instance_status=view.status), instance=name)
+        return web.Response(status=303, headers={hdrs.LOCATION: view.url})
+
+    async def start(self, visit: OwnVisit) -> web.StreamResponse:
+        """The button *Start*, or *Open* of one that is stopped."""
+        name, fields = await self._pressed(visit, START)
+        opens = fields.get("then") == "open"
+        try:
+            await self._fleet.start(name, by=visit.ordered_by("portal"))
+        except InstanceNotInService as error:
+            # Somebody else was quicker: what was wanted is under way.
+            if error.instance_status not in (PENDING, _IN_SERVICE):
+                return visit.error(error, instance=name)
+            if error.instance_status == _IN_SERVICE and self._is_elsewhere(visit, name):
+                # The door would lead to another origin at once, which `form-action 'self'` forbids a form.
+                opens = False
+        # Only one of two places, and neither of them is the request's.
+        leads_to = START_PATH + name if opens else self._home(visit)
+        return web.Response(status=303, headers={hdrs.LOCATION: leads_to})
+
+    async def stop(self, visit: OwnVisit) -> web.StreamResponse:
+        """The button *Stop*."""
+        name, _ = await self._pressed(visit, STOP)
+        try:
+            await self._fleet.stop(name, by=visit.ordered_by("portal"))
+        except InstanceNotInService as error:
+            if error.instance_status not in ("Stopping", "Stopped"):
+                return visit.error(error, instance=name)
+        return web.Response(status=303, headers={hdrs.LOCATION: self._home(visit)})
+
+    async def awake(self, visit: OwnVisit) -> web.StreamResponse:
+        """The buttons of *Keep awake*."""
+        name, fields = await self._pressed(visit, START, offered=AWAKE)
+        hours = fields.get("hours", "")
+        if hours not in AWAKE_HOURS:
+            raise ValidationFailed
+        self._keep_awake(name, float(hours), visit.ordered_by("portal"))
+        return web.Response(status=303, headers={hdrs.LOCATION: self._home(visit)})
+
+    # -- pressing a button --------------------------------------------------------------------------------
+
+    async def _pressed(
+        self, visit: OwnVisit, action: str, *, offered: str = ""
+    ) -> tuple[str, dict[str, str]]:
+        """The instance whose button was pressed, by who may press it, on a page of ours; and the form's fields.
+
+        `offered` is what the form was made for, if not for `action`, by which is decided.
+        """
+        require_same_origin(visit.inbound.headers, visit.caller)
+        kind = visit.inbound.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            raise MediaTypeRefused
+        text = (await visit.body(max_bytes=FORM_BYTES)).decode("ascii", "replace")
+        try:
+            fields = {key: values[-1] for key, values in parse_qs(text, max_num_fields=16).items()}
+        except ValueError:
+            fields = {}
+        # After the body, which may have taken its time: a reload counts, and nothing waits from here on.
+        name = self._named(visit)
+        self._sight.verify(visit.beholder, name, offered or action, fields.get("token", ""))
+        visit.decide(name, action)
+        return name, fields
+
+    def _named(self, visit: OwnVisit) -> str:
+        """The instance in the path, which this caller may reach. Raises RouteNotFound, which is audited."""
+        [name] = visit.names
+        self._sight.reach(visit, name)
+        return name
+
+    def _is_elsewhere(self, visit: OwnVisit, name: str) -> bool:
+        """Whether an instance is at another origin than this page."""
+        own = f"{visit.caller.scheme}://{visit.caller.authority}/"
+        return not self._sight.url(visit.beholder, name).startswith(own)
+
+    def _home(self, visit: OwnVisit) -> str:
+        return visit.gateway.home(visit.caller, visit.inbound.port)
+
+    # -- showing ------------------------------------------------------------------------------------------
+
+    def _card(self, beholder: Beholder, view: View) -> Card:
+        word, mood = _WORDS.get(view.status, (view.status, "fault"))
+        note = f"SageMaker’s reason: {view.reason}" if view.reason else view.problem
+        if not view.status:
+            word, mood = ("State unknown", "fault") if view.may_describe else ("", "idle")
+        return Card(
+            view.name,
+            view.url,
+            START_PATH + view.name,
+            view.status,
+            word or "Here for you",
+            mood,
+            tuple(_facts(view)),
+            note,
+            is_open=view.status == _IN_SERVICE or not view.status,
+            is_passing=view.status == PENDING,
+            views=tuple(_Link(name, view.url + path) for name, path in _VIEWS),
+            progress=view.progress,
+            start=self._sight.form(beholder, view.name, START) if view.may_start else None,
+            stop=self._sight.form(beholder, view.name, STOP) if view.may_stop else None,
+            awake=self._sight.form(beholder, view.name, AWAKE) if view.may_keep_awake else None,
+            is_kept=view.awake.kept_awake_until is not None,
+            idle=_idle(view.awake),
+        )
+
+    @staticmethod
+    def _html(visit: OwnVisit, body: bytes) -> web.Response:
+        headers = {
+            "Content-Type": "text/html; charset=utf-8",
+            "Content-Security-Policy": pages.PORTAL.policy(live=True, forms=True),
+            # Under `no-referrer` a form's request would carry `Origin: null`.
+            "Referrer-Policy": "same-origin",
+        }
+        return web.Response(body=body, headers=headers)
+
+
+def _idle(awake: AwakeState) -> _Idle | None:
+    if awake.after_seconds is None:
+        return None
+    if awake.kept_awake_until is not None:
+        return _Idle("Kept awake until", awake.kept_awake_until)
+    if awake.dry_run or awake.stops_at is None:
+        return None
+    return _Idle("Not used: stops by itself at", awake.stops_at)
+
+
+def _facts(view: View) -> Iterable[str]:
+    if view.description is not None:
+        if view.description.instance_type:
+            yield view.description.instance_type
+        if view.description.volume_size_gb is not None:
+            yield f"{view.description.volume_size_gb} GB volume"
+    if view.needs_link:
+        yield "opens with a link that is made for you"
+    if view.awake.finding is Finding.IN_USE and view.may_describe:
+        yield view.awake.why
+    if view.websockets:
+        # Each open notebook holds one to its kernel, each terminal one.
+        yield (
+            "1 kernel or terminal in use"
+            if view.websockets == 1
+            else f"{view.websockets} kernels and terminals in use"
+        )

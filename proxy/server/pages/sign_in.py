@@ -1,0 +1,63 @@
+"""Where a browser is sent whose link, or whose session, is not good (any more): a page that says what to do.
+
+The rule: it says the same to everybody, takes no parameter and leads to the gateway's first page alone, so that no
+link to it can be made into a link to somewhere else. Programs are not sent here: they get the error itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from proxy.errors import NbgateError, SignInRequired, TokenRefused
+from proxy.gateway import Inbound
+from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.server.pages import error_pages
+from proxy.wire.browsers import Asker, fetch_mode, is_unattended, who_asks
+
+PATH: Final = "/.nbgate/sign-in"
+
+
+def is_for(error: NbgateError, asker: Asker, inbound: Inbound) -> bool:
+    """Whether a browser that met `error` is to be sent there: its window only, not what a page of it asks for."""
+    return (
+        isinstance(error, SignInRequired | TokenRefused)
+        and asker is Asker.WINDOW
+        and inbound.method == hdrs.METH_GET
+        and not is_unattended(inbound.headers)
+    )
+
+
+def for_program(error: NbgateError, asker: Asker, inbound: Inbound) -> str:
+    """Where a program is led that asks for one of Jupyter's pages, such as VS Code: it wants the server's address,
+    which it takes from there. "" for none: browsers, in whatever way they ask, are told as ever.
+    """
+    if not isinstance(error, SignInRequired) or asker is not Asker.PROGRAM:
+        return ""
+    is_pages = "Referer" in inbound.headers or "Cookie" in inbound.headers or fetch_mode(inbound.headers)
+    return "" if is_pages else error.login
+
+
+def register(pages: OwnPages) -> None:
+    """Have the page answered."""
+    pages.add(hdrs.METH_GET, PATH, _page)
+
+
+async def _page(visit: OwnVisit) -> web.StreamResponse:
+    inbound = visit.inbound
+    asker = who_asks(inbound.headers, host=inbound.host, target=inbound.target)
+    wants_html = asker is Asker.WINDOW
+    rendered = error_pages.render(
+        SignInRequired(),
+        wants_html=wants_html,
+        request_id=visit.request_id,
+        client_address=None,
+        standing=error_pages.Standing("", home=visit.gateway.home(visit.caller, visit.inbound.port)),
+    )
+    return web.Response(
+        # For people this is the page that they came for, and no error.
+        status=200 if wants_html else SignInRequired.status,
+        body=rendered.body,
+        headers={hdrs.CONTENT_TYPE: rendered.content_type, **dict(rendered.headers)},
+    )

@@ -1,0 +1,1 @@
+"""SageMaker's API for the gateway's own instances, for unmodified AWS clients."""
