@@ -1,6 +1,6 @@
 """Time, as the only way to it: everything that reads or waits for time takes a `Clock`.
 
-Tests pass a clock that they move by hand (`tests/clocks.py`), so that none of them sleeps.
+Tests pass a clock that they move by hand (`tests/harness/clocks.py`), so that none of them sleeps.
 """
 
 from __future__ import annotations

@@ -8,9 +8,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import hypothesis
 import pytest
 import uvloop
-from gateways import Rig, open_rig
 
-pytest_plugins = ["alone", "leaks", "needs", "timeouts"]
+from tests.harness.gateways import Rig, open_rig
+
+pytest_plugins = [
+    "tests.harness.alone",
+    "tests.harness.leaks",
+    "tests.harness.needs",
+    "tests.harness.timeouts",
+]
 
 # How long a random case takes says how busy the machine is, and nothing of the code.
 hypothesis.settings.register_profile(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from clocks import FakeClock
 
 from proxy.chance import nonce
 from proxy.cli import main
@@ -14,6 +13,7 @@ from proxy.client_address.networks import parse_address
 from proxy.clock import SystemClock
 from proxy.errors import TokenRefused
 from proxy.identity.tokens import Claims, TokenKind, Tokens
+from tests.harness.clocks import FakeClock
 
 KEY = "0123456789abcdef0123456789abcdef"
 CONFIG = """\

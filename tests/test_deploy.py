@@ -26,12 +26,7 @@ import yaml
 from aiohttp.test_utils import TestServer
 from botocore import xform_name
 from botocore.loaders import Loader
-from certificates import self_signed, trusting
 from click.testing import CliRunner
-from gateways import open_rig
-from installed import installed
-from raw_upstream import Peer
-from websocket_peers import UPGRADE, client_frame, server_frame
 
 from proxy import __version__
 from proxy.cli import main
@@ -41,6 +36,11 @@ from proxy.config.settings import Settings, Timeouts
 from proxy.routing.mounts import MountKind
 from proxy.server.operations.admin import Readiness, admin_application
 from proxy.telemetry.sink import MAX_BACKLOG_BYTES
+from tests.harness.certificates import self_signed, trusting
+from tests.harness.gateways import open_rig
+from tests.harness.installed import installed
+from tests.harness.raw_upstream import Peer
+from tests.harness.websocket_peers import UPGRADE, client_frame, server_frame
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from clocks import FakeClock
 
 from proxy.faults import KINDS, REPEAT_SECONDS, Faults
+from tests.harness.clocks import FakeClock
 
 
 class Told:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from clocks import FakeClock, settle
 
 from proxy.flights import has_landed
 from proxy.tasks import Tasks
+from tests.harness.clocks import FakeClock, settle
 
 
 @pytest.fixture

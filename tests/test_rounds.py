@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from clocks import FakeClock, settle
-from faulty import collecting
 
 from proxy.rounds import STUCK_PERIODS, STUCK_SECONDS, Rounds
 from proxy.tasks import Tasks
+from tests.harness.clocks import FakeClock, settle
+from tests.harness.faulty import collecting
 
 
 @dataclass

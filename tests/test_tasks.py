@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from clocks import settle
-
 from proxy.tasks import Tasks
+from tests.harness.clocks import settle
 
 
 async def test_a_task_that_fails_is_told_with_its_name_and_forgotten() -> None:

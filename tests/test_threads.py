@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from clocks import FakeClock
 
 from proxy.threads import MOST_LOST, Threads
+from tests.harness.clocks import FakeClock
 
 LOST_SECONDS = 100.0
 

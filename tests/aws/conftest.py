@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from clocks import FakeClock
 
 from proxy.aws.sagemaker import AwsOptions, SageMaker
 from tests.aws.servers import Build, SageMakerApi
+from tests.harness.clocks import FakeClock
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pytest
-from clocks import FakeClock
 
 from proxy.aws.control_plane import ControlPlane
 from proxy.aws.sagemaker import AwsOptions
@@ -20,6 +19,7 @@ from proxy.errors import (
 from tests.aws.contract import Backend, ControlPlaneContract
 from tests.aws.fakes import FakeControlPlane
 from tests.aws.servers import Build, Fault, SageMakerApi
+from tests.harness.clocks import FakeClock
 
 
 class InMemory:

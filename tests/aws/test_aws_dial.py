@@ -13,9 +13,6 @@ from typing import cast
 
 import pytest
 import uvloop
-from certificates import self_signed, serving, trusting
-from egress_proxies import ESTABLISHED, open_egress_proxy
-from ports import held_port
 from yarl import URL
 
 from proxy.aws.client import ask, open_client
@@ -28,6 +25,9 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.wire.egress import parse_egress_proxy
+from tests.harness.certificates import self_signed, serving, trusting
+from tests.harness.egress_proxies import ESTABLISHED, open_egress_proxy
+from tests.harness.ports import held_port
 
 HOST = "research.notebook.eu-west-1.sagemaker.aws"
 ORIGIN = Origin("https", HOST, 443)

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from certificates import self_signed, serving
-from egress_proxies import open_egress_proxy
-from ports import held_port
 
 from proxy.aws.dial import Egress
 from proxy.aws.sagemaker import AwsOptions
 from proxy.errors import ControlPlaneError, ControlPlaneProxyRefused, ControlPlaneTimeout
 from proxy.wire.egress import parse_egress_proxy
 from tests.aws.servers import Build, SageMakerApi
+from tests.harness.certificates import self_signed, serving
+from tests.harness.egress_proxies import open_egress_proxy
+from tests.harness.ports import held_port
 
 ROLE = "arn:aws:iam::123456789012:role/notebooks"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from clocks import FakeClock
 
 from proxy.aws.cookies import MAX_COOKIES, Unkept
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange
@@ -36,6 +35,7 @@ from tests.aws.servers import (
     reply,
     session_cookie,
 )
+from tests.harness.clocks import FakeClock
 
 LOADING = reply(200, '<!doctype html><meta http-equiv="refresh" content="5">', "text/html")
 HTML_SIGN_IN = reply(200, "<html>Sign in to the console</html>", "text/html")

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable
 
 import pytest
-from clocks import FakeClock, settle
 
 from proxy.aws.cookies import MAX_COOKIE_BYTES, Unkept
 from proxy.aws.keeper import KeeperOptions, SessionKeeper
@@ -43,6 +42,7 @@ from proxy.errors import (
 )
 from proxy.tasks import Tasks
 from tests.aws.fakes import COOKIE_SECRET, NOTEBOOK, SECRET, FakeControlPlane, FakeExchange, JitterFn, whole
+from tests.harness.clocks import FakeClock, settle
 
 HOURS_12 = 43200
 

@@ -7,10 +7,10 @@ import logging
 import pickle
 
 import pytest
-from clocks import FakeClock
 
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
 from tests.aws.fakes import SECRET
+from tests.harness.clocks import FakeClock
 
 KEY = SessionKey("nb")
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from clocks import FakeClock
 
 from proxy.aws import probe
 from proxy.aws.control_plane import InstanceDescription
@@ -19,6 +18,7 @@ from proxy.chance import new_id
 from proxy.errors import InstanceNotFound, PermissionMissing
 from tests.aws.fakes import COOKIE_SECRET, NOTEBOOK, SECRET, FakeControlPlane
 from tests.aws.servers import Answer, NotebookHost, redirect, reply, session_cookie
+from tests.harness.clocks import FakeClock
 
 
 class ControlPlaneOf(FakeControlPlane):

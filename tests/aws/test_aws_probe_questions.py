@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from clocks import FakeClock
 
 from proxy.aws import probe
 from proxy.aws.hosts import NotebookHosts
@@ -22,6 +21,7 @@ from proxy.sandbox.sandbox import Sandbox
 from tests.aws.fakes import NOTEBOOK, SECRET, FakeControlPlane
 from tests.aws.servers import JUPYTER, Answer, Build, NotebookHost, redirect, reply, session_cookie
 from tests.aws.test_aws_probe import ControlPlaneOf, Output, upgrade
+from tests.harness.clocks import FakeClock
 
 
 class Hurrying:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clocks import FakeClock
-from waiting import eventually
 
 from proxy.aws.sagemaker import PAUSE_SECONDS, AwsOptions
 from proxy.errors import (
@@ -30,6 +28,8 @@ from proxy.errors import (
 )
 from tests.aws.fakes import SECRET
 from tests.aws.servers import Build, Fault, SageMakerApi
+from tests.harness.clocks import FakeClock
+from tests.harness.waiting import eventually
 
 ROLE = "arn:aws:iam::123456789012:role/notebooks"
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
-from clocks import FakeClock
 
 from proxy.aws.exchange import NotebookExchange
 from proxy.aws.hosts import NotebookHosts
@@ -23,6 +22,7 @@ from proxy.errors import NbgateError, SessionRejected
 from proxy.tasks import Tasks
 from tests.aws.fakes import COOKIE_SECRET, SECRET
 from tests.aws.servers import Build, NotebookHost, SageMakerApi, redirect
+from tests.harness.clocks import FakeClock
 
 
 @dataclass

@@ -35,7 +35,7 @@ from tests.benchmarks.machine import LOAD_CORE, PROXY_CORE, TICKS_PER_SECOND
 from tests.benchmarks.metrics import SMALL_PATH, Effort, small
 from tests.benchmarks.rounds import origin, started
 from tests.benchmarks.systems import Site, nbgate
-from tests.ports import held_port
+from tests.harness.ports import held_port
 
 SAMPLE_SECONDS = 0.001
 """What is asked for; the kernel samples at its own tick, if that is slower."""

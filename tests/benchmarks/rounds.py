@@ -27,7 +27,7 @@ from tests.benchmarks.processes import (
     wait_until_answered,
 )
 from tests.benchmarks.systems import DIRECT, SYSTEMS, Site
-from tests.ports import held_port
+from tests.harness.ports import held_port
 
 STARTUP_SECONDS = 20.0
 STRANGE_HOST = "elsewhere.invalid"

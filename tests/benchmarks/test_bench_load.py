@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from installed import installed
-from ports import held_port
 
 from tests.benchmarks.install import install, program
 from tests.benchmarks.processes import LoadError, run_load
 from tests.benchmarks.rounds import origin
+from tests.harness.installed import installed
+from tests.harness.ports import held_port
 
 pytestmark = [pytest.mark.program, pytest.mark.serial]
 

@@ -26,11 +26,8 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from aiohttp.base_protocol import BaseProtocol
-from clocks import FakeClock
 from cost.measures import Make, Read
-from faulty import collecting
 from multidict import CIMultiDict, CIMultiDictProxy
-from signing import Signing
 from yarl import URL
 
 from proxy.aws import client, exchange, hosts, probe, probe_questions, translate
@@ -125,6 +122,9 @@ from proxy.wire.heads import (
 )
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
 from proxy.wire.request_heads import HeadBounds, read_request
+from tests.harness.clocks import FakeClock
+from tests.harness.faulty import collecting
+from tests.harness.signing import Signing
 
 KIB: Final = 1024
 HEAD: Final = 64 * KIB

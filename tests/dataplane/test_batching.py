@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import Stage, get, ok, open_stage
 
 from proxy.dataplane.batching import DIRECT_MESSAGES, LONELY_TURNS, Outbox
 from proxy.dataplane.caller.writer import Writer
+from tests.harness.stage import Stage, get, ok, open_stage
 
 
 class Wire(asyncio.Transport):

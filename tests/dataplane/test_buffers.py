@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_upstream import Peer
-from stage import Stage, eventually, get, ok, open_stage
 
 from proxy.dataplane.buffers import (
     FEW_BYTES,
@@ -22,6 +20,8 @@ from proxy.dataplane.buffers import (
     Landing,
     LargeReads,
 )
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import Stage, eventually, get, ok, open_stage
 
 BULK = 24 * 1024 * 1024
 

@@ -7,18 +7,26 @@ import socket
 from ipaddress import ip_address
 
 import pytest
-from clocks import settle
-from gateways import Rig
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_upstream import Peer
-from stage import Stage, eventually, get, ok
-from websocket_peers import MASK, SWITCHED, UPGRADE, client_frame, close_of, server_frame, websocket
 
 from proxy.config.settings import Listener, SocketAddress
 from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.wire.frames import close_frame
+from tests.harness.clocks import settle
+from tests.harness.gateways import Rig
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import Stage, eventually, get, ok
+from tests.harness.websocket_peers import (
+    MASK,
+    SWITCHED,
+    UPGRADE,
+    client_frame,
+    close_of,
+    server_frame,
+    websocket,
+)
 
 # -- when each is told -----------------------------------------------------------------------------------------
 

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from raw_upstream import Peer
-from stage import HOST, Stage, eventually, get, ok, open_stage, post, session_at
 
 from proxy.aws.sessions import Honoured, Origin
 from proxy.errors import ClientError, InstanceNotInService, NbgateError
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import HOST, Stage, eventually, get, ok, open_stage, post, session_at
 from tests.test_errors import LEAVES
 
 TARGET = b"/api/kernels/1"

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fast_notebook import BLOCK, CLIENT_FRAME, SERVER_FRAME, FastNotebook, wait_until_still
+
+from tests.harness.fast_notebook import BLOCK, CLIENT_FRAME, SERVER_FRAME, FastNotebook, wait_until_still
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import self_signed, serving, trusting
-from gateways import open_rig
-from planes import Peer, RawUpstream, open_plane
 
 from proxy.aws.sessions import Origin
 from proxy.config.settings import UnixSocket
+from tests.harness.certificates import self_signed, serving, trusting
+from tests.harness.gateways import open_rig
+from tests.harness.planes import Peer, RawUpstream, open_plane
 
 HOST = "research.notebook.us-east-1.sagemaker.aws"
 SPELLINGS = (

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from clocks import FakeClock
-from gateways import Rig, body_of, open_rig, status_of
-from raw_upstream import dial
-from waiting import eventually
 
 from proxy.sandbox.instance import InstanceSpec, Loading, SignedOutShape
 from proxy.sandbox.plain_upstream import SERVER
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.raw_upstream import dial
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from planes import OpenPlane, Response, open_plane
 
 from proxy.config.settings import Limits
 from proxy.dataplane.plane import REQUEST_FIELDS
 from proxy.errors import HeadTooLarge, TooManyRequestFields
 from proxy.server.own_pages import OwnPages
 from proxy.telemetry.access_log import loggable_path
+from tests.harness.planes import OpenPlane, Response, open_plane
 
 HEAD = Limits().request_head_bytes
 LARGEST = 1024 * 1024

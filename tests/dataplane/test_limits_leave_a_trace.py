@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clocks import settle
-from gateways import open_rig, status_of
-from planes import OpenPlane, Peer, Response, open_plane, switching
 
 from proxy.aws.sessions import Honoured, Origin
 from proxy.config.settings import Limits, Timeouts
@@ -25,6 +22,9 @@ from proxy.dataplane.plane import REQUEST_FIELDS
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.errors import SignInTimeout
 from proxy.wire.heads import RESPONSE_FIELDS
+from tests.harness.clocks import settle
+from tests.harness.gateways import open_rig, status_of
+from tests.harness.planes import OpenPlane, Peer, Response, open_plane, switching
 
 SETTINGS = {f"limits.{one.name.removesuffix('_bytes')}" for one in fields(Limits)} | {
     f"timeouts.{one.name.removesuffix('_seconds')}" for one in fields(Timeouts)

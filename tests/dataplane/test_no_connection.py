@@ -8,11 +8,11 @@ import ssl
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 
 from proxy.aws.sessions import NotConnected, Origin, no_connection
 from proxy.dataplane.notebook.pool import PoolLimits, UpstreamPool
 from proxy.errors import NbgateError
+from tests.harness.clocks import FakeClock
 
 ORIGIN = Origin("https", "research-x1.notebook.eu-west-1.sagemaker.aws", 443)
 

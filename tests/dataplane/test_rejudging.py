@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
-from planes import OK, HeldSession, OpenPlane, Peer, open_plane, switching
 
 from proxy.config.load import load
 from proxy.dataplane import plane as planes_module
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.wire.frames import POLICY_VIOLATION, close_frame
+from tests.harness.planes import OK, HeldSession, OpenPlane, Peer, open_plane, switching
 
 DENY: dict[str, Any] = {"policy": {"allow": ["elsewhere"]}}
 PING = b"\x89\x00"

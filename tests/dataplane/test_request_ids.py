@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from planes import OK, OpenPlane, Response, open_plane
 
 from proxy.telemetry.incoming_ids import MAX_CHARACTERS
+from tests.harness.planes import OK, OpenPlane, Response, open_plane
 
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\n\r\n<a href=/x>x</"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"

@@ -12,16 +12,16 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from certificates import self_signed, serving, trusting
-from clocks import FakeClock
-from gateways import Rig, body_of, open_rig, status_of
-from raw_upstream import dial
-from stage import eventually
 
 from proxy.dataplane.caller.connection import CallerConnection
 from proxy.sandbox.instance import InstanceSpec, SignedOutShape, SignInShape
 from proxy.sandbox.notebook_host import NotebookHost
 from proxy.sandbox.plain_upstream import SERVER
+from tests.harness.certificates import self_signed, serving, trusting
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.raw_upstream import dial
+from tests.harness.stage import eventually
 
 MINT = "CreatePresignedNotebookInstanceUrl"
 NAME = "research-gpu-1"

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from clocks import FakeClock, settle
-from gateways import Rig, body_of, open_rig, status_of
-from stage import Stage, eventually, get, open_stage, post
 
 from proxy.errors import SigningIn
+from tests.harness.clocks import FakeClock, settle
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.stage import Stage, eventually, get, open_stage, post
 
 NAVIGATION = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
 SCRIPT = "Accept: */*\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"

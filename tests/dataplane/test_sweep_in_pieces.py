@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planes import OpenPlane, open_plane
 
 from proxy.dataplane import plane as plane_module
 from proxy.gateway import Admission, Gateway, Inbound, Refusal
 from proxy.routing.entry import Permit
+from tests.harness.planes import OpenPlane, open_plane
 
 AT_ONCE = 3
 OPEN = 10

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from planes import OpenPlane, Peer, open_plane
-from turns import counted
 
 from proxy.dataplane.traffic import Traffic
 from proxy.wire.frames import ping_frame, pong_frame
+from tests.harness.planes import OpenPlane, Peer, open_plane
+from tests.harness.turns import counted
 
 MASK = b"\x01\x02\x03\x04"
 PONG = pong_frame(b"nbgate", mask=MASK)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 
 import aiohttp
-from gateways import Rig
 
 from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.caller.request import Request
+from tests.harness.gateways import Rig
 
 
 def http_objects() -> list[object]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from browsing import open_browser, open_page
-from houses import MOUNTS, House, open_house
-from installed import installed
 from playwright.sync_api import Browser, Page
+
+from tests.harness.browsing import open_browser, open_page
+from tests.harness.houses import MOUNTS, House, open_house
+from tests.harness.installed import installed
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from applications import HEAD_SECONDS, PATIENCE_SECONDS, Applications, open_applications
-from browsing import PATIENCE_MS, is_outside, kernel_introduced
 from playwright.sync_api import Page, expect
+
+from tests.harness.applications import HEAD_SECONDS, PATIENCE_SECONDS, Applications, open_applications
+from tests.harness.browsing import PATIENCE_MS, is_outside, kernel_introduced
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import boto3
 import pytest
-from browsing import PATIENCE_MS
-from gateways import Rig
 from playwright.sync_api import Browser
-from rigs import AheadClock, open_rig_beside
 
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.browsing import PATIENCE_MS
+from tests.harness.gateways import Rig
+from tests.harness.rigs import AheadClock, open_rig_beside
 
 pytestmark = [pytest.mark.e2e, pytest.mark.program, pytest.mark.timeout(300)]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from browsing import (
+from playwright.sync_api import Page
+
+from tests.harness.browsing import (
     PATIENCE_MS,
     is_outside,
     kernel_introduced,
@@ -14,8 +16,7 @@ from browsing import (
     run_cell,
     run_in_terminal,
 )
-from houses import House
-from playwright.sync_api import Page
+from tests.harness.houses import House
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 

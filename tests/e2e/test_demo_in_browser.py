@@ -11,9 +11,9 @@ import uuid
 from pathlib import Path
 
 import pytest
-from browsing import open_lab, open_notebook, run_cell, run_in_terminal
 from playwright.sync_api import Page
 
+from tests.harness.browsing import open_lab, open_notebook, run_cell, run_in_terminal
 from tests.sandbox.left_behind import MARK, marked
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from gateways import Rig, body_of, open_rig, status_of
 
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
 
 NAME = "research-gpu-1"
 MINT = "CreatePresignedNotebookInstanceUrl"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from clocks import FakeClock
-from gateways import Rig, body_of, open_rig, status_of
-from idleness import keep_jupyters_clock, pass_minutes
-from stage import eventually
 
 from proxy.lifecycle.judge import Finding
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.idleness import keep_jupyters_clock, pass_minutes
+from tests.harness.stage import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

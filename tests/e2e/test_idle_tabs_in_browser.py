@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from browsing import PATIENCE_MS, open_browser_in_loop
-from clocks import FakeClock
-from gateways import Rig, open_rig
-from idleness import keep_jupyters_clock, tick
 from playwright.async_api import Browser, BrowserContext, Page, Request, WebSocket, expect
-from stage import eventually
 
 from proxy.lifecycle.lifecycle import TICK_SECONDS
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.browsing import PATIENCE_MS, open_browser_in_loop
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, open_rig
+from tests.harness.idleness import keep_jupyters_clock, tick
+from tests.harness.stage import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 

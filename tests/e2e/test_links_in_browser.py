@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
-from browsing import open_notebook, open_page, run_cell
-from houses import GUARDED_MOUNTS, TOKEN_KEY, House
 from playwright.sync_api import Browser, Page, expect
 
 from proxy.chance import nonce
 from proxy.clock import SystemClock
 from proxy.config.load import load
 from proxy.identity.tokens import TokenKind, Tokens, authorized_url
+from tests.harness.browsing import open_notebook, open_page, run_cell
+from tests.harness.houses import GUARDED_MOUNTS, TOKEN_KEY, House
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 

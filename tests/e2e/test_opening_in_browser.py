@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from background import Background, in_background
-from browsing import PATIENCE_MS, open_page
 from playwright.sync_api import Browser, Page, expect
 
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.background import Background, in_background
+from tests.harness.browsing import PATIENCE_MS, open_page
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 

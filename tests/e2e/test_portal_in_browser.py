@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from background import Background, in_background
-from browsing import PATIENCE_MS
 from playwright.sync_api import Browser, Page, expect
 
 from proxy.errors import NbgateError
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.background import Background, in_background
+from tests.harness.browsing import PATIENCE_MS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 

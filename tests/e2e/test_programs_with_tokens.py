@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from houses import GUARDED_MOUNTS, House
-from installed import installed
-from npm import npm_packages
+
+from tests.harness.houses import GUARDED_MOUNTS, House
+from tests.harness.installed import installed
+from tests.harness.npm import npm_packages
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

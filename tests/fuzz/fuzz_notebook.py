@@ -26,13 +26,12 @@ import uvloop
 # As pytest has it: the harness's modules import each other by their names alone.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from clocks import settle
-from raw_upstream import Peer
-from stage import HOST, Stage, ok, open_stage
-
 from proxy.aws.sessions import Honoured
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
+from tests.harness.clocks import settle
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import HOST, Stage, ok, open_stage
 
 INPUTS_EACH = 50
 End = Literal["stay", "close", "reset"]

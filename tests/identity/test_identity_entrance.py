@@ -6,7 +6,6 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 from multidict import CIMultiDict
 
 from proxy.errors import SignInRequired, TokenRefused
@@ -17,6 +16,7 @@ from proxy.routing.authority import parse_authority
 from proxy.routing.entry import Entry, Permit, Presented
 from proxy.routing.mounts import Mount
 from proxy.routing.router import OwnPage, Route
+from tests.harness.clocks import FakeClock
 
 HERE = ip_address("203.0.113.7")
 NOTEBOOK = "eu-west-1 123456789012  research-gpu-1"

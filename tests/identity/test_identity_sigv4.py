@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
-from clocks import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
-from signing import Signing
 
 from proxy.identity import sigv4
 from proxy.identity.sigv4 import FIELDS_SIGNED, AccessKey, SignatureRefused, Signatures, SignedRequest
+from tests.harness.clocks import FakeClock
+from tests.harness.signing import Signing
 
 GOOD = Signing()
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,7 +8,6 @@ from base64 import urlsafe_b64decode
 from ipaddress import ip_address
 
 import pytest
-from clocks import FakeClock
 
 from proxy.errors import ClientError, TokenRefused
 from proxy.identity import tokens as module
@@ -20,6 +19,7 @@ from proxy.identity.tokens import (
     authorized_url,
 )
 from proxy.wire.credentials import is_ours
+from tests.harness.clocks import FakeClock
 
 KEY = "correct-horse-battery-staple-and-more"
 OTHER_KEY = "another-secret-which-is-long-enough-too"

@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from clocks import FakeClock, settle
-from faulty import collecting
 
 from proxy.errors import InstanceNotFound, NbgateError, PermissionMissing, UpstreamTimeout
 from proxy.lifecycle.awake import AwakeRefused
@@ -21,6 +19,8 @@ from proxy.lifecycle.judge import Finding, IdleRules
 from proxy.lifecycle.lifecycle import FAILED_STOP_SECONDS, LOOK_SECONDS, TICK_SECONDS, Lifecycle
 from proxy.rounds import Rounds
 from proxy.tasks import Tasks
+from tests.harness.clocks import FakeClock, settle
+from tests.harness.faulty import collecting
 
 RULES = IdleRules(after_seconds=3600.0, warning_seconds=600.0)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from clocks import FakeClock, settle
 
 from proxy.errors import (
     AccessDenied,
@@ -30,6 +29,7 @@ from proxy.lifecycle.opening import (
 )
 from proxy.lifecycle.order import OrderedBy
 from proxy.tasks import Tasks
+from tests.harness.clocks import FakeClock, settle
 
 PERSON = Visit("GET", "text/html,*/*;q=0.8", "navigate", "document")
 TAB = Visit("GET", "*/*", "cors", "empty")

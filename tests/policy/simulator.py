@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from installed import installed
-from npm import npm_packages
+from tests.harness.installed import installed
+from tests.harness.npm import npm_packages
 
 HERE = Path(__file__).parent / "oracle"
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from clocks import FakeClock
 from yarl import URL
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
+from tests.harness.clocks import FakeClock
 from tests.sandbox.sandbox_calls import NAME, Call, sagemaker_client
 
 

@@ -9,13 +9,13 @@ import aiohttp
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from clocks import FakeClock
-from waiting import eventually
 from yarl import URL
 
 from proxy.sandbox.control_api import RETIRED_PLATFORMS
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
+from tests.harness.clocks import FakeClock
+from tests.harness.waiting import eventually
 from tests.sandbox.sandbox_calls import NAME, Call, sagemaker_client
 
 ARN = f"arn:aws:sagemaker:us-east-1:123456789012:notebook-instance/{NAME}"

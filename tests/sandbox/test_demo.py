@@ -13,12 +13,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from clocks import FakeClock
 
 from proxy.config.load import load
 from proxy.sandbox import demo
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
+from tests.harness.clocks import FakeClock
 from tests.sandbox.left_behind import mark, marked
 
 _COMMAND = (sys.executable, "-c", "import sys; from proxy.sandbox.demo import run; sys.exit(run(port=0))")

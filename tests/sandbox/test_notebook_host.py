@@ -9,14 +9,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from certificates import self_signed, serving, trusting
-from clocks import FakeClock
-from waiting import eventually
 from yarl import URL
 
 from proxy.sandbox.instance import InstanceSpec, Loading, SignedOutShape, SignInShape
 from proxy.sandbox.notebook_host import DropAt
 from proxy.sandbox.sandbox import Sandbox
+from tests.harness.certificates import self_signed, serving, trusting
+from tests.harness.clocks import FakeClock
+from tests.harness.waiting import eventually
 from tests.sandbox.sandbox_calls import NAME, UPGRADE, Call, sagemaker_client
 
 SIGN_IN_HOST = "signin.aws.amazon.com"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from clocks import FakeClock
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
+from tests.harness.clocks import FakeClock
 from tests.sandbox.sandbox_calls import NAME, Call, sagemaker_client
 
 

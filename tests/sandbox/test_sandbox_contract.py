@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import ClassVar
 
 import pytest
-from clocks import FakeClock
 
 from proxy.aws.control_plane import ControlPlane
 from proxy.aws.sagemaker import AwsOptions, SageMaker
@@ -21,6 +20,7 @@ from proxy.errors import (
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
 from tests.aws.contract import Backend, ControlPlaneContract
+from tests.harness.clocks import FakeClock
 
 
 class InSandbox:

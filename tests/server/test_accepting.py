@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
-from clocks import FakeClock, settle
 
 from proxy.client_address.networks import Address
 from proxy.server.accepting import AT_ONCE, REST_SECONDS, Acceptor
 from proxy.tasks import Tasks
+from tests.harness.clocks import FakeClock, settle
 
 
 class ListeningSocket(socket.socket):

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from clocks import FakeClock
-from gateways import Rig, open_rig, status_of
-from waiting import eventually
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.operations.fleet import LOOK_SECONDS, SETTLED_AT_A_LOOK
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.waiting import eventually
 
 URL, DESCRIBE, LIST = (
     "CreatePresignedNotebookInstanceUrl",

@@ -10,15 +10,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 import yaml
-from certificates import self_signed
-from gateways import open_rig
-from installed import installed
 
 from proxy.clock import SystemClock
 from proxy.config.findings import Finding
 from proxy.config.load import load
 from proxy.server.certificates import UnusableCertificateError, server_context, validity
 from proxy.server.checking import Checked, certificates
+from tests.harness.certificates import self_signed
+from tests.harness.gateways import open_rig
+from tests.harness.installed import installed
 
 pytestmark = pytest.mark.program
 

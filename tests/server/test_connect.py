@@ -14,12 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from certificates import self_signed, trusting
 from click.testing import CliRunner
-from clocks import FakeClock
-from gateways import Rig, body_of, open_rig, status_of
-from ports import held_port
-from waiting import PATIENCE_SECONDS
 from yarl import URL
 
 from proxy.cli import main
@@ -28,6 +23,11 @@ from proxy.commands.connect import UnusableError, wanted
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.plain_upstream import Seen
 from proxy.server.connect import Line, open_line
+from tests.harness.certificates import self_signed, trusting
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.ports import held_port
+from tests.harness.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.slow
 

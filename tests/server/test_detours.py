@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateways import Rig, body_of, open_rig, status_of
 
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
 
 HANDSHAKE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

@@ -16,12 +16,12 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
-from clocks import FakeClock, settle
-from gateways import Rig, config_for, open_rig, status_of
-from raw_upstream import Peer, dial
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
+from tests.harness.clocks import FakeClock, settle
+from tests.harness.gateways import Rig, config_for, open_rig, status_of
+from tests.harness.raw_upstream import Peer, dial
 
 pytestmark = pytest.mark.slow
 

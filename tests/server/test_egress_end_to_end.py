@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from certificates import self_signed, serving
-from egress_proxies import open_egress_proxy
-from gateways import Rig, body_of, open_rig, status_of
-from planes import KEY
+
+from tests.harness.certificates import self_signed, serving
+from tests.harness.egress_proxies import open_egress_proxy
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.planes import KEY
 
 SECRET = "hunter22-hunter22"
 LARGE = 8 * 1024 * 1024

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clocks import FakeClock
-from gateways import Rig, body_of, open_rig, status_of
 
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
 from tests.threats.callers import HANDSHAKE, audited, untouched
 
 MOUNTED: dict[str, Any] = {

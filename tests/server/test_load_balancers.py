@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import self_signed, trusting
-from gateways import Rig, open_rig, status_of
-from installed import installed, missing
-from ports import held_port
-from waiting import PATIENCE_SECONDS, eventually
+
+from tests.harness.certificates import self_signed, trusting
+from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.installed import installed, missing
+from tests.harness.ports import held_port
+from tests.harness.waiting import PATIENCE_SECONDS, eventually
 
 pytestmark = pytest.mark.program
 

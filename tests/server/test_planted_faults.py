@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import self_signed, serving
-from clocks import FakeClock
-from egress_proxies import open_egress_proxy
-from gateways import Rig, open_rig
-from waiting import eventually
 
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.certificates import self_signed, serving
+from tests.harness.clocks import FakeClock
+from tests.harness.egress_proxies import open_egress_proxy
+from tests.harness.gateways import Rig, open_rig
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -17,9 +17,6 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from clocks import settle
-from gateways import Rig, open_rig, status_of
-from planes import PATIENCE, HeldSession, OpenPlane, open_plane, switching
 from yarl import URL
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
@@ -34,6 +31,9 @@ from proxy.server.reload import DATE_LOOK_SECONDS, Reloader, servable
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.sink import LineSink
+from tests.harness.clocks import settle
+from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.planes import PATIENCE, HeldSession, OpenPlane, open_plane, switching
 
 ONE, OTHER = "127.0.0.2", "127.0.0.3"
 """Two callers of this machine."""

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from clocks import FakeClock, settle
 
 from proxy.clock import Clock, SystemClock
 from proxy.server.watch import LOOK_SECONDS, STEADY_LOOKS, STEADY_SECONDS, Watcher, look
+from tests.harness.clocks import FakeClock, settle
 
 
 async def changed(watcher: Watcher, clock: Clock = SystemClock()) -> None:

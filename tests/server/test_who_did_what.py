@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_clients import call, sagemaker
-from clocks import FakeClock
-from gateways import Rig, open_rig, status_of
-from portals import location, post_form, shown
-from waiting import eventually
 
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.aws_clients import call, sagemaker
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.portals import location, post_form, shown
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import self_signed, trusting
-from gateways import Rig, body_of, open_rig, status_of
-from preludes import SIGNATURE, exchange, local, v1, v2
-from waiting import eventually
+
+from tests.harness.certificates import self_signed, trusting
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.preludes import SIGNATURE, exchange, local, v1, v2
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

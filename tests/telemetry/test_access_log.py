@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from proxy.telemetry.access_log import (
     loggable_path,
 )
 from proxy.telemetry.sink import LineSink
+from tests.harness.clocks import FakeClock
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.eyJmYXNDcmVkZW50aWFscyI6InNlY3JldCJ9.c2lnbmF0dXJl"
 

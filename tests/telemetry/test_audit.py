@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.audit import MAX_STATEMENTS, AuditedStatement, AuditLog
+from tests.harness.clocks import FakeClock
 
 OUTSIDE = AuditedStatement(
     "gateway-allow",

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import (
@@ -22,6 +21,7 @@ from proxy.telemetry.events import (
     route_standard_logging,
     unquoting,
 )
+from tests.harness.clocks import FakeClock
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJmYXNDcmVkZW50aWFscyI6InNlY3JldCJ9.c2lnbmF0dXJl"
 PRESIGNED = f"https://research-d8ka.notebook.eu-west-1.sagemaker.aws/?authToken={TOKEN}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 
 from proxy.telemetry.limits_met import (
     ADDRESSES_TOLD,
@@ -17,6 +16,7 @@ from proxy.telemetry.limits_met import (
     LimitsMet,
     ignore,
 )
+from tests.harness.clocks import FakeClock
 
 PER_ADDRESS = Bound("limits.connections_per_address", "TOO_MANY_FROM_ADDRESS")
 HANDSHAKE = Bound("timeouts.request_head", "TLS_TIMEOUT")

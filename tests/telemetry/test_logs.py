@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.logs import Logs, open_logs
+from tests.harness.clocks import FakeClock
 
 Open = Callable[..., Logs]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 
 from proxy.errors import CredentialsMissing, NbgateError, Throttled, UpstreamRefused
 from proxy.telemetry.troubles import LONGEST_PAUSE_SECONDS, REMEMBERED, Troubles
+from tests.harness.clocks import FakeClock
 
 
 class World:

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from gateways import Rig, open_rig, status_of
-
 from proxy.sandbox.plain_upstream import Seen
+from tests.harness.gateways import Rig, open_rig, status_of
 
 HANDSHAKE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

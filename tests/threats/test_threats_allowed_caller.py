@@ -1,8 +1,8 @@
 """A6: what one caller who is let in can make the gateway hold, and how long one turn of the loop it can take.
 
 Each row is a way to take much, over real sockets. Memory is what Python holds for it (tracemalloc), for a connection or
-in all. A turn is counted in lines of the gateway's code (`tests/turns.py`). That a bound which is met leaves a trace,
-`test_limits_leave_a_trace.py` says for every setting.
+in all. A turn is counted in lines of the gateway's code (`tests/harness/turns.py`). That a bound which is met leaves a
+trace, `test_limits_leave_a_trace.py` says for every setting.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from planes import OpenPlane, Peer, open_plane, switching
-from turns import counted
+
+from tests.harness.planes import OpenPlane, Peer, open_plane, switching
+from tests.harness.turns import counted
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,6 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 from callers import HANDSHAKE
-from clocks import FakeClock
-from gateways import Rig, open_rig, status_of
 
 from proxy.sandbox.instance import (
     URL_SECONDS,
@@ -29,6 +27,8 @@ from proxy.sandbox.instance import (
     SignedOutShape,
     SignInShape,
 )
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, open_rig, status_of
 
 HOSTILE = "authToken"
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from gateways import open_rig, status_of
-from planes import OpenPlane, Response, open_plane
 
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.gateways import open_rig, status_of
+from tests.harness.planes import OpenPlane, Response, open_plane
 
 OURS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
 

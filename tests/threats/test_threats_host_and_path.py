@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from callers import HANDSHAKE, ask, denying, untouched
-from gateways import body_of, open_rig, status_of
-from planes import OpenPlane, open_plane
+
+from tests.harness.gateways import body_of, open_rig, status_of
+from tests.harness.planes import OpenPlane, open_plane
 
 TWO_MOUNTS = {
     "private": {"notebook": "research-gpu-1", "mount": {"path": "/private"}, "allow": ["elsewhere"]},

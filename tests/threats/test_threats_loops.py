@@ -15,9 +15,6 @@ from typing import Any
 
 import pytest
 import yaml
-from clocks import FakeClock, settle
-from gateways import Rig, open_rig, status_of
-from planes import OpenPlane, Peer, open_plane
 
 from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.answer.outages import Outages
@@ -33,6 +30,9 @@ from proxy.server import compose, watch
 from proxy.server.listening import OpenListener
 from proxy.server.operations.fleet import Fleet
 from proxy.server.pages.streams import Streams
+from tests.harness.clocks import FakeClock, settle
+from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.planes import OpenPlane, Peer, open_plane
 
 LOOPS = {"sweep", "flush", "dates", "idleness", "configuration"}
 """Those that a gateway has from its first moment on; a new one belongs here."""

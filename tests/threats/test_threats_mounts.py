@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from callers import audited
-from clocks import FakeClock
-from gateways import Rig, open_rig, status_of
-from planes import OpenPlane, open_plane, switching
 
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.planes import OpenPlane, open_plane, switching
 
 NOTEBOOK = {"notebook": "research-gpu-1"}
 MOUNTED: dict[str, Any] = {

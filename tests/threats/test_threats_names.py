@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 from callers import HANDSHAKE, audited
-from clocks import FakeClock
-from gateways import Rig, body_of, open_rig, status_of
-from portals import HTML, Form, post_form
 
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.portals import HTML, Form, post_form
 
 HIDDEN, NOBODYS = "secret-1", "nobody-1"
 MOUNTED: dict[str, Any] = {

@@ -18,15 +18,15 @@ import pytest
 import yaml
 from aiohttp import web
 from callers import HANDSHAKE, ask, audited
-from clocks import FakeClock
-from gateways import Rig, body_of, open_rig, status_of
-from portals import HTML, Shown, post_form, shown
-from stage import eventually
 
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.plain_upstream import SERVER
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.portals import HTML, Shown, post_form, shown
+from tests.harness.stage import eventually
 
 BROWSER = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
 OLD, NEW = "research-gpu-1", "research-gpu-2"

@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 import pytest
 from callers import HANDSHAKE
-from clocks import FakeClock
-from gateways import Rig, open_rig, status_of
-from leaks import WATCH, found, in_form
 
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.leaks import WATCH, found, in_form
 
 KEY = "the-key-of-all-tokens-0123456789-abcdef"
 API_SECRET = "the-secret-of-an-access-key-0123456789"

@@ -14,12 +14,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from certificates import self_signed, trusting
-from gateways import status_of
-from serving import Served, serving
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
+from tests.harness.certificates import self_signed, trusting
+from tests.harness.gateways import status_of
+from tests.harness.serving import Served, serving
 
 SECONDS = float(os.environ.get("NBGATE_SIEGE_SECONDS", "10"))
 STRANGERS = ["127.0.0.66", "127.0.0.67", "127.0.0.68"]

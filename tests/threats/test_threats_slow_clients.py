@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from clocks import FakeClock
-from gateways import open_rig
-from planes import OpenPlane, Peer, open_plane
-from stage import eventually, ok, open_stage, post, session_at
 
 from proxy.aws.sessions import Honoured
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import open_rig
+from tests.harness.planes import OpenPlane, Peer, open_plane
+from tests.harness.stage import eventually, ok, open_stage, post, session_at
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
-from planes import OK, OpenPlane, Response, open_plane
+
+from tests.harness.planes import OK, OpenPlane, Response, open_plane
 
 MB = 1024 * 1024
 GROWTH_BYTES = 32 * MB

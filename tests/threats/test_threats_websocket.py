@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from planes import KEY, OpenPlane, open_plane, switching
 
 from proxy.wire.frames import close_frame
+from tests.harness.planes import KEY, OpenPlane, open_plane, switching
 
 
 @pytest.fixture

@@ -7,14 +7,24 @@ import json
 from dataclasses import replace
 
 import pytest
-from clocks import settle
-from gateways import Rig, body_of, status_of
-from raw_upstream import Peer
-from stage import FORWARDED_LINES, HOST, SESSION_COOKIE, Stage, eventually, get, ok, post, session_at
 
 from proxy.aws.sessions import Origin
 from proxy.dataplane.notebook.connection import INTERIM_RESPONSES
 from proxy.wire.heads import RESPONSE_FIELDS
+from tests.harness.clocks import settle
+from tests.harness.gateways import Rig, body_of, status_of
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import (
+    FORWARDED_LINES,
+    HOST,
+    SESSION_COOKIE,
+    Stage,
+    eventually,
+    get,
+    ok,
+    post,
+    session_at,
+)
 
 
 async def test_a_request_reaches_the_notebook_and_its_answer_the_caller(rig: Rig) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from clocks import settle
-from raw_upstream import Peer
-from stage import SESSION_COOKIE, Stage, eventually, get, ok, open_stage, post, session_at
 
 from proxy.aws.sessions import Honoured
 from proxy.errors import InstanceNotInService
+from tests.harness.clocks import settle
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import SESSION_COOKIE, Stage, eventually, get, ok, open_stage, post, session_at
 
 REJECTIONS = {
     "redirect": b"HTTP/1.1 302 Found\r\nLocation: https://signin.aws.amazon.com/signin\r\nContent-Length: 0\r\n\r\n",

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clocks import settle
-from faulty import collecting
-from raw_upstream import Peer
-from stage import HOST, Stage, eventually, get, ok, open_stage, post, session_at
 
 from proxy.dataplane.answer.outages import FORGOTTEN_SECONDS, Outages
 from proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from tests.harness.clocks import settle
+from tests.harness.faulty import collecting
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import HOST, Stage, eventually, get, ok, open_stage, post, session_at
 
 SCRIPT = b"Sec-Fetch-Mode: cors\r\nAccept: */*\r\n"
 ON_PLAIN_HTTP = b"Accept: */*\r\nReferer: http://" + HOST.encode() + b"/lab/tree/a.ipynb\r\n"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from planes import OpenPlane, Peer, open_plane
 
 from proxy.dataplane.caller.connection import LINGER_SECONDS
 from proxy.server.own_pages import BODY_BYTES, OwnPages, OwnVisit
+from tests.harness.planes import OpenPlane, Peer, open_plane
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 EXPECT = "Expect: 100-continue\r\n"

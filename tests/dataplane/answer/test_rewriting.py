@@ -10,11 +10,8 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
-from clocks import settle
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_upstream import Peer
-from stage import HOST, Stage, eventually, get, ok, open_stage
 
 from proxy.client_address.resolve import TrustedProxies
 from proxy.dataplane.answer.rewriting import PageRewrite
@@ -25,6 +22,9 @@ from proxy.routing.links import STEPS_A_FEED
 from proxy.routing.mounts import Mount
 from proxy.routing.pages import rewriter
 from proxy.wire.heads import read_response
+from tests.harness.clocks import settle
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import HOST, Stage, eventually, get, ok, open_stage
 from tests.routing.streaming import cut, rewritten
 
 PAGE = b'<html><script src="/static/a.js"></script><a href="/lab">lab</a></html>'

@@ -24,12 +24,8 @@ import pytest
 import uvloop
 import yaml
 from aiohttp import web
-from clocks import FakeClock
-from faulty import collecting
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planes import KEY, HeldSession, switching
-from wires import Wire
 from yarl import URL
 
 from proxy.aws.cookies import Cookies
@@ -43,6 +39,10 @@ from proxy.server import compose
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from tests.harness.clocks import FakeClock
+from tests.harness.faulty import collecting
+from tests.harness.planes import KEY, HeldSession, switching
+from tests.harness.wires import Wire
 
 HOST = b"127.0.0.1"
 HEAD_END = b"\r\n\r\n"

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from planes import OK, OpenPlane, Peer, Response, open_plane
 
 from proxy import gateway as gateway_module
 from proxy.dataplane.caller.connection import DROPPED_BYTES, LINGER_SECONDS
 from proxy.dataplane.caller.intake import HELD_BYTES
+from tests.harness.planes import OK, OpenPlane, Peer, Response, open_plane
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from planes import open_plane
-from raw_upstream import Peer
-from stage import HOST, Stage, eventually, get, ok, open_stage
-from websocket_peers import SWITCHED, UPGRADE
 
 from proxy import gateway as gateway_module
 from proxy.dataplane.caller import request as request_module
 from proxy.dataplane.notebook.link import Link, link
 from proxy.wire import heads as heads_module
+from tests.harness.planes import open_plane
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import HOST, Stage, eventually, get, ok, open_stage
+from tests.harness.websocket_peers import SWITCHED, UPGRADE
 
 FIELDS = b"Accept: */*\r\nCookie: _xsrf=a\r\n"
 

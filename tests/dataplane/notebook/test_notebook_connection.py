@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from clocks import settle
 
 from proxy.aws.sessions import Origin
 from proxy.dataplane.buffers import Landing
@@ -20,6 +19,7 @@ from proxy.errors import (
 )
 from proxy.wire.body import CHUNKS_A_FEED, Body
 from proxy.wire.heads import RESPONSE_FIELDS, ResponseFacts
+from tests.harness.clocks import settle
 
 
 class FakeTransport(asyncio.Transport):

@@ -10,11 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from certificates import self_signed, serving, trusting
-from clocks import FakeClock
-from faulty import collecting
-from raw_upstream import Peer, RawUpstream
-from stage import Stage, eventually, get, ok, open_stage, session_at
 
 from proxy.aws.sessions import Origin
 from proxy.dataplane.notebook.connection import UpstreamConnection
@@ -30,6 +25,11 @@ from proxy.errors import (
 )
 from proxy.wire.body import Body
 from proxy.wire.heads import ResponseFacts
+from tests.harness.certificates import self_signed, serving, trusting
+from tests.harness.clocks import FakeClock
+from tests.harness.faulty import collecting
+from tests.harness.raw_upstream import Peer, RawUpstream
+from tests.harness.stage import Stage, eventually, get, ok, open_stage, session_at
 
 NO_FAULTS = collecting([])
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from clocks import settle
-from raw_upstream import Peer
-from stage import Stage, eventually
-from websocket_peers import MASK, client_frame, close_of, server_frame, websocket
 
 from proxy.dataplane.websocket.closes import FOR_EVER, told
 from proxy.wire.frames import close_frame
+from tests.harness.clocks import settle
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import Stage, eventually
+from tests.harness.websocket_peers import MASK, client_frame, close_of, server_frame, websocket
 
 KERNEL = "/api/kernels/0c9f/channels"
 JUPYTERS = [

@@ -8,10 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from clocks import settle
-from raw_upstream import Peer
-from stage import Stage, eventually, open_stage
-from websocket_peers import MASK, client_frame, close_of, server_frame, websocket
 
 from proxy.dataplane.websocket.relay import LINGER_SECONDS, PING_PAYLOAD
 from proxy.wire.frames import (
@@ -22,6 +18,10 @@ from proxy.wire.frames import (
     close_frame,
     ping_frame,
 )
+from tests.harness.clocks import settle
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import Stage, eventually, open_stage
+from tests.harness.websocket_peers import MASK, client_frame, close_of, server_frame, websocket
 
 CLOSES = {
     "a code": (close_frame(4001, "bye", mask=MASK), close_frame(4001, "bye", mask=None), 4001),

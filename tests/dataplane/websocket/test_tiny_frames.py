@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from clocks import settle
-from stage import Stage, eventually, open_stage
-from websocket_peers import client_frame, close_of, server_frame, websocket
 
 from proxy.dataplane.websocket.relay import Relay
 from proxy.wire.frames import FRAMES_A_FEED, POLICY_VIOLATION, SERVICE_RESTART
+from tests.harness.clocks import settle
+from tests.harness.stage import Stage, eventually, open_stage
+from tests.harness.websocket_peers import client_frame, close_of, server_frame, websocket
 
 COUNT = 20 * FRAMES_A_FEED
 

@@ -6,10 +6,6 @@ import asyncio
 
 import aiohttp
 import pytest
-from clocks import settle
-from gateways import Rig
-from stage import Stage, eventually, get, open_stage
-from websocket_peers import MASK, SWITCHED, UPGRADE, client_frame, close_of, server_frame, websocket
 
 from proxy.dataplane.websocket.relay import LINGER_SECONDS, PING_PAYLOAD, Relay
 from proxy.wire.frames import (
@@ -19,6 +15,18 @@ from proxy.wire.frames import (
     SERVICE_RESTART,
     close_frame,
     ping_frame,
+)
+from tests.harness.clocks import settle
+from tests.harness.gateways import Rig
+from tests.harness.stage import Stage, eventually, get, open_stage
+from tests.harness.websocket_peers import (
+    MASK,
+    SWITCHED,
+    UPGRADE,
+    client_frame,
+    close_of,
+    server_frame,
+    websocket,
 )
 
 

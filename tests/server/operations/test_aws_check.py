@@ -10,8 +10,6 @@ from typing import Any
 import aiohttp
 import pytest
 from click.testing import CliRunner, Result
-from gateways import Rig, open_rig
-from ports import held_port
 
 from proxy.aws.regions import known_regions
 from proxy.aws.service_data import new_session
@@ -19,6 +17,8 @@ from proxy.cli import main
 from proxy.config.load import load
 from proxy.server.operations.aws_check import region_in_words, unknown_region
 from proxy.server.run import look_at_aws
+from tests.harness.gateways import Rig, open_rig
+from tests.harness.ports import held_port
 
 ROLE = "arn:aws:iam::123456789012:role/vision"
 TWO: dict[str, Any] = {

@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 import yaml
-from fast_notebook import FastNotebook
 
 from proxy.server.operations.ending import CLOSE_SECONDS, LOG_SECONDS
+from tests.harness.fast_notebook import FastNotebook
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from clocks import FakeClock, settle
-from faulty import collecting
 
 from proxy.aws.control_plane import InstanceDescription
 from proxy.config.load import load
@@ -46,6 +44,8 @@ from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.sink import LineSink
 from tests.aws.fakes import FakeControlPlane
+from tests.harness.clocks import FakeClock, settle
+from tests.harness.faulty import collecting
 
 
 class Lines(LineSink):

@@ -15,13 +15,13 @@ import aiohttp
 import pytest
 import yaml
 from aiohttp import web
-from clocks import FakeClock
-from gateways import Rig, body_of, config_for, open_rig, status_of
-from stage import eventually
 
 from proxy.lifecycle.judge import Finding
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.plain_upstream import SERVER
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, body_of, config_for, open_rig, status_of
+from tests.harness.stage import eventually
 
 pytestmark = pytest.mark.slow
 

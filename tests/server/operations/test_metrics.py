@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gateways import Rig, body_of, open_rig, status_of
-from planes import PATIENCE
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from proxy import __version__
+from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.planes import PATIENCE
 
 Samples = dict[tuple[str, ...], float]
 UPGRADE = (

@@ -6,7 +6,6 @@ import errno
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 
 from proxy.aws.presigned import SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
@@ -16,6 +15,7 @@ from proxy.faults import Faults
 from proxy.server.operations.telling import NotebookTeller, SessionTeller, task_failed, tell_fault
 from proxy.telemetry.counts import Counts
 from proxy.telemetry.troubles import Troubles
+from tests.harness.clocks import FakeClock
 
 KEY = SessionKey("research-gpu-1")
 

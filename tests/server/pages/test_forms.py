@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from clocks import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -14,6 +13,7 @@ from multidict import CIMultiDict
 from proxy.errors import OriginRefused
 from proxy.routing.authority import parse_authority
 from proxy.server.pages.forms import TOKEN_SECONDS, FormTokens, form_key, require_same_origin
+from tests.harness.clocks import FakeClock
 
 OWN = "https://notebooks.internal:8443"
 CALLER: Any = SimpleNamespace(scheme="https", authority=parse_authority("notebooks.internal:8443"))

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from clocks import FakeClock
-from gateways import Rig, config_for, open_rig, status_of
-from portals import HTML, Form, Shown, location, post_form, shown
 
 from proxy.lifecycle.judge import Finding, Verdict
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, config_for, open_rig, status_of
+from tests.harness.portals import HTML, Form, Shown, location, post_form, shown
 
 SPECS = (
     InstanceSpec(name="research-gpu-1"),

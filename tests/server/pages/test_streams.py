@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from clocks import FakeClock
-from gateways import Rig, config_for, open_rig, status_of
-from stage import eventually
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.pages.streams import HEARTBEAT_SECONDS, STUCK_SECONDS
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, config_for, open_rig, status_of
+from tests.harness.stage import eventually
 
 SPECS = (InstanceSpec(name="research-gpu-1"), InstanceSpec(name="secret-gpu-1"))
 MOUNTED: dict[str, Any] = {

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_clients import call, post, refused, sagemaker
-from clocks import FakeClock
-from gateways import Rig, open_rig
 from yarl import URL
 
 from proxy.client_address.networks import read_address
@@ -18,6 +15,9 @@ from proxy.errors import PlatformRetired
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from proxy.wire.aws_json import CONTENT_TYPE
+from tests.harness.aws_clients import call, post, refused, sagemaker
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig, open_rig
 
 pytestmark = pytest.mark.slow
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from aws_clients import call, post, refused, sagemaker
-from gateways import Rig, open_rig, status_of
-from signing import Signing
 from yarl import URL
 
 from proxy.client_address.networks import read_address
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
+from tests.harness.aws_clients import call, post, refused, sagemaker
+from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.signing import Signing
 
 ALICE = ("NBGATEALICE1", "0123456789abcdef0123456789abcdef")
 BUILD = ("NBGATEBUILD1", "fedcba9876543210fedcba9876543210")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from raw_upstream import Peer
-from stage import Stage, get
+from tests.harness.raw_upstream import Peer
+from tests.harness.stage import Stage, get
 
 MASK = b"\x01\x02\x03\x04"
 UPGRADE = (

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from gateways import config_for
 
 from proxy.sandbox.sandbox import Sandbox
+from tests.harness.gateways import config_for
 
 PATIENCE = 30.0
 _LIMITED = (

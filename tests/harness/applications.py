@@ -24,7 +24,7 @@ MOUNT = "/research"
 PATIENCE_SECONDS = 60.0
 HEAD_SECONDS = 30.0
 """`timeouts.response_head` of the gateway that waits for no answer any longer."""
-_APPLICATIONS = Path(__file__).parent / "e2e" / "run_applications.py"
+_APPLICATIONS = Path(__file__).parents[1] / "e2e" / "run_applications.py"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _gateways(sandbox: dict[str, Any], timeouts: dict[str, str]) -> dict[str, An
     }
 
 
-_GATEWAY = Path(__file__).parent / "e2e" / "run_gateway.py"
+_GATEWAY = Path(__file__).parents[1] / "e2e" / "run_gateway.py"
 
 
 def _started(stack: ExitStack, log: Path, *arguments: str) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from ports import held_ports
 
 from proxy.chance import nonce
 from proxy.clock import SystemClock
 from proxy.config.load import load
 from proxy.identity.tokens import TokenKind, Tokens, authorized_url
+from tests.harness.ports import held_ports
 
 BROWSER_FLAGS = ("--host-resolver-rules=MAP notebooks.test 127.0.0.1",)
 NOTEBOOK = "research-gpu-1"

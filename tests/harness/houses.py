@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from ports import held_ports
+
+from tests.harness.ports import held_ports
 
 MOUNTS = ("root", "host", "port", "path")
 GUARDED_MOUNTS = ("guarded-host", "guarded-path")

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 NOT_QUICK = ("e2e", "browser", "program", "slow", "serial")
-E2E = Path(__file__).parent / "e2e"
+E2E = Path(__file__).parents[1] / "e2e"
 """These modules import what the quick tests need not have."""
 
 MARK_OF_FIXTURE = {"house": "e2e", "jupyter": "e2e", "chromium_path": "browser"}

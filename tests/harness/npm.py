@@ -11,9 +11,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from installed import installed, missing
+from tests.harness.installed import installed, missing
 
-BUILD = Path(__file__).parents[1] / "build"
+BUILD = Path(__file__).parents[2] / "build"
 
 
 def npm_packages(source: Path, *, name: str) -> Path:

@@ -18,9 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from clocks import FakeClock
-from faulty import collecting
-from waiting import PATIENCE_SECONDS, eventually
 from yarl import URL
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
@@ -34,6 +31,9 @@ from proxy.server import compose
 from proxy.server.listening import listen
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from tests.harness.clocks import FakeClock
+from tests.harness.faulty import collecting
+from tests.harness.waiting import PATIENCE_SECONDS, eventually
 
 OK = b"HTTP/1.1 200 OK\r\nServer: TornadoServer/6.5\r\nContent-Length: 2\r\n\r\nok"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="

@@ -12,11 +12,12 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 CONFTEST = """
-import timeouts, uvloop
+import uvloop
+from tests.harness import timeouts
 timeouts.AGAIN_SECONDS = 0.2
-pytest_plugins = ["timeouts"]
+pytest_plugins = ["tests.harness.timeouts"]
 
 def pytest_asyncio_loop_factories(config, item):
     return {"uvloop": uvloop.new_event_loop}
@@ -58,7 +59,7 @@ def test_what_hangs_fails_in_time(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,

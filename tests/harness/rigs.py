@@ -10,9 +10,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gateways import Rig, open_rig
-
 from proxy.clock import SystemClock
+from tests.harness.gateways import Rig, open_rig
 
 
 class AheadClock(SystemClock):

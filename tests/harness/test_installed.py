@@ -6,11 +6,11 @@ import ast
 from collections.abc import Callable
 from pathlib import Path
 
-import npm
 import pytest
-from installed import installed
 from test_architecture import ROOT
 
+from tests.harness import npm
+from tests.harness.installed import installed
 from tests.server import test_load_balancers as load_balancers
 
 SKIPPING = {"skip", "skipif", "importorskip"}

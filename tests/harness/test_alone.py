@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from alone import Lock
+from tests.harness.alone import Lock
 
 PATIENCE_SECONDS = 10.0
 

@@ -6,7 +6,8 @@ import errno
 import socket
 
 import pytest
-from ports import held_port, held_ports
+
+from tests.harness.ports import held_port, held_ports
 
 
 def test_a_held_port_is_refused_until_somebody_listens_there_and_again_afterwards() -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from needs import NOT_QUICK, mark_of
+
+from tests.harness.needs import NOT_QUICK, mark_of
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -96,14 +97,14 @@ def run(directory: Path, *options: str) -> dict[str, bool]:
             "-m",
             "pytest",
             "-p",
-            "needs",
+            "tests.harness.needs",
             "-p",
             "no:cacheprovider",
             f"--junitxml={report}",
             *options,
         ],
         cwd=directory,
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

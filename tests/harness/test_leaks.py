@@ -11,9 +11,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from leaks import FORMS, Watch, found, in_form
 
-TESTS = Path(__file__).parent
+from tests.harness.leaks import FORMS, Watch, found, in_form
+
+ROOT = Path(__file__).parents[2]
 SECRET = 'correct-horse/battery+staple"&<1>'
 TOKEN = "nbgate2_u.0011aabb.WyJyZXNlYXJjaCIsIngiXQ.47DEQpj8HBSa-_TImW5JCeuQeRkm5NMpJWZG3hSuFU4"
 
@@ -88,7 +89,7 @@ import logging, os, subprocess, sys
 from pathlib import Path
 import pytest
 from click.testing import CliRunner
-from clocks import FakeClock
+from tests.harness.clocks import FakeClock
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind, Tokens
 from proxy.telemetry.logs import open_logs
@@ -151,9 +152,20 @@ def test_whoever_writes_one_fails(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(MODULE)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "leaks", "-p", "no:cacheprovider", "-q", "-rE", "test_it.py"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.harness.leaks",
+            "-p",
+            "no:cacheprovider",
+            "-q",
+            "-rE",
+            "test_it.py",
+        ],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,7 @@ import ssl
 import struct
 from typing import Self
 
-from waiting import PATIENCE_SECONDS
+from tests.harness.waiting import PATIENCE_SECONDS
 
 READ_LIMIT_BYTES = 64 * 1024
 """What a peer that does not read still takes off the kernel: twice this, and then the socket fills."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
-from gateways import Rig, open_rig
 
 from proxy.clock import SystemClock
+from tests.harness.gateways import Rig, open_rig
 
 T = TypeVar("T")
 START_SECONDS = 90.0

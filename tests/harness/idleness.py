@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from clocks import FakeClock
-from gateways import Rig
-from stage import eventually
-
 from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.lifecycle import TICK_SECONDS
+from tests.harness.clocks import FakeClock
+from tests.harness.gateways import Rig
+from tests.harness.stage import eventually
 
 
 def keep_jupyters_clock(rig: Rig, clock: FakeClock) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-PACKAGE = f"{Path(__file__).parents[1] / 'proxy'}/"
+PACKAGE = f"{Path(__file__).parents[2] / 'proxy'}/"
 
 
 class Turns:

@@ -21,10 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from clocks import FakeClock, settle
-from faulty import collecting
-from raw_upstream import READ_LIMIT_BYTES, Peer, RawUpstream, dial
-from waiting import eventually as eventually
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.sessions import Honoured, Origin, UpstreamSession
@@ -35,6 +31,10 @@ from proxy.server import compose
 from proxy.server.listening import listen
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from tests.harness.clocks import FakeClock, settle
+from tests.harness.faulty import collecting
+from tests.harness.raw_upstream import READ_LIMIT_BYTES, Peer, RawUpstream, dial
+from tests.harness.waiting import eventually as eventually
 
 HOST = "notebooks.test"
 SESSION_COOKIE = b"FrontEnd=front-end-1"

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from installed import installed
+from tests.harness.installed import installed
 
 
 def self_signed(directory: Path, *, name: str) -> Path:

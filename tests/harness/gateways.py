@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from waiting import PATIENCE_SECONDS
 
 from proxy.clock import Clock
 from proxy.config.load import load
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
 from proxy.server.run import RunningGateway, start
+from tests.harness.waiting import PATIENCE_SECONDS
 
 DEFAULT_INSTANCES: dict[str, Any] = {"research": {"notebook": "research-gpu-1", "mount": "root"}}
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from gateways import Rig
+
+from tests.harness.gateways import Rig
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

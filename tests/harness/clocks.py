@@ -7,7 +7,7 @@ import heapq
 import itertools
 from datetime import UTC, datetime, timedelta
 
-from waiting import settle
+from tests.harness.waiting import settle
 
 
 class FakeClock:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clocks import FakeClock
-from waiting import PATIENCE_SECONDS, eventually, settle
 
-TESTS = Path(__file__).parent
+from tests.harness.clocks import FakeClock
+from tests.harness.waiting import PATIENCE_SECONDS, eventually, settle
+
+TESTS = Path(__file__).parents[1]
 WAITS = ("asyncio.timeout", "asyncio.wait_for")
 
 
