@@ -41,7 +41,8 @@ from proxy.server.api.json_api import JsonApi
 from proxy.server.api.links import Links
 from proxy.server.listening import OpenListener, address_of, bind, listen
 from proxy.server.operations import aws_check
-from proxy.server.operations.admin import Readiness, admin_application, answering
+from proxy.server.operations.admin import Readiness, admin_application
+from proxy.server.operations.admin_connection import HEAD_BYTES
 from proxy.server.operations.admin_listener import AdminListener
 from proxy.server.operations.ending import CLOSE_SECONDS, Ending
 from proxy.server.operations.fleet import Fleet
@@ -322,7 +323,9 @@ async def start(
                 lambda: (*rounds.unwell(), *logs.unwell(), *sagemaker.unwell()),
                 hosts=settings.admin.hosts,
             )
-            runner = web.AppRunner(application, access_log=None)
+            runner = web.AppRunner(
+                application, access_log=None, max_line_size=HEAD_BYTES, max_field_size=HEAD_BYTES
+            )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             server = runner.server
@@ -330,7 +333,7 @@ async def start(
             sock = bind(settings.admin.bind)
             admin = AdminListener(
                 sock,
-                make=answering(server),
+                make=server,
                 seconds=lambda: plane.timeouts.request_head_seconds,
                 refused=plane.refused,
                 on_fault=plane.ran_out,

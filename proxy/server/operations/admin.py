@@ -8,7 +8,6 @@ module only says it over HTTP.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +15,22 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from aiohttp.web_protocol import RequestHandler
 
 from proxy.client_address.networks import read_address
 from proxy.errors import BadRequest
 from proxy.routing.authority import parse_authority
 
 Detail = bool | int | float | str
-LINE_BYTES: Final = 64 * 1024
-"""Longest request line, and longest field. Cookies know no ports: browsers bring those of the public listener."""
+PATHS: Final = ("/healthz", "/readyz", "/metrics")
+
+_FIELDS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    # aiohttp would name itself and its version.
+    "Server": "nbgate",
+    "Connection": "close",
+}
+"""On every answer."""
 
 Metrics = Callable[[str], tuple[bytes, str]]
 """From a scraper's `Accept` to the metrics of now and their content type."""
@@ -71,39 +77,10 @@ def admin_application(
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     application = web.Application(middlewares=[_errors_as_json, _called_by({"localhost", *hosts})])
-    application.router.add_get("/healthz", healthz)
-    application.router.add_get("/readyz", readyz)
-    application.router.add_get("/metrics", expose)
+    for path, handler in zip(PATHS, (healthz, readyz, expose), strict=True):
+        application.router.add_get(path, handler)
     application.on_response_prepare.append(_common_headers)
     return application
-
-
-def answering(server: web.Server) -> Callable[[], asyncio.Protocol]:
-    """Makes the protocol of one connection that `server` answers, as its own do but for what is not HTTP."""
-    loop = asyncio.get_running_loop()
-    return lambda: _Requests(
-        server,
-        loop=loop,
-        access_log=None,  # type: ignore[arg-type]
-        max_line_size=LINE_BYTES,
-        max_field_size=LINE_BYTES,
-    )
-
-
-class _Requests(RequestHandler):
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """aiohttp would quote the request, name its version, and log a traceback for each that is malformed."""
-        if status >= web.HTTPInternalServerError.status_code:
-            return super().handle_error(request, status, exc, message)
-        response = _error("BAD_REQUEST", "The request is malformed.", status=status)
-        _mark(response)
-        return response
 
 
 @web.middleware
@@ -139,23 +116,32 @@ def _called_by(names: Collection[str]) -> Middleware:
 
 
 async def _common_headers(request: web.Request, response: web.StreamResponse) -> None:
-    _mark(response)
-
-
-def _mark(response: web.StreamResponse) -> None:
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    # aiohttp would name itself and its version.
-    response.headers["Server"] = "nbgate"
-    response.headers["Connection"] = "close"
+    response.headers.update(_FIELDS)
     response.force_close()
 
 
 def _error(code: str, message: str, *, status: int) -> web.Response:
-    return _json({"success": False, "error": {"code": code, "message": message}}, status=status)
+    return _json(_told(code, message), status=status)
+
+
+def _told(code: str, message: str) -> dict[str, object]:
+    return {"success": False, "error": {"code": code, "message": message}}
 
 
 def _json(content: object, *, status: int) -> web.Response:
-    return web.Response(
-        body=json.dumps(content).encode() + b"\n", content_type="application/json", status=status
-    )
+    return web.Response(body=_text(content), content_type="application/json", status=status)
+
+
+def _text(content: object) -> bytes:
+    return json.dumps(content).encode() + b"\n"
+
+
+def _malformed() -> bytes:
+    body = _text(_told("BAD_REQUEST", "The request is malformed."))
+    fields = {"Content-Type": "application/json", "Content-Length": f"{len(body)}", **_FIELDS}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 400 Bad Request\r\n{lines}\r\n".encode() + body
+
+
+MALFORMED: Final = _malformed()
+"""The whole answer to what is no request."""
