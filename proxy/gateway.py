@@ -34,6 +34,7 @@ from proxy.errors import (
     TokenRefused,
     WorkerRefused,
 )
+from proxy.memory import Memo
 from proxy.policy.by_address import ByAddress
 from proxy.policy.context import CONNECT, Context
 from proxy.policy.evaluate import Decision
@@ -249,7 +250,9 @@ class Gateway:
         self._cross_site = cross_site
         if guarded:
             self._entrance.watch()
-        self._by_address: dict[tuple[str, bool | None, str, str | None], ByAddress] = {}
+        self._by_address: Memo[tuple[str, bool | None, str, str | None], ByAddress] = Memo(
+            QUESTIONS_REMEMBERED
+        )
         self._prospects: Prospects | None = None
 
     def admit(self, inbound: Inbound) -> Admission | Refusal:
@@ -529,12 +532,10 @@ class Gateway:
         key = (instance, secure_transport, action, username)
         by_address = self._by_address.get(key)
         if by_address is None:
-            if len(self._by_address) >= QUESTIONS_REMEMBERED:
-                self._by_address.clear()
             context = self.context(
                 None, instance, secure_transport=secure_transport, action=action, username=username
             )
-            by_address = self._by_address[key] = ByAddress(self.policy(instance), context)
+            by_address = self._by_address.keep(key, ByAddress(self.policy(instance), context))
         return by_address.decide(address)
 
     def context(

@@ -33,7 +33,7 @@ class Floor:
     why: str = ""
 
 
-F0 = frozenset({"errors", "policy", "client_address", "routing", "wire"})
+F0 = frozenset({"errors", "memory", "policy", "client_address", "routing", "wire"})
 GIVEN = frozenset({"clock", "chance", "tasks", "faults", "signals", "threads"})
 
 FLOORS = (

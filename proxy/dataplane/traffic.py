@@ -18,6 +18,7 @@ from proxy.clock import Clock
 from proxy.dataplane.records import CUT
 from proxy.dataplane.websocket.relay import Relay
 from proxy.lifecycle.use import Counts, counting, is_change, is_use
+from proxy.memory import Memo
 from proxy.routing.router import Route
 from proxy.telemetry.access_log import RequestRecord
 
@@ -46,7 +47,7 @@ class Traffic:
         """By notebook."""
         self._relays: dict[Relay, Counts] = {}
         self._bytes: dict[CallerConnection, int] = {}
-        self._verdicts: dict[tuple[str, str, str], bool] = {}
+        self._verdicts: Memo[tuple[str, str, str], bool] = Memo(VERDICTS_REMEMBERED)
 
     def watch(
         self, prefixes: Mapping[str, str], notebooks: Mapping[str, Hashable]
@@ -97,9 +98,7 @@ class Traffic:
     def _judge(self, instance: str, method: str, target: str) -> bool:
         verdict = is_use(method, target.removeprefix(self._prefixes[instance]))
         if len(target) <= _LONGEST_REMEMBERED and "oken" not in target:
-            if len(self._verdicts) >= VERDICTS_REMEMBERED:
-                self._verdicts.clear()
-            self._verdicts[instance, method, target] = verdict
+            self._verdicts.keep((instance, method, target), verdict)
         return verdict
 
     def _look_at_websockets(self, now: float) -> None:

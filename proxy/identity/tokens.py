@@ -26,6 +26,7 @@ from proxy.chance import Nonce
 from proxy.client_address.networks import Address, read_address
 from proxy.clock import Clock
 from proxy.errors import TokenRefused
+from proxy.memory import Memo
 from proxy.wire.credentials import LINK_PARAMETER, is_ours
 
 URL_SECONDS: Final = 300
@@ -124,7 +125,7 @@ class Tokens:
 
     def adopt(self, keys: Sequence[str], *, bind_address: bool) -> None:
         """Sign and verify with these from now on."""
-        self._verified: dict[tuple[TokenKind, str], tuple[Claims, _Key]] = {}
+        self._verified: Memo[tuple[TokenKind, str], tuple[Claims, _Key]] = Memo(VERIFIED_REMEMBERED)
         self._keys = tuple(_derive(secret) for secret in keys or (self._own_key,))
         self.bind_address = bind_address
 
@@ -221,10 +222,7 @@ class Tokens:
         if not hmac.compare_digest(_mac(key, kind, signed), mac):
             raise TokenRefused(reason="the signature is wrong")
         found = _read(kind, shape["payload"]), key
-        if len(self._verified) >= VERIFIED_REMEMBERED:
-            self._verified.clear()
-        self._verified[kind, text] = found
-        return found
+        return self._verified.keep((kind, text), found)
 
 
 def authorized_url(mount_url: str, token: str) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from proxy.client_address.networks import Address, Memberships, NetworkSet
+from proxy.memory import Memo
 from proxy.policy.conditions import Kind
 from proxy.policy.context import Context
 from proxy.policy.evaluate import Decision, evaluate
 from proxy.policy.statements import Policy
 
 GROUPS_REMEMBERED = 4096
-"""There are few, unless lists overlap in as many ways; dropped all at once when there are more."""
+"""There are few, unless lists overlap in as many ways."""
 
 _UNKNOWN = -1
 
@@ -31,17 +32,15 @@ class ByAddress:
         self._context = context
         # By identity: places that name the same list share its set, and comparing large ones is dear.
         self._memberships = Memberships({id(one): one for one in _networks(policy, context)}.values())
-        self._decisions: dict[int, Decision] = {}
+        self._decisions: Memo[int, Decision] = Memo(GROUPS_REMEMBERED)
 
     def decide(self, address: Address | None) -> Decision:
         """The decision for a client address; None: it could not be determined. Never raises."""
         group = _UNKNOWN if address is None else self._memberships.of(address)
         decision = self._decisions.get(group)
         if decision is None:
-            if len(self._decisions) >= GROUPS_REMEMBERED:
-                self._decisions.clear()
             decision = evaluate(self._policy, self._context._replace(source_ip=address))
-            self._decisions[group] = decision
+            self._decisions.keep(group, decision)
         return decision
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proxy.client_address.networks import Address
+from proxy.memory import Memo
 from proxy.policy.conditions import Condition
 from proxy.policy.context import Context
 from proxy.policy.statements import Effect, Policy, Statement
 
 ADDRESSES_REMEMBERED = 4096
-"""Dropped all at once when there are more, since callers choose them."""
 
 _ADDRESS = frozenset({"aws:SourceIp", "aws:VpcSourceIp"})
 _REGION, _TIME = "aws:RequestedRegion", "aws:CurrentTime"
@@ -36,7 +36,7 @@ class Prospects:
         A time that is None is not known, and may be any.
         """
         self._context = context
-        self._remembered: dict[Address, bool] = {}
+        self._remembered: Memo[Address, bool] = Memo(ADDRESSES_REMEMBERED)
         cases: dict[frozenset[tuple[int, ...]], _Case] = {}
         for policy, resource in asked:
             case = _Case(policy, context._replace(resource=resource))
@@ -54,9 +54,7 @@ class Prospects:
         remembered = self._remembered
         answer = remembered.get(address)
         if answer is None:
-            if len(remembered) >= ADDRESSES_REMEMBERED:
-                remembered.clear()
-            answer = remembered[address] = self._work_out(address)
+            answer = remembered.keep(address, self._work_out(address))
         return answer
 
     def _work_out(self, address: Address) -> bool:

@@ -10,14 +10,15 @@ like one is scrubbed there.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from datetime import UTC
 from enum import Enum
 from json.encoder import encode_basestring_ascii
-from typing import Final, TypeVar
+from typing import Final
 
 from proxy.clock import Clock
+from proxy.memory import Memo
 from proxy.telemetry.redact import may_hold_secrets, scrub
 from proxy.telemetry.sink import LineSink
 
@@ -30,7 +31,6 @@ MAX_REMEMBERED_CHARACTERS: Final = 256
 _MILLISECONDS: Final = tuple(f".{number:03d}" for number in range(1000))
 _DECISIONS: Final = {True: '"allow"', False: '"deny"', None: "null"}
 
-_Key = TypeVar("_Key", bound=Hashable)
 
 _quote = encode_basestring_ascii
 _COLOURS: Final = {2: "32", 3: "36", 4: "33", 5: "31"}
@@ -106,8 +106,8 @@ class AccessLog:
         self._second = ""
         self._second_json = ""
         self._second_began_at = -math.inf
-        self._where: dict[tuple[str | None, str | None, str, str], str] = {}
-        self._paths: dict[str, str] = {}
+        self._where: Memo[tuple[str | None, str | None, str, str], str] = Memo(MAX_REMEMBERED)
+        self._paths: Memo[str, str] = Memo(MAX_REMEMBERED)
 
     def write(self, record: RequestRecord) -> None:
         """Log one finished request."""
@@ -164,7 +164,7 @@ class AccessLog:
             f',"host":{_quote(loggable_host(host))}'
         )
         if len(host) <= MAX_HOST_CHARACTERS and loggable_host(host) == host:
-            _remember(self._where, where, fields)
+            self._where.keep(where, fields)
         return fields
 
     def _remember_path(self, target: str) -> str:
@@ -177,7 +177,7 @@ class AccessLog:
             and target.startswith(path)
             and not _is_dubious(target)
         ):
-            _remember(self._paths, target, quoted)
+            self._paths.keep(target, quoted)
         return quoted
 
     def _console_line(self, record: RequestRecord, *, into_second: float, duration_ms: float) -> str:
@@ -241,15 +241,6 @@ def _is_dubious(target: str) -> bool:
     """Whether there may be a credential in a target, the query included."""
     lower = target.lower()
     return "oken" in lower or "nbgate" in lower or "%25" in lower
-
-
-def _remember(memory: dict[_Key, str], key: _Key, text: str) -> None:
-    """Bounded, since callers choose the keys; emptied as a whole, since an order of use would cost each
-    hit.
-    """
-    if len(memory) >= MAX_REMEMBERED:
-        memory.clear()
-    memory[key] = text
 
 
 def _note(record: RequestRecord) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from proxy.memory import Memo
 from proxy.wire.reach import FAR_REACHING, FAR_REACHING_VALUES, Reach
 
 
@@ -195,7 +196,7 @@ _RESPONSE_RULES: Final[dict[bytes, Rule]] = {
     b"server": Rule.SERVER,
 }
 
-_MEMO_LIMIT: Final = 1024
+_NAMES_REMEMBERED: Final = 1024
 
 
 def told_by_proxies(name: bytes) -> bool:
@@ -211,14 +212,11 @@ def looks_like_another(name: bytes) -> bool:
     return canonical != name and canonical in _REQUEST_RULES
 
 
-class _RuleBook(dict[bytes, Rule]):
-    """Rules by the name as it was spelled; a name not met before is looked up in lower case and remembered.
-
-    Callers choose the names, so the memory of them is bounded: when full it starts again from nothing.
-    """
+class _RuleBook(Memo[bytes, Rule]):
+    """Rules by the name as it was spelled; a name not met before is looked up in lower case and remembered."""
 
     def __init__(self, rules: dict[bytes, Rule], *, is_request: bool) -> None:
-        super().__init__()
+        super().__init__(_NAMES_REMEMBERED)
         self._rules = rules
         self._is_request = is_request
 
@@ -227,10 +225,7 @@ class _RuleBook(dict[bytes, Rule]):
         rule = self._rules.get(lower, Rule.PASS)
         if self._is_request and rule is Rule.PASS and (told_by_proxies(lower) or looks_like_another(lower)):
             rule = Rule.DROP
-        if len(self) >= _MEMO_LIMIT:
-            self.clear()
-        self[name] = rule
-        return rule
+        return self.keep(name, rule)
 
 
 REQUEST_RULES: Final = _RuleBook(_REQUEST_RULES, is_request=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from proxy.memory import Memo
 from proxy.wire.cookies import (
     is_gateways,
     sanitize_set_cookie,
@@ -256,13 +257,15 @@ class _MalformedField(Exception):
     """A line of a head that is no field."""
 
 
-class _LineBook(dict[bytes, _ReadLine]):
+class _LineBook(Memo[bytes, _ReadLine]):
     """Field lines of responses: each one's rule, name and value.
 
     A notebook's answers mostly repeat each other's lines to the letter; one not met before is checked, split, and
-    remembered. Notebooks choose the lines, so the memory of them is bounded: when full it starts again from nothing.
-    Cookies and addresses are not kept.
+    remembered. Cookies and addresses are not kept.
     """
+
+    def __init__(self) -> None:
+        super().__init__(_LINES_REMEMBERED)
 
     def __missing__(self, line: bytes) -> _ReadLine:
         match = _FIELD_LINE.fullmatch(line)
@@ -274,9 +277,7 @@ class _LineBook(dict[bytes, _ReadLine]):
             rule = Rule.DROP if FAR_REACHING_VALUES[name.lower()].pattern.search(value) else Rule.PASS
         read = (rule, name, value)
         if len(line) <= _LINE_BYTES_REMEMBERED and rule is not Rule.SET_COOKIE and rule is not Rule.LOCATION:
-            if len(self) >= _LINES_REMEMBERED:
-                self.clear()
-            self[line] = read
+            self.keep(line, read)
         return read
 
 
@@ -382,7 +383,8 @@ def _read_rare_field(facts: ResponseFacts, rule: Rule, line: bytes, value: bytes
 
 
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_STATUS_LINES: Final[dict[bytes, tuple[int, bytes, bool]]] = {}
+_STATUS_LINES_REMEMBERED: Final = 128
+_STATUS_LINES: Final[Memo[bytes, tuple[int, bytes, bool]]] = Memo(_STATUS_LINES_REMEMBERED)
 """Status lines met before: the status, the line as it passes, and whether it was HTTP/1.1's."""
 
 
@@ -392,12 +394,7 @@ def _read_status_line(line: bytes) -> tuple[int, bytes, bool] | None:
     if match is None:
         return None
     status = (int(match[2]), b"HTTP/1.1 %b %b" % (match[2], match[3] or b""), match[1] == b"1")
-    if len(_STATUS_LINES) < _STATUS_LINES_REMEMBERED:
-        _STATUS_LINES[line] = status
-    return status
-
-
-_STATUS_LINES_REMEMBERED: Final = 128
+    return _STATUS_LINES.keep(line, status) if len(line) <= _LINE_BYTES_REMEMBERED else status
 
 
 def _no_worker(_allowed: bytes) -> bytes:

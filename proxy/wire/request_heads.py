@@ -15,6 +15,8 @@ from typing import Final
 
 from multidict import istr
 
+from proxy.memory import Memo
+
 METHODS: Final = frozenset(
     b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY "
     b"OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK "
@@ -149,11 +151,11 @@ class ReceivedHead:
         return self.is_chunked or bool(self.content_length)
 
 
-class _LineBook(dict[bytes, Line]):
-    """Field lines that were read.
+class _LineBook(Memo[bytes, Line]):
+    """Field lines that were read."""
 
-    Callers choose the lines, so the memory of them is bounded: when full it starts again from nothing.
-    """
+    def __init__(self) -> None:
+        super().__init__(_LINES_REMEMBERED)
 
     def __missing__(self, line: bytes) -> Line:
         match = _FIELD_LINE.fullmatch(line)
@@ -174,9 +176,7 @@ class _LineBook(dict[bytes, Line]):
         text = istr(name.decode("ascii")), value.decode("utf-8", "surrogateescape")
         read = bit, (name, value), text
         if len(line) <= _LINE_BYTES_REMEMBERED and lower not in _SECRETS:
-            if len(self) >= _LINES_REMEMBERED:
-                self.clear()
-            self[line] = read
+            self.keep(line, read)
         return read
 
 

@@ -280,6 +280,7 @@ def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_token_that_was_verified_before_is_judged_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VERIFIED_REMEMBERED", 3)
     clock = FakeClock()
     tokens = made(clock=clock)
     text = issued(tokens, TokenKind.SESSION)
@@ -294,7 +295,6 @@ def test_a_token_that_was_verified_before_is_judged_all_the_same(monkeypatch: py
     # Other keys: what the old ones signed is unknown again.
     tokens.adopt([OTHER_KEY], bind_address=True)
     assert refused(tokens, text, TokenKind.SESSION) == "signed with a key that is not configured"
-    monkeypatch.setattr(module, "VERIFIED_REMEMBERED", 3)
     for _ in range(10):
         tokens.verify(
             TokenKind.API, issued(tokens, TokenKind.API), instance="research", leads_to=NOTEBOOK, address=HERE

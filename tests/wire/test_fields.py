@@ -175,9 +175,9 @@ def test_a_notebook_cannot_advertise_a_way_around_the_gateway() -> None:
 
 
 def test_names_that_callers_invent_do_not_pile_up() -> None:
-    for number in range(3 * fields._MEMO_LIMIT):
+    for number in range(3 * fields._NAMES_REMEMBERED):
         assert REQUEST_RULES[b"X-Invented-%d" % number] is Rule.PASS
-    assert len(REQUEST_RULES) <= fields._MEMO_LIMIT
+    assert len(REQUEST_RULES) <= fields._NAMES_REMEMBERED
 
 
 @given(st.binary(max_size=40))

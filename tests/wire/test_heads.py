@@ -426,6 +426,9 @@ def test_status_lines_do_not_pile_up() -> None:
         facts = read_response(b"HTTP/1.1 299 Reason %d\r\n\r\n" % number)
         assert facts is not None
     assert len(heads._STATUS_LINES) <= heads._STATUS_LINES_REMEMBERED
+    long = b"HTTP/1.1 200 " + b"y" * 60_000
+    assert read_response(long + b"\r\n\r\n") is not None
+    assert long not in heads._STATUS_LINES
 
 
 def test_other_fields_can_be_put_in_place_of_the_received() -> None:
