@@ -1,284 +1,27 @@
-"""The floors of the house hold: imports run downwards only, and each outside system has one door.
+"""The house stands as it is drawn: floors, doors, sizes, circles, names, and tests beside what they test.
 
-The rules are data below; `violations` reads a module's imports with `ast`, those inside functions and
-behind `TYPE_CHECKING` included, since a name that is needed to understand a module is a dependency of it.
-The second half feeds it modules that break each rule, to show that the first half could fail.
+The rules stand in `tests/architecture/`, as data and plain functions. Here they are applied to the house, and then
+to what breaks each of them, to show that they can fail.
 """
 
 from __future__ import annotations
 
 import ast
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+import tomllib
+from collections.abc import Iterable, Mapping
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "proxy"
+from tests.architecture import house
+from tests.architecture.floors import floor_of, unit_of, violations
+from tests.architecture.tree import KNOWN, PACKAGE, ROOT, SOURCES, imports
 
-
-@dataclass(frozen=True)
-class Floor:
-    """Units (top-level modules and packages of `proxy`) of one height. `siblings`: may they import each
-    other?
-    """
-
-    height: float
-    units: frozenset[str]
-    siblings: frozenset[tuple[str, str]] | bool
-    sees: frozenset[str] | None = None
-    """The units below that it may import; None: all of them."""
-    why: str = ""
-
-
-F0 = frozenset({"errors", "memory", "policy", "client_address", "routing", "wire"})
-GIVEN = frozenset({"clock", "chance", "tasks", "faults", "signals", "threads"})
-
-FLOORS = (
-    Floor(0, F0, siblings=True),
-    Floor(
-        0.5, GIVEN, siblings=False, sees=frozenset(), why="time, chance and tasks build on nothing of ours"
-    ),
-    Floor(
-        0.6,
-        frozenset({"rounds", "flights"}),
-        siblings=False,
-        sees=GIVEN,
-        why="loops, and what many wait for, are made of time, tasks and faults",
-    ),
-    Floor(
-        1,
-        frozenset({"config", "aws", "identity", "telemetry"}),
-        siblings=False,
-        why="one outside system per package, each understandable without the others",
-    ),
-    Floor(
-        2,
-        frozenset({"gateway"}),
-        siblings=False,
-        sees=F0 | GIVEN,
-        why="the gateway decides without I/O and sees the systems of F1 through Protocols of its own",
-    ),
-    Floor(
-        2,
-        frozenset({"lifecycle"}),
-        siblings=False,
-        sees=F0 | GIVEN,
-        why="whether an instance is used is judged without I/O, and asked through Protocols of its own",
-    ),
-    Floor(
-        3,
-        frozenset({"dataplane", "server"}),
-        siblings=frozenset({("server", "dataplane")}),
-        why="the server is composed of the data plane, never the other way round",
-    ),
-    Floor(
-        4,
-        frozenset({"sandbox"}),
-        siblings=False,
-        sees=GIVEN,
-        why="the sandbox is a test double: it speaks to nbgate over sockets alone",
-    ),
-    Floor(
-        3.5,
-        frozenset({"commands"}),
-        siblings=False,
-        why="what a command prints is found by the parts that serve; these never ask a command",
-    ),
-    Floor(5, frozenset({"cli"}), siblings=False),
-    Floor(6, frozenset({"__main__"}), siblings=False, sees=frozenset({"cli", "signals"})),
-)
-
-# fmt: off
-PURE_STDLIB = frozenset({
-    "__future__", "abc", "array", "base64", "binascii", "bisect", "codecs", "collections", "contextlib",
-    "copy", "dataclasses", "datetime", "enum", "functools", "hashlib", "heapq", "hmac", "html",
-    "ipaddress", "itertools", "json", "math", "operator", "re", "string", "struct", "textwrap",
-    "types", "typing", "unicodedata", "urllib", "zlib",
-})
-# fmt: on
-PURE_SOCKET_NAMES = frozenset({"AF_INET", "AF_INET6", "inet_aton", "inet_ntoa", "inet_ntop", "inet_pton"})
-PURE_THIRD_PARTY = frozenset({"multidict", "yarl"})
-
-
-@dataclass(frozen=True)
-class Door:
-    """Who may import a foreign package, and why nobody else."""
-
-    prefixes: tuple[str, ...]
-    why: str
-
-
-DOORS: Mapping[str, Door] = {
-    "pydantic": Door(
-        ("proxy.config.schema", "proxy.config.load"), "settings are plain data beyond the schema"
-    ),
-    "pydantic_core": Door(
-        ("proxy.config.schema", "proxy.config.load"), "settings are plain data beyond the schema"
-    ),
-    "yaml": Door(("proxy.config", "proxy.sandbox"), "one strict reader, with line numbers"),
-    "boto3": Door(("proxy.aws",), "the control plane is a port; its clients never meet botocore"),
-    "botocore": Door(
-        ("proxy.aws", "proxy.identity.sigv4"),
-        "the control plane is a port; its errors are translated at the border. Signatures are made canonical by the "
-        "code that made them",
-    ),
-    "cachetools": Door(("proxy.aws",), "what is remembered of AWS is remembered there"),
-    "structlog": Door(("proxy.telemetry",), "events pass one chain that takes credentials out"),
-    "logging": Door(
-        ("proxy.telemetry", "proxy.sandbox", "proxy.aws.sagemaker"),
-        "events pass one chain that takes credentials out",
-    ),
-    "jinja2": Door(("proxy.server", "proxy.sandbox"), "pages are the server's"),
-    "prometheus_client": Door(
-        ("proxy.server.operations.metrics",),
-        "who never asks for metrics pays neither its start-up time nor its memory",
-    ),
-    "httptools": Door(
-        (), "heads of responses are read strictly by proxy.wire.heads; llhttp is what tests compare it with"
-    ),
-    "click": Door(("proxy.cli", "proxy.sandbox.__main__"), "the command line is the outermost layer"),
-    "aiohttp.web": Door(
-        ("proxy.dataplane", "proxy.server", "proxy.sandbox"),
-        "F3 alone serves HTTP; below it nobody knows who asks",
-    ),
-    "aiohttp": Door(
-        ("proxy.dataplane", "proxy.server", "proxy.commands", "proxy.sandbox", "proxy.aws", "proxy.identity"),
-        "deciding, configuring and logging know no HTTP library",
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Import:
-    """One imported module, and the names taken from it."""
-
-    line: int
-    module: str
-    names: tuple[str, ...] = ()
-
-
-def imports(source: str, known: frozenset[str]) -> Iterator[Import]:
-    """Every import of a module, wherever it stands. `from proxy import clock` counts as `proxy.clock`."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (Import(node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            names = tuple(alias.name for alias in node.names)
-            submodules = [name for name in names if f"{module}.{name}" in known]
-            yield from (Import(node.lineno, f"{module}.{name}") for name in submodules)
-            if rest := tuple(name for name in names if name not in submodules):
-                yield Import(node.lineno, module, rest)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            # `import aiohttp` and then `aiohttp.web.…`
-            if f"{node.value.id}.{node.attr}" == "aiohttp.web":
-                yield Import(node.lineno, "aiohttp.web")
-        elif isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            if called in ("__import__", "importlib.import_module", "import_module"):
-                yield Import(node.lineno, "<computed>")
-
-
-def within(module: str, prefix: str) -> bool:
-    return module == prefix or module.startswith(f"{prefix}.")
-
-
-def doors(used: Import) -> Iterator[tuple[str, Door]]:
-    """The doors that an import goes through; aiohttp spreads `aiohttp.web` over `aiohttp.web_…` modules."""
-    if used.module.startswith("aiohttp.web") or (used.module == "aiohttp" and "web" in used.names):
-        yield "aiohttp.web", DOORS["aiohttp.web"]
-    top = used.module.split(".")[0]
-    if top in DOORS:
-        yield used.module, DOORS[top]
-
-
-def floor_of(unit: str) -> Floor | None:
-    return next((floor for floor in FLOORS if unit in floor.units), None)
-
-
-def unit_of(module: str) -> str:
-    return module.split(".")[1] if "." in module else ""
-
-
-def ours(module: str, used: Import) -> str | None:
-    """What is wrong with importing another module of `proxy`, if anything."""
-    here, there = unit_of(module), unit_of(used.module)
-    if here == there or not there:
-        return None
-    floor, target = floor_of(here), floor_of(there)
-    if target is None:
-        return f"proxy.{there} stands on no floor: add it to FLOORS"
-    if floor is None:
-        return f"proxy.{here} stands on no floor: add it to FLOORS"
-    if target.height > floor.height:
-        return (
-            f"imports {used.module}, which runs upwards (F{target.height:g} from F{floor.height:g}): "
-            "imports run downwards only"
-        )
-    if target is floor:
-        allowed = floor.siblings is True or (floor.siblings and (here, there) in floor.siblings)
-        return (
-            None if allowed else f"imports {used.module}, which runs sideways within its floor: {floor.why}"
-        )
-    if floor.sees is not None and there not in floor.sees:
-        return f"imports {used.module}: {floor.why}"
-    return None
-
-
-def foreign(module: str, used: Import) -> str | None:
-    """What is wrong with importing something that is not ours, if anything."""
-    top = used.module.split(".")[0]
-    unit = unit_of(module)
-    if used.module == "<computed>":
-        return "imports a module by a computed name, which this test cannot see"
-    if unit in F0:
-        if top == "socket":
-            if used.names and set(used.names) <= PURE_SOCKET_NAMES:
-                return None
-            return "imports socket: F0 does no I/O (the conversions of addresses are fine, by name)"
-        if top in sys.stdlib_module_names and top not in PURE_STDLIB:
-            return f"imports {used.module}: F0 is pure, with no I/O, event loop, clock, chance or logging"
-        if top not in sys.stdlib_module_names and top not in PURE_THIRD_PARTY:
-            return f"imports {used.module}: F0 may import the standard library, multidict and yarl only"
-    if unit in GIVEN and top not in sys.stdlib_module_names:
-        return f"imports {used.module}: time, chance and tasks need the standard library only"
-    for through, door in doors(used):
-        if not any(within(module, prefix) for prefix in door.prefixes):
-            return f"imports {through}, which only {', '.join(door.prefixes)} may: {door.why}"
-    return None
-
-
-def violations(module: str, source: str, known: frozenset[str]) -> list[str]:
-    """Every import of `module` that breaks a rule, with the line and the reason."""
-    found = []
-    for used in imports(source, known):
-        if used.module.startswith("."):
-            problem: str | None = "imports relatively: write where it stands, so that moving a file shows"
-        elif used.module == "proxy" or used.module.startswith("proxy."):
-            problem = ours(module, used)
-        else:
-            problem = foreign(module, used)
-        if problem:
-            found.append(f"{module}:{used.line}: {problem}")
-    return found
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-KNOWN = frozenset(SOURCES)
+TEXTS = {module: path.read_text("utf-8") for module, path in SOURCES.items()}
 
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_imports_run_downwards_and_through_the_right_doors(module: str) -> None:
-    assert violations(module, SOURCES[module].read_text("utf-8"), KNOWN) == []
+    assert violations(module, TEXTS[module], KNOWN) == []
 
 
 def test_every_module_stands_on_a_floor() -> None:
@@ -288,12 +31,45 @@ def test_every_module_stands_on_a_floor() -> None:
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_every_module_opens_with_what_it_is_for(module: str) -> None:
-    tree = ast.parse(SOURCES[module].read_text("utf-8"))
+    tree = ast.parse(TEXTS[module])
     assert not tree.body or ast.get_docstring(tree)
 
 
 def test_the_package_itself_imports_nothing_so_that_everybody_may_import_it() -> None:
-    assert list(imports(SOURCES["proxy"].read_text("utf-8"), KNOWN)) == []
+    assert list(imports(TEXTS["proxy"], KNOWN)) == []
+
+
+def test_no_module_is_longer_than_one_idea_needs() -> None:
+    assert list(house.sizes(TEXTS)) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert list(house.circles(TEXTS)) == []
+
+
+def test_one_name_is_one_thing() -> None:
+    assert list(house.doubles(TEXTS)) == []
+
+
+def test_nothing_leans_on_the_insides_of_aiohttp() -> None:
+    texts = {
+        path.relative_to(ROOT).as_posix(): path.read_text("utf-8", "replace")
+        for path in sorted(PACKAGE.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert list(house.foreign_insides(texts)) == []
+
+
+def test_no_version_of_aiohttp_is_too_new() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert list(house.aiohttp_bounds(project["dependencies"])) == []
+
+
+def test_tests_mirror_the_house() -> None:
+    tests = ROOT / "tests"
+    modules = [path.relative_to(tests).as_posix() for path in tests.rglob("*.py")]
+    packages = [path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.glob("*/**/__init__.py")]
+    assert list(house.mirror(modules, packages)) == []
 
 
 # Shown to fail: each rule, broken on purpose.
@@ -388,3 +164,133 @@ def test_a_broken_rule_is_found_and_its_reason_named(module: str, source: str, r
 @pytest.mark.parametrize(("module", "source"), ALLOWED)
 def test_what_the_rules_allow_is_not_found(module: str, source: str) -> None:
     assert violations(module, source, KNOWN) == []
+
+
+LINES = {500: "x = 1\n" * 500, 501: "x = 1\n" * 501, 400: "x = 1\n" * 400, 401: "x = 1\n" * 401}
+
+
+@pytest.mark.parametrize(
+    ("sources", "problem"),
+    [
+        ({"proxy.aws.keeper": LINES[500]}, None),
+        ({"proxy.aws.keeper": LINES[501]}, "proxy.aws.keeper has 501 lines, and 500 is the most"),
+        ({"proxy.dataplane.plane": LINES[400]}, None),
+        ({"proxy.dataplane.plane": LINES[401]}, "proxy.dataplane.plane has 401 lines, and 400 is the most"),
+        ({"proxy.errors": LINES[501]}, None),
+        ({"proxy.errors": LINES[500]}, "proxy.errors is no longer long"),
+        ({"proxy.dataplane.caller.reader": LINES[501]}, "400 is the most"),
+    ],
+)
+def test_a_module_that_grew_is_found(sources: Mapping[str, str], problem: str | None) -> None:
+    long = {
+        module: "a reason"
+        for module in sources
+        if module in ("proxy.errors", "proxy.dataplane.caller.reader")
+    }
+    only(house.sizes(sources, long, being_split={}), problem)
+
+
+@pytest.mark.parametrize(
+    ("sources", "problem"),
+    [
+        ({"proxy.a": "import proxy.b", "proxy.b": "import proxy.c", "proxy.c": ""}, None),
+        (
+            {"proxy.a": "import proxy.b", "proxy.b": "from proxy.a import X"},
+            "proxy.a -> proxy.b, proxy.b -> proxy.a",
+        ),
+        ({"proxy.a": "from proxy import b", "proxy.b": "def f():\n    import proxy.a"}, "proxy.b -> proxy.a"),
+        (
+            {
+                "proxy.p.a": "from proxy.p.b import B",
+                "proxy.p.b": "from proxy.p.c import C",
+                "proxy.p.c": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from proxy.p.a import A",
+                "proxy.p.d": "import proxy.p.a",
+            },
+            "proxy.p.a -> proxy.p.b, proxy.p.b -> proxy.p.c, proxy.p.c -> proxy.p.a",
+        ),
+    ],
+)
+def test_a_circle_is_found(sources: Mapping[str, str], problem: str | None) -> None:
+    only(house.circles(sources, being_ended=frozenset()), problem)
+
+
+@pytest.mark.parametrize(
+    ("sources", "problem"),
+    [
+        ({"proxy.a": "class Visit: ...", "proxy.b": "class Visitor: ..."}, None),
+        (
+            {"proxy.a": "class Visit: ...", "proxy.b": "class Visit: ..."},
+            "Visit is defined in proxy.a and in proxy.b",
+        ),
+        ({"proxy.a": "class _Met: ...", "proxy.b": "def f():\n    class _Met: ..."}, "_Met is defined in"),
+        ({"proxy.a": "class Path: ...", "proxy.b": "Path = tuple[str, ...]"}, "Path is defined in"),
+        ({"proxy.a": "Tell = int", "proxy.b": "Tell: TypeAlias = str"}, "Tell is defined in"),
+        ({"proxy.a": "LIMIT = 1\n_Key = int", "proxy.b": "LIMIT = 2\n_Key = str"}, None),
+        ({"proxy.a": "class Twice: ...", "proxy.b": "class Twice: ..."}, None),
+        ({"proxy.a": "class Twice: ..."}, "Twice is one thing"),
+    ],
+)
+def test_a_name_that_means_two_things_is_found(sources: Mapping[str, str], problem: str | None) -> None:
+    reasons = {"Twice": "a reason"} if "Twice" in sources["proxy.a"] else {}
+    only(house.doubles(sources, reasons, being_renamed=frozenset()), problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("from aiohttp import web\nclass RequestHead: ...", None),
+        (
+            "from aiohttp import web\nfrom aiohttp.web_protocol import RequestHandler",
+            "proxy/x.py:2: RequestHandler",
+        ),
+        ("import aiohttp.http_parser", "proxy/x.py:1: http_parser"),
+    ],
+)
+def test_leaning_on_the_insides_of_aiohttp_is_found(text: str, problem: str | None) -> None:
+    only(house.foreign_insides({"proxy/x.py": text}), problem)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("aiohttp>=3.14.4", False),
+        ("aiohttp", True),
+        ("aiohttp>=3.14", True),
+        ("aiohttp>=3.14.4,<3.15", True),
+        ("aiohttp~=3.14.4", True),
+        ("aiohttp-something>=1", True),
+    ],
+)
+def test_a_bound_on_aiohttp_is_found(wanted: str, found: bool) -> None:
+    assert bool(list(house.aiohttp_bounds(["boto3>=1.35", wanted]))) is found
+
+
+PACKAGES = ("aws", "server", "server/pages")
+TESTS = ("aws/test_a.py", "server/test_s.py", "server/pages/test_p.py", "test_errors.py", "threats/test_t.py")
+
+
+@pytest.mark.parametrize(
+    ("tests", "packages", "problem"),
+    [
+        (TESTS, PACKAGES, None),
+        ((*TESTS, "servers/test_x.py"), PACKAGES, "tests/servers/test_x.py stands beside no package"),
+        ((*TESTS, "server/page/fakes.py"), PACKAGES, "tests/server/page/fakes.py stands beside no package"),
+        (TESTS, (*PACKAGES, "server/api"), "proxy/server/api has no tests of its own"),
+        ((*TESTS, "server/api/fakes.py"), (*PACKAGES, "server/api"), "tests/server/api has no test_….py"),
+    ],
+)
+def test_tests_that_stand_elsewhere_are_found(
+    tests: tuple[str, ...], packages: tuple[str, ...], problem: str | None
+) -> None:
+    only(house.mirror(tests, packages, untested={}, being_tested=frozenset()), problem)
+
+
+def test_an_excuse_that_nothing_needs_is_found() -> None:
+    only(house.mirror(TESTS, PACKAGES, untested={"aws": "a reason"}), "proxy/aws needs no excuse")
+
+
+def only(found: Iterable[str], problem: str | None) -> None:
+    """One problem was found, which names this; or none."""
+    problems = list(found)
+    assert len(problems) == (problem is not None), problems
+    assert problem is None or problem in problems[0]

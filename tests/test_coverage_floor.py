@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_architecture import F0, PACKAGE, ROOT
+
+from tests.architecture.floors import F0
+from tests.architecture.tree import PACKAGE, ROOT
 
 pytestmark = pytest.mark.slow
 

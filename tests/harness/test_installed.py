@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_architecture import ROOT
 
+from tests.architecture.tree import ROOT
 from tests.harness import npm
 from tests.harness.installed import installed
 from tests.server import test_load_balancers as load_balancers

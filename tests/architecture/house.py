@@ -1,0 +1,247 @@
+"""What else holds the house in shape: size, circles, names, and tests that stand beside what they test.
+
+Each rule is a function from what was read to the problems found, with what is excepted and why in a table beside it.
+An exception that nothing needs any more is a problem, too, so that the tables shrink.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from tests.architecture.tree import imports
+
+# Size: a module is as long as one idea needs.
+
+MOST_LINES = 500
+MOST_LINES_WHERE_BYTES_PASS = 400
+"""In the data plane, where who reads a fault must hold the whole module in mind."""
+
+LONG: Mapping[str, str] = {
+    "proxy.errors": "the whole error tree stands on one page",
+    "proxy.config.schema": "each setting is written here, and only here",
+}
+"""Modules outside the data plane that may be longer, and why."""
+
+BEING_SPLIT: Mapping[str, str] = {
+    "proxy.dataplane.answer.forward": "rooms",
+    "proxy.dataplane.caller.connection": "rooms",
+    "proxy.dataplane.caller.request": "rooms",
+    "proxy.dataplane.notebook.connection": "rooms",
+    "proxy.dataplane.plane": "rooms",
+    "proxy.dataplane.websocket.relay": "rooms",
+    "proxy.gateway": "door",
+    "proxy.aws.keeper": "once",
+    "proxy.cli": "server",
+    "proxy.server.operations.fleet": "server",
+    "proxy.server.run": "server",
+}
+
+
+def sizes(
+    sources: Mapping[str, str], long: Mapping[str, str] = LONG, being_split: Mapping[str, str] = BEING_SPLIT
+) -> Iterator[str]:
+    """Modules that are longer than one idea needs, and permissions that nothing needs."""
+    lines = {module: source.count("\n") for module, source in sources.items()}
+    for module, count in lines.items():
+        inner = module.startswith("proxy.dataplane")
+        most = MOST_LINES_WHERE_BYTES_PASS if inner else MOST_LINES
+        if count > most and module not in being_split and (inner or module not in long):
+            yield f"{module} has {count} lines, and {most} is the most: split it by idea"
+    for module in long:
+        if lines.get(module, 0) <= MOST_LINES:
+            yield f"{module} is no longer long: take its entry out of LONG"
+
+
+# Circles: whoever reads a module can read what it needs first.
+
+CIRCLES_BEING_ENDED: frozenset[str] = frozenset(
+    {
+        "proxy.dataplane.answer.forward",
+        "proxy.dataplane.answer.page",
+        "proxy.dataplane.caller.admitting",
+        "proxy.dataplane.caller.connection",
+        "proxy.dataplane.caller.prelude",
+        "proxy.dataplane.caller.request",
+        "proxy.dataplane.plane",
+    }
+)
+
+
+def circles(sources: Mapping[str, str], being_ended: frozenset[str] = CIRCLES_BEING_ENDED) -> Iterator[str]:
+    """Sets of modules each of which imports, over the others, itself. One line for each set."""
+    known = frozenset(sources)
+    needs = {
+        module: sorted(({used.module for used in imports(source, known)} & known) - {module})
+        for module, source in sources.items()
+    }
+    reached = {module: _reached(module, needs) for module in needs}
+    seen: set[str] = set()
+    for module in sorted(needs):
+        if module in seen or module not in reached[module]:
+            continue
+        circle = {module, *(other for other in reached[module] if module in reached[other])}
+        seen |= circle
+        if not circle <= being_ended:
+            pairs = [f"{one} -> {two}" for one in sorted(circle) for two in needs[one] if two in circle]
+            yield f"import each other in a circle: {', '.join(pairs)}"
+
+
+def _reached(module: str, needs: Mapping[str, Iterable[str]]) -> set[str]:
+    found: set[str] = set()
+    ahead = list(needs[module])
+    while ahead:
+        if (one := ahead.pop()) not in found:
+            found.add(one)
+            ahead += needs[one]
+    return found
+
+
+# Names: one name, one thing.
+
+DOUBLES: Mapping[str, str] = {}
+"""Names that several classes have, and why."""
+
+BEING_RENAMED: frozenset[str] = frozenset(
+    [
+        "Answer",
+        "Counts",
+        "Entrance",
+        "Entry",
+        "Exchange",
+        "Faults",
+        "Fields",
+        "Finding",
+        "Handler",
+        "Kind",
+        "Lifecycle",
+        "Limits",
+        "Line",
+        "Link",
+        "Listener",
+        "Origin",
+        "Page",
+        "Path",
+        "Place",
+        "Reading",
+        "Relay",
+        "RequestHead",
+        "Sessions",
+        "State",
+        "Tell",
+        "Text",
+        "Tokens",
+        "Traffic",
+        "Verdict",
+        "Visit",
+        "_LineBook",
+        "_Met",
+        "_Reader",
+        "_Side",
+        "_Step",
+    ]
+)
+
+
+def doubles(
+    sources: Mapping[str, str],
+    reasons: Mapping[str, str] = DOUBLES,
+    being_renamed: frozenset[str] = BEING_RENAMED,
+) -> Iterator[str]:
+    """Names that more than one class or type has, wherever it is defined."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for module, source in sources.items():
+        for name in _types_defined(ast.parse(source)):
+            places[name].append(module)
+    for name, modules in sorted(places.items()):
+        if len(modules) > 1 and name not in reasons and name not in being_renamed:
+            yield f"{name} is defined in {' and in '.join(modules)}: one name, one thing"
+    for name in reasons:
+        if len(places[name]) < 2:
+            yield f"{name} is one thing: take its entry out of DOUBLES"
+
+
+def _types_defined(tree: ast.Module) -> Iterator[str]:
+    """Classes wherever they stand, and the other types that a module gives a name of its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+    for node in tree.body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        for target in targets:
+            # Constants are written in capitals. What is private to a module is seen by nobody else.
+            if isinstance(target, ast.Name) and re.match(r"[A-Z]\w*[a-z]", target.id):
+                yield target.id
+
+
+# What is another library's own affair.
+
+FOREIGN_INSIDES = re.compile(r"RequestHandler|http_parser")
+INSIDES_BEING_LEFT = frozenset({"proxy/server/operations/admin.py"})
+
+
+def foreign_insides(
+    texts: Mapping[str, str], being_left: frozenset[str] = INSIDES_BEING_LEFT
+) -> Iterator[str]:
+    """aiohttp's handler of connections and its parser change in patch releases: its own pages need neither."""
+    for path, text in texts.items():
+        for number, line in enumerate(text.splitlines(), 1):
+            if path not in being_left and (found := FOREIGN_INSIDES.search(line)):
+                yield f"{path}:{number}: {found[0]} is aiohttp's own affair: serve pages through web.Server alone"
+
+
+def aiohttp_bounds(dependencies: Iterable[str]) -> Iterator[str]:
+    """aiohttp serves own pages through its public interface, so that a newer one is never too new."""
+    found = [one for one in dependencies if re.match(r"aiohttp\b(?!-)", one)]
+    if found != ["aiohttp>=3.14.4"]:
+        yield f"{found}: aiohttp is wanted from 3.14.4 on, without an upper bound"
+
+
+# Tests stand beside what they test.
+
+BESIDE_THE_HOUSE: Mapping[str, str] = {
+    "architecture": "the rules themselves",
+    "benchmarks": "what is measured against other proxies",
+    "cost": "what is counted, instruction by instruction",
+    "e2e": "real Jupyter servers, browsers and clients",
+    "fuzz": "inputs that nobody wrote",
+    "harness": "what tests share",
+    "threats": "what has broken others, over real sockets",
+}
+"""Directories of tests that stand beside no package, and what they hold."""
+
+UNTESTED_BESIDE: Mapping[str, str] = {}
+"""Packages without a directory of tests, and why."""
+
+BEING_TESTED: frozenset[str] = frozenset({"commands"})
+
+
+def mirror(
+    tests: Iterable[str],
+    packages: Iterable[str],
+    beside: Mapping[str, str] = BESIDE_THE_HOUSE,
+    untested: Mapping[str, str] = UNTESTED_BESIDE,
+    being_tested: frozenset[str] = BEING_TESTED,
+) -> Iterator[str]:
+    """`tests` are paths of modules below `tests/`, `packages` are paths of packages below `proxy/`."""
+    known = set(packages)
+    tested = set()
+    for path in sorted(tests):
+        folder, _, name = path.rpartition("/")
+        if name.startswith("test_"):
+            tested.add(folder)
+        if folder and folder.split("/")[0] not in beside and folder not in known:
+            yield f"tests/{path} stands beside no package: proxy/{folder} does not exist"
+    for package in sorted(known - tested - set(untested) - being_tested):
+        yield f"proxy/{package} has no tests of its own: tests/{package} has no test_….py"
+    for package in untested:
+        if package in tested or package not in known:
+            yield f"proxy/{package} needs no excuse: take its entry out of UNTESTED_BESIDE"
