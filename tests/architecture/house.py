@@ -115,6 +115,7 @@ BEING_RENAMED: frozenset[str] = frozenset(
         "Fields",
         "Finding",
         "Handler",
+        "Key",
         "Kind",
         "Lifecycle",
         "Limits",
@@ -185,16 +186,13 @@ def _types_defined(tree: ast.Module) -> Iterator[str]:
 # What is another library's own affair.
 
 FOREIGN_INSIDES = re.compile(r"RequestHandler|http_parser")
-INSIDES_BEING_LEFT = frozenset({"proxy/server/operations/admin.py"})
 
 
-def foreign_insides(
-    texts: Mapping[str, str], being_left: frozenset[str] = INSIDES_BEING_LEFT
-) -> Iterator[str]:
+def foreign_insides(texts: Mapping[str, str]) -> Iterator[str]:
     """aiohttp's handler of connections and its parser change in patch releases: its own pages need neither."""
     for path, text in texts.items():
         for number, line in enumerate(text.splitlines(), 1):
-            if path not in being_left and (found := FOREIGN_INSIDES.search(line)):
+            if found := FOREIGN_INSIDES.search(line):
                 yield f"{path}:{number}: {found[0]} is aiohttp's own affair: serve pages through web.Server alone"
 
 
