@@ -20,7 +20,7 @@ REPEAT_SECONDS: Final = 60.0
 KINDS: Final = 256
 """Told apart at a time; what comes beyond them is told apart by `where` alone."""
 
-Tell = Callable[[str, str, BaseException, int], None]
+TellFault = Callable[[str, str, BaseException, int], None]
 """Is given where, what (of several, "" where there is only one), the fault, and how often its kind came untold."""
 
 OUTLIVED: Final = (Exception, asyncio.CancelledError)
@@ -31,7 +31,7 @@ _Kind = tuple[str, str, str]
 
 
 @dataclass(slots=True)
-class _Met:
+class _Repeated:
     told_at: float
     untold: int = 0
 
@@ -39,12 +39,12 @@ class _Met:
 class Faults:
     """What failed since the start of the process. `monotonic` tells the time in seconds."""
 
-    def __init__(self, tell: Tell, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, tell: TellFault, *, monotonic: Callable[[], float]) -> None:
         self.counts: Counter[str] = Counter()
         """By `where`, which is a word of ours and never something that a caller chose."""
         self._tell = tell
         self._monotonic = monotonic
-        self._met: dict[_Kind, _Met] = {}
+        self._met: dict[_Kind, _Repeated] = {}
 
     def met(self, where: str, error: BaseException, *, what: str = "") -> None:
         """Something failed, and what it belongs to goes on. Never raises."""
@@ -55,7 +55,7 @@ class Faults:
         now = self._monotonic()
         met = self._met.get(kind)
         if met is None:
-            self._met[kind] = _Met(now)
+            self._met[kind] = _Repeated(now)
             untold = 0
         elif now - met.told_at < REPEAT_SECONDS:
             met.untold += 1

@@ -45,7 +45,7 @@ from proxy.config.settings import (
     UnixSocket,
 )
 from proxy.config.statements import default_sid
-from proxy.config.yaml_lines import Path
+from proxy.config.yaml_lines import KeyPath
 from proxy.policy.elements import read_statement
 from proxy.policy.lists import NamedList, Remark
 from proxy.policy.resources import notebook_arn
@@ -53,7 +53,7 @@ from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Policy, Statement
 from proxy.routing.mounts import Mount
 
-Origin = Callable[[Path], str]
+WrittenAt = Callable[[KeyPath], str]
 """`nbgate.yaml:12`: where the file has what stands at a path."""
 
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
@@ -168,7 +168,7 @@ def settings(
     environ: Mapping[str, str],
     source: FilePath,
     included: Mapping[str, Included],
-    origin: Origin,
+    origin: WrittenAt,
 ) -> Settings:
     """The snapshot that a valid file means. Relative paths in it count from the file's directory."""
     assert file.hostname is not None
@@ -243,7 +243,7 @@ def _instance(
     allowlists: Mapping[str, NamedList],
     file: File,
     region: str,
-    origin: Origin,
+    origin: WrittenAt,
 ) -> Instance:
     aws = file.aws
     place = ("instances", name)
@@ -280,7 +280,7 @@ def is_signed(file: File) -> bool:
     return (file.api.signed or ("required" if file.api_keys else "optional")) == "required"
 
 
-def _list(name: str, entries: list[EntrySection], origin: Origin) -> NamedList:
+def _list(name: str, entries: list[EntrySection], origin: WrittenAt) -> NamedList:
     ended = {entry.cidr for entry in entries if entry.until is not None}
     remarks = tuple(
         Remark(entry.cidr, entry.note or "", entry.until)
@@ -292,7 +292,10 @@ def _list(name: str, entries: list[EntrySection], origin: Origin) -> NamedList:
 
 
 def _short_form(
-    place: Path, section: PolicySection | InstanceSection, allowlists: Mapping[str, NamedList], origin: Origin
+    place: KeyPath,
+    section: PolicySection | InstanceSection,
+    allowlists: Mapping[str, NamedList],
+    origin: WrittenAt,
 ) -> ShortForm:
     # The schema refuses an empty list, so no names means that the key is absent.
     return ShortForm(
@@ -304,7 +307,7 @@ def _short_form(
 
 
 def _statements(
-    place: Path, section: PolicySection | InstanceSection, origin: Origin
+    place: KeyPath, section: PolicySection | InstanceSection, origin: WrittenAt
 ) -> tuple[Statement, ...]:
     return tuple(
         read_statement(element, sid=default_sid(place, index), origin=origin((*place, "statements", index)))

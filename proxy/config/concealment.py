@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from proxy.config.environment import Substituted
 from proxy.config.findings import did_you_mean
-from proxy.config.yaml_lines import Mapped, Node, Path, Scalar, Sequence, dotted, node_at
+from proxy.config.yaml_lines import KeyPath, Mapped, Node, Scalar, Sequence, dotted, node_at
 from proxy.errors import Problem
 
 HIDDEN = "***"
@@ -32,7 +32,7 @@ _KEY_ID = re.compile(r"[A-Z][A-Z0-9_]{7,31}")
 # The name of a variable, as such names are written, tells nothing; a default may be a secret.
 _VARIABLE = re.compile(r"\$\{[A-Z_][A-Z0-9_]*(?::-)?|[{}$]")
 
-KeysAt = Callable[[Path], Iterable[str]]
+KeysAt = Callable[[KeyPath], Iterable[str]]
 """The keys that the mapping at a path may have; none where they are of the operator's choice."""
 
 
@@ -120,7 +120,7 @@ def _misplaced(root: Node, keys_at: KeysAt) -> Iterator[_Secret]:
                 yield from (_Secret(part, HIDDEN) for part in _VARIABLE.split(text) if len(part) >= least)
 
 
-def _texts(node: Node, path: Path, keys_at: KeysAt) -> Iterator[tuple[str, int]]:
+def _texts(node: Node, path: KeyPath, keys_at: KeysAt) -> Iterator[tuple[str, int]]:
     """Each text below `path`, and how long it has to be for a secret."""
     if isinstance(node, Mapped):
         for key, entry in node.entries.items():
@@ -134,7 +134,7 @@ def _texts(node: Node, path: Path, keys_at: KeysAt) -> Iterator[tuple[str, int]]
         yield _written(node), LONG if _OTHER_PURPOSES & {*map(str, path)} else _LEAST
 
 
-def _is_key(key: str, path: Path, keys_at: KeysAt) -> bool:
+def _is_key(key: str, path: KeyPath, keys_at: KeysAt) -> bool:
     if path == ("api_keys",):
         return _KEY_ID.fullmatch(key) is not None
     known = tuple(keys_at(path))

@@ -29,7 +29,7 @@ from proxy.config.settings import Bind, Lifecycle, Listener, UnixSocket
 from proxy.config.statements import statement_findings
 from proxy.config.values import ValueProblem, as_yaml, format_duration, parse_region
 from proxy.config.warnings import everybody_in
-from proxy.config.yaml_lines import Path
+from proxy.config.yaml_lines import KeyPath
 from proxy.routing.mounts import Mount, MountKind, clashes, hides
 
 
@@ -57,7 +57,7 @@ def inconsistencies(
 class _Sound:
     """Which parts of the file have no problem."""
 
-    def __init__(self, paths: tuple[Path, ...]) -> None:
+    def __init__(self, paths: tuple[KeyPath, ...]) -> None:
         self._paths = paths
 
     def __call__(self, *path: str | int) -> bool:
@@ -70,7 +70,7 @@ def _references(data: Mapping[str, Any]) -> Iterator[Finding]:
     lists = data.get("allowlists")
     declared = list(lists) if isinstance(lists, dict) else []
     instances = data.get("instances")
-    places: list[tuple[Path, Any]] = [(("policy",), data.get("policy"))]
+    places: list[tuple[KeyPath, Any]] = [(("policy",), data.get("policy"))]
     if isinstance(instances, dict):
         places += [(("instances", name), section) for name, section in instances.items()]
     for place, section in places:
@@ -109,7 +109,7 @@ def _listeners(file: File, sound: _Sound) -> Iterator[Finding]:
         return
     binds: list[tuple[str, Bind]] = []
     for index, section in enumerate(file.listeners):
-        path: Path = ("listeners", index)
+        path: KeyPath = ("listeners", index)
         if section.tls and section.scheme == "http":
             yield Finding((*path, "scheme"), "a listener with tls is https", "remove one of the two")
         if other := next((where for where, bind in binds if _same_socket(bind, section.bind)), None):
@@ -126,7 +126,7 @@ def _listeners(file: File, sound: _Sound) -> Iterator[Finding]:
         yield Finding(("admin", "bind"), f"{admin} is in use by {other}", hint)
 
 
-def _unix(section: ListenerSection, path: Path) -> Iterator[Finding]:
+def _unix(section: ListenerSection, path: KeyPath) -> Iterator[Finding]:
     if not isinstance(section.bind, UnixSocket):
         if section.trust_unix is not None:
             hint = "remove it; proxies that connect over TCP belong into client_address.trusted_proxies"
@@ -183,7 +183,7 @@ def _client_addresses(file: File, sound: _Sound) -> Iterator[Finding]:
 
 def _everybody_trusted(file: File, sound: _Sound) -> Iterator[Finding]:
     """A single network of that size is refused by itself."""
-    places: list[tuple[Path, list[Network]]] = [
+    places: list[tuple[KeyPath, list[Network]]] = [
         (("client_address", "trusted_proxies"), file.client_address.trusted_proxies)
     ]
     places += [
@@ -214,7 +214,7 @@ def _mounts(file: File, data: Mapping[str, Any], sound: _Sound) -> Iterator[Find
         yield Finding(("instances",), "there is no instance", hint)
     listeners = [build.listener(section, directory=FilePath()) for section in file.listeners]
     mounts: dict[str, Mount] = {}
-    paths: dict[str, Path] = {}
+    paths: dict[str, KeyPath] = {}
     # From the data as written: an instance with a mistake elsewhere is mounted all the same.
     for name, section in instances.items():
         written = section.get("mount") if isinstance(section, dict) else None
@@ -371,7 +371,7 @@ def _lifecycles(file: File, sound: _Sound) -> Iterator[Finding]:
             yield Finding(("instances", name), message, "give both the same start_on_open and stop_…")
 
 
-def _warning(path: Path, key: str, after_seconds: float, warning_seconds: float) -> Iterator[Finding]:
+def _warning(path: KeyPath, key: str, after_seconds: float, warning_seconds: float) -> Iterator[Finding]:
     if warning_seconds >= after_seconds:
         announced, idle = format_duration(warning_seconds), format_duration(after_seconds)
         message = f"a stop after {idle} of idleness would be announced {announced} ahead"

@@ -12,13 +12,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from proxy.config.yaml_lines import Entry, Mapped, Node, Path, Scalar, Sequence, dotted, resolve_plain
+from proxy.config.yaml_lines import KeyedNode, KeyPath, Mapped, Node, Scalar, Sequence, dotted, resolve_plain
 from proxy.errors import Problem
 
 _REFERENCE = re.compile(r"\$(?P<escaped>\$\{)|\$\{(?P<inside>[^{}]*)\}|(?P<broken>\$\{)")
 _INSIDE = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>.*))?", re.DOTALL)
 
-Replacements = Mapping[Path, tuple[tuple[str, str], ...]]
+Replacements = Mapping[KeyPath, tuple[tuple[str, str], ...]]
 """For each value that held references: pairs of what was put in, and the `${NAME}` that it stands for."""
 
 
@@ -29,7 +29,7 @@ class Substituted:
     root: Node
     replacements: Replacements
     problems: tuple[Problem, ...]
-    failed: frozenset[Path]
+    failed: frozenset[KeyPath]
     """Where a reference could not be replaced: nothing more needs to be said about those values."""
 
 
@@ -43,14 +43,14 @@ def substitute(root: Node, *, environ: Mapping[str, str], file: str) -> Substitu
 class _Walk:
     environ: Mapping[str, str]
     file: str
-    replacements: dict[Path, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    replacements: dict[KeyPath, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    failed: set[Path] = field(default_factory=set)
+    failed: set[KeyPath] = field(default_factory=set)
 
-    def node(self, node: Node, path: Path) -> Node:
+    def node(self, node: Node, path: KeyPath) -> Node:
         if isinstance(node, Mapped):
             entries = {
-                key: Entry(entry.line, self.node(entry.value, (*path, key)))
+                key: KeyedNode(entry.line, self.node(entry.value, (*path, key)))
                 for key, entry in node.entries.items()
             }
             return replace(node, entries=entries)
@@ -59,7 +59,7 @@ class _Walk:
             return replace(node, items=items)
         return self._scalar(node, path)
 
-    def _scalar(self, scalar: Scalar, path: Path) -> Scalar:
+    def _scalar(self, scalar: Scalar, path: KeyPath) -> Scalar:
         if not isinstance(scalar.value, str) or "${" not in scalar.value:
             return scalar
         replaced: list[tuple[str, str]] = []

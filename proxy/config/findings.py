@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.config.values import as_yaml, shown
-from proxy.config.yaml_lines import Path
+from proxy.config.yaml_lines import KeyPath
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A problem that knows its place in the data, not yet its line."""
 
-    path: Path
+    path: KeyPath
     message: str
     hint: str = ""
 
@@ -32,10 +32,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known are: {', '.join(words)}" if words else ""
 
 
-def finding(error: Mapping[str, Any], known_keys: Callable[[Path], Iterable[str]]) -> Finding:
+def finding(error: Mapping[str, Any], known_keys: Callable[[KeyPath], Iterable[str]]) -> Finding:
     """One entry of `errors()`. `known_keys` gives the keys that the mapping at a path may have."""
     # pydantic marks an error of a mapping's key by a step of its own.
-    path: Path = tuple(step for step in error["loc"] if step != "[key]")
+    path: KeyPath = tuple(step for step in error["loc"] if step != "[key]")
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     match kind:
         case "value_problem":

@@ -20,7 +20,7 @@ from proxy.config.includes import include
 from proxy.config.settings import Settings
 from proxy.config.warnings import warnings
 from proxy.config.yaml_lines import LIST_FILES, Mapped, Sequence, dotted, line_of, node_at, parse, to_data
-from proxy.config.yaml_lines import Path as DataPath
+from proxy.config.yaml_lines import KeyPath as DataPath
 from proxy.errors import ConfigError, Problem
 
 MAX_BYTES = 8 * 1024 * 1024

@@ -41,7 +41,7 @@ from proxy.config.settings import (
     TrustUnix,
 )
 from proxy.config.values import ValueProblem
-from proxy.config.yaml_lines import Path
+from proxy.config.yaml_lines import KeyPath
 from proxy.policy.conditions import OPERATORS
 from proxy.policy.statements import Effect
 from proxy.routing.mounts import Mount
@@ -753,7 +753,7 @@ def validate(data: object) -> tuple[File, list[Finding]]:
         remaining = fewer
 
 
-def keys_at(path: Path) -> list[str]:
+def keys_at(path: KeyPath) -> list[str]:
     """The keys that the mapping at `path` may have; none where it has keys of the operator's choice."""
     annotation: object = File
     for step in path:
@@ -762,13 +762,13 @@ def keys_at(path: Path) -> list[str]:
     return list(model.model_fields) if model else []
 
 
-def _culprit(kind: str, location: Path) -> Path:
+def _culprit(kind: str, location: KeyPath) -> KeyPath:
     """What must go so that an error goes. Without a key that it needs, a mapping is of no use."""
     path = tuple(step for step in location if step != "[key]")
     return path[:-1] if kind == "missing" else path
 
 
-def _without(data: Any, paths: set[Path]) -> Any:
+def _without(data: Any, paths: set[KeyPath]) -> Any:
     """A copy of `data` without the values at `paths`. A path that ends inside what has no such part takes it."""
     if () in paths or (paths and not isinstance(data, dict | list)):
         return _GONE

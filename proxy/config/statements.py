@@ -11,21 +11,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proxy.config.findings import Finding
-from proxy.config.yaml_lines import Path
+from proxy.config.yaml_lines import KeyPath
 from proxy.policy.elements import StatementError, listed, read_statement
 from proxy.policy.resources import ArnPatterns
 from proxy.policy.statements import Effect, Statement
 
 
-def default_sid(place: Path, index: int) -> str:
+def default_sid(place: KeyPath, index: int) -> str:
     """The id of a statement that has none of its own: `policy-statement-1`, `instance-research-statement-1`."""
     scope = f"instance-{place[1]}" if place[0] == "instances" else "policy"
     return f"{scope}-statement-{index + 1}"
 
 
-def places(data: Mapping[str, Any]) -> Iterator[tuple[Path, list[Any]]]:
+def places(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, list[Any]]]:
     """Every list of statements in the file as written, with its place."""
-    sections: list[tuple[Path, Any]] = [(("policy",), data.get("policy"))]
+    sections: list[tuple[KeyPath, Any]] = [(("policy",), data.get("policy"))]
     instances = data.get("instances")
     if isinstance(instances, dict):
         sections += [(("instances", str(name)), section) for name, section in instances.items()]
@@ -45,7 +45,7 @@ def statement_findings(data: Mapping[str, Any], arns: Mapping[str, str] | None) 
         # An instance's statements join the gateway's, whose ids come first.
         sids = set(gateway_sids)
         for index, element in enumerate(statements):
-            path: Path = (*place, "statements", index)
+            path: KeyPath = (*place, "statements", index)
             try:
                 statement = read_statement(element, sid=default_sid(place, index))
             except StatementError as error:
@@ -65,7 +65,7 @@ def statement_findings(data: Mapping[str, Any], arns: Mapping[str, str] | None) 
             gateway_sids = sids
 
 
-def _widening(path: Path, statement: Statement) -> Iterator[Finding]:
+def _widening(path: KeyPath, statement: Statement) -> Iterator[Finding]:
     if statement.effect is Effect.ALLOW:
         yield Finding(
             (*path, "Effect"),
@@ -74,7 +74,7 @@ def _widening(path: Path, statement: Statement) -> Iterator[Finding]:
         )
 
 
-def _resources(path: Path, element: Mapping[str, Any], arns: Sequence[str]) -> Iterator[Finding]:
+def _resources(path: KeyPath, element: Mapping[str, Any], arns: Sequence[str]) -> Iterator[Finding]:
     name = "Resource" if "Resource" in element else "NotResource"
     for index, pattern in enumerate(listed(element[name])):
         place = (*path, name, index) if isinstance(element[name], list) else (*path, name)

@@ -13,7 +13,7 @@ from proxy.client_address.networks import Network, NetworkSet
 from proxy.config.findings import Finding
 from proxy.config.schema import File
 from proxy.config.settings import Settings
-from proxy.config.yaml_lines import Path
+from proxy.config.yaml_lines import KeyPath
 from proxy.policy.conditions import Kind
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm
@@ -54,13 +54,13 @@ def _lists(file: File, settings: Settings) -> Iterator[Finding]:
         if everybody := everybody_in(one.networks):
             entries = [entry.cidr for entry in file.allowlists.get(name, ())]
             alone = [index for index, cidr in enumerate(entries) if everybody_in(NetworkSet([cidr]))]
-            path: Path = ("allowlists", name, alone[0]) if alone else ("allowlists", name)
+            path: KeyPath = ("allowlists", name, alone[0]) if alone else ("allowlists", name)
             said = f"is {everybody}" if alone else f"holds {everybody}, all networks together"
             yield Finding(path, f"{said}: the list stands for everybody", _OWN)
 
 
 def _restrictions(settings: Settings) -> Iterator[Finding]:
-    places: list[tuple[Path, ShortForm | None]] = [(("policy",), settings.restriction)]
+    places: list[tuple[KeyPath, ShortForm | None]] = [(("policy",), settings.restriction)]
     places += [(("instances", name), one.restriction) for name, one in settings.instances.items()]
     for place, form in places:
         if form is None:
@@ -95,7 +95,7 @@ def _count(networks: NetworkSet, within: Network) -> int:
 
 
 def _statements(settings: Settings) -> Iterator[Finding]:
-    places: list[tuple[Path, tuple[Statement, ...]]] = [(("policy",), settings.statements)]
+    places: list[tuple[KeyPath, tuple[Statement, ...]]] = [(("policy",), settings.statements)]
     places += [(("instances", name), one.statements) for name, one in settings.instances.items()]
     for place, statements in places:
         for index, statement in enumerate(statements):
@@ -152,7 +152,7 @@ def _links_for_whoever_is_let_in(file: File, settings: Settings) -> Iterator[Fin
     if not names or settings.api.is_signed:
         return
     own = [name for name in names if (file.instances or {})[name].access is not None]
-    place: Path = ("instances", own[0], "access") if own else ("access",)
+    place: KeyPath = ("instances", own[0], "access") if own else ("access",)
     keys = "remove signed: optional" if settings.api.keys else API_KEYS
     yield Finding(
         place,

@@ -19,7 +19,7 @@ import yaml
 
 from proxy.errors import ConfigError, Problem
 
-Path: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and indexes from the root: `("instances", "research", "allow", 0)`."""
 
 Plain: TypeAlias = "str | int | bool | None"
@@ -71,7 +71,7 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class KeyedNode:
     """A key's own line, and its value."""
 
     line: int
@@ -83,7 +83,7 @@ class Mapped:
     """A mapping; its keys are text, as they were written."""
 
     line: int
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, KeyedNode]
     size: int
 
 
@@ -106,7 +106,7 @@ def to_data(node: Node) -> object:
     return node.value
 
 
-def node_at(root: Node, path: Path) -> Node | None:
+def node_at(root: Node, path: KeyPath) -> Node | None:
     """The node at a path; None where the path leads nowhere."""
     node: Node | None = root
     for step in path:
@@ -119,7 +119,7 @@ def node_at(root: Node, path: Path) -> Node | None:
     return node
 
 
-def line_of(root: Node, path: Path) -> int:
+def line_of(root: Node, path: KeyPath) -> int:
     """Where to look for `path`: its key's line, a list item's, or that of the nearest parent that exists."""
     node, line = root, root.line
     for step in path:
@@ -133,7 +133,7 @@ def line_of(root: Node, path: Path) -> int:
     return line
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """`instances.research.allow[0]`"""
     text = ""
     for step in path:
@@ -146,7 +146,7 @@ def parse(text: str, file: str) -> tuple[Node, list[Problem]]:
 
     Raises ConfigError where no tree can be made: not YAML, an empty file, too deep or too large.
     """
-    reader = _Reader(text, file)
+    reader = _TreeReader(text, file)
     try:
         return reader.document(), reader.problems
     except yaml.MarkedYAMLError as error:
@@ -174,7 +174,7 @@ class _GivenUp(Exception):
         self.problem = problem
 
 
-class _Reader:
+class _TreeReader:
     """One pass over the parser's events. `_event` is the one under consideration."""
 
     def __init__(self, text: str, file: str) -> None:
@@ -203,7 +203,7 @@ class _Reader:
             )
         return root
 
-    def _node(self, event: yaml.Event, path: Path) -> Node:
+    def _node(self, event: yaml.Event, path: KeyPath) -> Node:
         if len(path) > MAX_DEPTH:
             raise _GivenUp(self._problem(event, path[:4], f"nested more than {MAX_DEPTH} levels deep"))
         if isinstance(event, yaml.AliasEvent):
@@ -227,16 +227,16 @@ class _Reader:
             self._anchors[event.anchor] = node
         return node
 
-    def _sequence(self, start: yaml.SequenceStartEvent, path: Path) -> Sequence:
+    def _sequence(self, start: yaml.SequenceStartEvent, path: KeyPath) -> Sequence:
         self._count(start, path, 1)
         items: list[Node] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._node(event, (*path, len(items))))
         return Sequence(_line(start), tuple(items), 1 + sum(item.size for item in items))
 
-    def _mapping(self, start: yaml.MappingStartEvent, path: Path) -> Mapped:
+    def _mapping(self, start: yaml.MappingStartEvent, path: KeyPath) -> Mapped:
         self._count(start, path, 1)
-        entries: dict[str, Entry] = {}
+        entries: dict[str, KeyedNode] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._key(event, path)
             value = self._node(next(self._events), (*path, key if key is not None else "?"))
@@ -246,10 +246,10 @@ class _Reader:
                 message = f"the key is here twice, first on line {entries[key].line}"
                 self._complain(event, (*path, key), message, "keep one of them")
                 continue
-            entries[key] = Entry(_line(event), value)
+            entries[key] = KeyedNode(_line(event), value)
         return Mapped(_line(start), entries, 1 + sum(entry.value.size for entry in entries.values()))
 
-    def _key(self, event: yaml.Event, path: Path) -> str | None:
+    def _key(self, event: yaml.Event, path: KeyPath) -> str | None:
         if isinstance(event, yaml.ScalarEvent):
             self._refuse_tag(event, event.tag, path)
             if event.value == "<<" and event.style is None:
@@ -265,7 +265,7 @@ class _Reader:
         self._complain(event, path, "a key must be plain text", "quote it if it begins with [, {, & or *")
         return None
 
-    def _aliased(self, event: yaml.AliasEvent, path: Path) -> Node:
+    def _aliased(self, event: yaml.AliasEvent, path: KeyPath) -> Node:
         assert event.anchor is not None
         node = self._anchors.get(event.anchor)
         if node is None:
@@ -276,23 +276,23 @@ class _Reader:
         self._count(event, path, node.size)
         return node
 
-    def _count(self, event: yaml.Event, path: Path, size: int) -> None:
+    def _count(self, event: yaml.Event, path: KeyPath, size: int) -> None:
         self._nodes += size
         if self._nodes > MAX_NODES:
             message = f"more than {MAX_NODES} values, aliases included"
             raise _GivenUp(self._problem(event, path, message, LIST_FILES))
 
-    def _refuse_tag(self, event: yaml.Event, tag: str | None, path: Path) -> None:
+    def _refuse_tag(self, event: yaml.Event, tag: str | None, path: KeyPath) -> None:
         if tag is not None:
             shown = _name(tag.replace("tag:yaml.org,2002:", "!!"))
             self._complain(
                 event, path, f"tags such as {shown} are not read here", "remove it; quote what is text"
             )
 
-    def _complain(self, event: yaml.Event, path: Path, message: str, hint: str) -> None:
+    def _complain(self, event: yaml.Event, path: KeyPath, message: str, hint: str) -> None:
         self.problems.append(self._problem(event, path, message, hint))
 
-    def _problem(self, event: yaml.Event, path: Path, message: str, hint: str = "") -> Problem:
+    def _problem(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "") -> Problem:
         return Problem(self._file, _line(event), dotted(path), message, hint)
 
 

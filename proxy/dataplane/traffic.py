@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.clock import Clock
 from proxy.dataplane.records import CUT
 from proxy.dataplane.websocket.relay import Relay
-from proxy.lifecycle.use import Counts, counting, is_change, is_use
+from proxy.lifecycle.use import CountedMessages, counting, is_change, is_use
 from proxy.memory import Memo
 from proxy.routing.router import Route
 from proxy.telemetry.access_log import RequestRecord
@@ -45,7 +45,7 @@ class Traffic:
         self._notebooks: Mapping[str, Hashable] = {}
         self._used_at: dict[Hashable, float] = {}
         """By notebook."""
-        self._relays: dict[Relay, Counts] = {}
+        self._relays: dict[Relay, CountedMessages] = {}
         self._bytes: dict[CallerConnection, int] = {}
         self._verdicts: Memo[tuple[str, str, str], bool] = Memo(VERDICTS_REMEMBERED)
 
@@ -116,9 +116,9 @@ class Traffic:
             caller = relay.caller
             if caller.is_used:
                 self._use(record.instance, now)
-            if counts is Counts.EACH:
+            if counts is CountedMessages.EACH:
                 caller.watch()
-            elif counts is Counts.CHANGES:
+            elif counts is CountedMessages.CHANGES:
                 caller.watch_openings(is_change)
 
         def in_use(relay: Relay) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from proxy.lifecycle.judge import Finding
+from proxy.lifecycle.judge import IdleFinding
 
 MOST_AWAKE_HOURS: Final = 72.0
 
@@ -28,7 +28,7 @@ class AwakeState:
     judgement rests on, in a few words that may be shown.
     """
 
-    finding: Finding = Finding.OFF
+    finding: IdleFinding = IdleFinding.OFF
     why: str = ""
     after_seconds: float | None = None
     idle_since: datetime | None = None
@@ -38,7 +38,7 @@ class AwakeState:
 
     @property
     def warned(self) -> bool:
-        return self.finding in (Finding.WARN, Finding.STOP)
+        return self.finding in (IdleFinding.WARN, IdleFinding.STOP)
 
 
 def checked_hours(hours: float) -> float:

@@ -47,7 +47,7 @@ class Terminal:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class JupyterReading:
     """What Jupyter said of itself at one moment: `read_at` on our clock (monotonic), `clock` on its own.
 
     `last_activity` is that of /api/status, which the polls of an open tab move, too.
@@ -72,8 +72,8 @@ class Evidence:
     """
 
     status: str
-    reading: Reading | None = None
-    previous: Reading | None = None
+    reading: JupyterReading | None = None
+    previous: JupyterReading | None = None
     used_at: float | None = None
     traffic_at: float | None = None
     in_service_since: float | None = None
@@ -92,7 +92,7 @@ class Bodies:
     date: str = ""
 
 
-def read_state(bodies: Bodies, *, read_at: float, now: datetime) -> Reading:
+def read_state(bodies: Bodies, *, read_at: float, now: datetime) -> JupyterReading:
     """Read the answers of /api/status, /api/kernels and /api/terminals. `now` stands in for a missing `Date`.
 
     Raises UnreadableState.
@@ -104,7 +104,7 @@ def read_state(bodies: Bodies, *, read_at: float, now: datetime) -> Reading:
     if started is None or last_activity is None:
         raise UnreadableState("the status does not say since when, or when last")
     terminals = [] if bodies.terminals is None else _objects(bodies.terminals, "terminals")
-    return Reading(
+    return JupyterReading(
         read_at=read_at,
         clock=_date(bodies.date) or now,
         started=started,

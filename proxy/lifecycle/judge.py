@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from proxy.lifecycle.evidence import Evidence, Reading
+from proxy.lifecycle.evidence import Evidence, JupyterReading
 
 IN_SERVICE: Final = "InService"
 BUSY: Final = "busy"
@@ -42,7 +42,7 @@ class IdleRules:
     ignore_unknown_terminals: bool = False
 
 
-class Finding(Enum):
+class IdleFinding(Enum):
     """See the module's docstring. OFF: no rule says that the instance is ever stopped."""
 
     OFF = "off"
@@ -56,14 +56,14 @@ class Finding(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class IdleVerdict:
     """A finding, why, and the instants that belong to it, in monotonic seconds.
 
     `used_at` is the last use known, which the next judgement is told; `idle_since` is the same where nothing uses the
     instance now; `stops_at` where it is to be stopped, and `warned_at` since when that is announced.
     """
 
-    finding: Finding
+    finding: IdleFinding
     why: str = ""
     used_at: float | None = None
     idle_since: float | None = None
@@ -71,51 +71,51 @@ class Verdict:
     warned_at: float | None = None
 
 
-def judge(evidence: Evidence, rules: IdleRules, now: float) -> Verdict:
+def judge(evidence: Evidence, rules: IdleRules, now: float) -> IdleVerdict:
     """What to do about an instance. `now` is the monotonic clock's. Never raises."""
     used_at = _latest(now, evidence.used_at, evidence.traffic_at, evidence.in_service_since)
     if rules.after_seconds is None:
-        return Verdict(Finding.OFF, "no stop_after_idle", used_at)
+        return IdleVerdict(IdleFinding.OFF, "no stop_after_idle", used_at)
     if evidence.status and evidence.status != IN_SERVICE:
-        return Verdict(Finding.NOT_RUNNING, evidence.status)
+        return IdleVerdict(IdleFinding.NOT_RUNNING, evidence.status)
     reading = evidence.reading
     if not evidence.status:
         reading = None
     if reading is None or not 0 <= now - reading.read_at <= FRESH_SECONDS:
         if _is_kept_awake(evidence, now):
-            return Verdict(Finding.KEPT_AWAKE, "somebody asked for it", used_at)
-        return Verdict(Finding.UNREADABLE, "its state could not be read", used_at)
+            return IdleVerdict(IdleFinding.KEPT_AWAKE, "somebody asked for it", used_at)
+        return IdleVerdict(IdleFinding.UNREADABLE, "its state could not be read", used_at)
     used_at = _latest(now, used_at, _told(reading, evidence.previous))
     if why := _in_use(reading, rules):
-        return Verdict(Finding.IN_USE, why, now)
+        return IdleVerdict(IdleFinding.IN_USE, why, now)
     assert used_at is not None
     if _is_kept_awake(evidence, now):
-        return Verdict(Finding.KEPT_AWAKE, "somebody asked for it", used_at, used_at)
+        return IdleVerdict(IdleFinding.KEPT_AWAKE, "somebody asked for it", used_at, used_at)
     return _idle(evidence, rules, now, used_at=used_at, after_seconds=rules.after_seconds)
 
 
 def _idle(
     evidence: Evidence, rules: IdleRules, now: float, *, used_at: float, after_seconds: float
-) -> Verdict:
+) -> IdleVerdict:
     due_at = used_at + after_seconds
     if evidence.awake_until is not None:
         due_at = max(due_at, evidence.awake_until)
     if now < due_at - rules.warning_seconds:
-        return Verdict(Finding.IDLE, "nothing uses it", used_at, used_at, due_at)
+        return IdleVerdict(IdleFinding.IDLE, "nothing uses it", used_at, used_at, due_at)
     warned_at = evidence.warned_at
     watched = evidence.judged_at is not None and 0 <= now - evidence.judged_at <= WATCHED_SECONDS
     if warned_at is None or not watched or not used_at <= warned_at <= now:
         warned_at = now
     stops_at = max(due_at, warned_at + rules.warning_seconds)
-    finding = Finding.WARN if now < stops_at or warned_at == now else Finding.STOP
-    return Verdict(finding, "nothing uses it", used_at, used_at, stops_at, warned_at)
+    finding = IdleFinding.WARN if now < stops_at or warned_at == now else IdleFinding.STOP
+    return IdleVerdict(finding, "nothing uses it", used_at, used_at, stops_at, warned_at)
 
 
 def _is_kept_awake(evidence: Evidence, now: float) -> bool:
     return evidence.awake_until is not None and now < evidence.awake_until
 
 
-def _in_use(reading: Reading, rules: IdleRules) -> str:
+def _in_use(reading: JupyterReading, rules: IdleRules) -> str:
     """What uses the instance at this moment; "" for nothing. What is not known counts as use."""
     for kernel in reading.kernels:
         if kernel.state == BUSY:
@@ -127,7 +127,7 @@ def _in_use(reading: Reading, rules: IdleRules) -> str:
     return ""
 
 
-def _told(reading: Reading, previous: Reading | None) -> float:
+def _told(reading: JupyterReading, previous: JupyterReading | None) -> float:
     """The last use that a reading tells of, in monotonic seconds.
 
     By the instance's clock; and whatever that clock says, what changed since the previous reading happened since
@@ -146,7 +146,7 @@ def _told(reading: Reading, previous: Reading | None) -> float:
     return told
 
 
-def _signs(reading: Reading) -> frozenset[tuple[object, ...]]:
+def _signs(reading: JupyterReading) -> frozenset[tuple[object, ...]]:
     """What changes when Jupyter is used. (That a kernel ends is no use: idle ones may be culled.)"""
     kernels = (("kernel", one.id, one.last_activity) for one in reading.kernels)
     terminals = (("terminal", one.name, one.last_activity) for one in reading.terminals)

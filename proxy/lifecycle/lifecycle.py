@@ -1,6 +1,6 @@
 """Looks at instances that are to be stopped when nobody uses them, warns, and stops them.
 
-The rule: it knows who is asked (`Instances`, `Notebooks`, `Traffic`) but not how, and decides nothing: that is
+The rule: it knows who is asked (`Instances`, `Notebooks`, `TrafficReport`) but not how, and decides nothing: that is
 `proxy.lifecycle.judge`'s. Right before a stop everything is asked once more. What it remembers is lost with the
 process, which errs on the side of running.
 """
@@ -17,8 +17,8 @@ from proxy.clock import Clock
 from proxy.errors import NbgateError
 from proxy.faults import Faults
 from proxy.lifecycle.awake import AwakeState, checked_hours
-from proxy.lifecycle.evidence import Bodies, Evidence, Reading, UnreadableState, read_state
-from proxy.lifecycle.judge import IN_SERVICE, WATCHED_SECONDS, Finding, IdleRules, Verdict, judge
+from proxy.lifecycle.evidence import Bodies, Evidence, JupyterReading, UnreadableState, read_state
+from proxy.lifecycle.judge import IN_SERVICE, WATCHED_SECONDS, IdleFinding, IdleRules, IdleVerdict, judge
 from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.tasks import Tasks
 
@@ -54,7 +54,7 @@ class Notebooks(Protocol):
         """What Jupyter says of itself. Raises NbgateError's branch."""
 
 
-class Traffic(Protocol):
+class TrafficReport(Protocol):
     """What passed the gateway."""
 
     def look(self) -> None: ...
@@ -76,8 +76,8 @@ class _Watch:
     names: tuple[str, ...]
     rules: IdleRules
     notebook: Hashable = None
-    verdict: Verdict | None = None
-    reading: Reading | None = None
+    verdict: IdleVerdict | None = None
+    reading: JupyterReading | None = None
     used_at: float | None = None
     was_out_of_service: bool = False
     in_service_since: float | None = None
@@ -98,7 +98,7 @@ class _Watch:
         return self.names[0]
 
 
-class Lifecycle:
+class IdleStopper:
     """One per process; survives reloads. Instances are known by the gateway's names."""
 
     def __init__(
@@ -109,7 +109,7 @@ class Lifecycle:
         faults: Faults,
         instances: Instances,
         notebooks: Notebooks,
-        traffic: Traffic,
+        traffic: TrafficReport,
         events: Events,
     ) -> None:
         self.stops = 0
@@ -174,11 +174,11 @@ class Lifecycle:
         rules = watch.rules
         if rules.after_seconds is None:
             return AwakeState(kept_awake_until=self._instant(self._awake_until(watch)))
-        verdict = watch.verdict or Verdict(Finding.UNREADABLE, "not looked at yet")
+        verdict = watch.verdict or IdleVerdict(IdleFinding.UNREADABLE, "not looked at yet")
         finding, stops_at = verdict.finding, verdict.stops_at
         awake_until = self._awake_until(watch)
-        if awake_until is not None and finding in (Finding.IDLE, Finding.WARN, Finding.STOP):
-            finding, stops_at = Finding.KEPT_AWAKE, None
+        if awake_until is not None and finding in (IdleFinding.IDLE, IdleFinding.WARN, IdleFinding.STOP):
+            finding, stops_at = IdleFinding.KEPT_AWAKE, None
         return AwakeState(
             finding=finding,
             why=verdict.why,
@@ -232,16 +232,16 @@ class Lifecycle:
     async def _look(self, watch: _Watch) -> None:
         try:
             verdict = await self._judge(watch, max_age_seconds=LOOK_SECONDS / 2)
-            if verdict.finding is Finding.STOP and not watch.rules.dry_run:
+            if verdict.finding is IdleFinding.STOP and not watch.rules.dry_run:
                 # Once more, from the beginning: nothing lies between this judgement and the stop.
                 verdict = await self._judge(watch, max_age_seconds=0.0)
             self._tell(watch, verdict)
-            if verdict.finding is Finding.STOP and not self._is_leaving:
+            if verdict.finding is IdleFinding.STOP and not self._is_leaving:
                 await self._stop(watch, verdict)
         finally:
             watch.is_looking = False
 
-    async def _judge(self, watch: _Watch, *, max_age_seconds: float) -> Verdict:
+    async def _judge(self, watch: _Watch, *, max_age_seconds: float) -> IdleVerdict:
         status, reading = "", None
         try:
             status = (await self._instances.describe(watch.name, max_age_seconds=max_age_seconds)).status
@@ -255,7 +255,7 @@ class Lifecycle:
         # From here on nothing waits: what was seen is judged as one.
         if self._watches.get(watch.name) is not watch:
             # The name may lead to another notebook by now, which must not be stopped for what this one did.
-            return Verdict(Finding.OFF, "not configured any more")
+            return IdleVerdict(IdleFinding.OFF, "not configured any more")
         if not max_age_seconds:
             self._traffic.look()
         now = self._clock.monotonic()
@@ -269,11 +269,11 @@ class Lifecycle:
             watch.reading = reading
         return verdict
 
-    async def _read(self, watch: _Watch) -> Reading:
+    async def _read(self, watch: _Watch) -> JupyterReading:
         read_at, now = self._clock.monotonic(), self._clock.now()
         return read_state(await self._notebooks.read(watch.name), read_at=read_at, now=now)
 
-    def _evidence(self, watch: _Watch, status: str, reading: Reading | None) -> Evidence:
+    def _evidence(self, watch: _Watch, status: str, reading: JupyterReading | None) -> Evidence:
         traffic = [at for name in watch.names if (at := self._traffic.last_use(name)) is not None]
         return Evidence(
             status=status,
@@ -301,7 +301,7 @@ class Lifecycle:
 
     # -- telling and acting -----------------------------------------------------------------------------
 
-    def _tell(self, watch: _Watch, verdict: Verdict) -> None:
+    def _tell(self, watch: _Watch, verdict: IdleVerdict) -> None:
         """Warn, once for each time that it is idle; and say that the warning is off."""
         before, watch.warned_at = watch.warned_at, verdict.warned_at
         if verdict.warned_at is not None:
@@ -332,7 +332,7 @@ class Lifecycle:
                 detail=detail,
             )
 
-    async def _stop(self, watch: _Watch, verdict: Verdict) -> None:
+    async def _stop(self, watch: _Watch, verdict: IdleVerdict) -> None:
         if watch.rules.dry_run:
             if not watch.told_dry_run:
                 watch.told_dry_run = True
@@ -357,10 +357,10 @@ class Lifecycle:
         watch.stopped_at = self._clock.monotonic()
         watch.warned_at = None
         watch.was_out_of_service = True
-        watch.verdict = Verdict(Finding.NOT_RUNNING, "stopped, since nobody used it")
+        watch.verdict = IdleVerdict(IdleFinding.NOT_RUNNING, "stopped, since nobody used it")
         self._events.warning("idle instance stopped", instance=watch.name, **self._times(verdict))
 
-    def _times(self, verdict: Verdict) -> dict[str, str]:
+    def _times(self, verdict: IdleVerdict) -> dict[str, str]:
         since, stops_at = self._instant(verdict.idle_since), self._instant(verdict.stops_at)
         return {
             "idle_since": f"{since:%Y-%m-%dT%H:%M:%SZ}" if since else "",

@@ -44,7 +44,7 @@ class Starter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageVisit:
     """What tells a person from a script: the method, and some fields of the request ("" where absent)."""
 
     method: str
@@ -57,7 +57,7 @@ class Visit:
     """Whose it is, for the log."""
 
 
-def is_opened(visit: Visit, *, by_browser: bool = False) -> bool:
+def is_opened(visit: PageVisit, *, by_browser: bool = False) -> bool:
     """Whether somebody opens a page. Fetch Metadata (W3C) says so where it is sent; without it, who accepts HTML by
     name counts, unless it has to be certain (`by_browser`).
     """
@@ -107,7 +107,7 @@ class Opening:
         """Whether it is started for visitors."""
         return name in self._keys
 
-    def met(self, name: str, error: NbgateError, visit: Visit) -> NbgateError:
+    def met(self, name: str, error: NbgateError, visit: PageVisit) -> NbgateError:
         """A permitted visitor was to be answered with `error`; what to answer instead, or `error` itself."""
         if name not in self._keys:
             return error

@@ -57,7 +57,7 @@ BY_ITSELF: Final = (
 )
 
 
-class Counts(Enum):
+class CountedMessages(Enum):
     """Which messages of a WebSocket's caller are use."""
 
     EACH = "each"
@@ -72,25 +72,25 @@ class Talk:
 
     path: str
     """A pattern of the whole path."""
-    counts: Counts
+    counts: CountedMessages
     why: str
 
 
 TALKS: Final = (
-    Talk(r"/api/events/subscribe", Counts.NONE, "Jupyter tells of events, and nobody answers"),
+    Talk(r"/api/events/subscribe", CountedMessages.NONE, "Jupyter tells of events, and nobody answers"),
     Talk(
         r"/lsp/ws/.*",
-        Counts.NONE,
+        CountedMessages.NONE,
         "a language server may ask, and the page answers; who writes saves, or changes a shared document, besides",
     ),
     Talk(
         r"/api/(?:collaboration/room|yjs)/[^/]*globalAwareness",
-        Counts.NONE,
+        CountedMessages.NONE,
         "jupyter-collaboration tells who is there, every few seconds",
     ),
     Talk(
         r"/api/(?:collaboration/room|yjs)/.*",
-        Counts.CHANGES,
+        CountedMessages.CHANGES,
         "jupyter-collaboration tells where each cursor stands, every few seconds, moved or not",
     ),
 )
@@ -115,10 +115,10 @@ def is_use(method: str, target: str) -> bool:
     return _UNASKED.fullmatch(f"{method} {path}") is None
 
 
-def counting(target: str) -> Counts:
+def counting(target: str) -> CountedMessages:
     """Which messages of a WebSocket to Jupyter are use, by its target (as `is_use` has it)."""
     path = target.partition("?")[0]
-    return next((counts for pattern, counts in _TALKS if pattern.fullmatch(path)), Counts.EACH)
+    return next((counts for pattern, counts in _TALKS if pattern.fullmatch(path)), CountedMessages.EACH)
 
 
 def is_change(opening: bytes) -> bool:

@@ -104,7 +104,7 @@ class _Url:
 
 
 @dataclass(slots=True)
-class Counts:
+class HostCounts:
     """What happened at the notebook host so far. A WebSocket upgrade counts as one request."""
 
     requests: int = 0
@@ -145,7 +145,7 @@ class NotebookInstance:
         """How the front end compresses HTML, whatever was asked for: gzip or deflate; "" for not at all."""
         self.token_bytes = spec.token_bytes
         self.cookie_names = tuple(spec.cookie_names)
-        self.counts = Counts()
+        self.counts = HostCounts()
         self.created_at = self.modified_at = clock.now()
         self._clock = clock
         self._urls: dict[str, _Url] = {}

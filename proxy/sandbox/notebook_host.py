@@ -28,7 +28,7 @@ from proxy.sandbox.instance import (
     SignedOutShape,
     SignInShape,
 )
-from proxy.sandbox.relay import MAX_FIELD_BYTES, Changes, Cut, Relay, request_headers
+from proxy.sandbox.relay import MAX_FIELD_BYTES, Changes, Cut, JupyterRelay, request_headers
 from proxy.tasks import Tasks
 
 STEERING = ("expiryTime", "redirectURL", "authMode", "ssoExpiryTimestamp")
@@ -69,7 +69,7 @@ class NotebookHost:
         self._listen = listen
         self._tls = tls
         self._port = 0
-        self._relay: Relay | None = None
+        self._relay: JupyterRelay | None = None
         self._server: web.Server | None = None
         self._runner: web.ServerRunner | None = None
         self._site: web.TCPSite | None = None
@@ -91,7 +91,7 @@ class NotebookHost:
         """How many are being carried now."""
         return len(self._websockets)
 
-    async def start(self, relay: Relay) -> None:
+    async def start(self, relay: JupyterRelay) -> None:
         """Listen, and pass what is admitted to `relay`."""
         self._relay = relay
         self._server = web.Server(

@@ -20,7 +20,7 @@ from proxy.sandbox.relay import MAX_FIELD_BYTES, hang_up
 SERVER = {hdrs.SERVER: "TornadoServer/6.5"}
 """Jupyter's answers name their server, also its own 401 and 403; a notebook host's do not."""
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+PlainHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Upstream(Protocol):
@@ -58,7 +58,7 @@ class PlainUpstream:
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
-        self.handler: Handler | None = None
+        self.handler: PlainHandler | None = None
         self._runner: web.ServerRunner | None = None
 
     async def start(self, socket_path: Path) -> None:

@@ -80,7 +80,7 @@ class _Refusal(Exception):
         self.answer = answer
 
 
-class Relay:
+class JupyterRelay:
     """Connections to one Jupyter server, over its unix socket."""
 
     def __init__(self, socket_path: Path) -> None:
@@ -88,7 +88,7 @@ class Relay:
         self._http: aiohttp.ClientSession | None = None
         self._websocket: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Relay:
+    async def __aenter__(self) -> JupyterRelay:
         self._http = self._session()
         self._websocket = self._session(middlewares=(_keep_refusal,))
         return self

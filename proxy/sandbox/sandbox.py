@@ -22,12 +22,12 @@ from aiohttp import web
 
 from proxy.clock import Clock, SystemClock
 from proxy.sandbox.control_api import ControlApi
-from proxy.sandbox.faults import Faults
+from proxy.sandbox.fault_switches import FaultSwitches
 from proxy.sandbox.instance import IN_SERVICE, InstanceSpec, NotebookInstance
 from proxy.sandbox.jupyter import JupyterServer
 from proxy.sandbox.notebook_host import NotebookHost
 from proxy.sandbox.plain_upstream import PlainUpstream, Upstream
-from proxy.sandbox.relay import Relay
+from proxy.sandbox.relay import JupyterRelay
 from proxy.tasks import Tasks
 
 
@@ -73,7 +73,7 @@ class Sandbox:
         self._api = ControlApi(
             self.hosts, clock=clock, region=region, start=self._start_instance, stop=self._stop_instance
         )
-        self.faults = Faults(self._api, self.hosts)
+        self.faults = FaultSwitches(self._api, self.hosts)
 
     async def __aenter__(self) -> Sandbox:
         try:
@@ -136,7 +136,7 @@ class Sandbox:
                 if instance.status == IN_SERVICE:
                     starting.create_task(self._start_upstream(name))
         for name, host in self.hosts.items():
-            relay = await self._stack.enter_async_context(Relay(self._socket_path(name)))
+            relay = await self._stack.enter_async_context(JupyterRelay(self._socket_path(name)))
             self._stack.push_async_callback(host.stop)
             await host.start(relay)
         application = web.Application()

@@ -14,7 +14,7 @@ from typing import Final
 
 from proxy.config.findings import Finding
 from proxy.config.settings import Settings, Tls
-from proxy.config.yaml_lines import Path
+from proxy.config.yaml_lines import KeyPath
 from proxy.policy.dates import format_instant
 from proxy.routing.mounts import MountKind
 from proxy.server.certificates import UnusableCertificateError, Validity, is_public, validity
@@ -58,14 +58,14 @@ def certificates(settings: Settings, *, now: datetime) -> Checked:
     problems: list[Finding] = []
     warnings: list[Finding] = []
     ends: list[datetime] = []
-    good: dict[Tls, tuple[Path, Validity]] = {}
+    good: dict[Tls, tuple[KeyPath, Validity]] = {}
     seen = set()
     for index, listener in enumerate(settings.listeners):
         pair = listener.tls
         if pair is None or pair in seen:
             continue
         seen.add(pair)
-        place: Path = ("listeners", index, "tls")
+        place: KeyPath = ("listeners", index, "tls")
         missing = [file for file in (pair.certificate, pair.key) if not _is_there(file)]
         if missing:
             names = " and ".join(str(file) for file in missing)
@@ -89,7 +89,7 @@ def certificates(settings: Settings, *, now: datetime) -> Checked:
     return Checked(tuple(problems), tuple(warnings), min(ends, default=None))
 
 
-def _not_named(settings: Settings, good: Mapping[Tls, tuple[Path, Validity]]) -> Iterator[Finding]:
+def _not_named(settings: Settings, good: Mapping[Tls, tuple[KeyPath, Validity]]) -> Iterator[Finding]:
     """Names that people type and that a certificate is not for."""
     # What other certificates are for that cannot be looked at here is not known.
     others_known = all(listener.tls in good for listener in settings.listeners if listener.scheme == "https")

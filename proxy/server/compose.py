@@ -41,7 +41,8 @@ from proxy.server.pages.error_pages import Standing
 from proxy.server.sagemaker.faults import fault_page
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
-from proxy.telemetry.limits_met import LimitsMet, Warn, ignore
+from proxy.telemetry.events import Warn
+from proxy.telemetry.limits_met import LimitsMet, ignore
 from proxy.wire.browsers import Asker, who_asks
 from proxy.wire.egress import parse_egress_proxy
 

@@ -33,7 +33,7 @@ from proxy.faults import Faults
 from proxy.identity.entrance import Entrance
 from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
-from proxy.lifecycle.lifecycle import TICK_SECONDS, Lifecycle
+from proxy.lifecycle.lifecycle import TICK_SECONDS, IdleStopper
 from proxy.policy.dates import format_instant
 from proxy.rounds import Rounds
 from proxy.server import checking, compose
@@ -89,7 +89,7 @@ class RunningGateway:
 
     plane: DataPlane
     fleet: Fleet
-    lifecycle: Lifecycle
+    lifecycle: IdleStopper
     tokens: Tokens
     pages: OwnPages
     streams: Streams

@@ -13,7 +13,7 @@ from proxy.telemetry.access_log import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class GatewayCounts:
     """Since the start of the process. Event loop's thread only."""
 
     finished: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))

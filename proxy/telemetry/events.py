@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Callable, MutableMapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
@@ -25,6 +25,13 @@ from proxy.telemetry.sink import LineSink
 EventLog = FilteringBoundLogger
 """`events.info("session renewed", instance="research", seconds=0.4)`: a phrase, then fields."""
 
+
+class Warn(Protocol):
+    """`EventLog.warning`, for whoever has nothing else to say."""
+
+    def __call__(self, event: str, **fields: object) -> object: ...
+
+
 Level = Literal["debug", "info", "warning", "error"]
 
 _LEVELS: Final[dict[str, int]] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -34,7 +41,7 @@ _OF_OTHERS: Final = frozenset({"botocore", "boto3", "urllib3"})
 """Libraries that tell of what others failed at, such as the refreshing of credentials: a traceback into them shows
 nobody what to mend."""
 
-Fields = MutableMapping[str, Any]
+EventFields = MutableMapping[str, Any]
 
 
 class Threshold:
@@ -48,7 +55,7 @@ class Threshold:
     def move(self, level: Level) -> None:
         self._least = _LEVELS[level]
 
-    def __call__(self, logger: Any, method: str, fields: Fields) -> Fields:
+    def __call__(self, logger: Any, method: str, fields: EventFields) -> EventFields:
         if _LEVELS.get(method, _HIGHEST) < self._least:
             raise structlog.DropEvent
         return fields
@@ -84,7 +91,7 @@ def loss_line(clock: Clock, *, style: LogStyle, colour: bool = False) -> Callabl
 
     def line(count: int, why: str) -> str:
         event = "log lines lost" if count else "the log cannot be written"
-        fields: Fields = {"event": event, "level": "error", "code": "LOG_LOST", "detail": why}
+        fields: EventFields = {"event": event, "level": "error", "code": "LOG_LOST", "detail": why}
         if count:
             fields["count"] = count
         fields["remedy"] = "make room on the disk, or look at what reads the log"
@@ -160,8 +167,8 @@ class _EventHandler(logging.Handler):
             self._events.log(level, message, logger=record.name, exc_info=record.exc_info)
 
 
-def _stamper(clock: Clock) -> Callable[[Any, str, Fields], Fields]:
-    def stamp(logger: Any, method: str, fields: Fields) -> Fields:
+def _stamper(clock: Clock) -> Callable[[Any, str, EventFields], EventFields]:
+    def stamp(logger: Any, method: str, fields: EventFields) -> EventFields:
         first = {"time": _timestamp(clock.now()), "kind": "event"}
         return {**first, "level": fields.pop("level"), "event": fields.pop("event"), **fields}
 
@@ -172,16 +179,16 @@ def _timestamp(now: datetime) -> str:
     return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
 
 
-def _redacted(logger: Any, method: str, fields: Fields) -> Fields:
+def _redacted(logger: Any, method: str, fields: EventFields) -> EventFields:
     return redact(fields)
 
 
-def _render_json(logger: Any, method: str, fields: Fields) -> str:
+def _render_json(logger: Any, method: str, fields: EventFields) -> str:
     return json.dumps(fields, separators=(",", ":"))
 
 
-def _console_renderer(*, colour: bool) -> Callable[[Any, str, Fields], str]:
-    def render(logger: Any, method: str, fields: Fields) -> str:
+def _console_renderer(*, colour: bool) -> Callable[[Any, str, EventFields], str]:
+    def render(logger: Any, method: str, fields: EventFields) -> str:
         level, text = fields["level"], fields["event"]
         traceback = fields.get("exception")
         named = " ".join(

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from proxy.clock import Clock
+from proxy.telemetry.events import Warn
 
 WINDOW_SECONDS: Final = 60.0
 ADDRESSES_TOLD: Final = 128
@@ -31,12 +32,6 @@ class Bound:
 
     setting: str
     code: str
-
-
-class Warn(Protocol):
-    """`proxy.telemetry.events.EventLog.warning`."""
-
-    def __call__(self, event: str, **fields: object) -> object: ...
 
 
 class LimitsMet:

@@ -15,7 +15,7 @@ from typing import Literal
 from proxy.clock import Clock
 from proxy.telemetry.access_log import AccessLog, LogStyle
 from proxy.telemetry.audit import AuditLog
-from proxy.telemetry.counts import Counts
+from proxy.telemetry.counts import GatewayCounts
 from proxy.telemetry.events import EventLog, Level, Threshold, loss_line, open_events, route_standard_logging
 from proxy.telemetry.sink import LineSink
 
@@ -31,7 +31,7 @@ class Logs:
     access: AccessLog | None
     audit: AuditLog
     events: EventLog
-    counts: Counts
+    counts: GatewayCounts
     """Requests that have ended are counted with their access lines; without those, by whoever would log them."""
     threshold: Threshold
     """Of the events."""
@@ -85,7 +85,7 @@ def open_logs(
 
     sink = LineSink(fd, loss_line=lost, complain=complain)
     threshold = Threshold(level)
-    counts = Counts()
+    counts = GatewayCounts()
     events = open_events(sink, clock, style=chosen, threshold=threshold, colour=colour)
     return Logs(
         sink=sink,

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from proxy.clock import Clock
 from proxy.errors import NbgateError
+from proxy.telemetry.events import Warn
 
 FIRST_PAUSE_SECONDS: Final = 60.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
@@ -20,14 +21,8 @@ REMEMBERED: Final = 1024
 """Beyond so many, none is told apart by whom it is of."""
 
 
-class Tell(Protocol):
-    """A method of `proxy.telemetry.events.EventLog`."""
-
-    def __call__(self, event: str, **fields: Any) -> object: ...
-
-
 @dataclass(slots=True)
-class _Met:
+class _Trouble:
     told_at: float
     pause_seconds: float = FIRST_PAUSE_SECONDS
     untold: int = 0
@@ -36,10 +31,10 @@ class _Met:
 class Troubles:
     """Of one process. `of` says whose a fault is, and never comes from a caller."""
 
-    def __init__(self, clock: Clock, warn: Tell) -> None:
+    def __init__(self, clock: Clock, warn: Warn) -> None:
         self._clock = clock
         self._warn = warn
-        self._met: dict[tuple[str, Hashable], dict[str, _Met]] = {}
+        self._met: dict[tuple[str, Hashable], dict[str, _Trouble]] = {}
 
     def met(self, event: str, error: NbgateError, *, of: Hashable, **fields: Any) -> None:
         """`error` was met. `fields` stand in the event between whose it is and what it is."""
@@ -50,7 +45,7 @@ class Troubles:
         met = kinds.get(error.code)
         untold = 0
         if met is None:
-            kinds[error.code] = _Met(now)
+            kinds[error.code] = _Trouble(now)
         elif now - met.told_at < met.pause_seconds:
             met.untold += 1
             return

@@ -44,7 +44,7 @@ class AwsFault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextRule:
     """A text; lengths in characters, `pattern` for all of it, "" for any. `words`: one of these, if there are any.
 
     `linear` matches the same as `pattern`, where that one tries every division of a text that it does not match.
@@ -58,7 +58,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class NumberRule:
     """A whole number, both bounds included."""
 
     least: int
@@ -66,14 +66,14 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Instant:
+class InstantRule:
     """Seconds since 1970-01-01 UTC."""
 
 
-Member = Text | Whole | Instant
+Member = TextRule | NumberRule | InstantRule
 
 NAME_PATTERN: Final = "[a-zA-Z0-9](-*[a-zA-Z0-9])*"
-SESSION_SECONDS: Final = Whole(1800, 43_200)
+SESSION_SECONDS: Final = NumberRule(1800, 43_200)
 STATUSES: Final = (
     "Pending",
     "InService",
@@ -86,25 +86,25 @@ STATUSES: Final = (
     "InMaintenance",
 )
 
-_NAME: Final = Text(63, pattern=NAME_PATTERN)
+_NAME: Final = TextRule(63, pattern=NAME_PATTERN)
 _NAMED: Final[Mapping[str, Member]] = {"NotebookInstanceName": _NAME}
 INPUTS: Final[Mapping[str, Mapping[str, Member]]] = {
     CREATE_URL: {**_NAMED, "SessionExpirationDurationInSeconds": SESSION_SECONDS},
     DESCRIBE: _NAMED,
     LIST: {
-        "NextToken": Text(8192, pattern=".*"),
-        "MaxResults": Whole(1, 100),
-        "SortBy": Text(words=("Name", "CreationTime", "Status")),
-        "SortOrder": Text(words=("Ascending", "Descending")),
-        "NameContains": Text(63, pattern="[a-zA-Z0-9-]+"),
-        "CreationTimeBefore": Instant(),
-        "CreationTimeAfter": Instant(),
-        "LastModifiedTimeBefore": Instant(),
-        "LastModifiedTimeAfter": Instant(),
-        "StatusEquals": Text(words=STATUSES),
+        "NextToken": TextRule(8192, pattern=".*"),
+        "MaxResults": NumberRule(1, 100),
+        "SortBy": TextRule(words=("Name", "CreationTime", "Status")),
+        "SortOrder": TextRule(words=("Ascending", "Descending")),
+        "NameContains": TextRule(63, pattern="[a-zA-Z0-9-]+"),
+        "CreationTimeBefore": InstantRule(),
+        "CreationTimeAfter": InstantRule(),
+        "LastModifiedTimeBefore": InstantRule(),
+        "LastModifiedTimeAfter": InstantRule(),
+        "StatusEquals": TextRule(words=STATUSES),
         "NotebookInstanceLifecycleConfigNameContains": _NAME,
-        "DefaultCodeRepositoryContains": Text(1024, pattern="[a-zA-Z0-9-]+"),
-        "AdditionalCodeRepositoryEquals": Text(
+        "DefaultCodeRepositoryContains": TextRule(1024, pattern="[a-zA-Z0-9-]+"),
+        "AdditionalCodeRepositoryEquals": TextRule(
             1024,
             1,
             pattern=rf"https://([^/]+)/?(.*)$|^{NAME_PATTERN}",
@@ -218,16 +218,16 @@ def _refuse_constant(text: str) -> None:
 
 
 def _coerce(value: Any, member: Member) -> Value:
-    if isinstance(member, Text) and isinstance(value, str):
+    if isinstance(member, TextRule) and isinstance(value, str):
         return value
-    if isinstance(member, Whole) and type(value) is int:
+    if isinstance(member, NumberRule) and type(value) is int:
         return value
-    if isinstance(member, Instant) and type(value) in (int, float):
+    if isinstance(member, InstantRule) and type(value) in (int, float):
         try:
             return _EPOCH + timedelta(seconds=value)
         except OverflowError:
             raise AwsFault("SerializationException", "Timestamp is out of range.") from None
-    wanted = {Text: "String", Whole: "Integer", Instant: "Timestamp"}[type(member)]
+    wanted = {TextRule: "String", NumberRule: "Integer", InstantRule: "Timestamp"}[type(member)]
     if isinstance(value, dict | list):
         raise AwsFault("SerializationException", "Start of structure or map found where not expected.")
     kind = {str: "STRING_VALUE", bool: f"{value}_VALUE".upper()}.get(type(value), "NUMBER_VALUE")
@@ -237,7 +237,7 @@ def _coerce(value: Any, member: Member) -> Value:
 def _broken(value: Value, member: Member) -> list[str]:
     """The constraints that a value fails, in AWS's words."""
     broken = []
-    if isinstance(member, Text) and isinstance(value, str):
+    if isinstance(member, TextRule) and isinstance(value, str):
         if member.words and value not in member.words:
             broken.append(f"Member must satisfy enum value set: [{', '.join(member.words)}]")
         if member.most is not None and len(value) > member.most:
@@ -247,7 +247,7 @@ def _broken(value: Value, member: Member) -> list[str]:
         matching = member.linear or member.pattern
         if matching and not re.fullmatch(matching, value[: _limit(member)], re.ASCII):
             broken.append(f"Member must satisfy regular expression pattern: {member.pattern}")
-    if isinstance(member, Whole) and isinstance(value, int):
+    if isinstance(member, NumberRule) and isinstance(value, int):
         if value < member.least:
             broken.append(f"Member must have value greater than or equal to {member.least}")
         if value > member.most:
@@ -255,7 +255,7 @@ def _broken(value: Value, member: Member) -> list[str]:
     return broken
 
 
-def _limit(member: Text) -> int | None:
+def _limit(member: TextRule) -> int | None:
     """Characters that are worth matching: a text that is too long is refused for that."""
     return None if member.most is None else member.most + 1
 

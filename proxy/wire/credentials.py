@@ -32,7 +32,7 @@ _DECODED_AT_MOST: Final = 3
 _TELLING: Final = re.compile(r"nbgate[0-9]+_|\bauthtoken=", re.IGNORECASE)
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
-Fields = Sequence[tuple[bytes, bytes]]
+FieldSequence = Sequence[tuple[bytes, bytes]]
 
 
 def is_ours(text: str) -> bool:
@@ -134,7 +134,7 @@ def _tells(text: str) -> bool:
     return True
 
 
-def programs_fields(fields: Fields, *, xsrf: str) -> tuple[tuple[bytes, bytes], ...]:
+def programs_fields(fields: FieldSequence, *, xsrf: str) -> tuple[tuple[bytes, bytes], ...]:
     """The fields of a request that a token let in, as the notebook is to see them.
 
     Jupyter asks whoever brings no token *of its own* for a double-submitted cookie, which a program has no reason to

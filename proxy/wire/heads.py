@@ -97,7 +97,7 @@ class RequestFields:
 
 
 @dataclass(slots=True)
-class RequestHead:
+class OutgoingRequest:
     """What `request_head` needs of a request beyond its translation."""
 
     method: str
@@ -115,7 +115,7 @@ _HOST: Final = Rule.HOST
 _COOKIE: Final = Rule.COOKIE
 
 
-def request_head(head: RequestHead, translation: Translation) -> bytes:
+def request_head(head: OutgoingRequest, translation: Translation) -> bytes:
     """The request's head towards the notebook."""
     return b"%b %b%b%b%b%b" % (
         head.method.encode("ascii"),
@@ -257,7 +257,7 @@ class _MalformedField(Exception):
     """A line of a head that is no field."""
 
 
-class _LineBook(Memo[bytes, _ReadLine]):
+class _ResponseLines(Memo[bytes, _ReadLine]):
     """Field lines of responses: each one's rule, name and value.
 
     A notebook's answers mostly repeat each other's lines to the letter; one not met before is checked, split, and
@@ -281,7 +281,7 @@ class _LineBook(Memo[bytes, _ReadLine]):
         return read
 
 
-_LINES: Final = _LineBook()
+_LINES: Final = _ResponseLines()
 
 
 def read_response(head: bytes) -> ResponseFacts | None:

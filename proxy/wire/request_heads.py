@@ -77,7 +77,7 @@ _BITS[b"service-worker"] = _WORKER
 _MAY_REPEAT: Final = _CONNECTION | _UPGRADE | _WORKER
 _SAYS_MORE: Final = _CONNECTION | _UPGRADE | _LENGTH | _CODING | _EXPECT | _WORKER
 
-Line = tuple[int, tuple[bytes, bytes], tuple[str, str]]
+ReadLine = tuple[int, tuple[bytes, bytes], tuple[str, str]]
 """What a field line means, its name and value as they came, and the same as text."""
 
 
@@ -151,13 +151,13 @@ class ReceivedHead:
         return self.is_chunked or bool(self.content_length)
 
 
-class _LineBook(Memo[bytes, Line]):
+class _RequestLines(Memo[bytes, ReadLine]):
     """Field lines that were read."""
 
     def __init__(self) -> None:
         super().__init__(_LINES_REMEMBERED)
 
-    def __missing__(self, line: bytes) -> Line:
+    def __missing__(self, line: bytes) -> ReadLine:
         match = _FIELD_LINE.fullmatch(line)
         if match is None:
             raise HeadFault("a line is no field")
@@ -180,7 +180,7 @@ class _LineBook(Memo[bytes, Line]):
         return read
 
 
-_LINES: Final = _LineBook()
+_LINES: Final = _RequestLines()
 
 
 def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:

@@ -62,7 +62,7 @@ from proxy.gateway import Inbound
 from proxy.identity.sigv4 import AccessKey, Signatures, SignedRequest
 from proxy.identity.tokens import TokenKind, Tokens
 from proxy.lifecycle.evidence import Bodies, read_state
-from proxy.lifecycle.opening import Visit, is_opened
+from proxy.lifecycle.opening import PageVisit, is_opened
 from proxy.lifecycle.use import counting, is_use
 from proxy.routing import pages
 from proxy.routing.authority import origin_form, parse_authority, same_origin
@@ -113,8 +113,8 @@ from proxy.wire.credentials import (
 )
 from proxy.wire.frames import FrameTracker, Openings, is_only_control
 from proxy.wire.heads import (
+    OutgoingRequest,
     RequestFields,
-    RequestHead,
     Translation,
     read_response,
     request_head,
@@ -417,7 +417,7 @@ def _lines_of(name: bytes, make: Make, *, count: int = 100) -> Make:
 
 
 def _fields(pairs: list[tuple[bytes, bytes]]) -> bytes:
-    head = RequestHead("GET", b"/", RequestFields(pairs))
+    head = OutgoingRequest("GET", b"/", RequestFields(pairs))
     return request_head(head, TRANSLATION)
 
 
@@ -856,7 +856,7 @@ REQUESTS: Final = (
     Reader(
         "who opens a page",
         ("lifecycle.opening",),
-        lambda value: is_opened(Visit("GET", value, "", "", value)),
+        lambda value: is_opened(PageVisit("GET", value, "", "", value)),
         ACCEPTS,
     ),
     Reader(

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.lifecycle.judge import Finding
+from proxy.lifecycle.judge import IdleFinding
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig, body_of, open_rig, status_of
@@ -86,7 +86,7 @@ async def test_a_long_cell_without_a_browser_keeps_it_and_idleness_stops_it_unti
                         break
                 await asyncio.sleep(0.05)
         await pass_minutes(rig, clock, 10)
-        assert rig.gateway.lifecycle.state("research").finding is Finding.IDLE
+        assert rig.gateway.lifecycle.state("research").finding is IdleFinding.IDLE
         # A tab that stays open: it polls, and holds its kernel's WebSocket.
         async with browser.ws_connect(
             f"{rig.origin}/api/kernels/{kernel}/channels", origin=rig.origin

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.lifecycle.evidence import Evidence, Kernel, Reading, Terminal
-from proxy.lifecycle.judge import FRESH_SECONDS, WATCHED_SECONDS, Finding, IdleRules, judge
+from proxy.lifecycle.evidence import Evidence, JupyterReading, Kernel, Terminal
+from proxy.lifecycle.judge import FRESH_SECONDS, WATCHED_SECONDS, IdleFinding, IdleRules, judge
 
 NOW = 100_000.0
 THERE = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -28,19 +28,19 @@ def kernel(quiet_seconds: float, state: str = "idle", *, connections: int = 0, i
     return Kernel(id, state, ago(quiet_seconds), connections)
 
 
-def reading(*things: Kernel | Terminal, up: float = 50 * HOUR, polled: float | None = None) -> Reading:
+def reading(*things: Kernel | Terminal, up: float = 50 * HOUR, polled: float | None = None) -> JupyterReading:
     """What Jupyter says at NOW. It has been up for so long; an API call was `polled` seconds ago."""
     kernels = tuple(one for one in things if isinstance(one, Kernel))
     terminals = tuple(one for one in things if isinstance(one, Terminal))
-    return Reading(NOW, THERE, ago(up), ago(up if polled is None else polled), kernels, terminals)
+    return JupyterReading(NOW, THERE, ago(up), ago(up if polled is None else polled), kernels, terminals)
 
 
-def earlier(seconds: float, now: Reading) -> Reading:
+def earlier(seconds: float, now: JupyterReading) -> JupyterReading:
     """The same reading, so many seconds ago."""
     return replace(now, read_at=now.read_at - seconds, clock=now.clock - timedelta(seconds=seconds))
 
 
-def evidence(now: Reading | None, **changes) -> Evidence:
+def evidence(now: JupyterReading | None, **changes) -> Evidence:
     """Of an instance that has been looked at for a while, and Jupyter said the same a minute ago."""
     watched = Evidence(
         "InService",
@@ -52,7 +52,7 @@ def evidence(now: Reading | None, **changes) -> Evidence:
     return replace(watched, **changes)
 
 
-def warned(now: Reading, seconds: float, **changes) -> Evidence:
+def warned(now: JupyterReading, seconds: float, **changes) -> Evidence:
     """Evidence after a warning was given so many seconds ago."""
     return evidence(now, warned_at=NOW - seconds, **changes)
 
@@ -62,121 +62,137 @@ OLD_TERMINAL = reading(Terminal("1"))
 
 SITUATIONS = [
     # -- busy ------------------------------------------------------------------------------------------
-    ("a long-running cell without a browser", evidence(reading(kernel(9 * HOUR, "busy"))), Finding.IN_USE),
+    (
+        "a long-running cell without a browser",
+        evidence(reading(kernel(9 * HOUR, "busy"))),
+        IdleFinding.IN_USE,
+    ),
     (
         "… also among idle kernels",
         warned(reading(kernel(9 * HOUR, id="a"), kernel(9 * HOUR, "busy", id="b")), 700),
-        Finding.IN_USE,
+        IdleFinding.IN_USE,
     ),
-    ("… and just before the stop", warned(reading(kernel(9 * HOUR, "busy")), 700), Finding.IN_USE),
+    ("… and just before the stop", warned(reading(kernel(9 * HOUR, "busy")), 700), IdleFinding.IN_USE),
     (
         "a kernel that nobody ever connected to",
         warned(reading(kernel(9 * HOUR, "starting")), 700),
-        Finding.STOP,
+        IdleFinding.STOP,
     ),
-    ("a kernel that is just starting", evidence(reading(kernel(5, "starting"))), Finding.IDLE),
-    ("a kernel that died long ago", warned(reading(kernel(9 * HOUR, "dead")), 700), Finding.STOP),
+    ("a kernel that is just starting", evidence(reading(kernel(5, "starting"))), IdleFinding.IDLE),
+    ("a kernel that died long ago", warned(reading(kernel(9 * HOUR, "dead")), 700), IdleFinding.STOP),
     (
         "a kernel whose state an old Jupyter does not tell",
         warned(reading(kernel(9 * HOUR, "")), 700),
-        Finding.IN_USE,
+        IdleFinding.IN_USE,
     ),
-    ("a kernel whose last activity is not told", warned(reading(Kernel("k", "idle")), 700), Finding.IN_USE),
+    (
+        "a kernel whose last activity is not told",
+        warned(reading(Kernel("k", "idle")), 700),
+        IdleFinding.IN_USE,
+    ),
     # -- open tabs -------------------------------------------------------------------------------------
     (
         "an idle kernel with an open tab that polls",
         warned(reading(kernel(5 * HOUR, connections=3), polled=4), 700),
-        Finding.STOP,
+        IdleFinding.STOP,
     ),
     (
         "… whose polls are new since the last reading",
         warned(reading(kernel(5 * HOUR, connections=3), polled=4), 700, previous=earlier(60, LONG_IDLE)),
-        Finding.STOP,
+        IdleFinding.STOP,
     ),
-    ("no kernel at all, an open tab that polls", warned(reading(polled=2), 700), Finding.STOP),
-    ("a cell that ended a moment ago", evidence(reading(kernel(20))), Finding.IDLE),
-    ("an idle kernel, not for long enough", evidence(reading(kernel(49 * 60))), Finding.IDLE),
-    ("an idle kernel, for nearly long enough", evidence(reading(kernel(51 * 60))), Finding.WARN),
+    ("no kernel at all, an open tab that polls", warned(reading(polled=2), 700), IdleFinding.STOP),
+    ("a cell that ended a moment ago", evidence(reading(kernel(20))), IdleFinding.IDLE),
+    ("an idle kernel, not for long enough", evidence(reading(kernel(49 * 60))), IdleFinding.IDLE),
+    ("an idle kernel, for nearly long enough", evidence(reading(kernel(51 * 60))), IdleFinding.WARN),
     # -- terminals -------------------------------------------------------------------------------------
-    ("a terminal that moved a moment ago", warned(reading(Terminal("1", ago(30))), 700), Finding.IDLE),
+    ("a terminal that moved a moment ago", warned(reading(Terminal("1", ago(30))), 700), IdleFinding.IDLE),
     (
         "a terminal that moved a minute ago, beside old kernels",
         warned(reading(kernel(9 * HOUR), Terminal("1", ago(60))), 700),
-        Finding.IDLE,
+        IdleFinding.IDLE,
     ),
-    ("a terminal that has long been still", warned(reading(Terminal("1", ago(5 * HOUR))), 700), Finding.STOP),
-    ("a terminal of an old Jupyter, which says nothing", warned(OLD_TERMINAL, 700), Finding.IN_USE),
+    (
+        "a terminal that has long been still",
+        warned(reading(Terminal("1", ago(5 * HOUR))), 700),
+        IdleFinding.STOP,
+    ),
+    ("a terminal of an old Jupyter, which says nothing", warned(OLD_TERMINAL, 700), IdleFinding.IN_USE),
     # -- what could not be read ------------------------------------------------------------------------
-    ("Jupyter's state could not be read", warned(LONG_IDLE, 700, reading=None), Finding.UNREADABLE),
-    ("… ever", evidence(None, used_at=None, judged_at=None), Finding.UNREADABLE),
+    ("Jupyter's state could not be read", warned(LONG_IDLE, 700, reading=None), IdleFinding.UNREADABLE),
+    ("… ever", evidence(None, used_at=None, judged_at=None), IdleFinding.UNREADABLE),
     (
         "… for so long that the last reading is stale",
         warned(LONG_IDLE, 700, reading=earlier(FRESH_SECONDS + 1, LONG_IDLE)),
-        Finding.UNREADABLE,
+        IdleFinding.UNREADABLE,
     ),
     (
         "… because it is of the future",
         warned(LONG_IDLE, 700, reading=earlier(-1, LONG_IDLE)),
-        Finding.UNREADABLE,
+        IdleFinding.UNREADABLE,
     ),
     # -- SageMaker's status ----------------------------------------------------------------------------
-    ("a stopped instance", warned(LONG_IDLE, 700, status="Stopped"), Finding.NOT_RUNNING),
-    ("a starting instance", evidence(None, status="Pending"), Finding.NOT_RUNNING),
-    ("a status of which nobody has heard", warned(LONG_IDLE, 700, status="Hibernating"), Finding.NOT_RUNNING),
-    ("a status that could not be read", warned(LONG_IDLE, 700, status=""), Finding.UNREADABLE),
+    ("a stopped instance", warned(LONG_IDLE, 700, status="Stopped"), IdleFinding.NOT_RUNNING),
+    ("a starting instance", evidence(None, status="Pending"), IdleFinding.NOT_RUNNING),
+    (
+        "a status of which nobody has heard",
+        warned(LONG_IDLE, 700, status="Hibernating"),
+        IdleFinding.NOT_RUNNING,
+    ),
+    ("a status that could not be read", warned(LONG_IDLE, 700, status=""), IdleFinding.UNREADABLE),
     # -- kept awake ------------------------------------------------------------------------------------
-    ("kept awake", warned(LONG_IDLE, 700, awake_until=NOW + 1), Finding.KEPT_AWAKE),
-    ("kept awake, and unreadable", evidence(None, awake_until=NOW + 1), Finding.KEPT_AWAKE),
-    ("kept awake, and in use", evidence(reading(kernel(1, "busy")), awake_until=NOW + 1), Finding.IN_USE),
-    ("kept awake until a moment ago", evidence(LONG_IDLE, awake_until=NOW - 1), Finding.WARN),
-    ("kept awake until a while ago", warned(LONG_IDLE, 700, awake_until=NOW - 701), Finding.STOP),
+    ("kept awake", warned(LONG_IDLE, 700, awake_until=NOW + 1), IdleFinding.KEPT_AWAKE),
+    ("kept awake, and unreadable", evidence(None, awake_until=NOW + 1), IdleFinding.KEPT_AWAKE),
+    ("kept awake, and in use", evidence(reading(kernel(1, "busy")), awake_until=NOW + 1), IdleFinding.IN_USE),
+    ("kept awake until a moment ago", evidence(LONG_IDLE, awake_until=NOW - 1), IdleFinding.WARN),
+    ("kept awake until a while ago", warned(LONG_IDLE, 700, awake_until=NOW - 701), IdleFinding.STOP),
     # -- the gateway's own traffic ---------------------------------------------------------------------
-    ("an upload a moment ago", warned(LONG_IDLE, 700, traffic_at=NOW - 5), Finding.IDLE),
-    ("typing since the warning", warned(LONG_IDLE, 700, traffic_at=NOW - 699), Finding.IDLE),
-    ("traffic long ago", warned(LONG_IDLE, 700, traffic_at=NOW - 2 * HOUR), Finding.STOP),
+    ("an upload a moment ago", warned(LONG_IDLE, 700, traffic_at=NOW - 5), IdleFinding.IDLE),
+    ("typing since the warning", warned(LONG_IDLE, 700, traffic_at=NOW - 699), IdleFinding.IDLE),
+    ("traffic long ago", warned(LONG_IDLE, 700, traffic_at=NOW - 2 * HOUR), IdleFinding.STOP),
     # -- beginnings ------------------------------------------------------------------------------------
     (
         "an instance just started",
         evidence(reading(up=60), previous=None, used_at=None, in_service_since=NOW - 30),
-        Finding.IDLE,
+        IdleFinding.IDLE,
     ),
     (
         "… although its kernels remember older days",
         evidence(LONG_IDLE, in_service_since=NOW - 30),
-        Finding.IDLE,
+        IdleFinding.IDLE,
     ),
-    ("Jupyter just restarted", warned(reading(kernel(5 * HOUR), up=20), 700), Finding.IDLE),
+    ("Jupyter just restarted", warned(reading(kernel(5 * HOUR), up=20), 700), IdleFinding.IDLE),
     (
         "the gateway just started, an open tab polls: who knows what was before",
         evidence(reading(kernel(5 * HOUR), polled=3), previous=None, used_at=None, judged_at=None),
-        Finding.IDLE,
+        IdleFinding.IDLE,
     ),
     (
         "the gateway just started, and nothing has moved for hours",
         evidence(reading(kernel(5 * HOUR), polled=5 * HOUR), previous=None, used_at=None, judged_at=None),
-        Finding.WARN,
+        IdleFinding.WARN,
     ),
     # -- the warning -----------------------------------------------------------------------------------
-    ("long idle, and not warned yet", evidence(LONG_IDLE), Finding.WARN),
-    ("long idle, and warned a moment ago", warned(LONG_IDLE, 599), Finding.WARN),
-    ("long idle, and warned long enough ago", warned(LONG_IDLE, 600), Finding.STOP),
-    ("used after the warning, and idle since", warned(reading(kernel(61 * 60)), 2 * HOUR), Finding.WARN),
-    ("a warning of the future", warned(LONG_IDLE, -5), Finding.WARN),
+    ("long idle, and not warned yet", evidence(LONG_IDLE), IdleFinding.WARN),
+    ("long idle, and warned a moment ago", warned(LONG_IDLE, 599), IdleFinding.WARN),
+    ("long idle, and warned long enough ago", warned(LONG_IDLE, 600), IdleFinding.STOP),
+    ("used after the warning, and idle since", warned(reading(kernel(61 * 60)), 2 * HOUR), IdleFinding.WARN),
+    ("a warning of the future", warned(LONG_IDLE, -5), IdleFinding.WARN),
     # -- clocks that jump ------------------------------------------------------------------------------
     (
         "the machine slept: the warning is given once more",
         warned(LONG_IDLE, 5 * HOUR, judged_at=NOW - WATCHED_SECONDS - 1),
-        Finding.WARN,
+        IdleFinding.WARN,
     ),
     (
         "the instance's clock was set back: activity lies in its future",
         warned(reading(kernel(-2 * HOUR)), 700),
-        Finding.IDLE,
+        IdleFinding.IDLE,
     ),
     (
         "the instance's clock was set ahead: what is new is new",
         warned(reading(kernel(3 * HOUR)), 700, previous=earlier(60, LONG_IDLE)),
-        Finding.IDLE,
+        IdleFinding.IDLE,
     ),
     (
         "a kernel is new since the last reading, whatever its clock says",
@@ -185,42 +201,42 @@ SITUATIONS = [
             700,
             previous=earlier(60, reading(kernel(3 * HOUR))),
         ),
-        Finding.IDLE,
+        IdleFinding.IDLE,
     ),
     (
         "an idle kernel was culled since the last reading",
         warned(LONG_IDLE, 700, previous=earlier(60, reading(kernel(5 * HOUR), kernel(5 * HOUR, id="k2")))),
-        Finding.STOP,
+        IdleFinding.STOP,
     ),
     (
         "our own clock: a use of the future is one of now",
         evidence(LONG_IDLE, used_at=NOW + HOUR),
-        Finding.IDLE,
+        IdleFinding.IDLE,
     ),
 ]
 
 
 @pytest.mark.parametrize(("name", "seen", "finding"), SITUATIONS, ids=[name for name, *_ in SITUATIONS])
-def test_a_situation_ends_as_it_should(name: str, seen: Evidence, finding: Finding) -> None:
+def test_a_situation_ends_as_it_should(name: str, seen: Evidence, finding: IdleFinding) -> None:
     verdict = judge(seen, RULES, NOW)
     assert verdict.finding is finding, verdict
     assert verdict.why
 
 
 @pytest.mark.parametrize(("name", "seen", "finding"), SITUATIONS, ids=[name for name, *_ in SITUATIONS])
-def test_without_a_rule_nothing_is_ever_stopped(name: str, seen: Evidence, finding: Finding) -> None:
-    assert judge(seen, IdleRules(), NOW).finding is Finding.OFF
+def test_without_a_rule_nothing_is_ever_stopped(name: str, seen: Evidence, finding: IdleFinding) -> None:
+    assert judge(seen, IdleRules(), NOW).finding is IdleFinding.OFF
 
 
 @pytest.mark.parametrize(("name", "seen", "finding"), SITUATIONS, ids=[name for name, *_ in SITUATIONS])
-def test_a_dry_run_judges_alike(name: str, seen: Evidence, finding: Finding) -> None:
+def test_a_dry_run_judges_alike(name: str, seen: Evidence, finding: IdleFinding) -> None:
     assert judge(seen, replace(RULES, dry_run=True), NOW) == judge(seen, RULES, NOW)
 
 
 def test_terminals_that_say_nothing_can_be_ignored() -> None:
     ignoring = replace(RULES, ignore_unknown_terminals=True)
-    assert judge(warned(OLD_TERMINAL, 700), ignoring, NOW).finding is Finding.STOP
-    assert judge(warned(reading(Terminal("1", ago(30))), 700), ignoring, NOW).finding is Finding.IDLE
+    assert judge(warned(OLD_TERMINAL, 700), ignoring, NOW).finding is IdleFinding.STOP
+    assert judge(warned(reading(Terminal("1", ago(30))), 700), ignoring, NOW).finding is IdleFinding.IDLE
 
 
 def test_idle_says_since_when_and_until_when() -> None:
@@ -242,7 +258,7 @@ def test_what_is_in_use_was_used_now() -> None:
 instants = st.none() | st.floats(min_value=NOW - 10 * HOUR, max_value=NOW + HOUR)
 moments = st.none() | st.floats(min_value=-HOUR, max_value=9 * HOUR).map(ago)
 readings = st.none() | st.builds(
-    Reading,
+    JupyterReading,
     read_at=st.floats(min_value=NOW - HOUR, max_value=NOW + 60),
     clock=st.floats(min_value=-HOUR, max_value=HOUR).map(ago),
     started=st.floats(min_value=0, max_value=9 * HOUR).map(ago),
@@ -279,7 +295,7 @@ readings = st.none() | st.builds(
 def test_there_is_always_a_verdict_and_stop_is_never_the_careless_one(seen: Evidence) -> None:
     verdict = judge(seen, RULES, NOW)
     assert verdict.used_at is None or verdict.used_at <= NOW
-    if verdict.finding is Finding.STOP:
+    if verdict.finding is IdleFinding.STOP:
         assert seen.status == "InService"
         assert seen.reading is not None
         assert NOW - seen.reading.read_at <= FRESH_SECONDS

@@ -15,8 +15,8 @@ import pytest
 from proxy.errors import InstanceNotFound, NbgateError, PermissionMissing, UpstreamTimeout
 from proxy.lifecycle.awake import AwakeRefused
 from proxy.lifecycle.evidence import Bodies
-from proxy.lifecycle.judge import Finding, IdleRules
-from proxy.lifecycle.lifecycle import FAILED_STOP_SECONDS, LOOK_SECONDS, TICK_SECONDS, Lifecycle
+from proxy.lifecycle.judge import IdleFinding, IdleRules
+from proxy.lifecycle.lifecycle import FAILED_STOP_SECONDS, LOOK_SECONDS, TICK_SECONDS, IdleStopper
 from proxy.rounds import Rounds
 from proxy.tasks import Tasks
 from tests.harness.clocks import FakeClock, settle
@@ -107,7 +107,7 @@ class World:
 class Stage:
     world: World
     clock: FakeClock
-    lifecycle: Lifecycle
+    lifecycle: IdleStopper
     failed: list[BaseException]
 
     def state(self) -> Any:
@@ -125,7 +125,7 @@ async def stage() -> AsyncIterator[Stage]:
     failed: list[BaseException] = []
     tasks = Tasks(lambda _name, error: failed.append(error))
     faults = collecting(failed)
-    lifecycle = Lifecycle(
+    lifecycle = IdleStopper(
         clock=clock, tasks=tasks, faults=faults, instances=world, notebooks=world, traffic=world, events=world
     )
     lifecycle.adopt({"research": RULES}, {"research": "n1"})
@@ -139,7 +139,7 @@ async def stage() -> AsyncIterator[Stage]:
 
 async def test_an_instance_that_nobody_uses_is_announced_and_then_stopped(stage: Stage) -> None:
     await stage.pass_minutes(49)
-    assert stage.state().finding is Finding.IDLE
+    assert stage.state().finding is IdleFinding.IDLE
     assert not stage.state().warned
     assert stage.world.logged == []
     began = stage.world.started
@@ -156,7 +156,7 @@ async def test_an_instance_that_nobody_uses_is_announced_and_then_stopped(stage:
     assert len(stage.world.said("will be stopped")) == 1
     assert len(stage.world.said("idle instance stopped")) == 1
     assert stage.lifecycle.stops == 1
-    assert stage.state().finding is Finding.NOT_RUNNING
+    assert stage.state().finding is IdleFinding.NOT_RUNNING
     assert stage.state().stops_at is None
 
 
@@ -172,7 +172,7 @@ async def test_everything_is_asked_once_more_right_before_the_stop(stage: Stage)
     await stage.pass_minutes(5)
     assert 0.0 in stage.world.describes
     assert stage.world.stopped == []
-    assert stage.state().finding is Finding.IN_USE
+    assert stage.state().finding is IdleFinding.IN_USE
     assert len(stage.world.said("will not be stopped")) == 1
 
 
@@ -242,7 +242,7 @@ async def test_an_instance_that_cannot_be_read_is_not_stopped_and_that_is_said_o
     stage.world.body = b"<html>"
     await stage.pass_minutes(240)
     assert stage.world.stopped == []
-    assert stage.state().finding is Finding.UNREADABLE
+    assert stage.state().finding is IdleFinding.UNREADABLE
     assert len(stage.world.said("unreadable")) == 1
     # Readable again: long idle by its own clock, but it is announced like any other.
     stage.world.read_error = stage.world.body = None
@@ -258,7 +258,7 @@ async def test_an_instance_whose_status_is_not_told_is_not_stopped(stage: Stage)
     stage.world.described_error = InstanceNotFound()
     await stage.pass_minutes(240)
     assert stage.world.stopped == []
-    assert stage.state().finding is Finding.UNREADABLE
+    assert stage.state().finding is IdleFinding.UNREADABLE
 
 
 async def test_a_stopped_instance_is_not_asked_anything(stage: Stage) -> None:
@@ -296,13 +296,13 @@ async def test_a_dry_run_only_says_what_it_would_do_once(stage: Stage) -> None:
 
 async def test_keeping_awake_puts_it_off_and_is_announced_again_afterwards(stage: Stage) -> None:
     await stage.pass_minutes(52)
-    assert stage.lifecycle.keep_awake("research", 3).finding is Finding.KEPT_AWAKE
+    assert stage.lifecycle.keep_awake("research", 3).finding is IdleFinding.KEPT_AWAKE
     assert stage.state().stops_at is None
     await stage.clock.advance(TICK_SECONDS)
     assert len(stage.world.said("will not be stopped")) == 1
     await stage.pass_minutes(179)
     assert stage.world.stopped == []
-    assert stage.state().finding is Finding.KEPT_AWAKE
+    assert stage.state().finding is IdleFinding.KEPT_AWAKE
     await stage.pass_minutes(5)
     assert stage.state().warned
     assert stage.state().kept_awake_until is None
@@ -342,7 +342,7 @@ async def test_an_instance_just_started_has_its_hour(stage: Stage) -> None:
     await stage.pass_minutes(300)
     stage.world.status = "InService"
     await stage.pass_minutes(48)
-    assert stage.state().finding is Finding.IDLE
+    assert stage.state().finding is IdleFinding.IDLE
     assert stage.world.stopped == []
     await stage.pass_minutes(15)
     assert stage.world.stopped == ["research"]
@@ -470,7 +470,7 @@ async def test_without_rules_nothing_is_asked_of_anybody(stage: Stage) -> None:
     await stage.pass_minutes(300)
     assert len(stage.world.describes) == asked
     assert stage.world.looks == looks
-    assert stage.state().finding is Finding.OFF
+    assert stage.state().finding is IdleFinding.OFF
     assert stage.state().after_seconds is None
 
 

@@ -24,39 +24,39 @@ from proxy.lifecycle.opening import (
     FAILED_SECONDS,
     STARTED_SECONDS,
     Opening,
-    Visit,
+    PageVisit,
     is_opened,
 )
 from proxy.lifecycle.order import OrderedBy
 from proxy.tasks import Tasks
 from tests.harness.clocks import FakeClock, settle
 
-PERSON = Visit("GET", "text/html,*/*;q=0.8", "navigate", "document")
-TAB = Visit("GET", "*/*", "cors", "empty")
-CURL = Visit("GET", "*/*")
-OLD_BROWSER = Visit("GET", "text/html,application/xhtml+xml,*/*;q=0.8")
+PERSON = PageVisit("GET", "text/html,*/*;q=0.8", "navigate", "document")
+TAB = PageVisit("GET", "*/*", "cors", "empty")
+CURL = PageVisit("GET", "*/*")
+OLD_BROWSER = PageVisit("GET", "text/html,application/xhtml+xml,*/*;q=0.8")
 STOPPED = InstanceNotInService(instance_status="Stopped")
 
 OPENED = [
     ("a browser's navigation", PERSON, True),
-    ("… whatever its case", Visit("GET", "", " Navigate ", "DOCUMENT"), True),
-    ("… of one that does not say where to", Visit("GET", "text/html", "navigate"), True),
+    ("… whatever its case", PageVisit("GET", "", " Navigate ", "DOCUMENT"), True),
+    ("… of one that does not say where to", PageVisit("GET", "text/html", "navigate"), True),
     ("a browser without Fetch Metadata", OLD_BROWSER, True),
     ("the poll of an old tab", TAB, False),
-    ("… that accepts HTML", Visit("GET", "text/html", "cors", "empty"), False),
-    ("an image on another site's page", Visit("GET", "image/*", "no-cors", "image"), False),
-    ("a frame on another site's page", Visit("GET", "text/html", "navigate", "iframe"), False),
-    ("a WebSocket", Visit("GET", "", "websocket", "websocket"), False),
-    ("a prefetch, or a preview", Visit("GET", "text/html", "navigate", "document", True), False),
+    ("… that accepts HTML", PageVisit("GET", "text/html", "cors", "empty"), False),
+    ("an image on another site's page", PageVisit("GET", "image/*", "no-cors", "image"), False),
+    ("a frame on another site's page", PageVisit("GET", "text/html", "navigate", "iframe"), False),
+    ("a WebSocket", PageVisit("GET", "", "websocket", "websocket"), False),
+    ("a prefetch, or a preview", PageVisit("GET", "text/html", "navigate", "document", True), False),
     ("a program", CURL, False),
-    ("a program that says nothing", Visit("GET"), False),
-    ("a form", Visit("POST", "text/html", "navigate", "document"), False),
-    ("a HEAD", Visit("HEAD", "text/html", "navigate", "document"), False),
+    ("a program that says nothing", PageVisit("GET"), False),
+    ("a form", PageVisit("POST", "text/html", "navigate", "document"), False),
+    ("a HEAD", PageVisit("HEAD", "text/html", "navigate", "document"), False),
 ]
 
 
 @pytest.mark.parametrize(("name", "visit", "opened"), OPENED, ids=[name for name, *_ in OPENED])
-def test_who_opens_a_page(name: str, visit: Visit, opened: bool) -> None:
+def test_who_opens_a_page(name: str, visit: PageVisit, opened: bool) -> None:
     assert is_opened(visit) is opened
 
 
@@ -100,7 +100,7 @@ class Stage:
     events: Events
     opening: Opening
 
-    def visit(self, visit: Visit = PERSON, *, status: str = "Stopped", name: str = "research") -> str:
+    def visit(self, visit: PageVisit = PERSON, *, status: str = "Stopped", name: str = "research") -> str:
         """Visit an instance; the status that the answer tells, or the error's code."""
         answer = self.opening.met(name, InstanceNotInService(instance_status=status), visit)
         return answer.instance_status if isinstance(answer, InstanceNotInService) else answer.code

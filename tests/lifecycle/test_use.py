@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from proxy.lifecycle.use import BY_ITSELF, TALKS, Counts, counting, is_change, is_use
+from proxy.lifecycle.use import BY_ITSELF, TALKS, CountedMessages, counting, is_change, is_use
 
 USE = [
     ("GET", "/"),
@@ -143,19 +143,19 @@ UNASKED = [
 ]
 
 SOCKETS = [
-    ("/api/kernels/8b7e/channels?session_id=1", Counts.EACH),
-    ("/terminals/websocket/1", Counts.EACH),
-    ("/proxy/8501/_stcore/stream", Counts.EACH),
-    ("/proxy/8889/api/events/subscribe", Counts.EACH),
-    ("/api/ai/chats", Counts.EACH),
-    ("/api/events/subscribe", Counts.NONE),
-    ("/lsp/ws/pylsp", Counts.NONE),
-    ("/api/collaboration/room/JupyterLab:globalAwareness", Counts.NONE),
-    ("/api/collaboration/room/JupyterLab%3AglobalAwareness?x=1", Counts.NONE),
-    ("/api/yjs/JupyterLab:globalAwareness", Counts.NONE),
-    ("/api/collaboration/room/json:notebook:fd52cab9?sessionId=3b89", Counts.CHANGES),
-    ("/api/collaboration/room/text:file:globalAwareness/2", Counts.CHANGES),
-    ("/api/yjs/json:notebook:team/a.ipynb", Counts.CHANGES),
+    ("/api/kernels/8b7e/channels?session_id=1", CountedMessages.EACH),
+    ("/terminals/websocket/1", CountedMessages.EACH),
+    ("/proxy/8501/_stcore/stream", CountedMessages.EACH),
+    ("/proxy/8889/api/events/subscribe", CountedMessages.EACH),
+    ("/api/ai/chats", CountedMessages.EACH),
+    ("/api/events/subscribe", CountedMessages.NONE),
+    ("/lsp/ws/pylsp", CountedMessages.NONE),
+    ("/api/collaboration/room/JupyterLab:globalAwareness", CountedMessages.NONE),
+    ("/api/collaboration/room/JupyterLab%3AglobalAwareness?x=1", CountedMessages.NONE),
+    ("/api/yjs/JupyterLab:globalAwareness", CountedMessages.NONE),
+    ("/api/collaboration/room/json:notebook:fd52cab9?sessionId=3b89", CountedMessages.CHANGES),
+    ("/api/collaboration/room/text:file:globalAwareness/2", CountedMessages.CHANGES),
+    ("/api/yjs/json:notebook:team/a.ipynb", CountedMessages.CHANGES),
 ]
 
 MESSAGES = [
@@ -192,7 +192,7 @@ def test_each_row_of_what_pages_send_unasked_is_needed() -> None:
 
 
 @pytest.mark.parametrize(("target", "counts"), SOCKETS)
-def test_which_messages_of_a_websocket_are_use(target: str, counts: Counts) -> None:
+def test_which_messages_of_a_websocket_are_use(target: str, counts: CountedMessages) -> None:
     assert counting(target) is counts
 
 

@@ -24,7 +24,7 @@ from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.websocket.relay import Relay
 from proxy.errors import UpstreamUnreachable
 from proxy.identity.tokens import Tokens
-from proxy.lifecycle.lifecycle import Lifecycle
+from proxy.lifecycle.lifecycle import IdleStopper
 from proxy.rounds import Round
 from proxy.server import compose, watch
 from proxy.server.listening import OpenListener
@@ -413,7 +413,7 @@ async def test_the_next_round_of_every_loop_comes_after_one_that_failed(
         planting.setattr(gateway.plane.pool, "sweep", fail)
         planting.setattr(gateway.logs.sink, "flush", fail)
         planting.setattr(gateway.reloader, "_date_in", fail)
-        planting.setattr(Lifecycle, "_all", fail)
+        planting.setattr(IdleStopper, "_all", fail)
         planting.setattr(watch, "look", fail)
         planting.setattr(Fleet, "_due", fail)
         planting.setattr(gateway.streams, "_faults", SimpleNamespace(each=fail))
@@ -460,7 +460,8 @@ async def test_a_reload_counts_for_all_others_where_one_cannot_follow_it(
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(Lifecycle, "leave"), (OpenListener, "close"), (Streams, "close"), (Outages, "close")]
+    ("where", "name"),
+    [(IdleStopper, "leave"), (OpenListener, "close"), (Streams, "close"), (Outages, "close")],
 )
 async def test_a_gateway_goes_away_in_good_order_where_a_part_of_it_cannot(
     rig: Rig, plant: Callable[..., None], where: Any, name: str

@@ -17,9 +17,9 @@ from proxy.wire.aws_json import (
     INPUTS,
     LIST,
     AwsFault,
-    Instant,
-    Text,
-    Whole,
+    InstantRule,
+    NumberRule,
+    TextRule,
     answer,
     answer_fault,
     read_operation,
@@ -56,16 +56,16 @@ def test_parameters_and_their_constraints_are_those_of_the_model(operation: str)
     assert set(shape.get("required", [])) == aws_json.REQUIRED & set(ours)
     for name, member in ours.items():
         modelled = MODEL["shapes"][shape["members"][name]["shape"]]
-        if isinstance(member, Text):
+        if isinstance(member, TextRule):
             assert modelled["type"] == "string"
             assert member.words == tuple(modelled.get("enum", ()))
             assert (member.most, member.least) == (modelled.get("max"), modelled.get("min", 0))
             assert member.pattern == modelled.get("pattern", "")
-        elif isinstance(member, Whole):
+        elif isinstance(member, NumberRule):
             assert modelled["type"] == "integer"
             assert (member.least, member.most) == (modelled["min"], modelled["max"])
         else:
-            assert isinstance(member, Instant)
+            assert isinstance(member, InstantRule)
             assert modelled["type"] == "timestamp"
 
 
@@ -124,7 +124,7 @@ def test_names_that_sagemaker_takes(name: str) -> None:
 @given(st.text(alphabet="/a-\n", max_size=12), st.booleans())
 def test_the_linear_pattern_matches_what_the_services_own_does(text: str, is_address: bool) -> None:
     member = INPUTS[LIST]["AdditionalCodeRepositoryEquals"]
-    assert isinstance(member, Text)
+    assert isinstance(member, TextRule)
     text = f"https://{text}" if is_address else text
     matches = [
         re.fullmatch(pattern, text, re.ASCII) is not None for pattern in (member.pattern, member.linear)

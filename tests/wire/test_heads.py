@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from proxy.wire import heads
 from proxy.wire.heads import (
     RESPONSE_FIELDS,
+    OutgoingRequest,
     RequestFields,
-    RequestHead,
     ResponseFacts,
     Translation,
     has_too_many_fields,
@@ -38,7 +38,7 @@ PATH = replace(ROOT, prefix=b"/research")
 
 def sent(fields: list[tuple[bytes, bytes]], *, translation: Translation = ROOT, **changes) -> list[bytes]:
     """The field lines of a GET with these fields."""
-    head = RequestHead(**{"method": "GET", "target": b"/lab", "fields": RequestFields(fields), **changes})
+    head = OutgoingRequest(**{"method": "GET", "target": b"/lab", "fields": RequestFields(fields), **changes})
     lines = request_head(head, translation).split(b"\r\n")
     assert lines[-2:] == [b"", b""]
     return lines[:-2]
@@ -509,7 +509,7 @@ def test_a_malformed_field_spoils_the_response_each_time(line: bytes) -> None:
 
 
 def test_lines_are_remembered_within_bounds_and_cookies_never() -> None:
-    book = heads._LineBook()
+    book = heads._ResponseLines()
     for number in range(3 * heads._LINES_REMEMBERED):
         assert book[b"Etag: %d" % number][1:] == (b"Etag", b"%d" % number)
         assert len(book) <= heads._LINES_REMEMBERED
@@ -522,7 +522,7 @@ def test_lines_are_remembered_within_bounds_and_cookies_never() -> None:
 def test_fields_are_translated_anew_for_another_way() -> None:
     """What is remembered belongs to one way: another session's cookies, or another variant, are never sent."""
     fields = RequestFields([(b"Accept-Encoding", b"gzip"), (b"X-A", b"1")])
-    head = RequestHead("GET", b"/", fields)
+    head = OutgoingRequest("GET", b"/", fields)
     other = replace(ROOT, cookies=b"auth=other")
     for _ in range(2):
         assert b"Cookie: auth=secret; sid=hidden\r\n" in request_head(head, ROOT)
@@ -533,5 +533,5 @@ def test_fields_are_translated_anew_for_another_way() -> None:
 
 def test_fields_that_go_the_same_way_again_come_out_the_same() -> None:
     fields = RequestFields([(b"Accept-Encoding", b"gzip"), (b"Cookie", b"a=1")])
-    heads_sent = {request_head(RequestHead("GET", b"/", fields), ROOT) for _ in range(2)}
+    heads_sent = {request_head(OutgoingRequest("GET", b"/", fields), ROOT) for _ in range(2)}
     assert len(heads_sent) == 1

@@ -45,7 +45,7 @@ from proxy.routing.workers import worker_scope
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
 from proxy.wire.codings import CodingError
 from proxy.wire.credentials import take_out
-from proxy.wire.heads import RequestHead, ResponseFacts, request_head, response_head
+from proxy.wire.heads import OutgoingRequest, ResponseFacts, request_head, response_head
 
 if TYPE_CHECKING:
     from proxy.aws.keeper import SessionKeeper
@@ -122,7 +122,7 @@ class Forward:
         plane: DataPlane,
         caller: Request,
         keeper: SessionKeeper,
-        head: RequestHead,
+        head: OutgoingRequest,
         route: Route,
         *,
         has_body: bool,

@@ -21,7 +21,7 @@ from proxy.errors import AccessDenied, BadRequest, OriginRefused
 from proxy.gateway import FOREIGN_PAGE, Admission, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.wire.credentials import programs_fields
-from proxy.wire.heads import RequestFields, RequestHead
+from proxy.wire.heads import OutgoingRequest, RequestFields
 
 if TYPE_CHECKING:
     from proxy.dataplane.answer import Answerer
@@ -176,7 +176,7 @@ def _forward(
         plane,
         request,
         keeper,
-        RequestHead(
+        OutgoingRequest(
             head.method,
             route.upstream_target.encode("ascii"),
             fields,

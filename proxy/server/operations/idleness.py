@@ -32,8 +32,8 @@ from proxy.gateway import Admission, Inbound
 from proxy.lifecycle.awake import AwakeState
 from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.judge import IdleRules
-from proxy.lifecycle.lifecycle import Events, Lifecycle
-from proxy.lifecycle.opening import Opening, Visit, is_opened
+from proxy.lifecycle.lifecycle import Events, IdleStopper
+from proxy.lifecycle.opening import Opening, PageVisit, is_opened
 from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.server.operations.admin import Detail
 from proxy.server.operations.fleet import Fleet
@@ -65,7 +65,7 @@ class ByItself:
         """`traffic` is where the plane's access records go; `questions` bounds what Jupyter is asked."""
         self.opening = Opening(clock=clock, tasks=tasks, starter=fleet, events=events)
         self._notebooks = _Notebooks(questions)
-        self.lifecycle = Lifecycle(
+        self.lifecycle = IdleStopper(
             clock=clock,
             tasks=tasks,
             faults=faults,
@@ -111,7 +111,7 @@ class ByItself:
         )
 
     def keep_awake(self, name: str, hours: float, by: OrderedBy = ITSELF) -> AwakeState:
-        """As `Lifecycle.keep_awake`. Raises NotTheStopper; and Draining, since a promise would soon be forgotten."""
+        """As `IdleStopper.keep_awake`. Raises NotTheStopper; and Draining, since a promise would soon be forgotten."""
         if not self._is_stopper:
             raise NotTheStopper
         if self._plane.leaving:
@@ -188,9 +188,9 @@ class _Notebooks:
         )
 
 
-def _visit(inbound: Inbound, admission: Admission) -> Visit:
+def _visit(inbound: Inbound, admission: Admission) -> PageVisit:
     fields = inbound.headers
-    return Visit(
+    return PageVisit(
         method=inbound.method,
         accept=fields.get("Accept", ""),
         sec_fetch_mode=fields.get("Sec-Fetch-Mode", ""),

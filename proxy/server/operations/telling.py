@@ -21,7 +21,7 @@ from proxy.errors import AddressUnknown, NbgateError
 from proxy.faults import Faults
 from proxy.gateway import Inbound, Refusal
 from proxy.server.explaining import audited
-from proxy.telemetry.counts import Counts
+from proxy.telemetry.counts import GatewayCounts
 from proxy.telemetry.events import EventLog
 from proxy.telemetry.incoming_ids import incoming_ids
 from proxy.telemetry.logs import Logs
@@ -86,7 +86,7 @@ class SessionTeller:
     """Tells of sessions with notebooks. `settings` gives those of now, which say what notebooks are called."""
 
     def __init__(
-        self, events: EventLog, troubles: Troubles, counts: Counts, *, settings: Callable[[], Settings]
+        self, events: EventLog, troubles: Troubles, counts: GatewayCounts, *, settings: Callable[[], Settings]
     ) -> None:
         self._events = events
         self._troubles = troubles

@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 
 from proxy.errors import InstanceNotInService, MediaTypeRefused, ValidationFailed
 from proxy.lifecycle.awake import AwakeState
-from proxy.lifecycle.judge import Finding
+from proxy.lifecycle.judge import IdleFinding
 from proxy.lifecycle.order import OrderedBy
 from proxy.server.operations.fleet import Fleet
 from proxy.server.own_pages import OwnPages, OwnVisit
@@ -274,7 +274,7 @@ def _facts(view: View) -> Iterable[str]:
             yield f"{view.description.volume_size_gb} GB volume"
     if view.needs_link:
         yield "opens with a link that is made for you"
-    if view.awake.finding is Finding.IN_USE and view.may_describe:
+    if view.awake.finding is IdleFinding.IN_USE and view.may_describe:
         yield view.awake.why
     if view.websockets:
         # Each open notebook holds one to its kernel, each terminal one.

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from proxy.lifecycle.judge import Finding
+from proxy.lifecycle.judge import IdleFinding
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.plain_upstream import SERVER
 from tests.harness.clocks import FakeClock
@@ -77,7 +77,7 @@ class House:
         return [line for line in self.rig.log_lines() if phrase in line.get("event", "")]
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> IdleFinding:
         return self.rig.gateway.lifecycle.state("research").finding
 
     async def pass_minutes(self, minutes: float) -> None:
@@ -121,7 +121,7 @@ async def house(tmp_path: Path, clock: FakeClock) -> AsyncIterator[House]:
 async def test_an_idle_instance_is_stopped_and_a_visit_starts_it_and_reaches_jupyter(house: House) -> None:
     assert status_of(await house.rig.get("/lab", extra=NAVIGATION)) == 200
     await house.pass_minutes(52)
-    assert house.finding is Finding.WARN
+    assert house.finding is IdleFinding.WARN
     assert house.calls(STOP) == 0
     await house.pass_minutes(12)
     assert house.calls(STOP) == 1
@@ -171,7 +171,7 @@ async def test_a_session_that_ended_meanwhile_is_renewed_for_the_question(house:
     await house.pass_minutes(2)
     house.rig.sandbox.instances[NAME].expire_sessions()
     await house.pass_minutes(2)
-    assert house.finding is Finding.IDLE
+    assert house.finding is IdleFinding.IDLE
     assert house.rig.sandbox.instances[NAME].counts.sign_ins == 2
 
 
@@ -180,7 +180,7 @@ async def test_a_busy_kernel_keeps_it_running_although_nobody_is_there(house: Ho
     house.jupyter.kernels = [{"id": "k", "execution_state": "busy", "last_activity": at, "connections": 0}]
     await house.pass_minutes(75)
     assert house.calls(STOP) == 0
-    assert house.finding is Finding.IN_USE
+    assert house.finding is IdleFinding.IN_USE
 
 
 async def test_an_open_tab_with_its_websocket_and_its_polls_does_not(house: House) -> None:
@@ -241,7 +241,7 @@ async def test_an_instance_that_cannot_be_read_is_never_stopped(house: House) ->
     house.jupyter.broken = True
     await house.pass_minutes(75)
     assert house.calls(STOP) == 0
-    assert house.finding is Finding.UNREADABLE
+    assert house.finding is IdleFinding.UNREADABLE
     assert len(house.events("unreadable")) == 1
 
 
@@ -257,7 +257,7 @@ async def test_without_stop_after_idle_nobody_is_asked_anything(tmp_path: Path, 
         await house.pass_minutes(75)
         assert house.rig.sandbox.calls == {}
         assert house.jupyter.targets == []
-        assert house.finding is Finding.OFF
+        assert house.finding is IdleFinding.OFF
 
 
 async def test_a_reload_takes_new_rules(house: House) -> None:

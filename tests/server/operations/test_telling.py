@@ -13,7 +13,7 @@ from proxy.aws.session_states import Event, State
 from proxy.errors import CredentialsRefused, NbgateError, PermissionMissing, UpstreamRefused
 from proxy.faults import Faults
 from proxy.server.operations.telling import NotebookTeller, SessionTeller, task_failed, tell_fault
-from proxy.telemetry.counts import Counts
+from proxy.telemetry.counts import GatewayCounts
 from proxy.telemetry.troubles import Troubles
 from tests.harness.clocks import FakeClock
 
@@ -50,7 +50,7 @@ def told() -> Told:
 @pytest.fixture
 def sessions(told: Told) -> SessionTeller:
     troubles = Troubles(FakeClock(), told.warning)
-    return SessionTeller(told, troubles, Counts(), settings=Configured)  # type: ignore[arg-type]
+    return SessionTeller(told, troubles, GatewayCounts(), settings=Configured)  # type: ignore[arg-type]
 
 
 def test_only_a_fault_of_our_own_has_a_traceback(told: Told) -> None:

@@ -15,7 +15,7 @@ from proxy.sandbox.notebook_host import DropAt, NotebookHost
 from proxy.sandbox.relay import CODINGS
 
 
-class Faults:
+class FaultSwitches:
     """Switches for a running sandbox."""
 
     def __init__(self, api: ControlApi, hosts: Mapping[str, NotebookHost]) -> None:
