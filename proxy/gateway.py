@@ -13,7 +13,7 @@ refused in the same words.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -87,54 +87,34 @@ class Inbound:
     port: int
     scheme: str
     request_id: str
-    known: Caller | None = None
-    """Who an earlier request on the same connection turned out to come from."""
     vouched: bool = False
     """The peer has no address (a Unix socket), but is known to be a trusted proxy."""
     is_scheme_certain: bool = False
     """The operator said what `scheme` is: no header says otherwise, for a proxy may pass on a caller's own."""
-    is_repeated: bool = False
-    """The request that `known` was found out by had the same fields, to the letter."""
     is_audited: bool = False
     """Something about it was refused, and that was written down."""
 
 
+@dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and by which of our names.
+    """Who calls, and by which of our names. Two are equal where nothing that travels on tells them apart.
 
-    It is the same for all requests of a connection, as long as they name the same host, the peer speaks for itself (or
-    all their fields are the same), and the same `Gateway` judges; so it is worked out, and decided about, once.
+    It is the same for all requests of a connection, as long as they name the same host, and the peer speaks for itself
+    (or all their fields are the same); so it is worked out once for them.
     """
 
-    __slots__ = (
-        "address",
-        "authority",
-        "client",
-        "decisions",
-        "door",
-        "host",
-        "is_behind_proxy",
-        "is_lasting",
-        "peer",
-        "scheme",
-    )
-
-    def __init__(
-        self, *, door: Gateway, inbound: Inbound, client: ClientAddress, authority: Authority, scheme: str
-    ) -> None:
-        self.door = door
-        self.host = inbound.host
-        self.client = client
-        self.is_behind_proxy = door.is_proxy(inbound)
-        self.is_lasting = client.source == "peer" and not self.is_behind_proxy
-        self.authority = authority
-        """What the caller calls this gateway."""
-        self.scheme = scheme
-        """What the caller speaks, to us or to the proxy in front of us: "http" or "https"."""
-        self.address = None if client.address is None else str(client.address)
-        self.peer = None if client.peer is None else str(client.peer)
-        self.decisions: dict[str, Decision] = {}
-        """By instance; "" for the gateway's own pages."""
+    address: str | None
+    """The client's; None where it could not be determined."""
+    peer: str | None
+    host: str
+    """The `Host` field, as it came."""
+    scheme: str
+    """What the caller speaks, to us or to the proxy in front of us: "http" or "https"."""
+    is_behind_proxy: bool
+    client: ClientAddress = field(compare=False)
+    """`address` and `peer` as addresses, and how they were found."""
+    authority: Authority = field(compare=False)
+    """What the caller calls this gateway: `host`, read."""
 
 
 class Admission(NamedTuple):
@@ -145,6 +125,10 @@ class Admission(NamedTuple):
     instance: str
     """"" for a page of the gateway's own."""
     decision: Decision
+    inbound: Inbound
+    """What was admitted."""
+    gateway: Gateway
+    """Who admitted it."""
     permit: Permit | None = None
     """What was brought besides the address, where something had to be."""
     user: str = ""
@@ -168,6 +152,15 @@ class Refusal(NamedTuple):
     user: str = ""
     is_behind_proxy: bool = False
     """A trusted proxy sent the request, so that what it calls it is worth a place in the log."""
+
+
+class Objection(NamedTuple):
+    """What there is against a request that was admitted once. `refusal` is None where it would be admitted again, but
+    leads elsewhere.
+    """
+
+    reason: str
+    refusal: Refusal | None = None
 
 
 Audit = Callable[[Inbound, Refusal], None]
@@ -255,19 +248,27 @@ class Gateway:
         )
         self._prospects: Prospects | None = None
 
-    def admit(self, inbound: Inbound) -> Admission | Refusal:
-        """Decide about one request. Never raises for anything that a caller sends."""
-        caller = inbound.known
+    def admit(
+        self, inbound: Inbound, known: Admission | None = None, *, is_repeated: bool = False
+    ) -> Admission | Refusal:
+        """Decide about one request. Never raises for anything that a caller sends.
+
+        `known` is an earlier one of the same connection; `is_repeated`: it had the same fields, to the letter.
+        """
+        if known is not None and known.gateway is not self:
+            known = None
         if (
-            caller is None
-            or caller.door is not self
-            or caller.host != inbound.host
-            or not (caller.is_lasting or inbound.is_repeated)
+            known is None
+            or known.caller.host != inbound.host
+            or (known.caller.is_behind_proxy and not is_repeated)
         ):
             received = self._receive(inbound)
             if isinstance(received, Refusal):
                 return received
             caller = received
+            known = None
+        else:
+            caller = known.caller
         try:
             target = origin_form(inbound.target, inbound.host)
             authority = caller.authority
@@ -281,24 +282,37 @@ class Gateway:
             if verdict is not None:
                 return verdict
         instance = "" if route is None else route.instance
-        decision = self._decided(caller, instance)
+        if known is not None and known.instance == instance:
+            decision = known.decision
+        else:
+            decision = self._decided(caller, instance)
         if decision.allowed:
             if route is not None:
                 if inbound.method not in SAFE_METHODS and self._is_foreign(inbound, caller, instance):
                     return self._refuse_foreign(inbound, caller, instance)
                 if self._entrance.is_watching and isinstance(route, Route):
                     return self._enter(inbound, caller, route, decision)
-                return Admission(caller, route, instance, decision)
+                return Admission(caller, route, instance, decision, inbound, self)
             decision = _NOBODY_REACHES
         return self._deny(inbound, caller, instance, decision, CONNECT)
 
     def _decided(self, caller: Caller, instance: str) -> Decision:
-        decision = caller.decisions.get(instance)
-        if decision is None:
-            decision = caller.decisions[instance] = self.decide(
-                caller.client.address, instance, secure_transport=caller.scheme == "https"
-            )
-        return decision
+        return self.decide(caller.client.address, instance, secure_transport=caller.scheme == "https")
+
+    def still_admits(self, admission: Admission, *, has_ended: bool = False) -> Admission | Objection:
+        """What this gateway says of a request that was admitted, perhaps by another one: as if it came now, so that
+        whatever the verdict depended on counts as it is now, be it addresses, names, mounts or policy.
+
+        `has_ended`: what let it in has ended since; perhaps it is admitted all the same.
+        """
+        if admission.gateway is self and not has_ended:
+            return admission
+        verdict = self.admit(admission.inbound)
+        if isinstance(verdict, Refusal):
+            return Objection("the session has ended" if has_ended else "access was withdrawn", verdict)
+        if verdict.route != admission.route:
+            return Objection("this address leads elsewhere now")
+        return verdict
 
     def _of_page_under_mount(
         self, inbound: Inbound, caller: Caller, target: str
@@ -317,7 +331,8 @@ class Gateway:
         if not decision.allowed:
             return None
         if inbound.method in ("GET", "HEAD") and "Upgrade" not in inbound.headers:
-            return Admission(caller, Detour(mount.prefix + target, instance=instance), instance, decision)
+            detour = Detour(mount.prefix + target, instance=instance)
+            return Admission(caller, detour, instance, decision, inbound, self)
         return self.refuse(
             inbound,
             caller,
@@ -355,11 +370,11 @@ class Gateway:
                 # Jupyter, which never sees it, would say that there is nothing.
                 return self._refuse_foreign(inbound, caller, instance, user=found.principal)
             route = route._replace(upstream_target=found.upstream_target)
-            return Admission(caller, route, instance, decision, found, found.principal)
+            return Admission(caller, route, instance, decision, inbound, self, found, found.principal)
         if isinstance(found, Recognised):
-            return Admission(caller, route, instance, decision, None, found.principal)
+            return Admission(caller, route, instance, decision, inbound, self, None, found.principal)
         user = found.principal if isinstance(found, Entry) else ""
-        return Admission(caller, found or route, instance, decision, None, user)
+        return Admission(caller, found or route, instance, decision, inbound, self, None, user)
 
     def _is_foreign(self, inbound: Inbound, caller: Caller, instance: str) -> bool:
         """Whether another site's page wants something of an instance that does not allow for it."""
@@ -513,7 +528,13 @@ class Gateway:
                 inbound.peer, inbound.headers, self._trusted_proxies, vouched=inbound.vouched
             )
         return Caller(
-            door=self, inbound=inbound, client=client, authority=authority, scheme=scheme or inbound.scheme
+            None if client.address is None else str(client.address),
+            None if client.peer is None else str(client.peer),
+            inbound.host,
+            scheme or inbound.scheme,
+            self.is_proxy(inbound),
+            client,
+            authority,
         )
 
     def decide(

@@ -41,12 +41,11 @@ from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.notebook.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.records import text_of
 from proxy.dataplane.turns import Turns
-from proxy.dataplane.visit import Visit
 from proxy.dataplane.websocket.closes import told
 from proxy.dataplane.websocket.relay import Relay, RelayTimeouts
 from proxy.errors import Draining, NbgateError, NoDescriptor
 from proxy.faults import Faults
-from proxy.gateway import Admission, Gateway, Inbound
+from proxy.gateway import Admission, Gateway, Inbound, Objection
 from proxy.routing.router import Route
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
@@ -156,7 +155,7 @@ class DataPlane:
         self._keepers = keepers
         self._own_pages = own_pages
         self._sign_in_hosts = sign_in_hosts
-        self._ending: dict[Relay, Visit] = {}
+        self._ending: dict[Relay, Admission] = {}
         """WebSockets that a session or a token let in: those end."""
         self._sweeping: Iterator[int] | None = None
         """What is left of the sweep under way."""
@@ -239,13 +238,27 @@ class DataPlane:
             sign_in_hosts=self._sign_in_hosts,
         )
 
+    def still_admits(
+        self, admission: Admission, keeper: SessionKeeper | None, *, has_ended: bool = False
+    ) -> Admission | Objection:
+        """As `Gateway.still_admits`, by the gateway of now. `keeper` is that of the notebook's session; None for a page
+        of the gateway's own.
+        """
+        verdict = self.gateway.still_admits(admission, has_ended=has_ended)
+        if verdict is admission or isinstance(verdict, Objection):
+            return verdict
+        if verdict.instance and self.keeper(verdict.instance) is not keeper:
+            return Objection("this address leads to another notebook now")
+        return verdict
+
     def splice(
         self,
         caller: asyncio.Transport,
         connection: UpstreamConnection,
         *,
         place: Place,
-        visit: Visit,
+        admission: Admission,
+        keeper: SessionKeeper,
         session: UpstreamSession,
         record: RequestRecord,
         extensions: bool,
@@ -258,21 +271,25 @@ class DataPlane:
         `session` is the upstream session that the handshake was made with; `tail` and `inbox` are what already came
         from the notebook and from the caller.
         """
-        keeper, route = visit.keeper, visit.admission.route
-        assert keeper is not None
+        route, client = admission.route, admission.caller.client.address
         assert isinstance(route, Route)
         target = route.upstream_target
+        let_in = admission
 
         def judge(relay: Relay) -> None:
             if relay not in self.relays:
                 return  # it ended while others were judged
-            if reason := visit.objection(self.gateway, self.keeper):
+            nonlocal let_in
+            verdict = self.still_admits(let_in, keeper, has_ended=self._has_ended(let_in))
+            if isinstance(verdict, Objection):
                 self.withdrawn["websockets"] += 1
-                why = LEADS_ELSEWHERE if visit.refusal is None else visit.refusal.error.code
-                relay.close(POLICY_VIOLATION, reason, now=self.clock.monotonic(), why=why)
-            elif visit.admission.permit is not None:
+                why = LEADS_ELSEWHERE if verdict.refusal is None else verdict.refusal.error.code
+                relay.close(POLICY_VIOLATION, verdict.reason, now=self.clock.monotonic(), why=why)
+                return
+            let_in = verdict
+            if verdict.permit is not None:
                 # Here and not once at the start: a reload may have made a session needed that was not.
-                self._ending[relay] = visit
+                self._ending[relay] = verdict
 
         def tell(code: int, page_closed: bool) -> int:
             said = told(
@@ -299,7 +316,7 @@ class DataPlane:
                 record.error = relay.why
             if relay.met is not None:
                 record.error, record.detail = relay.met.code, relay.met.setting
-                self.met(relay.met, visit.admission.caller.client.address)
+                self.met(relay.met, client)
             if relay.closing is not None and record.error:
                 record.detail = relay.closing[1]
             record.is_websocket = True
@@ -315,7 +332,7 @@ class DataPlane:
             landing=self.landing,
             judge=judge,
             on_end=ended,
-            client=visit.admission.caller.client.address,
+            client=client,
             tell=tell,
         )
         self.relays[relay] = record
@@ -434,12 +451,14 @@ class DataPlane:
 
     def _end_session(self, relay: Relay) -> None:
         """Have a WebSocket judged whose session, or whose token, is over."""
-        visit = self._ending[relay]
-        permit = visit.admission.permit
-        if permit is not None and permit.ends_at <= self.clock.now().timestamp():
-            visit.has_ended = True
+        if self._has_ended(self._ending[relay]):
             relay.doubt()
             relay.settle()
+
+    def _has_ended(self, admission: Admission) -> bool:
+        """Whether the session, or the token, that let a request in is over."""
+        permit = admission.permit
+        return permit is not None and permit.ends_at <= self.clock.now().timestamp()
 
     async def drain(self, seconds: float, *, is_hurried: Callable[[], bool] = lambda: False) -> None:
         """Let what is under way end, for so long at most, or until `is_hurried`.

@@ -230,7 +230,7 @@ class Sight:
 
     def standing(self, admission: Admission, port: int) -> Standing:
         """What the page of an error may say of the instance that it is about."""
-        beholder = Beholder(admission.caller.door, admission.caller, port)
+        beholder = Beholder(admission.gateway, admission.caller, port)
         name = admission.instance
         if name not in self._settings().instances:
             return Standing(name)

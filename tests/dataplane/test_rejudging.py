@@ -306,7 +306,7 @@ async def test_the_next_request_of_a_connection_is_decided_anew(tmp_path: Path, 
     notebook.send(OK)
     assert (await caller.response()).status == 200
     await notebook.head()
-    assert opened.connection.caller.door is opened.plane.gateway
+    assert opened.connection.known.gateway is opened.plane.gateway
 
 
 async def test_what_a_proxys_connection_repeats_is_decided_anew_too(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ async def test_a_websocket_that_ended_between_two_batches_is_not_kept(
     """Those that a session or a token let in are looked at each second, for as long as they are open."""
     admit = Gateway.admit
 
-    def permitting(self: Gateway, inbound: Inbound) -> Admission | Refusal:
-        verdict = admit(self, inbound)
+    def permitting(self: Gateway, inbound: Inbound, *known: Any, **how: Any) -> Admission | Refusal:
+        verdict = admit(self, inbound, *known, **how)
         if isinstance(verdict, Admission):
             return verdict._replace(permit=Permit("zoe", 10**12, "/ws"))
         return verdict

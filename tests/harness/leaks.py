@@ -173,7 +173,7 @@ def _signature(_: Any, signatures: Any, request: Any, **__: Any) -> None:
             WATCH.keep("a signature", value.rpartition("Signature=")[2])
 
 
-def _caller(_: Any, gateway: Any, inbound: Any) -> None:
+def _caller(_: Any, gateway: Any, inbound: Any, *__: Any, **___: Any) -> None:
     headers, target = inbound.headers, inbound.target
     if "Authorization" in headers:
         for value in headers.getall("Authorization"):

@@ -3,7 +3,7 @@
 The rule: the caller's side treats a page as it treats a notebook. What the caller sends goes on in its framing, what
 the handler answers comes back through the same strict reader of responses, and the same bounds and records hold. The
 handler sees a head that is always the same; who asks for what, it learns from the transport
-(`get_extra_info("request")`). One connection a request: nothing of one visit is there for the next. Knows no page and
+(`get_extra_info("request")`). One connection a request: nothing of one request is there for the next. Knows no page and
 no policy.
 """
 

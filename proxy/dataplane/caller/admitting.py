@@ -15,7 +15,6 @@ from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.answer.page import Page
 from proxy.dataplane.answer.rewriting import wants_plain
 from proxy.dataplane.budgets import Claim
-from proxy.dataplane.notebook.link import Way
 from proxy.dataplane.websocket.handshake import handshake_fault
 from proxy.errors import AccessDenied, BadRequest, OriginRefused
 from proxy.gateway import FOREIGN_PAGE, Admission, Inbound, Refusal
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from proxy.dataplane.caller import reader
     from proxy.dataplane.caller.connection import CallerConnection
     from proxy.dataplane.caller.request import Request
+    from proxy.dataplane.notebook.link import Way
     from proxy.errors import NbgateError
-    from proxy.gateway import Caller
     from proxy.wire.request_heads import HeadFault
 
 _NO_FIELDS: Final = CIMultiDictProxy[str](CIMultiDict())
@@ -44,19 +43,19 @@ def who_answers(connection: CallerConnection, request: Request, head: reader.Req
     request.inbound = inbound = _inbound(
         connection, request, fields.headers, host=fields.host, target=head.target, method=head.method
     )
-    if head.is_repeated:
-        inbound.known, inbound.is_repeated = fields.caller, True
     gateway = connection.plane.gateway
-    verdict = gateway.admit(inbound)
+    if head.is_repeated:
+        verdict = gateway.admit(inbound, fields.known, is_repeated=True)
+    else:
+        verdict = gateway.admit(inbound, connection.known)
     if _WORKER in fields.headers and isinstance(verdict, Admission):
         # A browser fetches the script of a service worker.
         verdict = gateway.worker_objection(inbound, verdict) or verdict
     if isinstance(verdict, Refusal):
         _refuse(connection, request, verdict)
         return None
-    connection.caller = verdict.caller
-    request.admission = verdict
-    request.way = _way(connection, fields, verdict.caller)
+    connection.known = request.admission = verdict
+    request.way = _way(connection, fields, verdict)
     place, route = connection.place, verdict.route
     if place.met is not None:
         connection.keeps = False
@@ -87,15 +86,12 @@ def who_answers(connection: CallerConnection, request: Request, head: reader.Req
     return None
 
 
-def _way(connection: CallerConnection, fields: reader.HeadFields, caller: Caller) -> Way:
-    """The way that requests with these fields take: mostly the connection's, and behind a proxy one for each caller."""
-    way = fields.way
-    if way is None or not way.is_for(caller):
-        if not connection.way.is_for(caller):
-            # The other one goes on with the fields that are known of it.
-            connection.way = Way()
-        way = fields.way = connection.way
-    fields.caller = caller
+def _way(connection: CallerConnection, fields: reader.HeadFields, admission: Admission) -> Way:
+    """The way that requests with these fields take: one for each caller, of whom a proxy's connection has many."""
+    known, way = fields.known, fields.way
+    if known is None or way is None or known.caller is not admission.caller:
+        way = fields.way = connection.ways.of(admission.caller)
+    fields.known = admission
     return way
 
 
@@ -129,7 +125,6 @@ def _inbound(
         listener.public_port,
         listener.scheme,
         request.id,
-        connection.caller,
         listener.trust_unix,
         listener.is_scheme_written,
     )

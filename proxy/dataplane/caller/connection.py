@@ -23,7 +23,7 @@ from proxy.dataplane.caller.reader import REPEATED_HEADS, REPEATED_HEADS_OF_PROX
 from proxy.dataplane.caller.request import Request
 from proxy.dataplane.caller.states import START, Answering, Doing, Reading
 from proxy.dataplane.caller.writer import Writer
-from proxy.dataplane.notebook.link import Way
+from proxy.dataplane.notebook.link import Ways
 from proxy.errors import (
     BadRequest,
     HeadTooLarge,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from proxy.config.settings import Listener
     from proxy.dataplane.budgets import Place
     from proxy.dataplane.plane import DataPlane
-    from proxy.gateway import Admission, Caller
+    from proxy.gateway import Admission
     from proxy.telemetry.limits_met import Bound
 
 DROPPED_BYTES: Final = 16 * 1024 * 1024
@@ -67,9 +67,9 @@ class CallerConnection(asyncio.Protocol):
         "_dropped",
         "_lingers",
         "_state",
-        "caller",
         "intake",
         "keeps",
+        "known",
         "listener",
         "pages",
         "place",
@@ -77,7 +77,7 @@ class CallerConnection(asyncio.Protocol):
         "reader",
         "request",
         "transport",
-        "way",
+        "ways",
         "writer",
     )
 
@@ -101,10 +101,9 @@ class CallerConnection(asyncio.Protocol):
             most_repeated=REPEATED_HEADS_OF_PROXY if place.claim is Claim.TRUSTED else REPEATED_HEADS,
         )
         self.reader = self.intake.reader
-        self.way = Way()
-        """The one for requests whose fields are not known."""
-        self.caller: Caller | None = None
-        """Who the last request turned out to come from."""
+        self.ways = Ways()
+        self.known: Admission | None = None
+        """That of the last request that was admitted."""
         self.keeps = True
         """Another request may follow the one under way."""
         self._lingers = False
@@ -456,7 +455,8 @@ class CallerConnection(asyncio.Protocol):
         """
         # What was found out by the gateway before does not count any more.
         self.reader.forget()
-        self.way = Way()
+        self.known = None
+        self.ways = Ways()
         request = self.request
         if self.transport is None or request is None or not (reason := request.objection()):
             return

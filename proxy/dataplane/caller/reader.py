@@ -18,7 +18,7 @@ from proxy.wire.request_heads import Fault, HeadBounds, HeadFault, ReceivedHead,
 
 if TYPE_CHECKING:
     from proxy.dataplane.notebook.link import Way
-    from proxy.gateway import Caller
+    from proxy.gateway import Admission
 
 ASKED_BYTES: Final = 8192
 """Of a head that is too large, so much is looked at for what it asks for."""
@@ -51,17 +51,17 @@ class ReadingLimits:
 class HeadFields:
     """A request's fields, as text for those who decide by them, and as bytes that travel on.
 
-    Requests that repeat them share what was found out by them, for whoever reads it: `caller` and `way`.
+    Requests that repeat them share what was found out by them, for whoever reads it: `known` and `way`.
     """
 
-    __slots__ = ("caller", "headers", "host", "sent", "way")
+    __slots__ = ("headers", "host", "known", "sent", "way")
 
     def __init__(self, headers: CIMultiDictProxy[str], host: str, sent: RequestFields) -> None:
         self.headers = headers
         self.host = host
         self.sent = sent
-        self.caller: Caller | None = None
-        """Whose requests with these fields turned out to be."""
+        self.known: Admission | None = None
+        """That of the last request with these fields."""
         self.way: Way | None = None
         """By which way they go."""
 

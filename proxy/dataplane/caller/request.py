@@ -14,7 +14,6 @@ from proxy.dataplane.bounds import DRAIN_OVER, bound_of
 from proxy.dataplane.caller.intake import ANSWERER
 from proxy.dataplane.notebook.link import Link, link
 from proxy.dataplane.records import CALLER_GONE, RESPONSE_CUT, request_record, text_of
-from proxy.dataplane.visit import Visit
 from proxy.errors import BadRequest, BodyTimeout, NbgateError, UpstreamUnreachable
 from proxy.gateway import Admission, Inbound, Refusal
 from proxy.routing.jupyters import is_proxied
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.dataplane.answer import Answerer
     from proxy.dataplane.caller.connection import CallerConnection
     from proxy.dataplane.notebook.connection import UpstreamConnection
+    from proxy.dataplane.notebook.link import Way
     from proxy.dataplane.plane import DataPlane
     from proxy.routing.router import Redirect
     from proxy.telemetry.access_log import RequestRecord
@@ -63,6 +63,9 @@ class Request:
         "way",
     )
 
+    way: Way
+    """Of one that is admitted."""
+
     def __init__(self, connection: CallerConnection, plane: DataPlane) -> None:
         self.connection: CallerConnection | None = connection
         self.plane = plane
@@ -74,7 +77,6 @@ class Request:
         self.refusal: Refusal | None = None
         self.keeper: SessionKeeper | None = None
         self.answerer: Answerer | None = None
-        self.way = connection.way
         self.ends_connection = False
         """A page wants no request to follow on the connection."""
         self.has_begun = False
@@ -129,15 +131,14 @@ class Request:
         way, caller, mount = self.way, self.admission.caller, self.admission.route.mount
         joined = (session, caller, mount)
         if joined != way.joined:
-            if not way.leads(*joined):
-                pool = self.plane.pool
-                way.link = link(
-                    session,
-                    caller,
-                    mount=mount,
-                    shelf=pool.shelf(session.origin),
-                    tells_address=self.plane.tells_address(session.origin),
-                )
+            pool = self.plane.pool
+            way.link = link(
+                session,
+                caller,
+                mount=mount,
+                shelf=pool.shelf(session.origin),
+                tells_address=self.plane.tells_address(session.origin),
+            )
             way.joined = joined
         return way.link
 
@@ -227,6 +228,7 @@ class Request:
         """The notebook answered 101 to a handshake with `session`: become a WebSocket, somebody else's connection."""
         connection = self._connection
         assert self.admission is not None
+        assert self.keeper is not None
         route = self.admission.route
         head = response_head(
             facts,
@@ -243,7 +245,8 @@ class Request:
                 transport,
                 notebook,
                 place=connection.place,
-                visit=Visit(self.asked, self.admission, self.keeper),
+                admission=self.admission,
+                keeper=self.keeper,
                 session=session,
                 record=record,
                 extensions=any(name.lower() == b"sec-websocket-extensions" for name, _ in facts.fields),
@@ -392,15 +395,15 @@ class Request:
 
     def objection(self) -> str:
         """What the gateway of now has against it, answered or not; "" for nothing."""
-        if self.admission is None or self.inbound is None:
+        if self.admission is None:
             return ""
-        visit = Visit(self.inbound, self.admission, self.keeper)
-        objection = visit.objection(self.plane.gateway, self.plane.keeper)
-        if visit.refusal is not None:
-            self.admission, self.refusal = None, visit.refusal
-        else:
-            self.admission = visit.admission
-        return objection
+        verdict = self.plane.still_admits(self.admission, self.keeper)
+        if isinstance(verdict, Admission):
+            self.admission = verdict
+            return ""
+        if verdict.refusal is not None:
+            self.admission, self.refusal = None, verdict.refusal
+        return verdict.reason
 
     # -- the record -------------------------------------------------------------------------------------
 

@@ -15,6 +15,9 @@ from proxy.gateway import Caller
 from proxy.routing.mounts import Mount, MountKind
 from proxy.wire.heads import Translation
 
+CALLERS_REMEMBERED: Final = 64
+"""Of one connection, at most; the one that came first goes first."""
+
 
 class Link(NamedTuple):
     """See the module's docstring."""
@@ -35,26 +38,24 @@ class Way:
     def __init__(self) -> None:
         self.joined = None
 
-    def leads(self, session: UpstreamSession, caller: Caller, mount: Mount) -> bool:
-        """Whether the link is one for that caller, at that mount, to that session."""
-        joined = self.joined
-        return (
-            joined is not None and joined[0] == session and joined[2] == mount and _is_same(joined[1], caller)
-        )
 
-    def is_for(self, caller: Caller) -> bool:
-        """Whether that caller may have it: nobody else has."""
-        return self.joined is None or _is_same(self.joined[1], caller)
+class Ways:
+    """The ways of one connection's callers: a proxy's has many, and each caller's is made once."""
 
+    __slots__ = ("_ways",)
 
-def _is_same(before: Caller, caller: Caller) -> bool:
-    """Behind a proxy each request's caller is worked out anew, and mostly turns out to be the same one."""
-    return before is caller or (
-        before.door is caller.door
-        and before.address == caller.address
-        and before.scheme == caller.scheme
-        and before.authority == caller.authority
-    )
+    def __init__(self) -> None:
+        self._ways: dict[Caller, Way] = {}
+
+    def of(self, caller: Caller) -> Way:
+        """That caller's, whom an equal one is as good as."""
+        ways = self._ways
+        way = ways.get(caller)
+        if way is None:
+            if len(ways) >= CALLERS_REMEMBERED:
+                ways.pop(next(iter(ways)))
+            way = ways[caller] = Way()
+        return way
 
 
 _OWN_ORIGINS: Final = (MountKind.HOST, MountKind.PORT)

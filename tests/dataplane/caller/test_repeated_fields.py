@@ -123,8 +123,9 @@ async def test_what_repeats_is_prepared_once_for_each_caller(
     assert len(counts) == 3
 
 
+@pytest.mark.parametrize("callers", [1, 8])
 async def test_heads_that_differ_each_time_have_one_link_for_each_caller(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, callers: int
 ) -> None:
     """Load balancers of AWS add an id to each request."""
     made = 0
@@ -137,12 +138,14 @@ async def test_heads_that_differ_each_time_have_one_link_for_each_caller(
     monkeypatch.setattr(request_module, "link", counting)
     async with open_plane(tmp_path, **BEHIND_PROXY) as opened:
         peer = await opened.connect()
-        for number in range(20):
-            body = "" if number % 2 else "Content-Length: 1\r\n"
-            head = opened.head(extra=f"{forwarded(1)}X-Request-Id: {number}\r\n{body}", method="PUT")
+        for number in range(40):
+            body = "" if number % 3 else "Content-Length: 1\r\n"
+            head = opened.head(
+                extra=f"{forwarded(number % callers)}X-Request-Id: {number}\r\n{body}", method="PUT"
+            )
             peer.send(head + ("x" if body else ""))
             assert (await peer.response()).status == 200
-    assert made == 1
+    assert made == callers
 
 
 async def test_each_caller_of_a_proxys_connection_is_decided_about_by_itself(tmp_path: Path) -> None:
