@@ -104,7 +104,7 @@ BREAKS = [
     ("proxy.gateway", "from proxy.dataplane.websocket.relay import Relay", "runs upwards"),
     ("proxy.lifecycle.judge", "from proxy.config.settings import Instance", "asked through Protocols"),
     ("proxy.lifecycle.judge", "from proxy.gateway import Gateway", "asked through Protocols"),
-    ("proxy.lifecycle.lifecycle", "from proxy.server.operations.fleet import Fleet", "runs upwards"),
+    ("proxy.lifecycle.idle_stopper", "from proxy.server.operations.fleet import Fleet", "runs upwards"),
     ("proxy.dataplane.websocket.relay", "from proxy.server.run import serve", "never the other way round"),
     ("proxy.server.run", "from proxy.sandbox.sandbox import Sandbox", "runs upwards (F4 from F3)"),
     ("proxy.sandbox.demo", "from proxy.server.run import serve", "over sockets alone"),

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotInService, NbgateError, UpstreamError
-from proxy.lifecycle.lifecycle import Events
+from proxy.lifecycle.idle_stopper import Events
 from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.tasks import Tasks
 from proxy.wire.browsers import prefers_html

@@ -33,7 +33,7 @@ from proxy.faults import Faults
 from proxy.identity.entrance import Entrance
 from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
-from proxy.lifecycle.lifecycle import TICK_SECONDS, IdleStopper
+from proxy.lifecycle.idle_stopper import TICK_SECONDS, IdleStopper
 from proxy.policy.dates import format_instant
 from proxy.rounds import Rounds
 from proxy.server import checking, compose

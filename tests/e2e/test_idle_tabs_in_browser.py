@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, Page, Request, WebSocket, expect
 
-from proxy.lifecycle.lifecycle import TICK_SECONDS
+from proxy.lifecycle.idle_stopper import TICK_SECONDS
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.browsing import PATIENCE_MS, open_browser_in_loop
 from tests.harness.clocks import FakeClock

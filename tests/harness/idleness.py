@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxy.lifecycle.evidence import Bodies
-from proxy.lifecycle.lifecycle import TICK_SECONDS
+from proxy.lifecycle.idle_stopper import TICK_SECONDS
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig
 from tests.harness.stage import eventually

@@ -24,7 +24,7 @@ from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.websocket.relay import Relay
 from proxy.errors import UpstreamUnreachable
 from proxy.identity.tokens import Tokens
-from proxy.lifecycle.lifecycle import IdleStopper
+from proxy.lifecycle.idle_stopper import IdleStopper
 from proxy.rounds import Round
 from proxy.server import compose, watch
 from proxy.server.listening import OpenListener

@@ -31,8 +31,8 @@ from proxy.faults import Faults
 from proxy.gateway import Admission, Inbound
 from proxy.lifecycle.awake import AwakeState
 from proxy.lifecycle.evidence import Bodies
+from proxy.lifecycle.idle_stopper import Events, IdleStopper
 from proxy.lifecycle.judge import IdleRules
-from proxy.lifecycle.lifecycle import Events, IdleStopper
 from proxy.lifecycle.opening import Opening, PageVisit, is_opened
 from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.server.operations.admin import Detail
@@ -153,7 +153,7 @@ class ByItself:
 
 
 class _Instances:
-    """Implements `proxy.lifecycle.lifecycle.Instances`."""
+    """Implements `proxy.lifecycle.idle_stopper.Instances`."""
 
     def __init__(self, fleet: Fleet, opening: Opening) -> None:
         self._fleet = fleet
@@ -168,7 +168,7 @@ class _Instances:
 
 
 class _Notebooks:
-    """Implements `proxy.lifecycle.lifecycle.Notebooks`. Signs in where nobody has: what is not read is not stopped."""
+    """Implements `proxy.lifecycle.idle_stopper.Notebooks`. Signs in where nobody has: what is not read is not stopped."""
 
     def __init__(self, limits: Limits) -> None:
         self.keepers: Mapping[str, SessionKeeper] = {}

@@ -15,8 +15,8 @@ import pytest
 from proxy.errors import InstanceNotFound, NbgateError, PermissionMissing, UpstreamTimeout
 from proxy.lifecycle.awake import AwakeRefused
 from proxy.lifecycle.evidence import Bodies
+from proxy.lifecycle.idle_stopper import FAILED_STOP_SECONDS, LOOK_SECONDS, TICK_SECONDS, IdleStopper
 from proxy.lifecycle.judge import IdleFinding, IdleRules
-from proxy.lifecycle.lifecycle import FAILED_STOP_SECONDS, LOOK_SECONDS, TICK_SECONDS, IdleStopper
 from proxy.rounds import Rounds
 from proxy.tasks import Tasks
 from tests.harness.clocks import FakeClock, settle
