@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.clock import Clock
 from proxy.dataplane.records import CUT
 from proxy.dataplane.websocket.relay import Relay
-from proxy.lifecycle.use import CountedMessages, counting, is_change, is_use
+from proxy.lifecycle.use import CountedMessages, counted_messages, is_change, is_use
 from proxy.memory import Memo
 from proxy.routing.router import Route
 from proxy.telemetry.access_log import RequestRecord
@@ -110,7 +110,9 @@ class Traffic:
             record = relays[relay]
             counts = before.get(relay)
             if counts is None:  # its first seconds
-                self._relays[relay] = counting(record.target.removeprefix(self._prefixes[record.instance]))
+                self._relays[relay] = counted_messages(
+                    record.target.removeprefix(self._prefixes[record.instance])
+                )
                 return
             self._relays[relay] = counts
             caller = relay.caller

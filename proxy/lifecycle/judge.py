@@ -85,7 +85,7 @@ def judge(evidence: Evidence, rules: IdleRules, now: float) -> IdleVerdict:
         if _is_kept_awake(evidence, now):
             return IdleVerdict(IdleFinding.KEPT_AWAKE, "somebody asked for it", used_at)
         return IdleVerdict(IdleFinding.UNREADABLE, "its state could not be read", used_at)
-    used_at = _latest(now, used_at, _told(reading, evidence.previous))
+    used_at = _latest(now, used_at, _last_use(reading, evidence.previous))
     if why := _in_use(reading, rules):
         return IdleVerdict(IdleFinding.IN_USE, why, now)
     assert used_at is not None
@@ -127,7 +127,7 @@ def _in_use(reading: JupyterReading, rules: IdleRules) -> str:
     return ""
 
 
-def _told(reading: JupyterReading, previous: JupyterReading | None) -> float:
+def _last_use(reading: JupyterReading, previous: JupyterReading | None) -> float:
     """The last use that a reading tells of, in monotonic seconds.
 
     By the instance's clock; and whatever that clock says, what changed since the previous reading happened since

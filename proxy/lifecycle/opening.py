@@ -107,7 +107,7 @@ class Opening:
         """Whether it is started for visitors."""
         return name in self._keys
 
-    def met(self, name: str, error: NbgateError, visit: PageVisit) -> NbgateError:
+    def answer_for(self, name: str, error: NbgateError, visit: PageVisit) -> NbgateError:
         """A permitted visitor was to be answered with `error`; what to answer instead, or `error` itself."""
         if name not in self._keys:
             return error

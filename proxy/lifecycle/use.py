@@ -1,11 +1,11 @@
 """Which requests and messages are a person's, or a program's, doing, and which only say that a tab is open.
 
-The rule: what changes something is use, unless it stands in `BY_ITSELF`, which lists what pages send unasked, again
-and again; what only reads is none, but for downloads, pages and documents that are opened. A message on a WebSocket
-is use, unless `TALKS` says otherwise. In doubt it is use: an instance that runs for too long costs money, one that is
-stopped under somebody's hands costs work. Sources: what tabs of JupyterLab 4.6, Notebook 7.6 and nbclassic send when
-nobody touches them, with jupyter-collaboration, jupyter-lsp, jupyterlab-git, nbdime and jupyter-resource-usage, and
-those extensions' code. It must not know sockets, nor what follows from use.
+The rule: what changes something is use, unless it stands in `BACKGROUND_REQUESTS`, which lists what pages send unasked,
+again and again; what only reads is none, but for downloads, pages and documents that are opened. A message on a
+WebSocket is use, unless `BACKGROUND_WEBSOCKETS` says otherwise. In doubt it is use: an instance that runs for too long
+costs money, one that is stopped under somebody's hands costs work. Sources: what tabs of JupyterLab 4.6, Notebook 7.6
+and nbclassic send when nobody touches them, with jupyter-collaboration, jupyter-lsp, jupyterlab-git, nbdime and
+jupyter-resource-usage, and those extensions' code. It must not know sockets, nor what follows from use.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPES: Final = frozenset({"type=file", "type=notebook"})
 
 
 @dataclass(frozen=True, slots=True)
-class Unasked:
+class BackgroundRequest:
     """Requests that change something, or might, and that pages make while nobody touches them."""
 
     method: str
@@ -39,21 +39,25 @@ class Unasked:
     why: str
 
 
-BY_ITSELF: Final = (
-    Unasked("POST", r"/api/security/csp-report", "the browser reports what a page's policy forbids"),
-    Unasked(
+BACKGROUND_REQUESTS: Final = (
+    BackgroundRequest(
+        "POST", r"/api/security/csp-report", "the browser reports what a page's policy forbids"
+    ),
+    BackgroundRequest(
         "PUT",
         r"/lab/api/workspaces/.*",
         "JupyterLab saves its layout after each refresh of the file browser, every 10 s, changed or not; a person who "
         "changes it opens, runs, writes or saves something besides",
     ),
-    Unasked(
+    BackgroundRequest(
         "POST",
         r"/git/(?:.*/)?(?:all_history|branch|changed_files|remote/fetch|remote/show|show_prefix|show_top_level|status"
         r"|submodules|tag_list|tags)",
         "jupyterlab-git looks at the repository, and fetches, every few seconds",
     ),
-    Unasked("POST", r"/nbdime/api/isgit", "nbdime asks of each open notebook whether it is in a repository"),
+    BackgroundRequest(
+        "POST", r"/nbdime/api/isgit", "nbdime asks of each open notebook whether it is in a repository"
+    ),
 )
 
 
@@ -67,7 +71,7 @@ class CountedMessages(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class BackgroundWebSocket:
     """WebSockets on which pages speak while nobody touches them. Pings and pongs are no messages: they never count."""
 
     path: str
@@ -76,27 +80,29 @@ class Talk:
     why: str
 
 
-TALKS: Final = (
-    Talk(r"/api/events/subscribe", CountedMessages.NONE, "Jupyter tells of events, and nobody answers"),
-    Talk(
+BACKGROUND_WEBSOCKETS: Final = (
+    BackgroundWebSocket(
+        r"/api/events/subscribe", CountedMessages.NONE, "Jupyter tells of events, and nobody answers"
+    ),
+    BackgroundWebSocket(
         r"/lsp/ws/.*",
         CountedMessages.NONE,
         "a language server may ask, and the page answers; who writes saves, or changes a shared document, besides",
     ),
-    Talk(
+    BackgroundWebSocket(
         r"/api/(?:collaboration/room|yjs)/[^/]*globalAwareness",
         CountedMessages.NONE,
         "jupyter-collaboration tells who is there, every few seconds",
     ),
-    Talk(
+    BackgroundWebSocket(
         r"/api/(?:collaboration/room|yjs)/.*",
         CountedMessages.CHANGES,
         "jupyter-collaboration tells where each cursor stands, every few seconds, moved or not",
     ),
 )
 
-_UNASKED: Final = re.compile("|".join(f"{one.method} (?:{one.path})" for one in BY_ITSELF))
-_TALKS: Final = tuple((re.compile(one.path), one.counts) for one in TALKS)
+_BACKGROUND: Final = re.compile("|".join(f"{one.method} (?:{one.path})" for one in BACKGROUND_REQUESTS))
+_COUNTED: Final = tuple((re.compile(one.path), one.counts) for one in BACKGROUND_WEBSOCKETS)
 
 # y-websocket's protocol, which jupyter-collaboration speaks: a message's first byte says what it is.
 _AWARENESS: Final = b"\x01"
@@ -112,13 +118,13 @@ def is_use(method: str, target: str) -> bool:
     path, _, query = target.partition("?")
     if method in _READING:
         return method == "GET" and (_OPENED.fullmatch(path) is not None or _opens_document(path, query))
-    return _UNASKED.fullmatch(f"{method} {path}") is None
+    return _BACKGROUND.fullmatch(f"{method} {path}") is None
 
 
-def counting(target: str) -> CountedMessages:
+def counted_messages(target: str) -> CountedMessages:
     """Which messages of a WebSocket to Jupyter are use, by its target (as `is_use` has it)."""
     path = target.partition("?")[0]
-    return next((counts for pattern, counts in _TALKS if pattern.fullmatch(path)), CountedMessages.EACH)
+    return next((counts for pattern, counts in _COUNTED if pattern.fullmatch(path)), CountedMessages.EACH)
 
 
 def is_change(opening: bytes) -> bool:

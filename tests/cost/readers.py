@@ -63,7 +63,7 @@ from proxy.identity.sigv4 import AccessKey, Signatures, SignedRequest
 from proxy.identity.tokens import TokenKind, Tokens
 from proxy.lifecycle.evidence import Bodies, read_state
 from proxy.lifecycle.opening import PageVisit, is_opened
-from proxy.lifecycle.use import counting, is_use
+from proxy.lifecycle.use import counted_messages, is_use
 from proxy.routing import pages
 from proxy.routing.authority import origin_form, parse_authority, same_origin
 from proxy.routing.jupyters import is_jupyters_own
@@ -864,7 +864,7 @@ REQUESTS: Final = (
         ("lifecycle.use", "dataplane.traffic"),
         lambda target: (
             *(is_use(method, target) for method in ("GET", "POST", "PUT")),
-            counting(target),
+            counted_messages(target),
         ),
         {
             **TARGETS,

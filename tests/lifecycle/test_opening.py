@@ -102,7 +102,7 @@ class Stage:
 
     def visit(self, visit: PageVisit = PERSON, *, status: str = "Stopped", name: str = "research") -> str:
         """Visit an instance; the status that the answer tells, or the error's code."""
-        answer = self.opening.met(name, InstanceNotInService(instance_status=status), visit)
+        answer = self.opening.answer_for(name, InstanceNotInService(instance_status=status), visit)
         return answer.instance_status if isinstance(answer, InstanceNotInService) else answer.code
 
 
@@ -156,10 +156,10 @@ async def test_only_a_stopped_instance_is_started(stage: Stage, status: str) -> 
 
 async def test_while_it_stops_the_page_waits_for_it(stage: Stage) -> None:
     stopping = InstanceNotInService(instance_status="Stopping")
-    answer = stage.opening.met("research", stopping, PERSON)
+    answer = stage.opening.answer_for("research", stopping, PERSON)
     assert answer.retry_after_seconds == 10
     assert "started again" in answer.message
-    assert stage.opening.met("research", stopping, TAB) is stopping
+    assert stage.opening.answer_for("research", stopping, TAB) is stopping
     assert stage.visit() == "Pending"
     await settle()
     assert stage.fleet.started == ["research"]
@@ -167,7 +167,7 @@ async def test_while_it_stops_the_page_waits_for_it(stage: Stage) -> None:
 
 async def test_an_instance_without_start_on_open_is_left_alone(stage: Stage) -> None:
     stage.opening.adopt({"research": "n1"})
-    assert stage.opening.met("vision", STOPPED, PERSON) is STOPPED
+    assert stage.opening.answer_for("vision", STOPPED, PERSON) is STOPPED
     assert stage.opening.serves("research")
     assert not stage.opening.serves("vision")
     stage.opening.stopped_idle("vision")
@@ -191,13 +191,13 @@ async def test_why_it_could_not_be_started_is_shown_and_stands_for_a_moment(stag
 async def test_nobody_is_told_that_it_starts_before_sagemaker_took_the_order(stage: Stage) -> None:
     stage.fleet.gate.clear()
     for _ in range(2):
-        answer = stage.opening.met("research", STOPPED, PERSON)
+        answer = stage.opening.answer_for("research", STOPPED, PERSON)
         assert "is being asked" in answer.message
         assert answer.retry_after_seconds == 2
         await settle()
     stage.fleet.gate.set()
     await settle()
-    assert "is starting" in stage.opening.met("research", STOPPED, PERSON).message
+    assert "is starting" in stage.opening.answer_for("research", STOPPED, PERSON).message
 
 
 async def test_what_did_not_pass_by_itself_is_told_while_it_is_tried_again(stage: Stage) -> None:
@@ -217,7 +217,7 @@ async def test_what_did_not_pass_by_itself_is_told_while_it_is_tried_again(stage
     await settle()
     assert stage.visit() == "Pending"
     await stage.clock.advance(STARTED_SECONDS)
-    assert "is being asked" in stage.opening.met("research", STOPPED, PERSON).message
+    assert "is being asked" in stage.opening.answer_for("research", STOPPED, PERSON).message
 
 
 async def test_what_passes_is_not_told_while_it_is_tried_again(stage: Stage) -> None:
@@ -254,12 +254,12 @@ async def test_a_person_may_start_it_right_after_that(stage: Stage) -> None:
 
 async def test_other_errors_pass_and_an_unreachable_notebook_is_asked_about(stage: Stage) -> None:
     denied = AccessDenied()
-    assert stage.opening.met("research", denied, PERSON) is denied
+    assert stage.opening.answer_for("research", denied, PERSON) is denied
     gone = UpstreamUnreachable()
-    assert stage.opening.met("research", gone, TAB) is gone
+    assert stage.opening.answer_for("research", gone, TAB) is gone
     await settle()
     assert stage.fleet.described == []
-    assert stage.opening.met("research", gone, PERSON) is gone
+    assert stage.opening.answer_for("research", gone, PERSON) is gone
     await settle()
     assert stage.fleet.described == ["research"]
     assert stage.fleet.started == []

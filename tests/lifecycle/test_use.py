@@ -9,7 +9,14 @@ import re
 
 import pytest
 
-from proxy.lifecycle.use import BY_ITSELF, TALKS, CountedMessages, counting, is_change, is_use
+from proxy.lifecycle.use import (
+    BACKGROUND_REQUESTS,
+    BACKGROUND_WEBSOCKETS,
+    CountedMessages,
+    counted_messages,
+    is_change,
+    is_use,
+)
 
 USE = [
     ("GET", "/"),
@@ -184,7 +191,7 @@ def test_what_a_page_asks_by_itself_is_not(method: str, target: str) -> None:
 
 
 def test_each_row_of_what_pages_send_unasked_is_needed() -> None:
-    for row in BY_ITSELF:
+    for row in BACKGROUND_REQUESTS:
         assert any(
             method == row.method and re.fullmatch(row.path, target.partition("?")[0])
             for method, target in UNASKED
@@ -193,14 +200,17 @@ def test_each_row_of_what_pages_send_unasked_is_needed() -> None:
 
 @pytest.mark.parametrize(("target", "counts"), SOCKETS)
 def test_which_messages_of_a_websocket_are_use(target: str, counts: CountedMessages) -> None:
-    assert counting(target) is counts
+    assert counted_messages(target) is counts
 
 
 def test_each_row_of_what_pages_say_unasked_is_needed() -> None:
     """The first one that fits decides: each is the first for something."""
-    for row in TALKS:
+    for row in BACKGROUND_WEBSOCKETS:
         first = [
-            next((one for one in TALKS if re.fullmatch(one.path, target.partition("?")[0])), None)
+            next(
+                (one for one in BACKGROUND_WEBSOCKETS if re.fullmatch(one.path, target.partition("?")[0])),
+                None,
+            )
             for target, _ in SOCKETS
         ]
         assert row in first, row

@@ -130,7 +130,7 @@ class ByItself:
             and not self._may_start(admission, inbound)
         ):
             return error
-        return self.opening.met(name, error, visit)
+        return self.opening.answer_for(name, error, visit)
 
     def _may_start(self, admission: Admission, inbound: Inbound) -> bool:
         """False where a statement denies it; that none allows it is no objection here."""
@@ -168,7 +168,7 @@ class _Instances:
 
 
 class _Notebooks:
-    """Implements `proxy.lifecycle.idle_stopper.Notebooks`. Signs in where nobody has: what is not read is not stopped."""
+    """`proxy.lifecycle.idle_stopper.Notebooks`. Signs in where nobody has: what is not read is not stopped."""
 
     def __init__(self, limits: Limits) -> None:
         self.keepers: Mapping[str, SessionKeeper] = {}
