@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from proxy.config.environment import Substituted
 from proxy.config.findings import did_you_mean
-from proxy.config.yaml_lines import KeyPath, Mapped, Node, Scalar, Sequence, dotted, node_at
+from proxy.config.yaml_lines import KeyPath, MappingNode, Node, ScalarNode, SequenceNode, dotted, node_at
 from proxy.errors import Problem
 
 HIDDEN = "***"
@@ -122,12 +122,12 @@ def _misplaced(root: Node, keys_at: KeysAt) -> Iterator[_Secret]:
 
 def _texts(node: Node, path: KeyPath, keys_at: KeysAt) -> Iterator[tuple[str, int]]:
     """Each text below `path`, and how long it has to be for a secret."""
-    if isinstance(node, Mapped):
+    if isinstance(node, MappingNode):
         for key, entry in node.entries.items():
             if not _is_key(key, path, keys_at):
                 yield key, _LEAST
             yield from _texts(entry.value, (*path, key), keys_at)
-    elif isinstance(node, Sequence):
+    elif isinstance(node, SequenceNode):
         for index, item in enumerate(node.items):
             yield from _texts(item, (*path, index), keys_at)
     else:
@@ -141,7 +141,7 @@ def _is_key(key: str, path: KeyPath, keys_at: KeysAt) -> bool:
     return key in known or did_you_mean(key, known).startswith("did you mean")
 
 
-def _written(scalar: Scalar) -> str:
+def _written(scalar: ScalarNode) -> str:
     value = scalar.value
     # Whoever reads true, false or nothing knows nothing.
     return "" if value is None or isinstance(value, bool) else str(value)

@@ -12,7 +12,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from proxy.config.yaml_lines import KeyedNode, KeyPath, Mapped, Node, Scalar, Sequence, dotted, resolve_plain
+from proxy.config.yaml_lines import (
+    KeyedNode,
+    KeyPath,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    dotted,
+    resolve_plain,
+)
 from proxy.errors import Problem
 
 _REFERENCE = re.compile(r"\$(?P<escaped>\$\{)|\$\{(?P<inside>[^{}]*)\}|(?P<broken>\$\{)")
@@ -48,18 +57,18 @@ class _Walk:
     failed: set[KeyPath] = field(default_factory=set)
 
     def node(self, node: Node, path: KeyPath) -> Node:
-        if isinstance(node, Mapped):
+        if isinstance(node, MappingNode):
             entries = {
                 key: KeyedNode(entry.line, self.node(entry.value, (*path, key)))
                 for key, entry in node.entries.items()
             }
             return replace(node, entries=entries)
-        if isinstance(node, Sequence):
+        if isinstance(node, SequenceNode):
             items = tuple(self.node(item, (*path, index)) for index, item in enumerate(node.items))
             return replace(node, items=items)
         return self._scalar(node, path)
 
-    def _scalar(self, scalar: Scalar, path: KeyPath) -> Scalar:
+    def _scalar(self, scalar: ScalarNode, path: KeyPath) -> ScalarNode:
         if not isinstance(scalar.value, str) or "${" not in scalar.value:
             return scalar
         replaced: list[tuple[str, str]] = []

@@ -19,7 +19,16 @@ from proxy.config.findings import Finding
 from proxy.config.includes import include
 from proxy.config.settings import Settings
 from proxy.config.warnings import warnings
-from proxy.config.yaml_lines import LIST_FILES, Mapped, Sequence, dotted, line_of, node_at, parse, to_data
+from proxy.config.yaml_lines import (
+    LIST_FILES,
+    MappingNode,
+    SequenceNode,
+    dotted,
+    line_of,
+    node_at,
+    parse,
+    to_data,
+)
 from proxy.config.yaml_lines import KeyPath as DataPath
 from proxy.errors import ConfigError, Problem
 
@@ -90,6 +99,8 @@ def _existing(path: DataPath, substituted: Substituted) -> DataPath:
     """`hostname: nb` is read as a list of one, and a network as an entry with a `cidr`; the file has neither."""
     if len(path) > 1:
         parent = node_at(substituted.root, path[:-1])
-        if parent is not None and not isinstance(parent, Sequence if isinstance(path[-1], int) else Mapped):
+        if parent is not None and not isinstance(
+            parent, SequenceNode if isinstance(path[-1], int) else MappingNode
+        ):
             return path[:-1]
     return path

@@ -54,7 +54,7 @@ _WORDS: Mapping[str, Plain] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class ScalarNode:
     """`quoted` scalars are text whatever they look like."""
 
     line: int
@@ -64,7 +64,7 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class SequenceNode:
     line: int
     items: tuple[Node, ...]
     size: int
@@ -79,7 +79,7 @@ class KeyedNode:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class MappingNode:
     """A mapping; its keys are text, as they were written."""
 
     line: int
@@ -87,7 +87,7 @@ class Mapped:
     size: int
 
 
-Node: TypeAlias = "Scalar | Sequence | Mapped"
+Node: TypeAlias = "ScalarNode | SequenceNode | MappingNode"
 
 
 def resolve_plain(text: str) -> Plain:
@@ -99,9 +99,9 @@ def resolve_plain(text: str) -> Plain:
 
 def to_data(node: Node) -> object:
     """The tree as dicts, lists and scalars."""
-    if isinstance(node, Mapped):
+    if isinstance(node, MappingNode):
         return {key: to_data(entry.value) for key, entry in node.entries.items()}
-    if isinstance(node, Sequence):
+    if isinstance(node, SequenceNode):
         return [to_data(item) for item in node.items]
     return node.value
 
@@ -110,9 +110,9 @@ def node_at(root: Node, path: KeyPath) -> Node | None:
     """The node at a path; None where the path leads nowhere."""
     node: Node | None = root
     for step in path:
-        if isinstance(node, Mapped) and isinstance(step, str) and step in node.entries:
+        if isinstance(node, MappingNode) and isinstance(step, str) and step in node.entries:
             node = node.entries[step].value
-        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+        elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.items):
             node = node.items[step]
         else:
             return None
@@ -123,9 +123,9 @@ def line_of(root: Node, path: KeyPath) -> int:
     """Where to look for `path`: its key's line, a list item's, or that of the nearest parent that exists."""
     node, line = root, root.line
     for step in path:
-        if isinstance(node, Mapped) and isinstance(step, str) and step in node.entries:
+        if isinstance(node, MappingNode) and isinstance(step, str) and step in node.entries:
             line, node = node.entries[step].line, node.entries[step].value
-        elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
+        elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.items):
             node = node.items[step]
             line = node.line
         else:
@@ -213,7 +213,7 @@ class _TreeReader:
             self._refuse_tag(event, event.tag, path)
             quoted = event.style is not None
             value = event.value if quoted else resolve_plain(event.value)
-            node: Node = Scalar(_line(event), value, quoted=quoted)
+            node: Node = ScalarNode(_line(event), value, quoted=quoted)
             self._count(event, path, 1)
         elif isinstance(event, yaml.SequenceStartEvent):
             self._refuse_tag(event, event.tag, path)
@@ -227,14 +227,14 @@ class _TreeReader:
             self._anchors[event.anchor] = node
         return node
 
-    def _sequence(self, start: yaml.SequenceStartEvent, path: KeyPath) -> Sequence:
+    def _sequence(self, start: yaml.SequenceStartEvent, path: KeyPath) -> SequenceNode:
         self._count(start, path, 1)
         items: list[Node] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._node(event, (*path, len(items))))
-        return Sequence(_line(start), tuple(items), 1 + sum(item.size for item in items))
+        return SequenceNode(_line(start), tuple(items), 1 + sum(item.size for item in items))
 
-    def _mapping(self, start: yaml.MappingStartEvent, path: KeyPath) -> Mapped:
+    def _mapping(self, start: yaml.MappingStartEvent, path: KeyPath) -> MappingNode:
         self._count(start, path, 1)
         entries: dict[str, KeyedNode] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
@@ -247,7 +247,7 @@ class _TreeReader:
                 self._complain(event, (*path, key), message, "keep one of them")
                 continue
             entries[key] = KeyedNode(_line(event), value)
-        return Mapped(_line(start), entries, 1 + sum(entry.value.size for entry in entries.values()))
+        return MappingNode(_line(start), entries, 1 + sum(entry.value.size for entry in entries.values()))
 
     def _key(self, event: yaml.Event, path: KeyPath) -> str | None:
         if isinstance(event, yaml.ScalarEvent):
@@ -272,7 +272,7 @@ class _TreeReader:
             name = _name(event.anchor)
             hint = f"write &{name} at the value that is meant, above this line; or quote the text"
             self._complain(event, path, f"there is no anchor called '{name}' above this line", hint)
-            return Scalar(_line(event), None)
+            return ScalarNode(_line(event), None)
         self._count(event, path, node.size)
         return node
 

@@ -33,7 +33,7 @@ from proxy.routing.entry import (
 )
 from proxy.routing.router import OwnPage
 from proxy.wire.browsers import fetch_mode, is_unattended
-from proxy.wire.credentials import Found, authorization, session_tokens, subprotocols, take_out
+from proxy.wire.credentials import FoundCredentials, authorization, session_tokens, subprotocols, take_out
 
 LINKS_REMEMBERED: Final = 65_536
 """Links that were used and have not ended yet. If there are ever more, new ones are refused."""
@@ -76,7 +76,7 @@ class Entrance:
             return self._token(presented, found, borne)
         return self._session(presented, found) if guarded else self._recognise(presented, found)
 
-    def _link(self, presented: Presented, found: Found, borne: tuple[str, ...]) -> Entry | OwnPage:
+    def _link(self, presented: Presented, found: FoundCredentials, borne: tuple[str, ...]) -> Entry | OwnPage:
         if len(found.links) > 1 or found.tokens or borne:
             raise TokenRefused(reason="more than one credential")
         is_looked_at = _looks(presented)
@@ -94,7 +94,7 @@ class Entrance:
             return Entry(location, principal=claims.principal)
         return self._enter(presented, claims, location=location, seconds=claims.session_seconds)
 
-    def _token(self, presented: Presented, found: Found, borne: tuple[str, ...]) -> Permit | Entry:
+    def _token(self, presented: Presented, found: FoundCredentials, borne: tuple[str, ...]) -> Permit | Entry:
         # VS Code and JupyterLab's own client send the same token in the query and in the field.
         if len({*found.tokens, *borne}) > 1:
             raise TokenRefused(reason="more than one credential")
@@ -109,7 +109,7 @@ class Entrance:
             )
         return Permit(claims.principal, claims.ends_at, found.target, xsrf=claims.nonce)
 
-    def _session(self, presented: Presented, found: Found) -> Permit:
+    def _session(self, presented: Presented, found: FoundCredentials) -> Permit:
         name = cookie_name(presented.route.mount, scheme=presented.scheme)
         error: TokenRefused | None = None
         for text in session_tokens(presented.headers.getall("Cookie", ()), name):
@@ -121,7 +121,7 @@ class Entrance:
                 return Permit(claims.principal, claims.ends_at, found.target)
         raise error or SignInRequired(login=login_address(presented))
 
-    def _recognise(self, presented: Presented, found: Found) -> Recognised | None:
+    def _recognise(self, presented: Presented, found: FoundCredentials) -> Recognised | None:
         """Who asks for an instance that is open to allowed addresses: for the log, and no matter if it is not known."""
         if SESSION_COOKIE not in presented.headers.get("Cookie", ""):
             return None

@@ -27,7 +27,7 @@ from proxy.client_address.networks import Address, read_address
 from proxy.clock import Clock
 from proxy.errors import TokenRefused
 from proxy.memory import Memo
-from proxy.wire.credentials import LINK_PARAMETER, is_ours
+from proxy.wire.credentials import LINK_PARAMETER, is_our_credential
 
 URL_SECONDS: Final = 300
 """What a link is valid for where nobody says otherwise; at AWS it is fixed. One that lasts longer is good for one
@@ -234,7 +234,7 @@ def authorized_url(mount_url: str, token: str) -> str:
 def _shape(text: str) -> re.Match[str]:
     if len(text) > MAX_CHARACTERS:
         raise TokenRefused(reason="too long to be a token")
-    if is_ours(text) and not text.startswith(_VERSION):
+    if is_our_credential(text) and not text.startswith(_VERSION):
         raise TokenRefused(reason="a token of another version")
     shape = _SHAPE.fullmatch(text)
     if shape is None:

@@ -28,7 +28,7 @@ from proxy.sandbox.instance import (
     SignedOutShape,
     SignInShape,
 )
-from proxy.sandbox.relay import MAX_FIELD_BYTES, Changes, Cut, JupyterRelay, request_headers
+from proxy.sandbox.relay import MAX_FIELD_BYTES, AnswerChanges, BodyCut, JupyterRelay, request_headers
 from proxy.tasks import Tasks
 
 STEERING = ("expiryTime", "redirectURL", "authMode", "ssoExpiryTimestamp")
@@ -175,7 +175,7 @@ class NotebookHost:
             return _page(HTTPStatus.BAD_REQUEST, "Bad Request", f"The instance is {instance.status}.")
         if instance.front_end_status:
             return _page(instance.front_end_status, "Error", "The front end's own.")
-        cut = Cut(self.drop_after_bytes) if drop is DropAt.BODY else None
+        cut = BodyCut(self.drop_after_bytes) if drop is DropAt.BODY else None
         if instance.loading is Loading.EVERYBODY:
             return _loading(instance.loading_status)
 
@@ -218,7 +218,7 @@ class NotebookHost:
         target: str,
         session: Session,
         set_cookies: tuple[str, ...] = (),
-        cut: Cut | None = None,
+        cut: BodyCut | None = None,
     ) -> web.StreamResponse:
         assert self._relay is not None, "not started"
         instance = self.instance
@@ -227,7 +227,7 @@ class NotebookHost:
         _remove_cookies(headers, instance.cookie_names)
         if instance.jupyter_host:
             headers[hdrs.HOST] = instance.jupyter_host
-        changes = Changes(hidden=instance.hidden_fields, html_coding=instance.html_coding)
+        changes = AnswerChanges(hidden=instance.hidden_fields, html_coding=instance.html_coding)
         transport = request.transport
         if transport is not None and _is_upgrade(request):
             self._websockets.add(transport)

@@ -34,7 +34,7 @@ class Upstream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenRequest:
     """A request as it arrived: the raw target, and the fields in order, repeated ones repeated."""
 
     method: str
@@ -57,7 +57,7 @@ class PlainUpstream:
     """
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[SeenRequest] = []
         self.handler: PlainHandler | None = None
         self._runner: web.ServerRunner | None = None
 
@@ -83,7 +83,7 @@ class PlainUpstream:
             (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
             for name, value in request.raw_headers
         )
-        self.seen.append(Seen(request.method, request.raw_path, fields))
+        self.seen.append(SeenRequest(request.method, request.raw_path, fields))
         if self.handler is not None:
             return await self.handler(request)
         if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
@@ -153,7 +153,7 @@ def _repeated() -> web.Response:
     return response
 
 
-async def _describe(request: web.BaseRequest, seen: Seen) -> web.Response:
+async def _describe(request: web.BaseRequest, seen: SeenRequest) -> web.Response:
     digest = hashlib.sha256()
     size = 0
     async for chunk in request.content.iter_any():

@@ -52,14 +52,14 @@ _HANDSHAKE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class BodyCut:
     """Where the notebook host breaks the connection on purpose: after `body_bytes` of the body."""
 
     body_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class AnswerChanges:
     """What the front end does to Jupyter's answers on their way: fields that it hides (in small letters), and how it
     compresses HTML ("" or an entry of `CODINGS`)."""
 
@@ -69,7 +69,7 @@ class Changes:
 
 CODINGS: dict[str, int] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """Content codings (RFC 9110 section 8.4.1), with the window that zlib writes each by."""
-_UNCHANGED = Changes()
+_UNCHANGED = AnswerChanges()
 
 
 class _Refusal(Exception):
@@ -105,8 +105,8 @@ class JupyterRelay:
         target: str,
         headers: CIMultiDict[str],
         set_cookies: tuple[str, ...] = (),
-        cut: Cut | None = None,
-        changes: Changes = _UNCHANGED,
+        cut: BodyCut | None = None,
+        changes: AnswerChanges = _UNCHANGED,
     ) -> web.StreamResponse:
         """Stream the request to Jupyter and its answer back; a body cut short there is cut short here."""
         assert self._http is not None
@@ -263,7 +263,9 @@ class _Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-def _compressor(response: web.StreamResponse, changes: Changes, *, has_body: bool) -> _Compressor | None:
+def _compressor(
+    response: web.StreamResponse, changes: AnswerChanges, *, has_body: bool
+) -> _Compressor | None:
     """Compresses the body of a response whose head it changes accordingly; None for one that is left as it is."""
     is_plain_html = response.content_type == "text/html" and hdrs.CONTENT_ENCODING not in response.headers
     if not changes.html_coding or not is_plain_html or not has_body or response.status == 304:
@@ -277,7 +279,7 @@ async def _copy_body(
     upstream: aiohttp.ClientResponse,
     response: web.StreamResponse,
     *,
-    cut: Cut | None,
+    cut: BodyCut | None,
     compress: _Compressor | None = None,
 ) -> None:
     left = cut.body_bytes if cut is not None else None

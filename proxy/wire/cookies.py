@@ -23,7 +23,7 @@ _GATEWAYS_MARK: Final = b"nbgate-"
 _IS_GATEWAYS: Final = re.compile(_GATEWAYS)
 
 
-def is_gateways(name: bytes) -> bool:
+def is_our_cookie(name: bytes) -> bool:
     """Whether a cookie of this name is a gateway's own: `__Host-nbgate-session-8444`."""
     return _IS_GATEWAYS.match(name) is not None
 

@@ -35,12 +35,12 @@ _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 FieldSequence = Sequence[tuple[bytes, bytes]]
 
 
-def is_ours(text: str) -> bool:
+def is_our_credential(text: str) -> bool:
     """Whether this is, or means to be, a credential of this gateway's, of whatever version."""
     return _OURS.match(text) is not None
 
 
-class Found(NamedTuple):
+class FoundCredentials(NamedTuple):
     """A request target without the gateway's credentials, and those."""
 
     target: str
@@ -48,11 +48,11 @@ class Found(NamedTuple):
     tokens: tuple[str, ...] = ()
 
 
-def take_out(target: str) -> Found:
+def take_out(target: str) -> FoundCredentials:
     """Split a target (origin-form, raw) from what is the gateway's in its query; the rest stays byte for byte."""
     if "oken" not in target and "%" not in target:
         # Neither parameter, nor one that is spelled in another way.
-        return Found(target)
+        return FoundCredentials(target)
     path, _, query = target.partition("?")
     links: list[str] = []
     tokens: list[str] = []
@@ -62,13 +62,13 @@ def take_out(target: str) -> Found:
         match unquote_plus(name):
             case "authToken":
                 links.append(unquote_plus(value))
-            case "token" if is_ours(token := unquote_plus(value)):
+            case "token" if is_our_credential(token := unquote_plus(value)):
                 tokens.append(token)
             case _:
                 kept.append(parameter)
     if not links and not tokens:
-        return Found(target)
-    return Found(f"{path}?{'&'.join(kept)}" if kept else path, tuple(links), tuple(tokens))
+        return FoundCredentials(target)
+    return FoundCredentials(f"{path}?{'&'.join(kept)}" if kept else path, tuple(links), tuple(tokens))
 
 
 def authorization(values: Iterable[str]) -> tuple[str, ...]:
@@ -77,7 +77,9 @@ def authorization(values: Iterable[str]) -> tuple[str, ...]:
     Where one is written in another way, the whole value stands for it: it is judged, and mostly refused, not passed on.
     """
     return tuple(
-        match[1] if (match := _AUTHORIZATION.fullmatch(value)) is not None and is_ours(match[1]) else value
+        match[1]
+        if (match := _AUTHORIZATION.fullmatch(value)) is not None and is_our_credential(match[1])
+        else value
         for value in values
         if _OURS.search(value) is not None
     )
@@ -86,7 +88,7 @@ def authorization(values: Iterable[str]) -> tuple[str, ...]:
 def subprotocols(values: Iterable[str]) -> tuple[str, ...]:
     """The gateway's tokens among the values of `Sec-WebSocket-Protocol`."""
     offered = (_offered_token(one) for value in values for one in value.split(","))
-    return tuple(token for token in offered if is_ours(token))
+    return tuple(token for token in offered if is_our_credential(token))
 
 
 def _offered_token(subprotocol: str) -> str:
@@ -134,7 +136,7 @@ def _tells(text: str) -> bool:
     return True
 
 
-def programs_fields(fields: FieldSequence, *, xsrf: str) -> tuple[tuple[bytes, bytes], ...]:
+def token_request_fields(fields: FieldSequence, *, xsrf: str) -> tuple[tuple[bytes, bytes], ...]:
     """The fields of a request that a token let in, as the notebook is to see them.
 
     Jupyter asks whoever brings no token *of its own* for a double-submitted cookie, which a program has no reason to

@@ -199,7 +199,7 @@ _RESPONSE_RULES: Final[dict[bytes, Rule]] = {
 _NAMES_REMEMBERED: Final = 1024
 
 
-def told_by_proxies(name: bytes) -> bool:
+def only_proxies_may_set(name: bytes) -> bool:
     """Whether `name` (lower case), in any look-alike spelling, is a field that only proxies may set."""
     canonical = name.translate(_LOOK_ALIKES)
     return canonical in _TOLD_BY_PROXIES or canonical.startswith(_TOLD_BY_PROXIES_PREFIXES)
@@ -223,7 +223,11 @@ class _RuleBook(Memo[bytes, Rule]):
     def __missing__(self, name: bytes) -> Rule:
         lower = name.lower()
         rule = self._rules.get(lower, Rule.PASS)
-        if self._is_request and rule is Rule.PASS and (told_by_proxies(lower) or looks_like_another(lower)):
+        if (
+            self._is_request
+            and rule is Rule.PASS
+            and (only_proxies_may_set(lower) or looks_like_another(lower))
+        ):
             rule = Rule.DROP
         return self.keep(name, rule)
 

@@ -2,7 +2,7 @@
 
 The tracker watches one direction of a relay whose bytes pass verbatim. It reads the headers and, of a
 close frame, the status code; payloads are never decompressed, copied or re-framed, and never unmasked but for
-the two bytes that `Openings` reads. What it is for: control frames of the gateway's own may be put in at a
+the two bytes that `MessageOpenings` reads. What it is for: control frames of the gateway's own may be put in at a
 boundary only, and an ill-formed frame must not reach the other side. It knows nothing of sockets, time or
 policy; a masking key is chance, and passed in.
 """
@@ -50,7 +50,7 @@ _EACH: Final = range(FRAMES_A_FEED)
 _LONG_RUN: Final = 4096
 OPENING_BYTES: Final = 2
 MOST_OPENINGS: Final = 256
-"""A feed of `Openings` looks at so many frames at most."""
+"""A feed of `MessageOpenings` looks at so many frames at most."""
 _LONGEST_OPENING: Final = 10 + _KEY_BYTES + OPENING_BYTES
 # Two bytes and a 64-bit length; or, of a close frame, two bytes, a masking key and a status code.
 _LONGEST_LOOK: Final = 10
@@ -385,7 +385,7 @@ def _first_bytes(
     return tuple(simple), tuple(flips)
 
 
-class Openings:
+class MessageOpenings:
     """The first bytes of each message of a masked direction, from a boundary on: the only payload that is unmasked.
 
     It is fed what a FrameTracker has followed, so all frames are well-formed.

@@ -15,7 +15,7 @@ from typing import Final
 
 from proxy.memory import Memo
 from proxy.wire.cookies import (
-    is_gateways,
+    is_our_cookie,
     sanitize_set_cookie,
     set_cookie_name,
     set_cookie_value,
@@ -441,7 +441,7 @@ def response_head(
 def _set_cookie(value: bytes, translation: Translation, *, by_application: bool) -> bytes:
     """The field's value for the browser; b"" for a cookie that is none of its business."""
     name = set_cookie_name(value)
-    if name in translation.withheld_cookies or is_gateways(name):
+    if name in translation.withheld_cookies or is_our_cookie(name):
         return b""
     form = translation.steering_cookies.get(name)
     if form is not None and not (by_application and form.fullmatch(set_cookie_value(value)) is None):

@@ -81,7 +81,7 @@ ReadLine = tuple[int, tuple[bytes, bytes], tuple[str, str]]
 """What a field line means, its name and value as they came, and the same as text."""
 
 
-class Fault(Enum):
+class FaultKind(Enum):
     """What kind of fault a head has."""
 
     MALFORMED = "malformed"
@@ -95,7 +95,7 @@ class Fault(Enum):
 class HeadFault(Exception):
     """A head that is not read. The message says why, and holds none of its bytes."""
 
-    def __init__(self, reason: str, fault: Fault = Fault.MALFORMED) -> None:
+    def __init__(self, reason: str, fault: FaultKind = FaultKind.MALFORMED) -> None:
         super().__init__(reason)
         self.fault = fault
         self.request: tuple[bytes, bytes] | None = None
@@ -192,7 +192,7 @@ def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:
     if len(head) > bounds.head_bytes:
         raise too_large(first)
     if len(lines) > bounds.fields:
-        raise _above("the head has too many fields", Fault.TOO_MANY_FIELDS, first)
+        raise _above("the head has too many fields", FaultKind.TOO_MANY_FIELDS, first)
     match = _REQUEST_LINE.fullmatch(first)
     if match is None:
         raise HeadFault("the request line is malformed")
@@ -210,10 +210,10 @@ def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:
 
 def too_large(start: bytes) -> HeadFault:
     """What is raised for a head above the bound that begins like this."""
-    return _above("the head is too large", Fault.TOO_LARGE, start)
+    return _above("the head is too large", FaultKind.TOO_LARGE, start)
 
 
-def _above(reason: str, fault: Fault, start: bytes) -> HeadFault:
+def _above(reason: str, fault: FaultKind, start: bytes) -> HeadFault:
     above = HeadFault(reason, fault)
     match = _ASKED.match(start)
     if match is not None and match[1] in METHODS:

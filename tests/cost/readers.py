@@ -96,7 +96,7 @@ from proxy.wire import aws_json, codings, egress, fields, heads
 from proxy.wire.body import CHUNKS_A_FEED, ChunkedBody, parse_content_length
 from proxy.wire.browsers import is_unattended, who_asks
 from proxy.wire.cookies import (
-    is_gateways,
+    is_our_cookie,
     parse_cookie_pairs,
     sanitize_set_cookie,
     set_cookie_name,
@@ -105,13 +105,13 @@ from proxy.wire.cookies import (
 )
 from proxy.wire.credentials import (
     authorization,
-    programs_fields,
     session_tokens,
     subprotocols,
     take_out,
+    token_request_fields,
     without_credentials,
 )
-from proxy.wire.frames import FrameTracker, Openings, is_only_control
+from proxy.wire.frames import FrameTracker, MessageOpenings, is_only_control
 from proxy.wire.heads import (
     OutgoingRequest,
     RequestFields,
@@ -691,7 +691,7 @@ REQUESTS: Final = (
     Reader(
         "names of fields",
         ("wire.fields",),
-        fields.told_by_proxies,
+        fields.only_proxies_may_set,
         {
             "underscores": of(b"x_"),
             "forwarded": of(b"-", before=b"x-forwarded"),
@@ -745,7 +745,7 @@ REQUESTS: Final = (
     Reader(
         "a cookie of a gateway's",
         ("wire.cookies",),
-        is_gateways,
+        is_our_cookie,
         {"prefixes": of(b"__a-"), "letters": of(b"a", before=b"__"), "a name": of(b"a", before=b"nbgate-")},
         ("wire.cookies:_IS_GATEWAYS",),
     ),
@@ -754,7 +754,7 @@ REQUESTS: Final = (
         ("wire.credentials",),
         lambda value: (
             authorization([value]),
-            programs_fields([(b"Authorization", value.encode())], xsrf="x"),
+            token_request_fields([(b"Authorization", value.encode())], xsrf="x"),
         ),
         {
             "blanks": of(" ", before="token"),
@@ -770,7 +770,7 @@ REQUESTS: Final = (
         ("wire.credentials",),
         lambda value: (
             subprotocols([value]),
-            programs_fields([(b"Sec-WebSocket-Protocol", value.encode())], xsrf="x"),
+            token_request_fields([(b"Sec-WebSocket-Protocol", value.encode())], xsrf="x"),
         ),
         {
             "commas": of(","),
@@ -1398,7 +1398,7 @@ def _followed(pieces: int) -> Read:
 
 def _opened(pieces: int) -> Read:
     def read(data: bytes) -> None:
-        openings = Openings()
+        openings = MessageOpenings()
         for at in range(0, len(data), pieces):
             if openings.feed(memoryview(data)[at : at + pieces]) is None:
                 break

@@ -18,7 +18,7 @@ from proxy.identity.tokens import (
     Tokens,
     authorized_url,
 )
-from proxy.wire.credentials import is_ours
+from proxy.wire.credentials import is_our_credential
 from tests.harness.clocks import FakeClock
 
 KEY = "correct-horse-battery-staple-and-more"
@@ -73,7 +73,7 @@ def test_what_was_issued_is_verified_and_says_what_it_was_told(kind: TokenKind) 
     assert claims.ends_at - claims.issued_at == 300
     assert claims.session_seconds == (1800 if kind is TokenKind.URL else 0)
     assert claims.nonce == f"{1:024x}"
-    assert is_ours(text)
+    assert is_our_credential(text)
 
 
 def test_a_token_needs_no_encoding_in_a_url_a_cookie_or_a_field() -> None:

@@ -21,7 +21,7 @@ from proxy.cli import main
 from proxy.commands import connect
 from proxy.commands.connect import UnusableError, wanted
 from proxy.identity.tokens import TokenKind
-from proxy.sandbox.plain_upstream import Seen
+from proxy.sandbox.plain_upstream import SeenRequest
 from proxy.server.connect import Line, open_line
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.clocks import FakeClock
@@ -67,7 +67,7 @@ class Laptop:
         assert status_of(await self.raw(f"/{SECRET}/api/status")) == 200
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> SeenRequest:
         """What the notebook saw last of a caller."""
         return self.rig.upstream.seen[-1]
 

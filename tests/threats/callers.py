@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from proxy.sandbox.plain_upstream import Seen
+from proxy.sandbox.plain_upstream import SeenRequest
 from tests.harness.gateways import Rig, open_rig, status_of
 
 HANDSHAKE = (
@@ -25,7 +25,7 @@ async def ask(rig: Rig, target: str = "/", *, extra: str = "", host: str | None 
     return [status_of(got), status_of(upgraded)]
 
 
-def asked(rig: Rig) -> list[Seen]:
+def asked(rig: Rig) -> list[SeenRequest]:
     """What callers' requests looked like to the notebook; the gateway's own, of its signing in, come first."""
     return [seen for seen in rig.upstream.seen if seen.values("x-forwarded-proto")]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire.cookies import (
-    is_gateways,
+    is_our_cookie,
     parse_cookie_pairs,
     sanitize_set_cookie,
     set_cookie_name,
@@ -167,7 +167,7 @@ OTHERS = [b"nbgate", b"xnbgate-session", b"nbgate_session", b"my-nbgate-session"
 @pytest.mark.parametrize("name", GATEWAYS)
 def test_the_gateways_own_cookies_never_go_upstream(name: bytes) -> None:
     """Those of other mounts, former ones, and of a second gateway on the host: known by their names alone."""
-    assert is_gateways(name)
+    assert is_our_cookie(name)
     for field in (
         b"%b=secret",
         b"a=1; %b=secret; b=2",
@@ -187,7 +187,7 @@ def test_the_gateways_own_cookies_never_go_upstream(name: bytes) -> None:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_names_that_only_resemble_them_are_other_peoples(name: bytes) -> None:
-    assert not is_gateways(name)
+    assert not is_our_cookie(name)
     field = b"a=nbgate-session; %b=1" % name
     assert strip_and_overlay([field], drop=frozenset()) == field
 

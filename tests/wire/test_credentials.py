@@ -8,11 +8,11 @@ from proxy.wire.credentials import (
     LINK_PARAMETER,
     TOKEN_PARAMETER,
     authorization,
-    is_ours,
-    programs_fields,
+    is_our_credential,
     session_tokens,
     subprotocols,
     take_out,
+    token_request_fields,
     without_credentials,
 )
 
@@ -164,7 +164,7 @@ def test_an_address_with_nothing_to_do_comes_back_as_the_same_object() -> None:
 
 @pytest.mark.parametrize("text", ["", "abc", "eyJhbGciOiJIUzI1NiJ9.e30.x", "nbgate", "nbgate_1", "xnbgate1_"])
 def test_somebody_elses_token_is_told_apart(text: str) -> None:
-    assert not is_ours(text)
+    assert not is_our_credential(text)
 
 
 def test_a_programs_fields_lose_the_token_and_gain_the_pair_that_jupyter_wants() -> None:
@@ -176,7 +176,7 @@ def test_a_programs_fields_lose_the_token_and_gain_the_pair_that_jupyter_wants()
         (b"Sec-WebSocket-Protocol", f"{OFFER}{T}".encode()),
         (b"sec-websocket-protocol", f"a,{OFFER.upper()}{T} ,{OFFER}jupyters-own".encode()),
     ]
-    assert programs_fields(fields, xsrf="n1") == (
+    assert token_request_fields(fields, xsrf="n1") == (
         (b"Accept", b"*/*"),
         (b"Authorization", b"Basic bmJnYXRlOg=="),
         (b"Cookie", b"_xsrf=old"),
@@ -194,4 +194,4 @@ def test_a_program_that_brings_the_pair_itself_keeps_its_own() -> None:
         (b"Accept", b"\xff"),
         (b"Sec-WebSocket-Protocol", b"a,b"),
     )
-    assert programs_fields(fields, xsrf="n1") == fields
+    assert token_request_fields(fields, xsrf="n1") == fields

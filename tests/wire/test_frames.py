@@ -17,7 +17,7 @@ from proxy.wire.frames import (
     CloseBegins,
     FrameError,
     FrameTracker,
-    Openings,
+    MessageOpenings,
     close_frame,
     is_only_control,
     is_wire_close_code,
@@ -540,7 +540,7 @@ def test_control_frames_alone_are_told_from_messages(data: bytes, only: bool) ->
 
 
 def openings_in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
-    reader, found = Openings(), []
+    reader, found = MessageOpenings(), []
     for start, stop in pairwise(sorted({0, *(min(cut, len(data)) for cut in cuts), len(data)})):
         some = reader.feed(memoryview(data)[start:stop])
         assert some is not None
@@ -588,5 +588,5 @@ def test_the_openings_are_the_same_in_any_order_and_however_they_come(
 
 def test_no_more_openings_are_read_at_once_than_the_bound() -> None:
     awareness = frame(0x82, b"\x01")
-    assert Openings().feed(awareness * MOST_OPENINGS) == [b"\x01"] * MOST_OPENINGS
-    assert Openings().feed(awareness * MOST_OPENINGS + awareness[:1]) is None
+    assert MessageOpenings().feed(awareness * MOST_OPENINGS) == [b"\x01"] * MOST_OPENINGS
+    assert MessageOpenings().feed(awareness * MOST_OPENINGS + awareness[:1]) is None

@@ -19,7 +19,7 @@ from proxy.wire import request_heads
 from proxy.wire.request_heads import (
     METHODS,
     SINGLETONS,
-    Fault,
+    FaultKind,
     HeadBounds,
     HeadFault,
     ReceivedHead,
@@ -107,7 +107,7 @@ def test_targets_are_read_as_they_come(target: str) -> None:
 def test_request_lines_that_are_none(line: str) -> None:
     with pytest.raises(HeadFault) as fault:
         read(line.encode("latin-1") + b"\r\nHost: a\r\n\r\n")
-    assert fault.value.fault is Fault.MALFORMED
+    assert fault.value.fault is FaultKind.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,8 @@ def test_each_bound_is_met_as_written() -> None:
     size = len(head.replace("\n", "\r\n"))
     assert read(head, HeadBounds(head_bytes=size, fields=2))
     for bounds, kind in (
-        (HeadBounds(head_bytes=size - 1, fields=2), Fault.TOO_LARGE),
-        (HeadBounds(head_bytes=size, fields=1), Fault.TOO_MANY_FIELDS),
+        (HeadBounds(head_bytes=size - 1, fields=2), FaultKind.TOO_LARGE),
+        (HeadBounds(head_bytes=size, fields=1), FaultKind.TOO_MANY_FIELDS),
     ):
         with pytest.raises(HeadFault) as fault:
             read(head, bounds)

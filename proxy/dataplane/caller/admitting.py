@@ -19,7 +19,7 @@ from proxy.dataplane.websocket.handshake import handshake_fault
 from proxy.errors import AccessDenied, BadRequest, OriginRefused
 from proxy.gateway import FOREIGN_PAGE, Admission, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
-from proxy.wire.credentials import programs_fields
+from proxy.wire.credentials import token_request_fields
 from proxy.wire.heads import OutgoingRequest, RequestFields
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _forward(
     assert admission is not None
     fields = head.fields.sent
     if (permit := admission.permit) is not None and permit.xsrf:
-        fields = RequestFields(programs_fields(fields.received, xsrf=permit.xsrf))
+        fields = RequestFields(token_request_fields(fields.received, xsrf=permit.xsrf))
     plane = connection.plane
     request.keeper = keeper = plane.keeper(route.instance)
     return Forward(

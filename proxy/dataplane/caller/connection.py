@@ -32,7 +32,7 @@ from proxy.errors import (
     TooManyRequestFields,
 )
 from proxy.wire.body import Data, FramingError
-from proxy.wire.request_heads import Fault, HeadFault
+from proxy.wire.request_heads import FaultKind, HeadFault
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -48,11 +48,11 @@ DROPPED_BYTES: Final = 16 * 1024 * 1024
 """A request that is answered early may send this much more before its connection is closed."""
 LINGER_SECONDS: Final = 5.0
 """How long a caller that was answered early may go on sending before its connection is cut."""
-_ERRORS: Final[dict[Fault, type[NbgateError]]] = {
-    Fault.MALFORMED: BadRequest,
-    Fault.TOO_LARGE: HeadTooLarge,
-    Fault.TOO_MANY_FIELDS: TooManyRequestFields,
-    Fault.NO_HTTP: BadRequest,
+_ERRORS: Final[dict[FaultKind, type[NbgateError]]] = {
+    FaultKind.MALFORMED: BadRequest,
+    FaultKind.TOO_LARGE: HeadTooLarge,
+    FaultKind.TOO_MANY_FIELDS: TooManyRequestFields,
+    FaultKind.NO_HTTP: BadRequest,
 }
 _NEVER: Final = math.inf
 _READ, _CARRY, _DROP = Doing.READ, Doing.CARRY, Doing.DROP
@@ -238,7 +238,7 @@ class CallerConnection(asyncio.Protocol):
             answerer.start()
 
     def _refuse_head(self, fault: HeadFault) -> None:
-        if fault.fault is Fault.NO_HTTP:
+        if fault.fault is FaultKind.NO_HTTP:
             self._turn_away(BadRequest("This is not an HTTP request.", detail=str(fault)), fault)
         else:
             self._turn_away(_ERRORS[fault.fault](detail=f"head: {fault}"), fault)

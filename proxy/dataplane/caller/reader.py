@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.wire.body import ChunkedBody, Data, LengthBody
 from proxy.wire.heads import RequestFields
-from proxy.wire.request_heads import Fault, HeadBounds, HeadFault, ReceivedHead, read_request, too_large
+from proxy.wire.request_heads import FaultKind, HeadBounds, HeadFault, ReceivedHead, read_request, too_large
 
 if TYPE_CHECKING:
     from proxy.dataplane.notebook.link import Way
@@ -166,7 +166,7 @@ class Reader:
                 return None
             if not (0x41 <= inbox[0] <= 0x5A):
                 # No method begins like this: a TLS handshake, mostly. Waiting for more would help nobody.
-                raise HeadFault(_NO_HTTP[inbox[0] == _TLS_HANDSHAKE], Fault.NO_HTTP)
+                raise HeadFault(_NO_HTTP[inbox[0] == _TLS_HANDSHAKE], FaultKind.NO_HTTP)
         end = inbox.find(HEAD_END, max(0, self._scanned - 3)) + 4
         if end == 3:
             self._scanned = len(inbox)

@@ -31,7 +31,7 @@ from proxy.wire.frames import (
     CloseBegins,
     FrameError,
     FrameTracker,
-    Openings,
+    MessageOpenings,
     close_frame,
     is_only_control,
     ping_frame,
@@ -115,7 +115,7 @@ class End(asyncio.Protocol):
         """What came in one read and is more than one turn's work; nothing more is read meanwhile."""
         self.is_used = False
         """A message began since `watch`, or one that counts since `watch_openings`."""
-        self._openings: Openings | None = None
+        self._openings: MessageOpenings | None = None
         self.bytes_received = 0
         self.seen_bytes = 0
         self.quiet_since = 0.0
@@ -232,7 +232,7 @@ class End(asyncio.Protocol):
         tracker = self.tracker
         reader = self._openings
         if reader is None and tracker.at_boundary:
-            reader = self._openings = Openings()
+            reader = self._openings = MessageOpenings()
         stopped_at = tracker.feed(data)
         openings = None if reader is None else reader.feed(data[:stopped_at] if stopped_at else data)
         # What cannot be looked at counts: the rest of a frame that began before, and very many small ones.

@@ -14,7 +14,7 @@ from proxy.dataplane.caller.reader import (
     RequestHead,
 )
 from proxy.wire.body import FramingError
-from proxy.wire.request_heads import Fault, HeadBounds, HeadFault
+from proxy.wire.request_heads import FaultKind, HeadBounds, HeadFault
 
 BOUNDS = HeadBounds(head_bytes=64 * 1024, fields=128)
 FIELDS = b"Host: a\r\nAccept: */*\r\nCookie: _xsrf=a\r\n\r\n"
@@ -61,7 +61,7 @@ def test_what_can_be_no_request_is_not_waited_for(first: bytes, said: str) -> No
     reader.hold(first)
     with pytest.raises(HeadFault, match=said) as fault:
         reader.next_head()
-    assert fault.value.fault is Fault.NO_HTTP
+    assert fault.value.fault is FaultKind.NO_HTTP
 
 
 def test_a_head_that_is_too_large_is_refused_before_it_ends() -> None:
@@ -71,7 +71,7 @@ def test_a_head_that_is_too_large_is_refused_before_it_ends() -> None:
     reader.hold(b"x")
     with pytest.raises(HeadFault) as fault:
         reader.next_head()
-    assert fault.value.fault is Fault.TOO_LARGE
+    assert fault.value.fault is FaultKind.TOO_LARGE
 
 
 def test_what_comes_as_one_head_alone_needs_no_keeping() -> None:
