@@ -17,7 +17,7 @@ from yarl import URL
 
 from proxy.aws.cookies import Cookies, SetCookie, Unkept, parse_set_cookies, unkept
 from proxy.aws.dial import DIRECT, Egress, dial
-from proxy.aws.sessions import NotConnected, NotLetThrough, NotTrusted, Origin, no_connection
+from proxy.aws.sessions import NotConnected, NotLetThrough, NotTrusted, no_connection
 from proxy.errors import (
     ConnectTimeout,
     UpstreamError,
@@ -26,6 +26,7 @@ from proxy.errors import (
     UpstreamUnreachable,
     UpstreamUntrusted,
 )
+from proxy.upstream import Origin
 
 _HEAD_LIMIT_BYTES: Final = 64 * 1024
 """A token of several KiB may come back in `Location` and `Set-Cookie`; aiohttp's own limit is 8190."""

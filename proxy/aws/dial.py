@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, cast
 
-from proxy.aws.sessions import Origin
-from proxy.errors import ConnectTimeout, UpstreamProxyRefused, UpstreamUnreachable
+from proxy.aws.sessions import no_connection
+from proxy.errors import ConnectTimeout, UpstreamProxyRefused, UpstreamUnreachable, UpstreamUntrusted
+from proxy.upstream import Origin
 from proxy.wire.egress import EgressProxy, authority, connect_request, connect_status, goes_without
 
 _HEAD_BYTES: Final = 16 * 1024
@@ -75,6 +76,31 @@ async def dial(
                 await _through(proxy, host, port, protocol, tls=tls, server_hostname=origin.host)
     except TimeoutError as error:
         raise ConnectTimeout(detail="connect" if proxy is None else f"connect, through {proxy}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Dialler:
+    """Connects to notebooks by one egress; implements `proxy.dataplane.sessions.Dial`."""
+
+    egress: Egress = DIRECT
+
+    async def __call__(
+        self,
+        origin: Origin,
+        protocol: asyncio.Protocol,
+        *,
+        tls: ssl.SSLContext | None,
+        within_seconds: float,
+    ) -> None:
+        try:
+            await dial(origin, protocol, tls=tls, egress=self.egress, within_seconds=within_seconds)
+        except ssl.SSLCertVerificationError as error:
+            raise UpstreamUntrusted(detail=f"tls: {error.reason}: {error.verify_message}") from error
+        except ssl.SSLError as error:
+            raise UpstreamUnreachable(detail=f"tls: {error.reason}") from error
+        except OSError as error:
+            reason = error.strerror or error or type(error).__name__
+            raise no_connection(error)(detail=f"connect: {reason}") from error
 
 
 async def _through(

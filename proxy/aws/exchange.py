@@ -25,11 +25,12 @@ from proxy.aws.cookies import STEERING, Cookies, SetCookie
 from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import NotebookHosts, is_sign_in
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
-from proxy.aws.sessions import NotReady, OnUnkept, Origin, Said, SignIn, keep_quiet
+from proxy.aws.sessions import NotReady, OnUnkept, Said, SignIn, keep_quiet
 from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by, wants_body
 from proxy.aws.whose import belongs_to_jupyter, is_html, is_jupyters
 from proxy.clock import Clock
 from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout
+from proxy.upstream import Origin
 
 _SECRET_LENGTH: Final = 8
 """Query values of the presigned URL from this length on are treated as the token, whatever their name."""

@@ -9,14 +9,16 @@ sockets.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from proxy.aws.sessions import Honoured
-from proxy.aws.signed_out import Shape
+from proxy.aws.hosts import SIGN_IN_HOSTS
+from proxy.aws.signed_out import Shape, shape_of
 from proxy.aws.whose import Head, is_jupyters
 from proxy.routing.jupyters import is_jupyters_own, is_proxied
+from proxy.upstream import Honoured, NotebookSession, Outcome
 
 PASSING: Final = frozenset({429, 502, 504})
 """What passes by itself. 503 is not among them: it is what those pages wait after."""
@@ -34,17 +36,6 @@ class Place(Enum):
     JUPYTER = "Jupyter"
     BEHIND = "what runs behind Jupyter, or nobody knows"
     PROXIED = "what runs behind Jupyter"
-
-
-class Outcome(Enum):
-    """What becomes of a response, and of its request."""
-
-    PASS = "it passes"  # noqa: S105 - a word, no password
-    RENEW = "sign in, and repeat"
-    STARTING = "Jupyter is starting"
-    OUT = "the instance is not in service"
-    AWAY = "the notebook does not answer"
-    REFUSE = "we are not let in"
 
 
 _P, _A, _X = Outcome.PASS, Outcome.AWAY, Outcome.REFUSE
@@ -114,3 +105,56 @@ def is_front_ends(head: Head, target: str) -> bool:
     """Whether an answer to `target` (as the notebook sees it) is the front end's own, where nobody but Jupyter answers
     beside it."""
     return target.startswith(_APIS) and not is_jupyters(head)
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectAnswer:
+    """A response to `target` that looks like the front end's own; implements `proxy.dataplane.sessions.Suspicion`."""
+
+    shape: Shape
+    target: str
+    status: int
+    jupyter_shows: bool
+
+    @property
+    def sends_to_sign_in(self) -> bool:
+        return self.shape is Shape.SIGN_IN
+
+    @property
+    def may_have_passed_on(self) -> bool:
+        return self.status in REACHED
+
+    @property
+    def contradicts(self) -> bool:
+        return contradicts(self.shape, target=self.target)
+
+    def outcome(self, honoured: Honoured) -> Outcome:
+        return outcome(
+            self.shape,
+            honoured,
+            target=self.target,
+            status=self.status,
+            jupyter_shows=self.jupyter_shows,
+        )
+
+    def without_renewal(self) -> Outcome:
+        return without_renewal(self.shape, target=self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class SageMakerFrontEnd:
+    """What the data plane asks of all this; implements `proxy.dataplane.sessions.FrontEnd`."""
+
+    sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS
+    """`NotebookHosts.sign_in_hosts`."""
+
+    def suspect(
+        self, head: Head, *, target: str, session: NotebookSession, is_up: bool
+    ) -> SuspectAnswer | None:
+        shape = shape_of(
+            head, target=target, origin=session.origin, is_up=is_up, sign_in_hosts=self.sign_in_hosts
+        )
+        return None if shape is None else SuspectAnswer(shape, target, head.status, session.jupyter_shows)
+
+    def has_answered(self, head: Head, *, target: str) -> bool:
+        return head.status in PASSING and is_front_ends(head, target)

@@ -25,7 +25,6 @@ from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained, OnNe
 from proxy.aws.session_states import Event, State, after
 from proxy.aws.sessions import (
     Exchange,
-    Honoured,
     NotConnected,
     NotLetThrough,
     NotReady,
@@ -54,6 +53,7 @@ from proxy.errors import (
 )
 from proxy.flights import has_landed
 from proxy.tasks import Tasks
+from proxy.upstream import Honoured, NotebookSession
 
 T = TypeVar("T")
 
@@ -240,7 +240,7 @@ class SessionKeeper:
         """Whether Jupyter itself is known to have answered of late."""
         return self._clock.monotonic() - self._up_at < UP_SECONDS
 
-    async def honoured(self, session: UpstreamSession, *, again: bool = False) -> Honoured:
+    async def honoured(self, session: NotebookSession, *, again: bool = False) -> Honoured:
         """A response to a request with `session` looked like "not signed in": whether that is so.
 
         All who ask at once share a question, and what was told counts for `TOLD_SECONDS`: an application that answers
@@ -261,13 +261,16 @@ class SessionKeeper:
         if question is None:
             current = self._session
             # Its cookies may have been exchanged since.
-            asked = session if current is None or current.generation != number else current
-            question = self._tasks.start(self._ask(asked), name=f"session of {self.key}")
+            if current is None or current.generation != number:
+                # Nobody else's sessions are given to a keeper.
+                assert isinstance(session, UpstreamSession)
+                current = session
+            question = self._tasks.start(self._ask(current), name=f"session of {self.key}")
             self._questions[number] = question
             question.add_done_callback(lambda _question: self._questions.pop(number, None))
         return await _outcome(question)
 
-    def reject(self, session: UpstreamSession) -> bool:
+    def reject(self, session: NotebookSession) -> bool:
         """The notebook's front end does not honour `session` any more (`honoured`). True: worth repeating with
         `acquire()`.
 
@@ -296,14 +299,14 @@ class SessionKeeper:
             self._start()
         return True
 
-    def is_over(self, session: UpstreamSession) -> bool:
+    def is_over(self, session: NotebookSession) -> bool:
         """Whether a session has ended, as far as is known: its time is up, or it was rejected or dropped.
 
         One that was only replaced ahead of its end is not over.
         """
         return session.generation <= self._lost_generation or self._clock.monotonic() >= session.expires_at
 
-    def absorb(self, session: UpstreamSession, set_cookie_fields: Sequence[bytes]) -> None:
+    def absorb(self, session: NotebookSession, set_cookie_fields: Sequence[bytes]) -> None:
         """A response to a request with `session` carried these Set-Cookie fields; later requests use them."""
         current = self._session
         if current is None or current.generation != session.generation:

@@ -21,10 +21,11 @@ from proxy.aws.client import cookie_field, fetch, open_client, peek
 from proxy.aws.cookies import Cookies
 from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import SIGN_IN_HOSTS
-from proxy.aws.sessions import Honoured, Origin, Said, UpstreamSession
+from proxy.aws.sessions import Said, UpstreamSession
 from proxy.aws.signed_out import Shape, shape_of
 from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by, wants_body
 from proxy.errors import JupyterStarting, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
+from proxy.upstream import Honoured, Origin
 
 _QUERY: Final = "?no_track_activity=1"
 HONOURS_SECONDS: Final = 8.0

@@ -28,12 +28,13 @@ from proxy.aws.cookies import Cookies, SetCookie
 from proxy.aws.exchange import ExchangeOptions
 from proxy.aws.hosts import NotebookHosts, foreign_host
 from proxy.aws.presigned import PresignedUrl
-from proxy.aws.sessions import Origin, SignIn
+from proxy.aws.sessions import SignIn
 from proxy.aws.status_answer import STATUS_TARGET
 from proxy.chance import NewId
 from proxy.clock import Clock
 from proxy.errors import NbgateError
 from proxy.tasks import Tasks
+from proxy.upstream import Origin
 
 EVENTS_TARGET: Final = "/api/events/subscribe"
 PATHS: Final = ("/", "/lab", STATUS_TARGET, "/proxy/8888/")

@@ -8,16 +8,15 @@ and how long the result is trusted, `proxy.aws.keeper`'s.
 from __future__ import annotations
 
 import errno
+import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
-from typing import Final, Protocol
+from typing import ClassVar, Protocol
 
-from yarl import URL
-
-from proxy.aws.cookies import Cookies, Unkept, parse_set_cookies
+from proxy.aws.cookies import STEERING, Cookies, Unkept, parse_set_cookies
 from proxy.aws.presigned import PresignedUrl
 from proxy.errors import (
     JupyterStarting,
@@ -27,38 +26,7 @@ from proxy.errors import (
     UpstreamUnreachable,
     UpstreamUntrusted,
 )
-
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Scheme, host and port of a notebook (RFC 6454). `authority` is the `Host` field: no default port."""
-
-    scheme: str
-    host: str
-    port: int
-    authority: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        default = self.port == _DEFAULT_PORTS.get(self.scheme)
-        text = host if default else f"{host}:{self.port}"
-        object.__setattr__(self, "authority", text.encode("ascii"))
-
-    @classmethod
-    def of(cls, url: URL) -> Origin:
-        """The origin of an absolute http or https URL; ValueError for any other."""
-        if url.scheme not in _DEFAULT_PORTS or not url.raw_host or url.port is None:
-            raise ValueError("not an absolute http or https URL")
-        return cls(url.scheme, url.raw_host.lower(), url.port)
-
-    @property
-    def tls(self) -> bool:
-        return self.scheme == "https"
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority.decode('ascii')}"
+from proxy.upstream import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +44,8 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSession:
-    """A signed-in session with one notebook. A changed one is a new object of the same generation.
+    """A signed-in session with one notebook (`proxy.upstream.NotebookSession`). A changed one is a new object of the
+    same generation.
 
     Instants are monotonic seconds: `obtained_at` (when the exchange succeeded), `renew_at` (from when on a
     successor is sought while this one serves) and `expires_at` (its end). `generation` counts a keeper's
@@ -97,6 +66,7 @@ class UpstreamSession:
     jupyter_shows: bool = False
     cookie_header: bytes = field(init=False, repr=False)
     cookie_names: frozenset[bytes] = field(init=False)
+    steering_cookies: ClassVar[Mapping[bytes, re.Pattern[bytes]]] = STEERING
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cookie_header", self.cookies.header)
@@ -118,20 +88,6 @@ OnUnkept = Callable[[Origin, Sequence[Unkept]], None]
 
 def keep_quiet(_origin: Origin, _unkept: Sequence[Unkept]) -> None:
     """Nobody is told."""
-
-
-class Honoured(Enum):
-    """What the notebook's front end makes of a session now."""
-
-    YES = "honoured"
-    """And Jupyter is up, for it has answered."""
-    NO = "not honoured"
-    STARTING = "starting"
-    """The instance is in service, and something else stands in Jupyter's place. Nothing is wrong with the session."""
-    OUT = "out of service"
-    """SageMaker says that the instance is not in service: its sessions are over."""
-    UNTOLD = "untold"
-    """It could not be asked, or gave an answer that says none of that."""
 
 
 class Said(Enum):

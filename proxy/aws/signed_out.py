@@ -21,9 +21,9 @@ from enum import Enum
 from typing import Final
 
 from proxy.aws.hosts import SIGN_IN_HOSTS, foreign_host, is_sign_in
-from proxy.aws.sessions import Origin
 from proxy.aws.whose import Head, is_html, is_jupyters
 from proxy.routing.jupyters import is_jupyters_own
+from proxy.upstream import Origin
 
 _API: Final = "/api/"
 _DOCUMENTS: Final = frozenset(

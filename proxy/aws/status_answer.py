@@ -15,8 +15,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from proxy.aws.hosts import foreign_host, is_sign_in
-from proxy.aws.sessions import Origin, Said
+from proxy.aws.sessions import Said
 from proxy.aws.whose import Head, is_html, is_json, is_jupyters
+from proxy.upstream import Origin
 from proxy.wire.codings import CodingError, decoder
 
 STATUS_TARGET: Final = "/api/status"

@@ -17,10 +17,6 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from proxy.aws.hosts import SIGN_IN_HOSTS
-from proxy.aws.keeper import SessionKeeper
-from proxy.aws.sessions import Origin, UpstreamSession
-from proxy.aws.signed_out import Shape, shape_of
 from proxy.chance import Jitter, NewId
 from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
@@ -40,6 +36,7 @@ from proxy.dataplane.holdings import HELD_EACH_BYTES, Holding, surplus
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.notebook.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.records import text_of
+from proxy.dataplane.sessions import FrontEnd, Keeper
 from proxy.dataplane.turns import Turns
 from proxy.dataplane.websocket.closes import told
 from proxy.dataplane.websocket.relay import Relay, RelayTimeouts
@@ -50,8 +47,8 @@ from proxy.routing.router import Route
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import Bound, LimitsMet
+from proxy.upstream import NotebookSession, Origin
 from proxy.wire.frames import MAX_PAYLOAD, POLICY_VIOLATION, SERVICE_RESTART
-from proxy.wire.heads import ResponseFacts
 from proxy.wire.request_heads import HeadBounds
 
 SWEEP_SECONDS: Final = 1.0
@@ -99,7 +96,7 @@ class DataPlane:
         self,
         *,
         gateway: Gateway,
-        keepers: Mapping[str, SessionKeeper],
+        keepers: Mapping[str, Keeper],
         pool: UpstreamPool,
         limits: Limits,
         timeouts: Timeouts,
@@ -113,11 +110,12 @@ class DataPlane:
         faults: Faults,
         budgets: Budgets,
         limits_met: LimitsMet,
-        sign_in_hosts: frozenset[str] = SIGN_IN_HOSTS,
+        front_end: FrontEnd,
         tells_address: Callable[[Origin], bool] = lambda _origin: True,
     ) -> None:
         """`tells_address`: whether a notebook is told callers' addresses."""
         self.tells_address = tells_address
+        self.front_end = front_end
         self.gateway = gateway
         self.pool = pool
         self.limits = limits
@@ -154,7 +152,6 @@ class DataPlane:
         """What ended because a later `gateway` did not admit it: "websockets", "requests", "connections"."""
         self._keepers = keepers
         self._own_pages = own_pages
-        self._sign_in_hosts = sign_in_hosts
         self._ending: dict[Relay, Admission] = {}
         """WebSockets that a session or a token let in: those end."""
         self._sweeping: Iterator[int] | None = None
@@ -164,7 +161,7 @@ class DataPlane:
 
     # -- for connections --------------------------------------------------------------------------------
 
-    def keeper(self, instance: str) -> SessionKeeper:
+    def keeper(self, instance: str) -> Keeper:
         return self._keepers[instance]
 
     def claim(self, peer: Address | None) -> Claim:
@@ -213,7 +210,7 @@ class DataPlane:
         if bound != RAN_OUT:
             self.ran_out(error)
 
-    def answered(self, keeper: SessionKeeper, instance: str) -> None:
+    def answered(self, keeper: Keeper, instance: str) -> None:
         """A notebook did, on a connection that was opened for it: an outage, if there was one, is over."""
         self.outages.answered(keeper)
         self.on_recovery(instance)
@@ -226,20 +223,8 @@ class DataPlane:
     def _look_for_descriptors(self) -> None:
         self.ran_out(descriptors.probe())
 
-    def doubt(
-        self, facts: ResponseFacts, route: Route, session: UpstreamSession, keeper: SessionKeeper
-    ) -> Shape | None:
-        """What makes a response look like one of the notebook's front end's own; None: nothing."""
-        return shape_of(
-            facts,
-            target=route.upstream_target,
-            origin=session.origin,
-            is_up=facts.status < 300 and keeper.is_up,
-            sign_in_hosts=self._sign_in_hosts,
-        )
-
     def still_admits(
-        self, admission: Admission, keeper: SessionKeeper | None, *, has_ended: bool = False
+        self, admission: Admission, keeper: Keeper | None, *, has_ended: bool = False
     ) -> Admission | Objection:
         """As `Gateway.still_admits`, by the gateway of now. `keeper` is that of the notebook's session; None for a page
         of the gateway's own.
@@ -258,8 +243,8 @@ class DataPlane:
         *,
         place: Place,
         admission: Admission,
-        keeper: SessionKeeper,
-        session: UpstreamSession,
+        keeper: Keeper,
+        session: NotebookSession,
         record: RequestRecord,
         extensions: bool,
         is_full: bool,
@@ -361,7 +346,7 @@ class DataPlane:
         self,
         *,
         gateway: Gateway,
-        keepers: Mapping[str, SessionKeeper],
+        keepers: Mapping[str, Keeper],
         limits: Limits,
         timeouts: Timeouts,
     ) -> None:

@@ -13,8 +13,9 @@ from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 
-from proxy.aws.dial import Egress
+from proxy.aws.dial import Dialler, Egress
 from proxy.aws.exchange import ExchangeOptions, NotebookExchange
+from proxy.aws.front_end import SageMakerFrontEnd
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.keeper import KeeperOptions, OnEvent, SessionKeeper
 from proxy.aws.notebook_api import Limits as QuestionLimits
@@ -31,6 +32,7 @@ from proxy.dataplane.budgets import Budgets
 from proxy.dataplane.descriptors import connections_for, upstreams_for
 from proxy.dataplane.notebook.pool import UpstreamPool
 from proxy.dataplane.plane import DataPlane, pool_limits
+from proxy.dataplane.sessions import Keeper
 from proxy.errors import NbgateError
 from proxy.faults import Faults
 from proxy.gateway import Admission, Audit, Entrance, Gateway, Inbound
@@ -225,7 +227,7 @@ def data_plane(
     settings: Settings,
     *,
     door: Gateway,
-    sessions: dict[str, SessionKeeper],
+    sessions: Mapping[str, Keeper],
     clock: Clock,
     new_id: NewId,
     tasks: Tasks,
@@ -249,7 +251,7 @@ def data_plane(
         clock=clock,
         tls=tls,
         most=math.inf if files is None else upstreams_for(files),
-        egress=egress(settings),
+        dial=Dialler(egress(settings)),
     )
     return DataPlane(
         gateway=door,
@@ -267,7 +269,7 @@ def data_plane(
         faults=faults,
         budgets=Budgets(limits, most=None if files is None else connections_for(files)),
         limits_met=LimitsMet(clock, warn),
-        sign_in_hosts=hosts.sign_in_hosts,
+        front_end=SageMakerFrontEnd(hosts.sign_in_hosts),
         tells_address=lambda origin: settings.aws.forward_client_address or not hosts.are_sagemakers(origin),
     )
 

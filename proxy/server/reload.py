@@ -119,7 +119,7 @@ class Reloader:
     ) -> None:
         self.settings = settings
         self.status = ReloadStatus(applied_at=clock.now())
-        self._keepers = keepers
+        self.keepers = keepers
         self._changes_at = gateway.changes_at
         self._plane = plane
         self._load = load
@@ -167,7 +167,7 @@ class Reloader:
         """
         if self._date_in() <= 0:
             gateway = self._make_gateway(self.settings, self._clock.now())
-            ended = await self._adopt(self.settings, gateway, self._keepers)
+            ended = await self._adopt(self.settings, gateway, self.keepers)
             self._events.info("a date in the policy has passed", **ended)
         return self._date_in()
 
@@ -186,7 +186,7 @@ class Reloader:
         return _Version(served, self._make_gateway(served, self._clock.now()), restart_for, is_news)
 
     async def _serve(self, version: _Version) -> None:
-        old = self._keepers
+        old = self.keepers
         keepers = self._make_keepers(version.settings, old)
         self._note(version)
         self._threshold.move(version.settings.log.level)
@@ -205,7 +205,7 @@ class Reloader:
         """Serve this from now on; returns how much of what was open was ended, by kind, once all is judged."""
         before = self._plane.withdrawn.copy()
         self.settings = settings
-        self._keepers = keepers
+        self.keepers = keepers
         self._changes_at = gateway.changes_at
         self._on_adopt(settings, keepers)
         await self._plane.adopt(

@@ -26,7 +26,7 @@ class Floor:
     why: str = ""
 
 
-F0 = frozenset({"errors", "memory", "policy", "client_address", "routing", "wire"})
+F0 = frozenset({"errors", "memory", "policy", "client_address", "routing", "wire", "upstream"})
 GIVEN = frozenset({"clock", "chance", "tasks", "faults", "signals", "threads"})
 
 FLOORS = (
@@ -63,10 +63,15 @@ FLOORS = (
     ),
     Floor(
         3,
-        frozenset({"dataplane", "server"}),
-        siblings=frozenset({("server", "dataplane")}),
-        why="the server is composed of the data plane, never the other way round",
+        frozenset({"dataplane"}),
+        siblings=False,
+        sees=F0
+        | GIVEN
+        | frozenset({"rounds", "flights", "config", "identity", "telemetry", "gateway", "lifecycle"}),
+        why="the server is composed of the data plane, never the other way round, and sessions reach it through a port "
+        "of its own (proxy.dataplane.sessions), whoever obtains them",
     ),
+    Floor(3, frozenset({"server"}), siblings=False),
     Floor(
         4,
         frozenset({"sandbox"}),

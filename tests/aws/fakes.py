@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from proxy.aws.control_plane import IN_SERVICE, InstanceDescription, not_in_service
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.presigned import PresignedUrl
-from proxy.aws.sessions import Origin, SignIn
+from proxy.aws.sessions import SignIn
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneFailed, InstanceNotFound, PermissionMissing
+from proxy.upstream import Origin
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0LXRva2Vu.c2lnbmF0dXJl"
 COOKIE_SECRET = "front-end-session-value-9f8e7d"

@@ -17,13 +17,14 @@ from yarl import URL
 
 from proxy.aws.client import ask, open_client
 from proxy.aws.dial import DIRECT, Egress, dial
-from proxy.aws.sessions import NotConnected, NotLetThrough, NotTrusted, Origin
+from proxy.aws.sessions import NotConnected, NotLetThrough, NotTrusted
 from proxy.errors import (
     ConnectTimeout,
     UpstreamError,
     UpstreamProxyRefused,
     UpstreamUnreachable,
 )
+from proxy.upstream import Origin
 from proxy.wire.egress import parse_egress_proxy
 from tests.harness.certificates import self_signed, serving, trusting
 from tests.harness.egress_proxies import ESTABLISHED, open_egress_proxy

@@ -16,7 +16,7 @@ from proxy.aws.cookies import MAX_COOKIES, Unkept
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.presigned import PresignedUrl
-from proxy.aws.sessions import NotConnected, NotReady, NotTrusted, Origin, SignIn
+from proxy.aws.sessions import NotConnected, NotReady, NotTrusted, SignIn
 from proxy.errors import (
     NbgateError,
     SessionRejected,
@@ -24,6 +24,7 @@ from proxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from proxy.upstream import Origin
 from tests.aws.fakes import COOKIE_SECRET, SECRET
 from tests.aws.servers import (
     JUPYTER,

@@ -8,7 +8,6 @@ import pytest
 
 from proxy.aws.front_end import (
     OUTCOMES,
-    Outcome,
     Place,
     contradicts,
     is_front_ends,
@@ -16,8 +15,8 @@ from proxy.aws.front_end import (
     place_of,
     without_renewal,
 )
-from proxy.aws.sessions import Honoured
 from proxy.aws.signed_out import Shape
+from proxy.upstream import Honoured, Outcome
 from tests.aws.heads import JUPYTERS, UNMARKED, head
 
 TARGETS = {

@@ -12,9 +12,9 @@ from botocore.loaders import Loader
 from yarl import URL
 
 from proxy.aws.hosts import SIGN_IN_HOSTS, NotebookHosts, foreign_host, is_sign_in
-from proxy.aws.sessions import Origin
 from proxy.config.values import parse_region
 from proxy.policy.resources import partition_of
+from proxy.upstream import Origin
 
 WEST = NotebookHosts("us-west-2")
 

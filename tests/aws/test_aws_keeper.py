@@ -13,15 +13,7 @@ from proxy.aws.keeper import KeeperOptions, SessionKeeper
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
 from proxy.aws.session_states import Event, State
-from proxy.aws.sessions import (
-    Honoured,
-    NotConnected,
-    NotLetThrough,
-    NotReady,
-    NotTrusted,
-    Said,
-    UpstreamSession,
-)
+from proxy.aws.sessions import NotConnected, NotLetThrough, NotReady, NotTrusted, Said, UpstreamSession
 from proxy.chance import jitter
 from proxy.errors import (
     ControlPlaneFailed,
@@ -41,6 +33,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.tasks import Tasks
+from proxy.upstream import Honoured
 from tests.aws.fakes import COOKIE_SECRET, NOTEBOOK, SECRET, FakeControlPlane, FakeExchange, JitterFn, whole
 from tests.harness.clocks import FakeClock, settle
 

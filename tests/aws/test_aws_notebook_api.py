@@ -13,7 +13,7 @@ from aiohttp import web
 from yarl import URL
 
 from proxy.aws.notebook_api import Limits, Told, ask_jupyter, honours
-from proxy.aws.sessions import Honoured, Origin, Said, UpstreamSession
+from proxy.aws.sessions import Said, UpstreamSession
 from proxy.errors import (
     InstanceNotInService,
     JupyterStarting,
@@ -23,6 +23,7 @@ from proxy.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from proxy.upstream import Honoured, Origin
 from tests.aws.fakes import COOKIE_SECRET, jar
 from tests.aws.servers import JUPYTER, Answer, NotebookHost, hang_up, redirect, reply
 

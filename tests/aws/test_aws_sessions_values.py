@@ -1,4 +1,4 @@
-"""Origins, sessions as values, and the table of states."""
+"""Sessions as values, and the table of states."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import copy
 from datetime import UTC, datetime
 
 import pytest
-from yarl import URL
 
 from proxy.aws.session_states import TRANSITIONS, Event, State, after
-from proxy.aws.sessions import Origin, UpstreamSession
+from proxy.aws.sessions import UpstreamSession
 from tests.aws.fakes import COOKIE_SECRET, ORIGIN, jar
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,29 +16,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def session(*fields: bytes) -> UpstreamSession:
     return UpstreamSession(ORIGIN, jar(*fields, now=NOW), obtained_at=1.0, renew_at=2.0, expires_at=3.0)
-
-
-@pytest.mark.parametrize(
-    ("url", "authority", "text"),
-    [
-        ("https://NB.example/x", b"nb.example", "https://nb.example"),
-        ("https://nb.example:443", b"nb.example", "https://nb.example"),
-        ("https://nb.example:444", b"nb.example:444", "https://nb.example:444"),
-        ("http://127.0.0.1:8080/", b"127.0.0.1:8080", "http://127.0.0.1:8080"),
-        ("http://[::1]:80", b"[::1]", "http://[::1]"),
-    ],
-)
-def test_the_authority_is_what_a_browser_sends_as_host(url: str, authority: bytes, text: str) -> None:
-    origin = Origin.of(URL(url, encoded=True))
-    assert origin.authority == authority
-    assert str(origin) == text
-    assert origin.tls is url.startswith("https")
-
-
-@pytest.mark.parametrize("url", ["/path", "ftp://nb.example/", "mailto:a@b", "ws://nb.example"])
-def test_no_origin_without_http(url: str) -> None:
-    with pytest.raises(ValueError, match="http"):
-        Origin.of(URL(url))
 
 
 def test_header_and_names_are_ready_made() -> None:

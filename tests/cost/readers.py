@@ -33,7 +33,7 @@ from yarl import URL
 from proxy.aws import client, exchange, hosts, probe, probe_questions, translate
 from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.cookies import STEERING, Cookies, parse_set_cookies
-from proxy.aws.sessions import Origin, UpstreamSession
+from proxy.aws.sessions import UpstreamSession
 from proxy.aws.signed_out import shape_of
 from proxy.aws.status_answer import BODY_BYTES, Asked, told_by
 from proxy.aws.whose import is_jupyters
@@ -92,6 +92,7 @@ from proxy.telemetry.audit import AuditLog
 from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.incoming_ids import incoming_ids
 from proxy.telemetry.redact import redact, scrub
+from proxy.upstream import Origin
 from proxy.wire import aws_json, codings, egress, fields, heads
 from proxy.wire.body import CHUNKS_A_FEED, ChunkedBody, parse_content_length
 from proxy.wire.browsers import is_unattended, who_asks

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.aws.sessions import Honoured, Origin
 from proxy.errors import ClientError, InstanceNotInService, NbgateError
+from proxy.upstream import Honoured, Origin
 from tests.harness.raw_upstream import Peer
 from tests.harness.stage import HOST, Stage, eventually, get, ok, open_stage, post, session_at
 from tests.test_errors import LEAVES

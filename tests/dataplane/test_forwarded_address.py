@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from proxy.aws.sessions import Origin
 from proxy.config.settings import UnixSocket
+from proxy.upstream import Origin
 from tests.harness.certificates import self_signed, serving, trusting
 from tests.harness.gateways import open_rig
 from tests.harness.planes import Peer, RawUpstream, open_plane

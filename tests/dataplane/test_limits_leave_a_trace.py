@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from proxy.aws.sessions import Honoured, Origin
 from proxy.config.settings import Limits, Timeouts
 from proxy.dataplane.notebook.connection import INTERIM_RESPONSES
 from proxy.dataplane.plane import REQUEST_FIELDS
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.errors import SignInTimeout
+from proxy.upstream import Honoured, Origin
 from proxy.wire.heads import RESPONSE_FIELDS
 from tests.harness.clocks import settle
 from tests.harness.gateways import open_rig, status_of

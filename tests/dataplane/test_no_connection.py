@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from proxy.aws.sessions import NotConnected, Origin, no_connection
+from proxy.aws.dial import Dialler
+from proxy.aws.sessions import NotConnected, no_connection
 from proxy.dataplane.notebook.pool import PoolLimits, UpstreamPool
 from proxy.errors import NbgateError
+from proxy.upstream import Origin
 from tests.harness.clocks import FakeClock
 
 ORIGIN = Origin("https", "research-x1.notebook.eu-west-1.sagemaker.aws", 443)
@@ -53,7 +55,7 @@ async def test_each_reason_is_told_apart(reason: str, monkeypatch: pytest.Monkey
         raise error
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     with pytest.raises(NbgateError) as caught:
         await pool.connect(ORIGIN)
     assert caught.value.code == code

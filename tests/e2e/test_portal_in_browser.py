@@ -281,5 +281,5 @@ async def gone(gate: Background) -> None:
 
 def keepers_forget(gate: Background) -> None:
     """Failures are remembered for seconds; the next page is to meet its own."""
-    for keeper in gate.rig.gateway.reloader._keepers.values():
+    for keeper in gate.rig.gateway.reloader.keepers.values():
         keeper.retry()

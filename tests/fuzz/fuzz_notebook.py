@@ -26,9 +26,9 @@ import uvloop
 # As pytest has it: the harness's modules import each other by their names alone.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from proxy.aws.sessions import Honoured
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
+from proxy.upstream import Honoured
 from tests.harness.clocks import settle
 from tests.harness.raw_upstream import Peer
 from tests.harness.stage import HOST, Stage, ok, open_stage

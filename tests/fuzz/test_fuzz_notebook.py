@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.aws.sessions import Honoured
 from proxy.dataplane.notebook import connection as upstream
+from proxy.upstream import Honoured
 from proxy.wire.body import Body, FramingError, LengthBody, response_body
 from tests.fuzz.fuzz_notebook import LENGTHS, Example, Stages, check, open_stages, run
 

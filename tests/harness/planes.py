@@ -21,7 +21,7 @@ import yaml
 from yarl import URL
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
-from proxy.aws.sessions import Honoured, Origin, UpstreamSession
+from proxy.aws.sessions import UpstreamSession
 from proxy.config.load import load
 from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.plane import DataPlane
@@ -31,6 +31,7 @@ from proxy.server import compose
 from proxy.server.listening import listen
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from proxy.upstream import Honoured, Origin
 from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
 from tests.harness.waiting import PATIENCE_SECONDS, eventually

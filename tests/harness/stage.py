@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
-from proxy.aws.sessions import Honoured, Origin, UpstreamSession
+from proxy.aws.sessions import UpstreamSession
 from proxy.config.load import load
 from proxy.dataplane.plane import DataPlane
 from proxy.errors import NbgateError
@@ -31,6 +31,7 @@ from proxy.server import compose
 from proxy.server.listening import listen
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from proxy.upstream import Honoured, Origin
 from tests.harness.clocks import FakeClock, settle
 from tests.harness.faulty import collecting
 from tests.harness.raw_upstream import READ_LIMIT_BYTES, Peer, RawUpstream, dial

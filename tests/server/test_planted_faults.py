@@ -65,7 +65,7 @@ def _dialling(error: OSError) -> Any:
         async with open_rig(directory) as rig:
             await signed_in(rig)
             rig.sandbox.faults.drop_connections()
-            patch.setattr("proxy.dataplane.notebook.pool.dial", dial)
+            patch.setattr("proxy.aws.dial.dial", dial)
             yield rig
 
     return opened

@@ -21,7 +21,6 @@ from yarl import URL
 
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.presigned import SessionKey
-from proxy.aws.sessions import Origin
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.errors import ConfigError, Problem
@@ -31,6 +30,7 @@ from proxy.server.reload import DATE_LOOK_SECONDS, Reloader, servable
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.sink import LineSink
+from proxy.upstream import Origin
 from tests.harness.clocks import settle
 from tests.harness.gateways import Rig, open_rig, status_of
 from tests.harness.planes import PATIENCE, HeldSession, OpenPlane, open_plane, switching

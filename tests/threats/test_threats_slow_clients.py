@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.aws.sessions import Honoured
+from proxy.upstream import Honoured
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import open_rig
 from tests.harness.planes import OpenPlane, Peer, open_plane

@@ -345,7 +345,7 @@ async def test_a_kept_connection_on_which_a_link_was_opened_survives_a_reload(gu
     reloader = guarded.gateway.reloader
     await plane.adopt(
         gateway=reloader._make_gateway(reloader.settings, plane.clock.now()),
-        keepers=reloader._keepers,
+        keepers=reloader.keepers,
         limits=plane.limits,
         timeouts=plane.timeouts,
     )

@@ -12,16 +12,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from proxy.aws.front_end import (
-    PASSING,
-    REACHED,
-    Outcome,
-    contradicts,
-    is_front_ends,
-    outcome,
-    without_renewal,
-)
-from proxy.aws.signed_out import Shape
 from proxy.dataplane.answer.rewriting import PageRewrite, page_rewrite
 from proxy.dataplane.bounds import RESPONSE_LATE, SEND_LATE
 from proxy.dataplane.notebook.connection import UpstreamConnection
@@ -42,17 +32,18 @@ from proxy.errors import (
 from proxy.routing.jupyters import is_jupyters_own, is_proxied
 from proxy.routing.pages import rewrite_location
 from proxy.routing.workers import worker_scope
+from proxy.upstream import Outcome
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
 from proxy.wire.codings import CodingError
 from proxy.wire.credentials import take_out
 from proxy.wire.heads import OutgoingRequest, ResponseFacts, request_head, response_head
 
 if TYPE_CHECKING:
-    from proxy.aws.keeper import SessionKeeper
-    from proxy.aws.sessions import Origin, UpstreamSession
     from proxy.dataplane.caller.request import Request
     from proxy.dataplane.plane import DataPlane
+    from proxy.dataplane.sessions import Keeper, Suspicion
     from proxy.routing.router import Route
+    from proxy.upstream import NotebookSession, Origin
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND"})
 """RFC 9110 section 9.2.2: what may be sent again when the connection broke before an answer."""
@@ -87,7 +78,7 @@ class Forward:
     """Never known here: the notebook is told of what the caller expects, and asks by itself."""
     bytes_in = 0
     bytes_out = 0
-    _session: UpstreamSession | None = None
+    _session: NotebookSession | None = None
     _link: Link | None = None
     _connection: UpstreamConnection | None = None
     _page: PageRewrite | None = None
@@ -121,7 +112,7 @@ class Forward:
         self,
         plane: DataPlane,
         caller: Request,
-        keeper: SessionKeeper,
+        keeper: Keeper,
         head: OutgoingRequest,
         route: Route,
         *,
@@ -186,7 +177,7 @@ class Forward:
         if not self._ended:
             self._send(session)
 
-    def _send(self, session: UpstreamSession) -> None:
+    def _send(self, session: NotebookSession) -> None:
         self._session = session
         self._link = link = self._caller.link(session)
         connection = None if self._fresh_connection else self._plane.pool.take(link.shelf)
@@ -258,15 +249,9 @@ class Forward:
         assert self._session is not None
         assert self._link is not None
         # Nearly all answers are plain ones with status 200, which the notebook's front end never gives by itself.
-        if (facts.status != 200 or b"html" in facts.content_type) and (
-            doubt := self._plane.doubt(facts, self._route, self._session, self._keeper)
-        ):
-            if not self._is_cleared:
-                self._put_off(facts, doubt)
+        if facts.status != 200 or b"html" in facts.content_type:
+            if not self._is_let_through(facts, self._session):
                 return None
-        elif facts.status in PASSING and is_front_ends(facts, self._route.upstream_target):
-            self._fail(UpstreamUnreachable(detail=_answered(facts)))
-            return None
         elif facts.set_cookies and self._sets_session():
             self._keeper.absorb(self._session, facts.set_cookies)
         if self._reports:
@@ -428,17 +413,35 @@ class Forward:
 
     # -- inside -----------------------------------------------------------------------------------------
 
-    def _put_off(self, facts: ResponseFacts, doubt: Shape) -> None:
+    def _is_let_through(self, facts: ResponseFacts, session: NotebookSession) -> bool:
+        """Whether a head may pass now. If not, it is known later, or the request has failed."""
+        front_end, target = self._plane.front_end, self._route.upstream_target
+        suspicion = front_end.suspect(
+            facts, target=target, session=session, is_up=facts.status < 300 and self._keeper.is_up
+        )
+        if suspicion is not None:
+            if not self._is_cleared:
+                self._put_off(facts, suspicion)
+            return self._is_cleared
+        if front_end.has_answered(facts, target=target):
+            self._fail(UpstreamUnreachable(detail=_answered(facts)))
+            return False
+        if facts.set_cookies and self._sets_session():
+            self._keeper.absorb(session, facts.set_cookies)
+        return True
+
+    def _put_off(self, facts: ResponseFacts, suspicion: Suspicion) -> None:
         """The answer looks like one of the front end's own: nothing of it passes before it is known whose it is."""
         assert self._connection is not None
         self._connection.put_off(facts)
-        self._plane.tasks.start(self._settle(self._connection, facts, doubt), name="whether signed in")
+        self._plane.tasks.start(self._settle(self._connection, facts, suspicion), name="whether signed in")
 
-    async def _settle(self, connection: UpstreamConnection, facts: ResponseFacts, doubt: Shape) -> None:
+    async def _settle(
+        self, connection: UpstreamConnection, facts: ResponseFacts, suspicion: Suspicion
+    ) -> None:
         assert self._session is not None
-        target = self._route.upstream_target
         try:
-            honoured = await self._keeper.honoured(self._session, again=contradicts(doubt, target=target))
+            honoured = await self._keeper.honoured(self._session, again=suspicion.contradicts)
         except NbgateError as error:
             self._fail(error)
             return
@@ -448,33 +451,27 @@ class Forward:
         if self._ended or self._connection is not connection:
             return  # the caller left, or the answer's time ran out
         assert self._link is not None
-        becomes = outcome(
-            doubt,
-            honoured,
-            target=target,
-            status=facts.status,
-            jupyter_shows=self._session.jupyter_shows,
-        )
+        becomes = suspicion.outcome(honoured)
         if becomes is Outcome.RENEW and (self._renewed or not self._keeper.reject(self._session)):
-            becomes = without_renewal(doubt, target=target)
+            becomes = suspicion.without_renewal()
         match becomes:
             case Outcome.PASS:
                 self._is_cleared = True
                 connection.proceed()
             case Outcome.RENEW:
-                self._repeat(doubt)
+                self._repeat(suspicion)
             case Outcome.REFUSE:
                 self._fail(SessionRejected(retry_after_seconds=5))
             case Outcome.OUT:
-                await self._tell_state(facts)
+                await self._tell_state(facts, suspicion)
             case Outcome.STARTING:
-                self._tell_absence(facts, JupyterStarting(detail=_answered(facts)))
+                self._tell_absence(suspicion, JupyterStarting(detail=_answered(facts)))
                 # Whoever comes next connects anew, and so tells when the outage is over (`_reports`).
                 self._plane.pool.empty(self._link.shelf)
             case Outcome.AWAY:
-                self._tell_absence(facts, UpstreamUnreachable(detail=_answered(facts)))
+                self._tell_absence(suspicion, UpstreamUnreachable(detail=_answered(facts)))
 
-    async def _tell_state(self, facts: ResponseFacts) -> None:
+    async def _tell_state(self, facts: ResponseFacts, suspicion: Suspicion) -> None:
         """The instance is not in service: signing in says in which state it is."""
         error: NbgateError = JupyterStarting(detail=_answered(facts))
         try:
@@ -484,25 +481,25 @@ class Forward:
         except Exception:
             self._fail(NbgateError())
             raise
-        self._tell_absence(facts, error)
+        self._tell_absence(suspicion, error)
 
-    def _tell_absence(self, facts: ResponseFacts, error: NbgateError) -> None:
+    def _tell_absence(self, suspicion: Suspicion, error: NbgateError) -> None:
         """The front end answered in Jupyter's place: was the request passed on, that is in doubt, else it was not."""
-        if self.is_in_doubt and facts.status in REACHED:
+        if self.is_in_doubt and suspicion.may_have_passed_on:
             error = UpstreamUnreachable(detail=error.detail)
         elif self._connection is not None:
             self._connection.abort()
             self._connection = None
         self._fail(error)
 
-    def _repeat(self, doubt: Shape) -> None:
+    def _repeat(self, suspicion: Suspicion) -> None:
         """We were signed out: repeat the request with another session, if it may be.
 
         An unsafe one is repeated only where nothing of it can have been acted on: the front end sends who is not
         signed in to sign in, and passes nothing on. A refusal may be an application's, of something that it did.
         """
         self._renewed = True
-        if self._replay is None or (self.method not in SAFE and doubt is not Shape.SIGN_IN):
+        if self._replay is None or (self.method not in SAFE and not suspicion.sends_to_sign_in):
             is_kept = self._replay is not None
             self._fail((SessionRejected if is_kept else BodyNotKept)(retry_after_seconds=1))
             return

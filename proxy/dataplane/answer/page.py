@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from proxy.aws.sessions import Origin
 from proxy.dataplane.answer.forward import CORKED_BYTES
 from proxy.dataplane.answer.memory_pipe import PipeEnd, pipe
 from proxy.dataplane.bounds import SEND_LATE
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.errors import NbgateError, UpstreamError
+from proxy.upstream import Origin
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
 from proxy.wire.heads import ResponseFacts
 

@@ -22,17 +22,17 @@ from proxy.wire.browsers import Asker, is_patient, who_asks
 from proxy.wire.heads import response_head
 
 if TYPE_CHECKING:
-    from proxy.aws.keeper import SessionKeeper
-    from proxy.aws.sessions import UpstreamSession
     from proxy.client_address.networks import Address
     from proxy.dataplane.answer import Answerer
     from proxy.dataplane.caller.connection import CallerConnection
     from proxy.dataplane.notebook.connection import UpstreamConnection
     from proxy.dataplane.notebook.link import Way
     from proxy.dataplane.plane import DataPlane
+    from proxy.dataplane.sessions import Keeper
     from proxy.routing.router import Redirect
     from proxy.telemetry.access_log import RequestRecord
     from proxy.telemetry.limits_met import Bound
+    from proxy.upstream import NotebookSession
     from proxy.wire.body import Data
     from proxy.wire.heads import ResponseFacts
 
@@ -75,7 +75,7 @@ class Request:
         self.admission: Admission | None = None
         """By the gateway that counts; None once it is withdrawn."""
         self.refusal: Refusal | None = None
-        self.keeper: SessionKeeper | None = None
+        self.keeper: Keeper | None = None
         self.answerer: Answerer | None = None
         self.ends_connection = False
         """A page wants no request to follow on the connection."""
@@ -124,7 +124,7 @@ class Request:
         assert self.inbound is not None
         return self.inbound
 
-    def link(self, session: UpstreamSession) -> Link:
+    def link(self, session: NotebookSession) -> Link:
         """The way from this caller's mount to a session; the same for all requests of a connection, mostly."""
         assert self.admission is not None
         assert isinstance(self.admission.route, Route)
@@ -223,7 +223,7 @@ class Request:
         return b"X-Request-Id: %b\r\n" % self.id.encode("ascii")
 
     def switch(
-        self, notebook: UpstreamConnection, session: UpstreamSession, facts: ResponseFacts, tail: bytes
+        self, notebook: UpstreamConnection, session: NotebookSession, facts: ResponseFacts, tail: bytes
     ) -> None:
         """The notebook answered 101 to a handshake with `session`: become a WebSocket, somebody else's connection."""
         connection = self._connection

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-from proxy.aws.sessions import Origin
 from proxy.dataplane.buffers import LARGE_BYTES, Landing, LargeReads
 from proxy.errors import (
     ResponseHeadTooLarge,
@@ -21,6 +20,7 @@ from proxy.errors import (
     UpstreamInvalid,
     UpstreamUnreachable,
 )
+from proxy.upstream import Origin
 from proxy.wire.body import Body, Data, FramingError, LengthBody, UntilClose, response_body
 from proxy.wire.heads import ResponseFacts, has_too_many_fields, read_response
 

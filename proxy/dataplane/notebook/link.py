@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from proxy.aws.cookies import STEERING
-from proxy.aws.sessions import UpstreamSession
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.gateway import Caller
 from proxy.routing.mounts import Mount, MountKind
+from proxy.upstream import NotebookSession
 from proxy.wire.heads import Translation
 
 CALLERS_REMEMBERED: Final = 64
@@ -32,7 +31,7 @@ class Way:
 
     __slots__ = ("joined", "link")
 
-    joined: tuple[UpstreamSession, Caller, Mount] | None
+    joined: tuple[NotebookSession, Caller, Mount] | None
     link: Link
 
     def __init__(self) -> None:
@@ -63,7 +62,7 @@ _OWN_ORIGINS: Final = (MountKind.HOST, MountKind.PORT)
 
 
 def link(
-    session: UpstreamSession,
+    session: NotebookSession,
     caller: Caller,
     *,
     mount: Mount,
@@ -86,6 +85,6 @@ def link(
             address + f"X-Forwarded-Proto: {caller.scheme}\r\nX-Forwarded-Host: {own_authority}\r\n"
         ).encode("ascii"),
         owns_origin=mount.kind in _OWN_ORIGINS,
-        steering_cookies=STEERING,
+        steering_cookies=session.steering_cookies,
     )
     return Link(translation, shelf)

@@ -13,22 +13,16 @@ import ssl
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from proxy.aws.dial import DIRECT, Egress, dial
-from proxy.aws.sessions import Origin, no_connection
 from proxy.clock import Clock
 from proxy.dataplane.bounds import UPSTREAM_IDLE, UPSTREAM_SURPLUS
 from proxy.dataplane.buffers import Landing
 from proxy.dataplane.descriptors import ran_out
 from proxy.dataplane.notebook.connection import UpstreamConnection
-from proxy.errors import (
-    NbgateError,
-    NoDescriptor,
-    TooManyUpstreams,
-    UpstreamUnreachable,
-    UpstreamUntrusted,
-)
+from proxy.dataplane.sessions import Dial
+from proxy.errors import NbgateError, NoDescriptor, TooManyUpstreams, UpstreamUnreachable
 from proxy.faults import Faults
 from proxy.telemetry.limits_met import Bound
+from proxy.upstream import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +44,11 @@ class UpstreamPool:
         limits: PoolLimits,
         *,
         clock: Clock,
+        dial: Dial,
         tls: ssl.SSLContext | None = None,
         most: float = math.inf,
-        egress: Egress = DIRECT,
     ) -> None:
-        """`most`: no more connections than that to all hosts together; what is idle makes room. `egress` is how
-        connections get there."""
+        """`most`: no more connections than that to all hosts together; what is idle makes room."""
         self.limits = limits
         """May be exchanged; what is open stays as it is."""
         self.landing = Landing()
@@ -64,7 +57,7 @@ class UpstreamPool:
         self._clock = clock
         self._tls = tls
         self._most = most
-        self._egress = egress
+        self.dial = dial
         self._idle: defaultdict[Origin, list[UpstreamConnection]] = defaultdict(list)
         self._open: defaultdict[Origin, set[UpstreamConnection]] = defaultdict(set)
 
@@ -97,17 +90,16 @@ class UpstreamPool:
         connection.shelf = self._idle[origin]
         self._open[origin].add(connection)
         try:
-            await dial(
+            await self.dial(
                 origin,
                 connection,
                 tls=self._context() if origin.tls else None,
-                egress=self._egress,
                 within_seconds=limits.connect_seconds,
             )
         except BaseException as error:
             self.forget(connection)
-            if isinstance(error, OSError):
-                raise _translated(error) from error
+            if isinstance(error, NbgateError) and ran_out(error):
+                raise NoDescriptor(detail=error.detail) from error
             raise
         if not connection.is_open:
             # Lost within the turn of the loop: nobody would tell whoever uses it.
@@ -186,13 +178,3 @@ class UpstreamPool:
             self._tls = ssl.create_default_context()
             self._tls.set_alpn_protocols(["http/1.1"])
         return self._tls
-
-
-def _translated(error: OSError) -> NbgateError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return UpstreamUntrusted(detail=f"tls: {error.reason}: {error.verify_message}")
-    if isinstance(error, ssl.SSLError):
-        return UpstreamUnreachable(detail=f"tls: {error.reason}")
-    if ran_out(error):
-        return NoDescriptor(detail=f"connect: {error.strerror}")
-    return no_connection(error)(detail=f"connect: {error.strerror or error or type(error).__name__}")

@@ -196,7 +196,7 @@ class _Gateway(Collector):
 
     def _sessions(self) -> Iterator[Metric]:
         counted = self._logs.counts.sessions
-        keepers = {self._plane.keeper(name) for name in self._reloader.settings.instances}
+        keepers = set(self._reloader.keepers.values())
         live = Counter({keeper.key.notebook: 0 for keeper in keepers})
         for keeper in keepers:
             live[keeper.key.notebook] += keeper.state in _SERVING

@@ -15,7 +15,7 @@ from proxy.aws.cookies import Unkept
 from proxy.aws.presigned import SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
 from proxy.aws.session_states import Event, State
-from proxy.aws.sessions import OnUnkept, Origin
+from proxy.aws.sessions import OnUnkept
 from proxy.config.settings import Settings
 from proxy.errors import AddressUnknown, NbgateError
 from proxy.faults import Faults
@@ -26,6 +26,7 @@ from proxy.telemetry.events import EventLog
 from proxy.telemetry.incoming_ids import incoming_ids
 from proxy.telemetry.logs import Logs
 from proxy.telemetry.troubles import Troubles
+from proxy.upstream import Origin
 
 SIGN_IN_FAILED: Final = "sign-in failed"
 NOTEBOOK_FAILED: Final = "notebook failed"

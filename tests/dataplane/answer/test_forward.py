@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.aws.sessions import Origin
 from proxy.dataplane.notebook.connection import INTERIM_RESPONSES
+from proxy.upstream import Origin
 from proxy.wire.heads import RESPONSE_FIELDS
 from tests.harness.clocks import settle
 from tests.harness.gateways import Rig, body_of, status_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.aws.sessions import Honoured
 from proxy.errors import InstanceNotInService
+from proxy.upstream import Honoured
 from tests.harness.clocks import settle
 from tests.harness.raw_upstream import Peer
 from tests.harness.stage import SESSION_COOKIE, Stage, eventually, get, ok, open_stage, post, session_at

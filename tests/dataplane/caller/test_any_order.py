@@ -12,8 +12,7 @@ import asyncio
 import functools
 import gc
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,16 +28,16 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from proxy.aws.cookies import Cookies
-from proxy.aws.sessions import Honoured, Origin, UpstreamSession
+from proxy.aws.sessions import UpstreamSession
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.dataplane.bounds import HELD_TOO_MUCH
 from proxy.dataplane.budgets import Place
-from proxy.dataplane.notebook import pool as pool_module
 from proxy.server import compose
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from proxy.upstream import Honoured, Origin
 from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
 from tests.harness.planes import KEY, HeldSession, switching
@@ -326,7 +325,7 @@ class Play:
         self.plane = compose.data_plane(
             given,
             door=compose.gateway(given, audit=lambda _inbound, _refusal: None),
-            sessions=dict.fromkeys(given.instances, self.keeper),  # type: ignore[arg-type]
+            sessions=dict.fromkeys(given.instances, self.keeper),
             clock=self.clock,
             new_id=self._new_id,
             tasks=self.tasks,
@@ -334,6 +333,7 @@ class Play:
             faults=collecting(self.errors),
             pages=pages,
         )
+        self.plane.pool.dial = self.dial
         peer = ip_address("127.0.0.1")
         place = self.plane.budgets.take(peer, self.plane.claim(peer))
         assert isinstance(place, Place)
@@ -621,17 +621,6 @@ def read_body(sent: bytes, place: int, head: bytes, method: bytes, status: int) 
     return len(body) == int(match[1]), body, place + len(body)
 
 
-@contextmanager
-def dialled(playing: Play) -> Iterator[None]:
-    """Connections to the notebook are those of the play."""
-    before = pool_module.dial
-    pool_module.dial = playing.dial  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        pool_module.dial = before
-
-
 async def play(steps: list[tuple[str, int]], *, is_tls: bool, is_mounted: bool) -> Play:
     playing = Play(is_tls=is_tls, is_mounted=is_mounted)
     loop = asyncio.get_running_loop()
@@ -640,20 +629,19 @@ async def play(steps: list[tuple[str, int]], *, is_tls: bool, is_mounted: bool) 
             context.get("exception") or RuntimeError(context["message"])
         )
     )
-    with dialled(playing):
-        try:
-            for name, how in steps:
-                await getattr(playing, name)(how)
-                playing.look()
-            await playing.finish()
-            await playing.check()
-            return playing
-        finally:
-            await playing.plane.close()
-            for task in playing.judging:
-                task.cancel()
-            await asyncio.gather(*playing.judging, return_exceptions=True)
-            await playing.tasks.close()
+    try:
+        for name, how in steps:
+            await getattr(playing, name)(how)
+            playing.look()
+        await playing.finish()
+        await playing.check()
+        return playing
+    finally:
+        await playing.plane.close()
+        for task in playing.judging:
+            task.cancel()
+        await asyncio.gather(*playing.judging, return_exceptions=True)
+        await playing.tasks.close()
 
 
 def run(steps: list[tuple[str, int]], *, is_tls: bool = False, is_mounted: bool = False) -> None:
@@ -680,18 +668,17 @@ async def _sent_much_and_went(playing: Play) -> None:
 def test_a_connection_that_has_ended_waits_for_no_collector() -> None:
     async def held() -> int:
         playing = Play(is_tls=False, is_mounted=False)
-        with dialled(playing):
-            gc.collect()
-            gc.disable()
-            try:
-                await _sent_much_and_went(playing)
-                kind = type(playing.connection)
-                del playing.connection
-                return sum(type(one) is kind for one in gc.get_objects())
-            finally:
-                gc.enable()
-                await playing.plane.close()
-                await playing.tasks.close()
+        gc.collect()
+        gc.disable()
+        try:
+            await _sent_much_and_went(playing)
+            kind = type(playing.connection)
+            del playing.connection
+            return sum(type(one) is kind for one in gc.get_objects())
+        finally:
+            gc.enable()
+            await playing.plane.close()
+            await playing.tasks.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(held()) == 0

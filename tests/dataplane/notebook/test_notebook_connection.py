@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from proxy.aws.sessions import Origin
 from proxy.dataplane.buffers import Landing
 from proxy.dataplane.notebook.connection import INTERIM_RESPONSES, UpstreamConnection, parse_response_head
 from proxy.errors import (
@@ -17,6 +16,7 @@ from proxy.errors import (
     UpstreamInvalid,
     UpstreamUnreachable,
 )
+from proxy.upstream import Origin
 from proxy.wire.body import CHUNKS_A_FEED, Body
 from proxy.wire.heads import RESPONSE_FIELDS, ResponseFacts
 from tests.harness.clocks import settle

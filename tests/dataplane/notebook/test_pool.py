@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.aws.sessions import Origin
+from proxy.aws.dial import Dialler
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.notebook.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.transports import reset
@@ -23,6 +23,7 @@ from proxy.errors import (
     UpstreamUnreachable,
     UpstreamUntrusted,
 )
+from proxy.upstream import Origin
 from proxy.wire.body import Body
 from proxy.wire.heads import ResponseFacts
 from tests.harness.certificates import self_signed, serving, trusting
@@ -94,7 +95,7 @@ async def exchange(connection: UpstreamConnection, notebook: Peer, answer: bytes
 
 
 async def test_the_connection_used_last_is_taken_first(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     first, _ = await used(pool, upstream)
     second, _ = await used(pool, upstream)
     pool.give_back(first)
@@ -110,7 +111,7 @@ async def test_the_connection_used_last_is_taken_first(upstream: RawUpstream) ->
 
 
 async def test_origins_do_not_share_connections(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, _ = await used(pool, upstream)
     pool.give_back(connection)
     assert pool.take(pool.shelf(Origin("http", "127.0.0.1", upstream.port + 1))) is None
@@ -121,7 +122,7 @@ async def test_origins_do_not_share_connections(upstream: RawUpstream) -> None:
 
 async def test_idle_connections_end_by_the_clock(upstream: RawUpstream) -> None:
     clock = FakeClock()
-    pool = UpstreamPool(PoolLimits(idle_seconds=50.0), clock=clock)
+    pool = UpstreamPool(PoolLimits(idle_seconds=50.0), clock=clock, dial=Dialler())
     old, old_notebook = await used(pool, upstream)
     pool.give_back(old)
     await clock.advance(30.0)
@@ -144,7 +145,7 @@ async def test_idle_connections_end_by_the_clock(upstream: RawUpstream) -> None:
 
 async def test_use_begins_the_idle_time_anew(upstream: RawUpstream) -> None:
     clock = FakeClock()
-    pool = UpstreamPool(PoolLimits(idle_seconds=50.0), clock=clock)
+    pool = UpstreamPool(PoolLimits(idle_seconds=50.0), clock=clock, dial=Dialler())
     connection, notebook = await used(pool, upstream)
     for _ in range(3):
         pool.give_back(connection)
@@ -156,7 +157,7 @@ async def test_use_begins_the_idle_time_anew(upstream: RawUpstream) -> None:
 
 
 async def test_more_than_so_many_idle_connections_are_not_kept(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(idle_connections=1), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(idle_connections=1), clock=FakeClock(), dial=Dialler())
     first, _ = await used(pool, upstream)
     second, notebook = await used(pool, upstream)
     pool.give_back(first)
@@ -167,7 +168,7 @@ async def test_more_than_so_many_idle_connections_are_not_kept(upstream: RawUpst
 
 
 async def test_more_than_so_many_connections_are_not_opened(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(connections=1), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(connections=1), clock=FakeClock(), dial=Dialler())
     connection, _ = await used(pool, upstream)
     with pytest.raises(TooManyUpstreams, match="too many"):
         await pool.connect(connection.origin)
@@ -180,7 +181,7 @@ async def test_what_has_been_idle_longest_makes_room_for_another(upstream: RawUp
     """Of all hosts together there are no more than descriptors for them."""
     clock = FakeClock()
     async with RawUpstream() as other:
-        pool = UpstreamPool(PoolLimits(), clock=clock, most=3)
+        pool = UpstreamPool(PoolLimits(), clock=clock, dial=Dialler(), most=3)
         held = []
         for one in (other, upstream, upstream):
             held.append(await used(pool, one))
@@ -202,7 +203,7 @@ async def test_what_has_been_idle_longest_makes_room_for_another(upstream: RawUp
 
 
 async def test_a_connection_that_did_not_come_about_is_not_counted(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(connections=1), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(connections=1), clock=FakeClock(), dial=Dialler())
     origin = origin_of(upstream)
     upstream.refuse()
     for _ in range(3):
@@ -226,7 +227,7 @@ async def test_a_connection_that_is_lost_before_anybody_takes_it_is_unreachable(
     losing = SimpleNamespace(
         timeout=asyncio.timeout, get_running_loop=lambda: SimpleNamespace(create_connection=connect_and_lose)
     )
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     origin = origin_of(upstream)
     monkeypatch.setattr("proxy.aws.dial.asyncio", losing)
     with pytest.raises(UpstreamUnreachable):
@@ -234,7 +235,7 @@ async def test_a_connection_that_is_lost_before_anybody_takes_it_is_unreachable(
 
 
 async def test_a_cancelled_connect_is_not_counted(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     origin = origin_of(upstream, tls=True)
     connecting = asyncio.ensure_future(pool.connect(origin))
     notebook = await upstream.accept()
@@ -247,13 +248,13 @@ async def test_a_cancelled_connect_is_not_counted(upstream: RawUpstream) -> None
 
 
 async def test_a_host_that_does_not_exist_is_unreachable() -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     with pytest.raises(UpstreamUnreachable):
         await pool.connect(Origin("http", "notebook.invalid", 80))
 
 
 async def test_bytes_on_an_idle_connection_end_it(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, notebook = await used(pool, upstream)
     pool.give_back(connection)
     notebook.send(ok(b"evil"))
@@ -264,7 +265,7 @@ async def test_bytes_on_an_idle_connection_end_it(upstream: RawUpstream) -> None
 
 @pytest.mark.parametrize("way", ["close", "end", "reset"])
 async def test_an_idle_connection_that_ends_is_forgotten(upstream: RawUpstream, way: str) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, notebook = await used(pool, upstream)
     pool.give_back(connection)
     getattr(notebook, way)()
@@ -282,7 +283,7 @@ async def test_an_idle_connection_that_ends_is_forgotten(upstream: RawUpstream, 
     ],
 )
 async def test_a_connection_that_is_not_persistent_is_not_kept(upstream: RawUpstream, answer: bytes) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection = await pool.connect(origin_of(upstream))
     notebook = await upstream.accept()
     await exchange(connection, notebook, answer)
@@ -293,7 +294,7 @@ async def test_a_connection_that_is_not_persistent_is_not_kept(upstream: RawUpst
 
 async def test_a_connection_whose_send_queue_is_full_is_not_kept(upstream: RawUpstream) -> None:
     """The notebook answered without reading the upload; the next one would queue up without a bound."""
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection = await pool.connect(origin_of(upstream))
     notebook = await upstream.accept()
     asked = Asked()
@@ -308,7 +309,7 @@ async def test_a_connection_whose_send_queue_is_full_is_not_kept(upstream: RawUp
 
 
 async def test_closing_the_pool_ends_what_is_idle_and_leaves_what_is_used(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     idle, idle_notebook = await used(pool, upstream)
     busy, busy_notebook = await used(pool, upstream)
     pool.give_back(idle)
@@ -319,7 +320,7 @@ async def test_closing_the_pool_ends_what_is_idle_and_leaves_what_is_used(upstre
 
 
 async def test_connections_notice_a_notebook_that_vanished(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, _ = await used(pool, upstream)
     sock = connection.transport.get_extra_info("socket")
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -327,7 +328,7 @@ async def test_connections_notice_a_notebook_that_vanished(upstream: RawUpstream
 
 
 async def test_a_connection_that_is_reset_looks_broken_to_its_peer(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, notebook = await used(pool, upstream)
     reset(connection.transport)
     with pytest.raises(ConnectionResetError):
@@ -352,7 +353,7 @@ async def tls_upstream(certificate: Path) -> AsyncIterator[RawUpstream]:
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     origin = origin_of(tls_upstream, tls=True)
     with pytest.raises(UpstreamUntrusted, match="certificate could not be verified") as caught:
         await pool.connect(origin)
@@ -363,13 +364,13 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_upstream: Ra
 async def test_a_certificate_for_another_name_is_refused(
     tls_upstream: RawUpstream, certificate: Path
 ) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), tls=trusting(certificate))
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler(), tls=trusting(certificate))
     with pytest.raises(UpstreamUntrusted, match="certificate could not be verified"):
         await pool.connect(Origin("https", "127.0.0.1", tls_upstream.port))
 
 
 async def test_something_that_is_not_tls_is_refused(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connecting = asyncio.ensure_future(pool.connect(origin_of(upstream, tls=True)))
     notebook = await upstream.accept()
     notebook.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -378,7 +379,7 @@ async def test_something_that_is_not_tls_is_refused(upstream: RawUpstream) -> No
 
 
 async def test_a_notebook_that_takes_too_long_to_be_connected_is_a_timeout(upstream: RawUpstream) -> None:
-    pool = UpstreamPool(PoolLimits(connect_seconds=0.05), clock=FakeClock())
+    pool = UpstreamPool(PoolLimits(connect_seconds=0.05), clock=FakeClock(), dial=Dialler())
     origin = origin_of(upstream, tls=True)
     with pytest.raises(UpstreamTimeout):
         await pool.connect(origin)
@@ -386,7 +387,7 @@ async def test_a_notebook_that_takes_too_long_to_be_connected_is_a_timeout(upstr
 
 
 async def test_a_verified_notebook_is_spoken_to(tls_upstream: RawUpstream, certificate: Path) -> None:
-    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), tls=trusting(certificate))
+    pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler(), tls=trusting(certificate))
     connection = await pool.connect(origin_of(tls_upstream, tls=True))
     notebook = await tls_upstream.accept()
     await exchange(connection, notebook)
