@@ -105,7 +105,7 @@ class Threads:
             except BaseException as error:
                 failure = error
             try:
-                loop.call_soon_threadsafe(_settle, outcome, result, failure)
+                loop.call_soon_threadsafe(_hand_over, outcome, result, failure)
             except RuntimeError:
                 pass  # the loop is over, and with it whoever waited
             # Neither is to be kept alive until the next call.
@@ -131,7 +131,7 @@ class Threads:
             return None
 
 
-def _settle(outcome: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
+def _hand_over(outcome: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
     if outcome.done():
         return
     if failure is None:

@@ -51,6 +51,10 @@ def test_one_name_is_one_thing() -> None:
     assert list(house.doubles(TEXTS)) == []
 
 
+def test_names_say_what_they_mean_to_somebody_who_is_new() -> None:
+    assert list(house.obscure(TEXTS)) == []
+
+
 def test_nothing_leans_on_the_insides_of_aiohttp() -> None:
     texts = {
         path.relative_to(ROOT).as_posix(): path.read_text("utf-8", "replace")
@@ -241,6 +245,25 @@ def test_a_circle_is_found(sources: Mapping[str, str], problem: str | None) -> N
 def test_a_name_that_means_two_things_is_found(sources: Mapping[str, str], problem: str | None) -> None:
     reasons = {"Twice": "a reason"} if "Twice" in sources["proxy.a"] else {}
     only(house.doubles(sources, reasons, being_renamed=frozenset()), problem)
+
+
+@pytest.mark.parametrize(
+    ("sources", "problem"),
+    [
+        ({"proxy.a": "class SharedTask:\n    told_at: float\ndef f(x):\n    told = 1"}, None),
+        ({"proxy.flights": ""}, "proxy.flights:1: flights: who is new here does not know 'flight'"),
+        ({"proxy.a": "class Outbox: ..."}, "proxy.a:1: Outbox:"),
+        ({"proxy.a": "\ndef in_doubt(): ..."}, "proxy.a:2: in_doubt:"),
+        ({"proxy.a": "def f(sight): ..."}, "proxy.a:1: sight:"),
+        ({"proxy.a": "def f(x):\n    x.halted = 1"}, "proxy.a:2: halted:"),
+        ({"proxy.a": "class C:\n    shelf: int"}, "proxy.a:2: shelf:"),
+        ({"proxy.a": "def told(): ..."}, "proxy.a:1: told:"),
+        ({"proxy.a": "def told_by(): ..."}, "proxy.a:1: told_by:"),
+        ({"proxy.a": "class C:\n    told: bool"}, "proxy.a:2: told:"),
+    ],
+)
+def test_a_name_that_must_be_explained_is_found(sources: Mapping[str, str], problem: str | None) -> None:
+    only(house.obscure(sources, being_said_plainly=()), problem)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class Tokens:
         self._clock = clock
         self._nonce = nonce
         self._are_about = False
-        self._told: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], None]] = []
         self.adopt(keys, bind_address=bind_address)
 
     def adopt(self, keys: Sequence[str], *, bind_address: bool) -> None:
@@ -131,7 +131,7 @@ class Tokens:
 
     def when_about(self, tell: Callable[[], None]) -> None:
         """Call `tell` once there can be tokens: at the first that is issued, or now."""
-        self._told.append(tell)
+        self._listeners.append(tell)
         if self._are_about:
             tell()
 
@@ -182,7 +182,7 @@ class Tokens:
         signed = f"{_VERSION}{kind.value}.{key.name}.{payload}"
         if not self._are_about:
             self._are_about = True
-            for tell in self._told:
+            for tell in self._listeners:
                 tell()
         return f"{signed}.{_mac(key, kind, signed)}"
 

@@ -162,6 +162,65 @@ def _types_defined(tree: ast.Module) -> Iterator[str]:
                 yield target.id
 
 
+# Words that somebody who is new here would have to be told.
+
+OBSCURE: Mapping[str, str] = {
+    "arrival": "a connection whose prelude is read",
+    "doubt": "a suspicion",
+    "flight": "a task that many wait for",
+    "glance": "what an instance's state is",
+    "halted": "paused, or stopped for good",
+    "landed": "done",
+    "landing": "the memory that is read into",
+    "outbox": "what is written in this turn",
+    "settle": "to decide, or to end",
+    "shelf": "idle connections",
+    "sight": "what a caller may see",
+    "standing": "what the caller is to us",
+    "told": "whoever is told what, and by whom",
+}
+"""No class, function, module, parameter or attribute is called so; beside each word what may be meant. (`told` may be
+part of what a value is called: `told_at`.)"""
+
+BEING_SAID_PLAINLY: Mapping[str, str] = {
+    "proxy.aws": "names",
+    "proxy.commands": "server",
+    "proxy.dataplane": "rooms",
+    "proxy.flights": "once",
+    "proxy.routing": "door",
+    "proxy.server": "server",
+}
+
+
+def obscure(
+    sources: Mapping[str, str], being_said_plainly: Iterable[str] = BEING_SAID_PLAINLY
+) -> Iterator[str]:
+    """Names that have one of these words in them."""
+    for module, source in sources.items():
+        if any(f"{module}.".startswith(f"{prefix}.") for prefix in being_said_plainly):
+            continue
+        for name, line, does in _names(module, ast.parse(source)):
+            parts = [part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
+            for word, meaning in OBSCURE.items():
+                may_be = word == "told" and len(parts) > 1 and not does
+                if not may_be and (word in parts or f"{word}s" in parts):
+                    yield f"{module}:{line}: {name}: who is new here does not know {word!r}; say {meaning}"
+
+
+def _names(module: str, tree: ast.Module) -> Iterator[tuple[str, int, bool]]:
+    """Each with its line, and whether it is of what does something."""
+    yield module.rpartition(".")[2], 1, True
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.lineno, True
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno, False
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, node.lineno, False
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, node.lineno, False
+
+
 # What is another library's own affair.
 
 FOREIGN_INSIDES = re.compile(r"RequestHandler|http_parser")
