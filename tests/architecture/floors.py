@@ -38,7 +38,7 @@ FLOORS = (
         0.6,
         frozenset({"rounds", "flights"}),
         siblings=False,
-        sees=GIVEN,
+        sees=GIVEN | {"errors"},
         why="loops, and what many wait for, are made of time, tasks and faults",
     ),
     Floor(

@@ -33,7 +33,6 @@ BEING_SPLIT: Mapping[str, str] = {
     "proxy.dataplane.plane": "rooms",
     "proxy.dataplane.websocket.relay": "rooms",
     "proxy.gateway": "door",
-    "proxy.aws.keeper": "once",
     "proxy.cli": "server",
     "proxy.server.operations.fleet": "server",
     "proxy.server.run": "server",

@@ -16,6 +16,7 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Final, Protocol
 
@@ -27,13 +28,12 @@ from proxy.errors import (
     ControlPlaneError,
     ControlPlaneFailed,
     ControlPlaneTimeout,
-    Draining,
     InstanceNotFound,
     PermissionMissing,
     Throttled,
 )
 from proxy.faults import Faults
-from proxy.flights import has_landed
+from proxy.flights import Flight, StillUnderWay
 from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.rounds import Round, Rounds
 from proxy.tasks import Tasks
@@ -92,14 +92,14 @@ class _Watched:
     """One notebook and role: instances of the gateway that share both share it."""
 
     key: SessionKey
-    names: tuple[str, ...]
+    flight: Flight[InstanceDescription]
+    names: tuple[str, ...] = ()
     sessions: tuple[Sessions, ...] = ()
     known: Known | None = None
     is_fresh: bool = False
     """Nothing was done since that would make `known` untrue."""
     failure: ControlPlaneError | None = None
     failed_at: float = -math.inf
-    flight: asyncio.Task[InstanceDescription | ControlPlaneError] | None = None
     changes: int = 0
     """How often it was started or stopped: what was asked before tells nothing of what came then."""
     asked_at: float = -math.inf
@@ -115,7 +115,7 @@ class _Watched:
 class _Listing:
     """What is known of listing instances as one role. Instants are monotonic seconds."""
 
-    flight: asyncio.Task[None] | None = None
+    flight: Flight[None]
     calls: int = 1
     """That the last one took."""
     not_before: float = -math.inf
@@ -155,7 +155,9 @@ class Fleet:
         self._events = events
         self._troubles = Troubles(clock, events.warning)
         self._watched: dict[str, _Watched] = {}
-        self._listings: defaultdict[str, _Listing] = defaultdict(_Listing)
+        self._listings: defaultdict[str, _Listing] = defaultdict(
+            lambda: _Listing(Flight(clock=clock, tasks=tasks))
+        )
         self._listeners: dict[object, Listener] = {}
         self._poller: Round | None = None
         self._at_once = asyncio.Semaphore(_AT_ONCE)
@@ -170,7 +172,7 @@ class Fleet:
             names.setdefault(SessionKey(instance.notebook, instance.assume_role or ""), []).append(name)
         self._watched = {}
         for key, shared in names.items():
-            watched = before.get(key) or _Watched(key, ())
+            watched = before.get(key) or _Watched(key, Flight(clock=self._clock, tasks=self._tasks))
             watched.names = tuple(shared)
             watched.sessions = tuple({id(sessions[name]): sessions[name] for name in shared}.values())
             self._watched |= dict.fromkeys(shared, watched)
@@ -192,21 +194,12 @@ class Fleet:
             # A copy: raising one exception many times would grow its traceback without end.
             raise copy.copy(watched.failure)
         flight = self._ask(watched, closely=max_age_seconds <= 0)
-        if not await has_landed(
-            flight, within_seconds=PATIENCE_SECONDS, clock=self._clock, tasks=self._tasks
-        ):
-            # Many may be asked about, a few at a time, each for as long as a call may take.
-            raise ControlPlaneTimeout(detail="other instances are asked about first, and that takes long")
         try:
-            outcome = await asyncio.shield(flight)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if flight.cancelled() and task is not None and not task.cancelling():
-                raise Draining() from None
-            raise
-        if isinstance(outcome, ControlPlaneError):
-            raise copy.copy(outcome)
-        return outcome
+            return await watched.flight.outcome(flight, within_seconds=PATIENCE_SECONDS)
+        except StillUnderWay:
+            # Many may be asked about, a few at a time, each for as long as a call may take.
+            detail = "other instances are asked about first, and that takes long"
+            raise ControlPlaneTimeout(detail=detail) from None
 
     def known(self, name: str) -> Known | None:
         """What SageMaker last said of it, however long ago, without asking; None if it never did."""
@@ -267,25 +260,19 @@ class Fleet:
 
     # -- asking ---------------------------------------------------------------------------------------------
 
-    def _ask(
-        self, watched: _Watched, *, closely: bool = False
-    ) -> asyncio.Task[InstanceDescription | ControlPlaneError]:
+    def _ask(self, watched: _Watched, *, closely: bool = False) -> asyncio.Task[InstanceDescription]:
         """The flight that is under way, or a new one; `closely`: no listing is to answer it."""
-        if watched.flight is None:
-            flight = self._tasks.start(self._describe(watched, closely), name=f"describe {watched.key}")
-            watched.flight = flight
+        if not watched.flight.is_under_way:
             watched.asked_at = self._clock.monotonic()
-            flight.add_done_callback(lambda done: self._landed(watched, done))
-        return watched.flight
+        # Nobody need wait, and a failure is told where it is met.
+        return watched.flight.begin(
+            partial(self._describe, watched, closely),
+            name=f"describe {watched.key}",
+            expected=(ControlPlaneError,),
+        )
 
-    def _landed(
-        self, watched: _Watched, flight: asyncio.Task[InstanceDescription | ControlPlaneError]
-    ) -> None:
-        if watched.flight is flight:
-            watched.flight = None
-
-    async def _describe(self, watched: _Watched, closely: bool) -> InstanceDescription | ControlPlaneError:
-        """Ask, and note the outcome. A failure is a result: whoever waits raises it, and nobody need wait."""
+    async def _describe(self, watched: _Watched, closely: bool) -> InstanceDescription:
+        """Ask, and note the outcome."""
         if not closely and watched.is_listed and self._can_list(watched.key.role_arn):
             asked_at, changes = self._clock.monotonic(), watched.changes
             # Others wait for it, too: who is cancelled leaves it alone.
@@ -300,7 +287,7 @@ class Fleet:
             except ControlPlaneError as error:
                 if changes == watched.changes:
                     self._failed(watched, error)
-                return error
+                raise
             if changes == watched.changes:
                 self._learnt(watched, description)
             return description
@@ -320,9 +307,7 @@ class Fleet:
     def _list(self, role: str) -> asyncio.Task[None]:
         """The listing that is under way, or a new one."""
         listing = self._listings[role]
-        if listing.flight is None:
-            listing.flight = self._tasks.start(self._take_list(role, listing), name=f"list {role}".strip())
-        return listing.flight
+        return listing.flight.begin(partial(self._take_list, role, listing), name=f"list {role}".strip())
 
     async def _take_list(self, role: str, listing: _Listing) -> None:
         try:
@@ -332,8 +317,6 @@ class Fleet:
         except ControlPlaneError as error:
             self._not_listed(role, listing, error)
             return
-        finally:
-            listing.flight = None
         listing.calls = max(1, math.ceil(len(found) / _LISTED_AT_ONCE))
         listing.problem = ""
         seen = {description.name: description for description in found}
@@ -347,7 +330,7 @@ class Fleet:
                 continue
             if known is not None and _says_the_same(known.description, summary):
                 self._learnt(watched, known.description)
-            elif watched.flight is None:
+            elif not watched.flight.is_under_way:
                 news.append(watched)
         news.sort(key=lambda watched: watched.asked_at)
         for watched in news[:SETTLED_AT_A_LOOK]:
@@ -450,7 +433,7 @@ class Fleet:
         watched.changes += 1
         watched.is_fresh = False
         watched.failure = None
-        watched.flight = None
+        watched.flight.forget()
         watched.moving_until = self._clock.monotonic() + MOVING_SECONDS
         self._ask(watched, closely=True)
         self._wake()
@@ -511,7 +494,9 @@ class Fleet:
     def _due(self, *, without: Collection[SessionKey]) -> list[_Watched]:
         """Whom to ask about one by one at this look."""
         passing = [
-            watched for watched in self._passing() if watched.flight is None and watched.key not in without
+            watched
+            for watched in self._passing()
+            if not watched.flight.is_under_way and watched.key not in without
         ]
         if not self._listeners:
             return passing
@@ -521,11 +506,11 @@ class Fleet:
             for watched in self._all()
             if watched.key not in busy
             and watched.key not in without
-            and watched.flight is None
+            and not watched.flight.is_under_way
             and now - watched.asked_at >= LOOK_SECONDS
         ]
         settled.sort(key=lambda watched: watched.asked_at)
-        under_way = sum(watched.flight is not None for watched in self._all())
+        under_way = sum(watched.flight.is_under_way for watched in self._all())
         return passing + settled[: max(0, SETTLED_AT_A_LOOK - under_way)]
 
 
