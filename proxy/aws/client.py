@@ -33,7 +33,7 @@ _HEAD_LIMIT_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class NotebookAnswer:
     """A response's head, as far as signing in is concerned; b"" for absent fields."""
 
     status: int
@@ -98,7 +98,7 @@ def open_client(
 
 async def ask(
     client: aiohttp.ClientSession, target: URL, *, headers: Mapping[str, str], first: bool = False
-) -> Answer:
+) -> NotebookAnswer:
     """One GET, head only: the body is left unread and its connection dropped.
 
     Raises UpstreamUnreachable, UpstreamUntrusted or UpstreamProxyRefused (NotConnected, NotTrusted, NotLetThrough if
@@ -115,15 +115,15 @@ async def peek(
     *,
     headers: Mapping[str, str],
     max_bytes: int,
-    wants: Callable[[Answer], bool],
-) -> tuple[Answer, bytes]:
+    wants: Callable[[NotebookAnswer], bool],
+) -> tuple[NotebookAnswer, bytes]:
     """One GET, with the beginning of its body if its head `wants` that: a body may never end. Raises as `ask`."""
     return await _get(client, target, headers, first=False, max_bytes=max_bytes, is_all=False, wants=wants)
 
 
 async def fetch(
     client: aiohttp.ClientSession, target: URL, *, headers: Mapping[str, str], max_bytes: int
-) -> tuple[Answer, bytes]:
+) -> tuple[NotebookAnswer, bytes]:
     """One GET with its body. Raises as `ask`, and UpstreamInvalid for a body of more than `max_bytes`."""
     return await _get(client, target, headers, first=False, max_bytes=max_bytes, is_all=True)
 
@@ -136,8 +136,8 @@ async def _get(
     first: bool,
     max_bytes: int,
     is_all: bool,
-    wants: Callable[[Answer], bool] = lambda _answer: True,
-) -> tuple[Answer, bytes]:
+    wants: Callable[[NotebookAnswer], bool] = lambda _answer: True,
+) -> tuple[NotebookAnswer, bytes]:
     """`max_bytes` 0: the body is left unread. `is_all`: a longer one is an error."""
     failure: UpstreamError
     try:
@@ -181,9 +181,9 @@ async def _body(content: aiohttp.StreamReader, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _head(response: aiohttp.ClientResponse) -> Answer:
+def _head(response: aiohttp.ClientResponse) -> NotebookAnswer:
     set_cookies = [value for name, value in response.raw_headers if name.lower() == b"set-cookie"]
-    return Answer(
+    return NotebookAnswer(
         status=response.status,
         location=_field(response, b"location"),
         server=_field(response, b"server"),

@@ -20,13 +20,13 @@ from urllib.parse import unquote
 import aiohttp
 from yarl import URL
 
-from proxy.aws.client import Answer, ask, cookie_field, open_client, peek, where
+from proxy.aws.client import NotebookAnswer, ask, cookie_field, open_client, peek, where
 from proxy.aws.cookies import STEERING, Cookies, SetCookie
 from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import NotebookHosts, is_sign_in
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
-from proxy.aws.sessions import NotReady, OnUnkept, Said, SignIn, keep_quiet
-from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by, wants_body
+from proxy.aws.sessions import NotReady, OnUnkept, SignIn, StatusMeaning, keep_quiet
+from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, meaning_of, wants_body
 from proxy.aws.whose import belongs_to_jupyter, is_html, is_jupyters
 from proxy.clock import Clock
 from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout
@@ -76,7 +76,7 @@ def _ignore(_hop: Hop) -> None:
 
 
 class NotebookExchange:
-    """Implements `proxy.aws.sessions.Exchange` over HTTPS. `on_hop` sees each response's head."""
+    """Implements `proxy.aws.sessions.UrlExchange` over HTTPS. `on_hop` sees each response's head."""
 
     def __init__(
         self,
@@ -152,14 +152,14 @@ class NotebookExchange:
         )
         self._report(target, answer, secrets)
         # Whatever else stands in Jupyter's place while that is starting: the cookies are what the URL buys.
-        if told_by(Asked(answer, body, origin, self._hosts.sign_in_hosts)) is Said.NO:
+        if meaning_of(Asked(answer, body, origin, self._hosts.sign_in_hosts)) is StatusMeaning.NO:
             raise SessionRejected(
                 _NOT_ACCEPTED, detail=f"cookies were set, but {STATUS_TARGET} answered as if signed out"
             )
         cookies = self._keep(answer, origin, sign_in.cookies)
         return SignIn(origin, cookies, jupyter_shows=is_jupyters(answer))
 
-    def _keep(self, answer: Answer, origin: Origin, jar: Cookies) -> Cookies:
+    def _keep(self, answer: NotebookAnswer, origin: Origin, jar: Cookies) -> Cookies:
         ours = tuple(cookie for cookie in answer.cookies if _is_kept(cookie.name))
         kept = jar.apply(ours, host=origin.host, now=self._clock.now())
         unkept = (one for one in answer.unkept if _is_kept(one.name.encode("latin-1")))
@@ -168,7 +168,7 @@ class NotebookExchange:
             self._on_unkept(origin, lost)
         return kept
 
-    def _following(self, target: URL, answer: Answer, secrets: frozenset[str]) -> URL | None:
+    def _following(self, target: URL, answer: NotebookAnswer, secrets: frozenset[str]) -> URL | None:
         """Where a redirect leads, if the gateway may go there; None for an answer that is none."""
         if answer.status not in {301, 302, 303, 307, 308}:
             return None
@@ -183,16 +183,16 @@ class NotebookExchange:
             raise UpstreamInvalid(detail=f"redirected to {where(following)} with another host's token")
         return following
 
-    def _report(self, target: URL, answer: Answer, secrets: frozenset[str]) -> None:
+    def _report(self, target: URL, answer: NotebookAnswer, secrets: frozenset[str]) -> None:
         following = _parsed(answer.location.decode("latin-1"), base=target) if answer.location else None
         self._on_hop(
             Hop(
                 origin=Origin.of(target),
-                path=_told(target, secrets),
+                path=_safe_path(target, secrets),
                 status=answer.status,
                 server=answer.server.decode("latin-1"),
                 content_type=answer.content_type.decode("latin-1"),
-                leads_to="" if following is None else f"{where(following)}{_told(following, secrets)}",
+                leads_to="" if following is None else f"{where(following)}{_safe_path(following, secrets)}",
                 with_token=_holds(answer.location, secrets),
                 cookies=answer.cookies,
             )
@@ -204,7 +204,7 @@ def _is_kept(name: bytes) -> bool:
     return not belongs_to_jupyter(name) and name not in STEERING
 
 
-def _judge(answer: Answer, jar: Cookies) -> None:
+def _judge(answer: NotebookAnswer, jar: Cookies) -> None:
     """The last answer of the chain: are we in? Jupyter itself may well answer 404 or 403.
 
     One without a cookie has not taken the token, unless it says so: a page stands there while Jupyter is starting, and
@@ -245,7 +245,7 @@ def _secrets(presigned: URL) -> frozenset[str]:
     return frozenset(text for text in (*written, *map(unquote, written)) if len(text) >= _SECRET_LENGTH)
 
 
-def _told(url: URL, secrets: frozenset[str]) -> str:
+def _safe_path(url: URL, secrets: frozenset[str]) -> str:
     """A URL's path, unless a token is part of it."""
     return "/***" if _holds(url.raw_path.encode("ascii"), secrets) else url.raw_path
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from proxy.aws.hosts import SIGN_IN_HOSTS
 from proxy.aws.signed_out import Shape, shape_of
-from proxy.aws.whose import Head, is_jupyters
+from proxy.aws.whose import JudgedHead, is_jupyters
 from proxy.routing.jupyters import is_jupyters_own, is_proxied
 from proxy.upstream import Honoured, NotebookSession, Outcome
 
@@ -29,7 +29,7 @@ _OF_THE_REQUEST: Final = 400
 _APIS: Final = ("/api/", "/lab/api/")
 
 
-class Place(Enum):
+class UsualAnswerer(Enum):
     """Who mostly answers a request target."""
 
     API = "Jupyter's API"
@@ -39,7 +39,12 @@ class Place(Enum):
 
 
 _P, _A, _X = Outcome.PASS, Outcome.AWAY, Outcome.REFUSE
-_API, _JUPYTER, _BEHIND, _PROXY = Place.API, Place.JUPYTER, Place.BEHIND, Place.PROXIED
+_API, _JUPYTER, _BEHIND, _PROXY = (
+    UsualAnswerer.API,
+    UsualAnswerer.JUPYTER,
+    UsualAnswerer.BEHIND,
+    UsualAnswerer.PROXIED,
+)
 _YES, _UNTOLD = Honoured.YES, Honoured.UNTOLD
 
 OUTCOMES: Final = MappingProxyType(
@@ -69,7 +74,7 @@ def outcome(
     """What becomes of a response to `target` (as the notebook sees it). `jupyter_shows` is the session's."""
     if whatever := _WHATEVER.get(honoured):
         return whatever
-    place = place_of(target)
+    place = usual_answerer(target)
     if honoured is _YES:
         if status in PASSING and place is _API:
             return Outcome.AWAY
@@ -85,15 +90,15 @@ def outcome(
 def without_renewal(shape: Shape, *, target: str) -> Outcome:
     """What becomes of it where nobody is signed in, and that cannot be changed: right after signing in, or if that does
     not help. A plain refusal is then the notebook's own."""
-    return Outcome.PASS if shape is Shape.REFUSED and place_of(target) is not _API else Outcome.REFUSE
+    return Outcome.PASS if shape is Shape.REFUSED and usual_answerer(target) is not _API else Outcome.REFUSE
 
 
 def contradicts(shape: Shape, *, target: str) -> bool:
     """Whether an answer says that Jupyter is not up, whatever was known a moment ago."""
-    return shape in {Shape.PAGE, Shape.FAULT} and place_of(target) in {_API, _JUPYTER}
+    return shape in {Shape.PAGE, Shape.FAULT} and usual_answerer(target) in {_API, _JUPYTER}
 
 
-def place_of(target: str) -> Place:
+def usual_answerer(target: str) -> UsualAnswerer:
     if target.startswith(_APIS):
         return _API
     if is_proxied(target):
@@ -101,7 +106,7 @@ def place_of(target: str) -> Place:
     return _JUPYTER if is_jupyters_own(target) else _BEHIND
 
 
-def is_front_ends(head: Head, target: str) -> bool:
+def is_front_ends(head: JudgedHead, target: str) -> bool:
     """Whether an answer to `target` (as the notebook sees it) is the front end's own, where nobody but Jupyter answers
     beside it."""
     return target.startswith(_APIS) and not is_jupyters(head)
@@ -149,12 +154,12 @@ class SageMakerFrontEnd:
     """`NotebookHosts.sign_in_hosts`."""
 
     def suspect(
-        self, head: Head, *, target: str, session: NotebookSession, is_up: bool
+        self, head: JudgedHead, *, target: str, session: NotebookSession, is_up: bool
     ) -> SuspectAnswer | None:
         shape = shape_of(
             head, target=target, origin=session.origin, is_up=is_up, sign_in_hosts=self.sign_in_hosts
         )
         return None if shape is None else SuspectAnswer(shape, target, head.status, session.jupyter_shows)
 
-    def has_answered(self, head: Head, *, target: str) -> bool:
+    def has_answered(self, head: JudgedHead, *, target: str) -> bool:
         return head.status in PASSING and is_front_ends(head, target)

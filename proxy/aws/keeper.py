@@ -4,7 +4,7 @@
 is not there yet. Any number of callers share one flight (a mint and an exchange), and none of them can
 cancel it. A session is replaced ahead of its end by the first use in its last stretch, so that nobody waits,
 and a notebook that nobody uses costs no calls. The keeper knows no HTTP: URLs come from the `ControlPlane`
-port, sign-ins from the `Exchange` port. Every failure is remembered for a moment, so that a crowd cannot
+port, sign-ins from the `UrlExchange` port. Every failure is remembered for a moment, so that a crowd cannot
 become a storm.
 """
 
@@ -23,9 +23,8 @@ from proxy.aws.failures import Failures
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
 from proxy.aws.session_check import Honours, SessionCheck
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained, OnNews, ignore
-from proxy.aws.session_states import Event, State, after
+from proxy.aws.session_states import SessionEvent, SessionState, state_after
 from proxy.aws.sessions import (
-    Exchange,
     NotConnected,
     NotLetThrough,
     NotReady,
@@ -33,6 +32,7 @@ from proxy.aws.sessions import (
     OnUnkept,
     SignIn,
     UpstreamSession,
+    UrlExchange,
     keep_quiet,
 )
 from proxy.chance import Jitter
@@ -66,11 +66,11 @@ class KeeperOptions:
 
 SIGN_IN_SECONDS: Final = 20.0
 """How long after a flight began somebody waits for it, unless said otherwise."""
-OnEvent = Callable[[SessionKey, Event, State], None]
+OnEvent = Callable[[SessionKey, SessionEvent, SessionState], None]
 """Called with what happened and the state that follows, for logs and metrics."""
 
 
-def _ignore(_key: SessionKey, _event: Event, _state: State) -> None:
+def _ignore(_key: SessionKey, _event: SessionEvent, _state: SessionState) -> None:
     pass
 
 
@@ -83,7 +83,7 @@ class SessionKeeper:
         *,
         control_plane: ControlPlane,
         urls: PresignedUrlCache,
-        exchange: Exchange,
+        exchange: UrlExchange,
         honours: Honours,
         clock: Clock,
         jitter: Jitter,
@@ -106,7 +106,7 @@ class SessionKeeper:
         self._on_event = on_event
         self._on_news = on_news
         self._asked_by = ""
-        self._state = State.COLD
+        self._state = SessionState.COLD
         self._session: UpstreamSession | None = None
         self._flight: Flight[UpstreamSession] = Flight(clock=clock, tasks=tasks)
         self._signing_in: asyncio.Task[UpstreamSession] | None = None
@@ -127,7 +127,7 @@ class SessionKeeper:
         self._patience = options.patience_seconds
 
     @property
-    def state(self) -> State:
+    def state(self) -> SessionState:
         return self._state
 
     def live(self) -> UpstreamSession | None:
@@ -166,7 +166,7 @@ class SessionKeeper:
             raise SigningIn
         if not self._is_late:
             self._is_late = True
-            self._step(Event.LATE)
+            self._step(SessionEvent.LATE)
         raise SignInTimeout
 
     @property
@@ -270,14 +270,14 @@ class SessionKeeper:
     def _lose(self, why: Loss) -> None:
         self._lost_generation = self._generation
         self._session = None
-        self._step(Event.LOST)
+        self._step(SessionEvent.LOST)
         self._tell(Lost(why))
 
     def _start(self, asked_by: str = "") -> asyncio.Task[UpstreamSession]:
         """The sign-in that is under way, or a new one."""
         if self._signing_in is not None:
             return self._signing_in
-        self._step(Event.WANTED)
+        self._step(SessionEvent.WANTED)
         self._is_late = False
         self._asked_by = asked_by
         flight = self._flight.begin(self._fly, name=f"sign-in to {self.key}", expected=(NbgateError,))
@@ -293,7 +293,7 @@ class SessionKeeper:
     def _never_began(self, flight: asyncio.Task[UpstreamSession]) -> None:
         if flight is self._signing_in:
             self._signing_in = None
-            self._step(Event.FAILED)
+            self._step(SessionEvent.FAILED)
 
     async def _fly(self) -> UpstreamSession:
         session = None
@@ -309,7 +309,7 @@ class SessionKeeper:
         finally:
             self._signing_in = None
             if session is None:
-                self._step(Event.FAILED)
+                self._step(SessionEvent.FAILED)
         return session
 
     async def _sign_in(self) -> tuple[PresignedUrl, SignIn]:
@@ -317,14 +317,14 @@ class SessionKeeper:
         try:
             return await self._try_one_url()
         except SessionRejected:
-            self._step(Event.URL_SPENT)
+            self._step(SessionEvent.URL_SPENT)
         return await self._try_one_url()
 
     async def _try_one_url(self) -> tuple[PresignedUrl, SignIn]:
         url = self._urls.take(self.key) or await self._control_plane.create_presigned_url(
             self.key.notebook, session_seconds=self._options.session_seconds
         )
-        self._step(Event.URL_READY)
+        self._step(SessionEvent.URL_READY)
         try:
             return url, await self._exchange(url)
         except (NotConnected, NotTrusted, NotLetThrough):
@@ -361,7 +361,7 @@ class SessionKeeper:
         )
         self._replaces_rejected = False
         self._failures.forget()
-        self._step(Event.SIGNED_IN)
+        self._step(SessionEvent.SIGNED_IN)
         self._tell(Obtained(expires_at - session.obtained_at))
         return session
 
@@ -373,8 +373,8 @@ class SessionKeeper:
         self._failed(error)
         self.drop()
 
-    def _step(self, event: Event) -> None:
-        self._state = after(self._state, event)
+    def _step(self, event: SessionEvent) -> None:
+        self._state = state_after(self._state, event)
         self._guarded(partial(self._on_event, self.key, event, self._state))
 
     def _tell(self, news: News) -> None:

@@ -21,9 +21,9 @@ from proxy.aws.client import cookie_field, fetch, open_client, peek
 from proxy.aws.cookies import Cookies
 from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import SIGN_IN_HOSTS
-from proxy.aws.sessions import Said, UpstreamSession
+from proxy.aws.sessions import StatusMeaning, UpstreamSession
 from proxy.aws.signed_out import Shape, shape_of
-from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, told_by, wants_body
+from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, meaning_of, wants_body
 from proxy.errors import JupyterStarting, SessionRejected, UpstreamError, UpstreamInvalid, UpstreamTimeout
 from proxy.upstream import Honoured, Origin
 
@@ -32,7 +32,7 @@ HONOURS_SECONDS: Final = 8.0
 """A caller waits for that answer."""
 
 
-class Sessions(Protocol):
+class SessionSource(Protocol):
     """What of a keeper (`proxy.aws.keeper.SessionKeeper`) is used."""
 
     async def acquire(self) -> UpstreamSession: ...
@@ -41,7 +41,7 @@ class Sessions(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QuestionLimits:
     """Seconds for all questions of one `ask` together and for connecting, bytes for each answer. `ssl_context`
     replaces the system's trust for test hosts; `sign_in_hosts` is `NotebookHosts.sign_in_hosts`."""
 
@@ -54,7 +54,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class JupyterAnswer:
     """An answer of Jupyter's. `date` is the `Date` field, "" where there is none."""
 
     status: int
@@ -62,7 +62,9 @@ class Told:
     date: str
 
 
-async def ask_jupyter(keeper: Sessions, paths: Sequence[str], limits: Limits) -> tuple[Told, ...]:
+async def ask_jupyter(
+    keeper: SessionSource, paths: Sequence[str], limits: QuestionLimits
+) -> tuple[JupyterAnswer, ...]:
     """GET these paths of Jupyter's, such as `/api/kernels`, one after the other; answers with status 200 or 404.
 
     Raises what signing in raises; SessionRejected where that did not help; JupyterStarting where a page stands in
@@ -85,7 +87,7 @@ async def ask_jupyter(keeper: Sessions, paths: Sequence[str], limits: Limits) ->
         raise UpstreamTimeout(detail="the gateway's own question") from error
 
 
-async def honours(session: UpstreamSession, limits: Limits) -> Said:
+async def honours(session: UpstreamSession, limits: QuestionLimits) -> StatusMeaning:
     """Ask the notebook's front end whether a session still holds, and whether Jupyter is up: `GET /api/status`, which
     only Jupyter answers. A page in its place is asked for once more without the session: whoever is shown another one
     then, is not signed in, so that who sees this one is.
@@ -95,35 +97,41 @@ async def honours(session: UpstreamSession, limits: Limits) -> Said:
             asyncio.timeout(min(limits.total_seconds, HONOURS_SECONDS)),
             _client(limits) as client,
         ):
-            said = await _said(client, session.origin, session.cookies, limits)
-            if said is Said.PAGE:
-                anybody = await _said(client, session.origin, Cookies(), limits)
-                return Said.STARTING if anybody is Said.NO else Said.PAGE
+            said = await _status_meaning(client, session.origin, session.cookies, limits)
+            if said is StatusMeaning.PAGE:
+                anybody = await _status_meaning(client, session.origin, Cookies(), limits)
+                return StatusMeaning.STARTING if anybody is StatusMeaning.NO else StatusMeaning.PAGE
             return said
     except (UpstreamError, TimeoutError):
-        return Said.NOTHING
+        return StatusMeaning.NOTHING
 
 
-async def _said(client: aiohttp.ClientSession, origin: Origin, cookies: Cookies, limits: Limits) -> Said:
+async def _status_meaning(
+    client: aiohttp.ClientSession, origin: Origin, cookies: Cookies, limits: QuestionLimits
+) -> StatusMeaning:
     target = URL(f"{origin}{STATUS_TARGET}{_QUERY}", encoded=True)
     answer, body = await peek(
         client, target, headers=cookie_field(cookies), max_bytes=BODY_BYTES, wants=wants_body
     )
-    return told_by(Asked(answer, body, origin, limits.sign_in_hosts))
+    return meaning_of(Asked(answer, body, origin, limits.sign_in_hosts))
 
 
-def _client(limits: Limits) -> aiohttp.ClientSession:
+def _client(limits: QuestionLimits) -> aiohttp.ClientSession:
     return open_client(
         connect_seconds=limits.connect_seconds, ssl_context=limits.ssl_context, egress=limits.egress
     )
 
 
-async def _ask(session: UpstreamSession, paths: Sequence[str], limits: Limits) -> tuple[Told, ...]:
+async def _ask(
+    session: UpstreamSession, paths: Sequence[str], limits: QuestionLimits
+) -> tuple[JupyterAnswer, ...]:
     async with _client(limits) as client:
         return tuple([await _one(client, session, path, limits) for path in paths])
 
 
-async def _one(client: aiohttp.ClientSession, session: UpstreamSession, path: str, limits: Limits) -> Told:
+async def _one(
+    client: aiohttp.ClientSession, session: UpstreamSession, path: str, limits: QuestionLimits
+) -> JupyterAnswer:
     target = URL(f"{session.origin}{path}{_QUERY}", encoded=True)
     answer, body = await fetch(
         client, target, headers=cookie_field(session.cookies), max_bytes=limits.answer_bytes
@@ -137,4 +145,4 @@ async def _one(client: aiohttp.ClientSession, session: UpstreamSession, path: st
         raise JupyterStarting(detail=f"{path} answered with a page")
     if answer.status not in (200, 404):
         raise UpstreamInvalid(detail=f"{path} answered {answer.status}")
-    return Told(answer.status, body, answer.date.decode("latin-1"))
+    return JupyterAnswer(answer.status, body, answer.date.decode("latin-1"))

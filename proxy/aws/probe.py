@@ -25,8 +25,8 @@ from proxy.aws.hosts import NotebookHosts, foreign_host
 from proxy.aws.presigned import PresignedUrl
 from proxy.aws.probe_questions import (
     EVENTS_TARGET,
-    Kind,
-    Means,
+    LineKind,
+    ProbeTools,
     Say,
     by_path,
     end_of_session,
@@ -70,14 +70,14 @@ async def run(
     watch the session to its end.
     """
     say = _without_accounts(say)
-    means = Means(hosts, clock, new_id, say, options)
+    means = ProbeTools(hosts, clock, new_id, say, options)
     try:
         await _describe(notebook, control_plane, say)
         if start:
             await from_start_to_jupyter(notebook, control_plane, means)
         began_at = clock.monotonic()
         url = await _mint(notebook, control_plane, clock, say, session_seconds)
-        say(Kind.STEP, "Exchange of the URL, and a first request to the API")
+        say(LineKind.STEP, "Exchange of the URL, and a first request to the API")
         exchange = NotebookExchange(
             hosts,
             clock=clock,
@@ -86,7 +86,7 @@ async def run(
             on_unkept=lambda _origin, unkept: _tell_unkept(unkept, say),
         )
         sign_in = await exchange(url)
-        say(Kind.GOOD, f"Signed in to {sign_in.origin} with {_names(sign_in.cookies.names)}.")
+        say(LineKind.GOOD, f"Signed in to {sign_in.origin} with {_names(sign_in.cookies.names)}.")
         status = await _open_websocket(sign_in, options, new_id, say)
         await same_url_again(url, sign_in, means)
         await by_path(sign_in, means)
@@ -94,9 +94,9 @@ async def run(
             await end_of_session(sign_in, means, session_seconds=session_seconds, began_at=began_at)
         return status
     except NbgateError as error:
-        say(Kind.BAD, f"{error.code}: {error.message}")
+        say(LineKind.BAD, f"{error.code}: {error.message}")
         if error.detail:
-            say(Kind.FACT, error.detail)
+            say(LineKind.FACT, error.detail)
         return 1
 
 
@@ -107,23 +107,23 @@ def _without_accounts(say: Say) -> Say:
 
 async def _describe(notebook: str, control_plane: ControlPlane, say: Say) -> None:
     """For information only: a role that may not describe may still sign in."""
-    say(Kind.STEP, "DescribeNotebookInstance")
+    say(LineKind.STEP, "DescribeNotebookInstance")
     try:
         described = await control_plane.describe(notebook)
     except InstanceNotFound:
         raise
     except ControlPlaneError as error:
-        say(Kind.BAD, f"{error.code}: {error.message}")
-        say(Kind.FACT, f"{error.detail or 'no detail'}; trying to sign in all the same")
+        say(LineKind.BAD, f"{error.code}: {error.message}")
+        say(LineKind.FACT, f"{error.detail or 'no detail'}; trying to sign in all the same")
         return
-    say(Kind.FACT, f"{described.name}: {described.status}, {described.instance_type or 'no type'}")
-    say(Kind.FACT, f"host {described.url or 'not given'}, platform {described.platform or 'not given'}")
+    say(LineKind.FACT, f"{described.name}: {described.status}, {described.instance_type or 'no type'}")
+    say(LineKind.FACT, f"host {described.url or 'not given'}, platform {described.platform or 'not given'}")
 
 
 async def _mint(
     notebook: str, control_plane: ControlPlane, clock: Clock, say: Say, session_seconds: int
 ) -> PresignedUrl:
-    say(Kind.STEP, f"CreatePresignedNotebookInstanceUrl for a session of {session_seconds} s")
+    say(LineKind.STEP, f"CreatePresignedNotebookInstanceUrl for a session of {session_seconds} s")
     asked_at = clock.monotonic()
     url = await control_plane.create_presigned_url(notebook, session_seconds=session_seconds)
     took_seconds = clock.monotonic() - asked_at
@@ -133,13 +133,13 @@ async def _mint(
         told = f"{parsed.scheme}://{parsed.host}, query {query_names(parsed)}"
     except ValueError:
         told = "something that is no URL"
-    say(Kind.FACT, f"answered in {took_seconds:.2f} s: {told}, {len(text)} characters")
+    say(LineKind.FACT, f"answered in {took_seconds:.2f} s: {told}, {len(text)} characters")
     return url
 
 
 async def _open_websocket(sign_in: SignIn, options: ExchangeOptions, new_id: NewId, say: Say) -> int:
     """An opening handshake (RFC 6455 section 4.1), broken off once it is answered."""
-    say(Kind.STEP, f"WebSocket to {EVENTS_TARGET}")
+    say(LineKind.STEP, f"WebSocket to {EVENTS_TARGET}")
     headers = handshake_fields(sign_in.origin, sign_in.cookies, new_id)
     target = URL(f"{sign_in.origin}{EVENTS_TARGET}")
     try:
@@ -156,33 +156,33 @@ async def _open_websocket(sign_in: SignIn, options: ExchangeOptions, new_id: New
         raise UpstreamTimeout(detail=f"{EVENTS_TARGET} did not answer the upgrade") from None
     server = answer.server.decode("latin-1") or "no Server field"
     if answer.cookies:
-        say(Kind.FACT, f"sets {names(answer.cookies)}")
+        say(LineKind.FACT, f"sets {names(answer.cookies)}")
     if answer.status == 101:
-        say(Kind.GOOD, f"101, the connection was upgraded ({server}).")
+        say(LineKind.GOOD, f"101, the connection was upgraded ({server}).")
         return 0
-    say(Kind.BAD, f"{answer.status} instead of 101 ({server}).")
+    say(LineKind.BAD, f"{answer.status} instead of 101 ({server}).")
     if answer.location:
         elsewhere = foreign_host(answer.location, sign_in.origin)
-        say(Kind.FACT, f"redirected to {elsewhere[0] if elsewhere else 'its own host'}")
+        say(LineKind.FACT, f"redirected to {elsewhere[0] if elsewhere else 'its own host'}")
     return 1
 
 
 def _tell_hop(hop: Hop, say: Say) -> None:
-    say(Kind.FACT, f"GET {hop.origin}{hop.path} -> {hop.status}")
-    say(Kind.FACT, f"  Server: {hop.server or 'none'}; Content-Type: {hop.content_type or 'none'}")
+    say(LineKind.FACT, f"GET {hop.origin}{hop.path} -> {hop.status}")
+    say(LineKind.FACT, f"  Server: {hop.server or 'none'}; Content-Type: {hop.content_type or 'none'}")
     if hop.leads_to:
         token = ", with the token" if hop.with_token else ""
-        say(Kind.FACT, f"  Location: {hop.leads_to}{token}")
+        say(LineKind.FACT, f"  Location: {hop.leads_to}{token}")
     for cookie in hop.cookies:
-        say(Kind.FACT, f"  Set-Cookie: {_told(cookie)}")
+        say(LineKind.FACT, f"  Set-Cookie: {_described_cookie(cookie)}")
 
 
 def _tell_unkept(unkept: Sequence[Unkept], say: Say) -> None:
     for one in unkept:
-        say(Kind.BAD, f"  Set-Cookie: {one.name or '***'} ({one.size_bytes} bytes; not kept: {one.why})")
+        say(LineKind.BAD, f"  Set-Cookie: {one.name or '***'} ({one.size_bytes} bytes; not kept: {one.why})")
 
 
-def _told(cookie: SetCookie) -> str:
+def _described_cookie(cookie: SetCookie) -> str:
     attributes = [
         (f"{name}={value}" if value and name in _TOLD_ATTRIBUTES else name)
         for name, value in cookie.attributes

@@ -22,7 +22,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from proxy.aws.client import Answer, ask, cookie_field, open_client
+from proxy.aws.client import NotebookAnswer, ask, cookie_field, open_client
 from proxy.aws.control_plane import PASSING, ControlPlane
 from proxy.aws.cookies import Cookies, SetCookie
 from proxy.aws.exchange import ExchangeOptions
@@ -50,7 +50,7 @@ AFTER_SECONDS: Final = 180.0
 _NAME: Final = re.compile(r"[A-Za-z_-]{1,24}")
 
 
-class Kind(Enum):
+class LineKind(Enum):
     """What a line of output is, for whoever gives it colour."""
 
     STEP = "step"
@@ -59,11 +59,11 @@ class Kind(Enum):
     BAD = "bad"
 
 
-Say = Callable[[Kind, str], None]
+Say = Callable[[LineKind, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class ProbeTools:
     """What questions are asked with."""
 
     hosts: NotebookHosts
@@ -78,7 +78,7 @@ def query_names(url: URL) -> str:
     return ", ".join(name if _NAME.fullmatch(name) else "***" for name in url.query) or "none"
 
 
-def told(answer: Answer, origin: Origin) -> str:
+def described(answer: NotebookAnswer, origin: Origin) -> str:
     """An answer in statuses and names."""
     parts = [str(answer.status)]
     if answer.location:
@@ -109,40 +109,40 @@ def handshake_fields(origin: Origin, cookies: Cookies, new_id: NewId) -> dict[st
     }
 
 
-async def same_url_again(url: PresignedUrl, sign_in: SignIn, means: Means) -> None:
+async def same_url_again(url: PresignedUrl, sign_in: SignIn, means: ProbeTools) -> None:
     """Whether a URL that has signed in does so once more, for a browser without cookies."""
-    means.say(Kind.STEP, "The same URL a second time")
+    means.say(LineKind.STEP, "The same URL a second time")
     answer = await _answer(means, sign_in.origin, url.reveal(), {})
     if isinstance(answer, str):
-        means.say(Kind.FACT, f"GET -> {answer}")
+        means.say(LineKind.FACT, f"GET -> {answer}")
         return
-    means.say(Kind.FACT, f"GET -> {told(answer, sign_in.origin)}")
+    means.say(LineKind.FACT, f"GET -> {described(answer, sign_in.origin)}")
     again = {cookie.name for cookie in answer.cookies} & sign_in.cookies.names
     means.say(
-        Kind.FACT,
+        LineKind.FACT,
         "it signs in again: a URL is good more than once"
         if again
         else "it sets none of the session's cookies: a URL is good once, as far as this shows",
     )
 
 
-async def by_path(sign_in: SignIn, means: Means) -> None:
+async def by_path(sign_in: SignIn, means: ProbeTools) -> None:
     """What answers to whoever is signed out, and to whoever is signed in; and what each sets."""
     for about, cookies in (("Without a cookie", Cookies()), ("With the session", sign_in.cookies)):
-        means.say(Kind.STEP, about)
+        means.say(LineKind.STEP, about)
         for path in PATHS:
             answer = await _answer(means, sign_in.origin, f"{sign_in.origin}{path}", cookie_field(cookies))
-            means.say(Kind.FACT, f"GET {path} -> {_words(answer, sign_in.origin)}")
+            means.say(LineKind.FACT, f"GET {path} -> {_words(answer, sign_in.origin)}")
         await _handshake(sign_in.origin, cookies, means)
 
 
-async def from_start_to_jupyter(notebook: str, control_plane: ControlPlane, means: Means) -> None:
+async def from_start_to_jupyter(notebook: str, control_plane: ControlPlane, means: ProbeTools) -> None:
     """Start a stopped instance, and tell each change of what answers until Jupyter does. Raises ControlPlaneError."""
     say, clock = means.say, means.clock
-    say(Kind.STEP, "From StartNotebookInstance to Jupyter")
+    say(LineKind.STEP, "From StartNotebookInstance to Jupyter")
     status = (await control_plane.describe(notebook)).status
     if status not in ("Stopped", "Failed"):
-        say(Kind.BAD, f"not started: it is {status}, and has to be Stopped before")
+        say(LineKind.BAD, f"not started: it is {status}, and has to be Stopped before")
         return
     await control_plane.start(notebook)
     line = _TimeLine(clock, say)
@@ -154,12 +154,14 @@ async def from_start_to_jupyter(notebook: str, control_plane: ControlPlane, mean
         if described.in_service:
             break
         if described.status not in PASSING:
-            say(Kind.BAD, f"it will not be InService: {described.status}")
+            say(LineKind.BAD, f"it will not be InService: {described.status}")
             return
     await _until_jupyter(notebook, control_plane, means, line)
 
 
-async def _until_jupyter(notebook: str, control_plane: ControlPlane, means: Means, line: _TimeLine) -> None:
+async def _until_jupyter(
+    notebook: str, control_plane: ControlPlane, means: ProbeTools, line: _TimeLine
+) -> None:
     clock = means.clock
     url: PresignedUrl | None = None
     jar = Cookies()
@@ -170,31 +172,33 @@ async def _until_jupyter(notebook: str, control_plane: ControlPlane, means: Mean
             jar, urls = Cookies(), urls + 1
         target = URL(url.reveal(), encoded=True)
         if not means.hosts.allows(target):
-            means.say(Kind.BAD, "the presigned URL leads to no notebook host")
+            means.say(LineKind.BAD, "the presigned URL leads to no notebook host")
             return
         origin = Origin.of(target)
         # Once there is a session the URL is left alone: it may be good once.
         where = f"{origin}{STATUS_TARGET}" if jar.pairs else url.reveal()
         answer = await _answer(means, origin, where, cookie_field(jar))
         line.tell(f"GET {STATUS_TARGET}" if jar.pairs else "GET of the URL", _words(answer, origin))
-        if isinstance(answer, Answer):
+        if isinstance(answer, NotebookAnswer):
             if jar.pairs and answer.status == 200 and answer.content_type.startswith(b"application/json"):
                 means.say(
-                    Kind.GOOD, f"Jupyter answers {line.seconds:.0f} s after the start; URLs made: {urls}"
+                    LineKind.GOOD, f"Jupyter answers {line.seconds:.0f} s after the start; URLs made: {urls}"
                 )
                 return
             jar = jar.apply(answer.cookies, host=origin.host, now=clock.now())
         await clock.sleep(1.0)
-    means.say(Kind.BAD, f"Jupyter did not answer within {START_SECONDS:.0f} s; URLs made: {urls}")
+    means.say(LineKind.BAD, f"Jupyter did not answer within {START_SECONDS:.0f} s; URLs made: {urls}")
 
 
-async def end_of_session(sign_in: SignIn, means: Means, *, session_seconds: int, began_at: float) -> None:
+async def end_of_session(
+    sign_in: SignIn, means: ProbeTools, *, session_seconds: int, began_at: float
+) -> None:
     """Watch a session to its end and beyond: a request now and then, and a WebSocket that is held open. `began_at` is
     when it began (`Clock.monotonic`).
     """
     say, clock, origin = means.say, means.clock, sign_in.origin
     minutes = (session_seconds + AFTER_SECONDS) / MINUTE_SECONDS
-    say(Kind.STEP, f"The end of a session of {session_seconds} s (this takes {minutes:.0f} minutes)")
+    say(LineKind.STEP, f"The end of a session of {session_seconds} s (this takes {minutes:.0f} minutes)")
     line = _TimeLine(clock, say, began_at=began_at)
     tasks = Tasks(lambda name, error: line.tell(name, type(error).__name__))
     async with open_client(
@@ -219,7 +223,7 @@ async def end_of_session(sign_in: SignIn, means: Means, *, session_seconds: int,
                 await clock.sleep(min(MINUTE_SECONDS, left) if left > 0 else CLOSE_LOOK_SECONDS)
             await _handshake(origin, sign_in.cookies, means)
             if not held.done():
-                say(Kind.FACT, f"the WebSocket is still open after {line.seconds:.0f} s")
+                say(LineKind.FACT, f"the WebSocket is still open after {line.seconds:.0f} s")
         finally:
             await tasks.close()
 
@@ -240,7 +244,7 @@ class _TimeLine:
     def tell(self, about: str, words: str) -> None:
         if self._last.get(about) != words:
             self._last[about] = words
-            self._say(Kind.FACT, f"+{self.seconds:.0f} s: {about} -> {words}")
+            self._say(LineKind.FACT, f"+{self.seconds:.0f} s: {about} -> {words}")
 
 
 async def _hold(
@@ -263,13 +267,15 @@ async def _hold(
         begun.set()
 
 
-async def _handshake(origin: Origin, cookies: Cookies, means: Means) -> None:
+async def _handshake(origin: Origin, cookies: Cookies, means: ProbeTools) -> None:
     fields = handshake_fields(origin, cookies, means.new_id)
     answer = await _answer(means, origin, f"{origin}{EVENTS_TARGET}", fields)
-    means.say(Kind.FACT, f"upgrade of {EVENTS_TARGET} -> {_words(answer, origin)}")
+    means.say(LineKind.FACT, f"upgrade of {EVENTS_TARGET} -> {_words(answer, origin)}")
 
 
-async def _answer(means: Means, origin: Origin, target: str, fields: dict[str, str]) -> Answer | str:
+async def _answer(
+    means: ProbeTools, origin: Origin, target: str, fields: dict[str, str]
+) -> NotebookAnswer | str:
     """The answer to a GET, or what became of it in a word. The client's own text is not told: it may hold the URL."""
     options = means.options
     try:
@@ -288,8 +294,8 @@ async def _answer(means: Means, origin: Origin, target: str, fields: dict[str, s
         return error.code
 
 
-def _words(answer: Answer | str, origin: Origin) -> str:
-    return answer if isinstance(answer, str) else told(answer, origin)
+def _words(answer: NotebookAnswer | str, origin: Origin) -> str:
+    return answer if isinstance(answer, str) else described(answer, origin)
 
 
 def _leads(location: bytes, origin: Origin) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 
 from proxy.aws.control_plane import IN_SERVICE, ControlPlane, not_in_service
 from proxy.aws.presigned import SessionKey
-from proxy.aws.sessions import Said, UpstreamSession
+from proxy.aws.sessions import StatusMeaning, UpstreamSession
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotInService
 from proxy.flights import Flight, Hold, StillUnderWay
@@ -37,14 +37,14 @@ LONGEST_START_SECONDS: Final = 600.0
 SAME_PAGE_SECONDS: Final = 60.0
 """Between two questions: after that it may be another start."""
 
-Honours = Callable[[UpstreamSession], Awaitable[Said]]
+Honours = Callable[[UpstreamSession], Awaitable[StatusMeaning]]
 """Asks the notebook's front end whether it honours a session. Never raises NbgateError."""
 
 _MADE_OF: Final = {
-    Said.YES: Honoured.YES,
-    Said.NO: Honoured.NO,
-    Said.STARTING: Honoured.STARTING,
-    Said.NOTHING: Honoured.UNTOLD,
+    StatusMeaning.YES: Honoured.YES,
+    StatusMeaning.NO: Honoured.NO,
+    StatusMeaning.STARTING: Honoured.STARTING,
+    StatusMeaning.NOTHING: Honoured.UNTOLD,
 }
 
 
@@ -130,12 +130,12 @@ class SessionCheck:
             self._up_at = self._clock.monotonic() if honoured is Honoured.YES else -math.inf
         return honoured
 
-    async def _made_of(self, said: Said) -> Honoured:
+    async def _made_of(self, said: StatusMeaning) -> Honoured:
         """What the front end's word comes to, with what else can be known."""
-        if said is Said.PAGE:
+        if said is StatusMeaning.PAGE:
             return self._made_of_page()
         self._page_at = -math.inf
-        if said is Said.FAULT:
+        if said is StatusMeaning.FAULT:
             return await self._made_of_fault()
         return _MADE_OF[said]
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 
-class State(Enum):
+class SessionState(Enum):
     """`value` is the word for logs and metrics."""
 
     COLD = "cold"
@@ -25,7 +25,7 @@ class State(Enum):
     REPLACING = "replacing"
 
 
-class Event(Enum):
+class SessionEvent(Enum):
     WANTED = "wanted"
     """A session is needed and none is under way, or the live one comes of age."""
     URL_READY = "url ready"
@@ -41,36 +41,39 @@ class Event(Enum):
 
 TRANSITIONS: Final = MappingProxyType(
     {
-        State.COLD: {Event.WANTED: State.MINTING},
-        State.MINTING: {
-            Event.URL_READY: State.EXCHANGING,
-            Event.FAILED: State.COLD,
-            Event.LATE: State.MINTING,
+        SessionState.COLD: {SessionEvent.WANTED: SessionState.MINTING},
+        SessionState.MINTING: {
+            SessionEvent.URL_READY: SessionState.EXCHANGING,
+            SessionEvent.FAILED: SessionState.COLD,
+            SessionEvent.LATE: SessionState.MINTING,
         },
-        State.EXCHANGING: {
-            Event.SIGNED_IN: State.LIVE,
-            Event.URL_SPENT: State.MINTING,
-            Event.FAILED: State.COLD,
-            Event.LATE: State.EXCHANGING,
+        SessionState.EXCHANGING: {
+            SessionEvent.SIGNED_IN: SessionState.LIVE,
+            SessionEvent.URL_SPENT: SessionState.MINTING,
+            SessionEvent.FAILED: SessionState.COLD,
+            SessionEvent.LATE: SessionState.EXCHANGING,
         },
-        State.LIVE: {Event.WANTED: State.REFRESHING, Event.LOST: State.COLD},
+        SessionState.LIVE: {
+            SessionEvent.WANTED: SessionState.REFRESHING,
+            SessionEvent.LOST: SessionState.COLD,
+        },
         # A session lost while its successor is on the way: the flight goes on, and callers wait for it.
-        State.REFRESHING: {
-            Event.URL_READY: State.REPLACING,
-            Event.FAILED: State.LIVE,
-            Event.LOST: State.MINTING,
+        SessionState.REFRESHING: {
+            SessionEvent.URL_READY: SessionState.REPLACING,
+            SessionEvent.FAILED: SessionState.LIVE,
+            SessionEvent.LOST: SessionState.MINTING,
         },
-        State.REPLACING: {
-            Event.SIGNED_IN: State.LIVE,
-            Event.URL_SPENT: State.REFRESHING,
-            Event.FAILED: State.LIVE,
-            Event.LOST: State.EXCHANGING,
+        SessionState.REPLACING: {
+            SessionEvent.SIGNED_IN: SessionState.LIVE,
+            SessionEvent.URL_SPENT: SessionState.REFRESHING,
+            SessionEvent.FAILED: SessionState.LIVE,
+            SessionEvent.LOST: SessionState.EXCHANGING,
         },
     }
 )
 
 
-def after(state: State, event: Event) -> State:
+def state_after(state: SessionState, event: SessionEvent) -> SessionState:
     """The state that follows; RuntimeError for an event that cannot happen there."""
     following = TRANSITIONS[state].get(event)
     if following is None:

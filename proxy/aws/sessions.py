@@ -1,6 +1,6 @@
 """Upstream sessions as values: the cookies that a presigned URL bought, where they count, and until when.
 
-Everything is immutable, and cookie values never print. The `Exchange` port is how a keeper turns a URL into
+Everything is immutable, and cookie values never print. The `UrlExchange` port is how a keeper turns a URL into
 a `SignIn`, which says nothing about time; how that is done is `proxy.aws.exchange`'s matter, when it is done
 and how long the result is trusted, `proxy.aws.keeper`'s.
 """
@@ -90,7 +90,7 @@ def keep_quiet(_origin: Origin, _unkept: Sequence[Unkept]) -> None:
     """Nobody is told."""
 
 
-class Said(Enum):
+class StatusMeaning(Enum):
     """What the answer to a question about a session says by itself."""
 
     YES = "Jupyter answered"
@@ -104,7 +104,7 @@ class Said(Enum):
     NOTHING = "nothing of that, or no answer"
 
 
-class Exchange(Protocol):
+class UrlExchange(Protocol):
     """Turns a presigned URL into a sign-in, once."""
 
     async def __call__(self, url: PresignedUrl) -> SignIn:

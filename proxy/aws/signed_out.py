@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Final
 
 from proxy.aws.hosts import SIGN_IN_HOSTS, foreign_host, is_sign_in
-from proxy.aws.whose import Head, is_html, is_jupyters
+from proxy.aws.whose import JudgedHead, is_html, is_jupyters
 from proxy.routing.jupyters import is_jupyters_own
 from proxy.upstream import Origin
 
@@ -45,7 +45,7 @@ class Shape(Enum):
 
 
 def shape_of(
-    head: Head,
+    head: JudgedHead,
     *,
     target: str,
     origin: Origin,

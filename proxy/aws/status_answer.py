@@ -15,8 +15,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from proxy.aws.hosts import foreign_host, is_sign_in
-from proxy.aws.sessions import Said
-from proxy.aws.whose import Head, is_html, is_json, is_jupyters
+from proxy.aws.sessions import StatusMeaning
+from proxy.aws.whose import JudgedHead, is_html, is_json, is_jupyters
 from proxy.upstream import Origin
 from proxy.wire.codings import CodingError, decoder
 
@@ -33,13 +33,13 @@ _REFUSED_IN_JUPYTERS_WORDS: Final = frozenset({"message", "reason"})
 class Asked:
     """An answer, and where it came from."""
 
-    head: Head
+    head: JudgedHead
     body: bytes
     origin: Origin
     sign_in_hosts: frozenset[str]
 
 
-def wants_body(head: Head) -> bool:
+def wants_body(head: JudgedHead) -> bool:
     """Whether the body of an answer tells more than its head."""
     return head.status >= 400 and is_json(head.content_type) and not is_jupyters(head)
 
@@ -88,22 +88,22 @@ def _is_a_fault(asked: Asked) -> bool:
     return asked.head.status >= 400
 
 
-RULES: Final[tuple[tuple[Callable[[Asked], bool], Said], ...]] = (
-    (_leads_to_sign_in, Said.NO),
-    (_bears_a_mark, Said.YES),
-    (_leads_away, Said.NO),
-    (_leads_to_jupyters_login, Said.YES),
-    (_is_jupyters_status, Said.YES),
-    (_is_refused_by_jupyter, Said.YES),
-    (_is_refused, Said.NO),
-    (_is_a_page, Said.PAGE),
-    (_is_a_fault, Said.FAULT),
+RULES: Final[tuple[tuple[Callable[[Asked], bool], StatusMeaning], ...]] = (
+    (_leads_to_sign_in, StatusMeaning.NO),
+    (_bears_a_mark, StatusMeaning.YES),
+    (_leads_away, StatusMeaning.NO),
+    (_leads_to_jupyters_login, StatusMeaning.YES),
+    (_is_jupyters_status, StatusMeaning.YES),
+    (_is_refused_by_jupyter, StatusMeaning.YES),
+    (_is_refused, StatusMeaning.NO),
+    (_is_a_page, StatusMeaning.PAGE),
+    (_is_a_fault, StatusMeaning.FAULT),
 )
 
 
-def told_by(asked: Asked) -> Said:
+def meaning_of(asked: Asked) -> StatusMeaning:
     """What an answer to `STATUS_TARGET` tells."""
-    return next((said for holds, said in RULES if holds(asked)), Said.NOTHING)
+    return next((said for holds, said in RULES if holds(asked)), StatusMeaning.NOTHING)
 
 
 def _is_redirect(asked: Asked) -> bool:

@@ -17,7 +17,7 @@ _SERVER: Final = b"TornadoServer"
 _REPORTS: Final = b"/api/security/csp-report"
 
 
-class Head(Protocol):
+class JudgedHead(Protocol):
     """A response's head, as far as it is judged; b"" for absent fields. `content_type` is spelt in any case."""
 
     @property
@@ -33,7 +33,7 @@ class Head(Protocol):
         """All of them, repeated ones repeated."""
 
 
-def is_jupyters(head: Head) -> bool:
+def is_jupyters(head: JudgedHead) -> bool:
     """Whether a head bears a mark of Jupyter's. What runs behind Jupyter may write anything, these marks too."""
     if head.server.startswith(_SERVER):
         return True

@@ -11,7 +11,7 @@ from rich.markup import escape
 from proxy import __version__
 from proxy.aws import probe
 from proxy.aws.exchange import ExchangeOptions
-from proxy.aws.probe_questions import Kind
+from proxy.aws.probe_questions import LineKind
 from proxy.aws.sagemaker import SageMaker
 from proxy.chance import new_id
 from proxy.clock import SystemClock
@@ -19,10 +19,10 @@ from proxy.config.settings import Settings
 from proxy.server import compose
 
 _LOOKS: Final = {
-    Kind.STEP: "[bold]{}[/]",
-    Kind.FACT: "  {}",
-    Kind.GOOD: "  [green]{}[/]",
-    Kind.BAD: "  [red]{}[/]",
+    LineKind.STEP: "[bold]{}[/]",
+    LineKind.FACT: "  {}",
+    LineKind.GOOD: "  [green]{}[/]",
+    LineKind.BAD: "  [red]{}[/]",
 }
 
 

@@ -18,7 +18,7 @@ from proxy.aws.exchange import ExchangeOptions, NotebookExchange
 from proxy.aws.front_end import SageMakerFrontEnd
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.keeper import KeeperOptions, OnEvent, SessionKeeper
-from proxy.aws.notebook_api import Limits as QuestionLimits
+from proxy.aws.notebook_api import QuestionLimits as QuestionLimits
 from proxy.aws.notebook_api import honours
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import CALL_SECONDS, AwsOptions, SageMaker

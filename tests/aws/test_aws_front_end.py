@@ -8,11 +8,11 @@ import pytest
 
 from proxy.aws.front_end import (
     OUTCOMES,
-    Place,
+    UsualAnswerer,
     contradicts,
     is_front_ends,
     outcome,
-    place_of,
+    usual_answerer,
     without_renewal,
 )
 from proxy.aws.signed_out import Shape
@@ -20,10 +20,10 @@ from proxy.upstream import Honoured, Outcome
 from tests.aws.heads import JUPYTERS, UNMARKED, head
 
 TARGETS = {
-    Place.API: "/api/contents/a",
-    Place.JUPYTER: "/lab/tree/a",
-    Place.BEHIND: "/rstudio/",
-    Place.PROXIED: "/proxy/8501/",
+    UsualAnswerer.API: "/api/contents/a",
+    UsualAnswerer.JUPYTER: "/lab/tree/a",
+    UsualAnswerer.BEHIND: "/rstudio/",
+    UsualAnswerer.PROXIED: "/proxy/8501/",
 }
 AT_ALL = {
     Honoured.NO: Outcome.RENEW,
@@ -43,30 +43,30 @@ def test_what_the_front_end_said_counts_whatever_the_answer_looked_like(
 
 def test_the_table_holds_all_that_is_left() -> None:
     assert set(OUTCOMES) == set(itertools.product(Shape, [Honoured.YES, Honoured.UNTOLD]))
-    assert all(set(row) == set(Place) for row in OUTCOMES.values())
+    assert all(set(row) == set(UsualAnswerer) for row in OUTCOMES.values())
 
 
 @pytest.mark.parametrize(
     ("shape", "honoured", "place", "expected"),
     [
         # Jupyter answers, so that what nothing marks is its own, or an application's.
-        *[(Shape.REFUSED, Honoured.YES, place, Outcome.PASS) for place in Place],
-        *[(Shape.PAGE, Honoured.YES, place, Outcome.PASS) for place in Place],
-        *[(Shape.FAULT, Honoured.YES, place, Outcome.PASS) for place in Place],
-        (Shape.SIGN_IN, Honoured.YES, Place.JUPYTER, Outcome.REFUSE),
-        (Shape.SIGN_IN, Honoured.YES, Place.PROXIED, Outcome.PASS),
+        *[(Shape.REFUSED, Honoured.YES, place, Outcome.PASS) for place in UsualAnswerer],
+        *[(Shape.PAGE, Honoured.YES, place, Outcome.PASS) for place in UsualAnswerer],
+        *[(Shape.FAULT, Honoured.YES, place, Outcome.PASS) for place in UsualAnswerer],
+        (Shape.SIGN_IN, Honoured.YES, UsualAnswerer.JUPYTER, Outcome.REFUSE),
+        (Shape.SIGN_IN, Honoured.YES, UsualAnswerer.PROXIED, Outcome.PASS),
         # Nobody can say: nothing of AWS's in Jupyter's place, and nothing of an application's is lost.
-        (Shape.PAGE, Honoured.UNTOLD, Place.API, Outcome.AWAY),
-        (Shape.PAGE, Honoured.UNTOLD, Place.JUPYTER, Outcome.AWAY),
-        (Shape.PAGE, Honoured.UNTOLD, Place.PROXIED, Outcome.PASS),
-        (Shape.FAULT, Honoured.UNTOLD, Place.API, Outcome.AWAY),
-        (Shape.FAULT, Honoured.UNTOLD, Place.PROXIED, Outcome.PASS),
-        (Shape.REFUSED, Honoured.UNTOLD, Place.API, Outcome.REFUSE),
-        (Shape.REFUSED, Honoured.UNTOLD, Place.PROXIED, Outcome.PASS),
-        (Shape.SIGN_IN, Honoured.UNTOLD, Place.PROXIED, Outcome.REFUSE),
+        (Shape.PAGE, Honoured.UNTOLD, UsualAnswerer.API, Outcome.AWAY),
+        (Shape.PAGE, Honoured.UNTOLD, UsualAnswerer.JUPYTER, Outcome.AWAY),
+        (Shape.PAGE, Honoured.UNTOLD, UsualAnswerer.PROXIED, Outcome.PASS),
+        (Shape.FAULT, Honoured.UNTOLD, UsualAnswerer.API, Outcome.AWAY),
+        (Shape.FAULT, Honoured.UNTOLD, UsualAnswerer.PROXIED, Outcome.PASS),
+        (Shape.REFUSED, Honoured.UNTOLD, UsualAnswerer.API, Outcome.REFUSE),
+        (Shape.REFUSED, Honoured.UNTOLD, UsualAnswerer.PROXIED, Outcome.PASS),
+        (Shape.SIGN_IN, Honoured.UNTOLD, UsualAnswerer.PROXIED, Outcome.REFUSE),
     ],
 )
-def test_where_it_depends(shape: Shape, honoured: Honoured, place: Place, expected: Outcome) -> None:
+def test_where_it_depends(shape: Shape, honoured: Honoured, place: UsualAnswerer, expected: Outcome) -> None:
     assert outcome(shape, honoured, target=TARGETS[place], status=403) is expected
 
 
@@ -76,11 +76,11 @@ def test_after_what_a_kernel_would_be_given_up_the_gateway_speaks(status: int) -
     assert outcome(Shape.FAULT, Honoured.YES, target="/lab", status=status) is Outcome.PASS
 
 
-@pytest.mark.parametrize("place", Place)
+@pytest.mark.parametrize("place", UsualAnswerer)
 def test_a_page_without_a_mark_where_marks_show_is_not_jupyters_even_if_that_was_up_a_moment_ago(
-    place: Place,
+    place: UsualAnswerer,
 ) -> None:
-    expected = Outcome.STARTING if place in {Place.API, Place.JUPYTER} else Outcome.PASS
+    expected = Outcome.STARTING if place in {UsualAnswerer.API, UsualAnswerer.JUPYTER} else Outcome.PASS
     at = TARGETS[place]
     assert outcome(Shape.PAGE, Honoured.YES, target=at, status=200, jupyter_shows=True) is expected
     for status in (404, 500, 502, 503, 504):
@@ -91,25 +91,27 @@ def test_a_page_without_a_mark_where_marks_show_is_not_jupyters_even_if_that_was
 
 
 @pytest.mark.parametrize("shape", Shape)
-@pytest.mark.parametrize("place", Place)
-def test_where_signing_in_does_not_help_a_refusal_is_the_notebooks(shape: Shape, place: Place) -> None:
-    passes = shape is Shape.REFUSED and place is not Place.API
+@pytest.mark.parametrize("place", UsualAnswerer)
+def test_where_signing_in_does_not_help_a_refusal_is_the_notebooks(
+    shape: Shape, place: UsualAnswerer
+) -> None:
+    passes = shape is Shape.REFUSED and place is not UsualAnswerer.API
     expected = Outcome.PASS if passes else Outcome.REFUSE
     assert without_renewal(shape, target=TARGETS[place]) is expected
 
 
 @pytest.mark.parametrize("shape", Shape)
-@pytest.mark.parametrize("place", Place)
+@pytest.mark.parametrize("place", UsualAnswerer)
 def test_an_answer_that_jupyter_cannot_have_given_is_not_cleared_by_what_was_known_before(
-    shape: Shape, place: Place
+    shape: Shape, place: UsualAnswerer
 ) -> None:
-    expected = shape in {Shape.PAGE, Shape.FAULT} and place in {Place.API, Place.JUPYTER}
+    expected = shape in {Shape.PAGE, Shape.FAULT} and place in {UsualAnswerer.API, UsualAnswerer.JUPYTER}
     assert contradicts(shape, target=TARGETS[place]) is expected
 
 
-@pytest.mark.parametrize("place", Place)
-def test_places(place: Place) -> None:
-    assert place_of(TARGETS[place]) is place
+@pytest.mark.parametrize("place", UsualAnswerer)
+def test_places(place: UsualAnswerer) -> None:
+    assert usual_answerer(TARGETS[place]) is place
 
 
 def test_the_front_end_is_known_only_where_nobody_but_jupyter_answers() -> None:

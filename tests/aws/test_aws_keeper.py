@@ -12,8 +12,15 @@ from proxy.aws.cookies import MAX_COOKIE_BYTES, Unkept
 from proxy.aws.keeper import KeeperOptions, SessionKeeper
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
-from proxy.aws.session_states import Event, State
-from proxy.aws.sessions import NotConnected, NotLetThrough, NotReady, NotTrusted, Said, UpstreamSession
+from proxy.aws.session_states import SessionEvent, SessionState
+from proxy.aws.sessions import (
+    NotConnected,
+    NotLetThrough,
+    NotReady,
+    NotTrusted,
+    StatusMeaning,
+    UpstreamSession,
+)
 from proxy.chance import jitter
 from proxy.errors import (
     ControlPlaneFailed,
@@ -51,10 +58,10 @@ class World:
         self.urls = PresignedUrlCache(self.clock)
         self.task_errors: list[BaseException] = []
         self.tasks = Tasks(lambda _name, error: self.task_errors.append(error))
-        self.events: list[tuple[Event, State]] = []
+        self.events: list[tuple[SessionEvent, SessionState]] = []
         self.unkept: list[Unkept] = []
         self.news: list[News] = []
-        self.honoured_as = Said.YES
+        self.honoured_as = StatusMeaning.YES
         self.front_end_fault: Exception | None = None
         self.asked: list[int] = []
         self.asking = asyncio.Event()
@@ -79,7 +86,7 @@ class World:
             on_news=lambda _key, news: self.news.append(news),
         )
 
-    async def front_end(self, session: UpstreamSession) -> Said:
+    async def front_end(self, session: UpstreamSession) -> StatusMeaning:
         self.asked.append(session.generation)
         await self.asking.wait()
         if self.front_end_fault is not None:
@@ -154,7 +161,7 @@ async def test_all_who_wait_are_told_together_however_many_steps_are_still_to_co
         assert (told.status, told.wait_seconds) == (503, 5)
     # Who comes now need not wait for what is late already.
     assert isinstance(await failure_of(world.keeper.acquire(within_seconds=20.0)), SignInTimeout)
-    assert [event for event, _ in world.events].count(Event.LATE) == 1, "told once"
+    assert [event for event, _ in world.events].count(SessionEvent.LATE) == 1, "told once"
     minted = world.control_plane.minted
     world.control_plane.gate.set()
     world.exchange.gate.set()
@@ -191,7 +198,7 @@ async def test_who_has_less_patience_is_told_sooner_and_nobody_else(world: World
     assert not program.done()
     world.exchange.gate.set()
     assert (await program).generation == 1
-    assert Event.LATE not in [event for event, _ in world.events]
+    assert SessionEvent.LATE not in [event for event, _ in world.events]
 
 
 # -- single flight
@@ -217,13 +224,13 @@ async def test_a_closed_keeper_ends_its_flight_and_forgets_what_it_kept(world: W
     assert world.keeper.live() is url
     world.keeper.close()
     assert world.keeper.live() is None
-    assert world.keeper.state is State.COLD
+    assert world.keeper.state is SessionState.COLD
     world.exchange.gate.clear()
     caller = asyncio.ensure_future(world.keeper.acquire())
     await settle()
     world.keeper.close()
     assert isinstance(await failure_of(caller), Draining)
-    assert world.keeper.state is State.COLD
+    assert world.keeper.state is SessionState.COLD
     assert len(world.urls) == 0
 
 
@@ -281,7 +288,7 @@ async def test_a_cold_keeper_has_nothing_and_starts_nothing_on_live(world: World
     assert world.keeper.live() is None
     await settle()
     assert world.calls == (0, 0)
-    assert world.keeper.state is State.COLD
+    assert world.keeper.state is SessionState.COLD
 
 
 async def test_a_cancelled_caller_cancels_nobody_else_not_even_the_one_who_started_it(world: World) -> None:
@@ -316,7 +323,7 @@ async def test_shutdown_during_a_flight_is_told_to_the_waiters_as_draining(world
     await settle()
     await world.tasks.close()
     assert isinstance(await failure_of(caller), Draining)
-    assert world.keeper.state is State.COLD
+    assert world.keeper.state is SessionState.COLD
 
 
 async def test_a_failing_mint_is_shared_by_all_waiters(world: World) -> None:
@@ -332,7 +339,11 @@ async def test_a_failing_mint_is_shared_by_all_waiters(world: World) -> None:
 
 async def test_states_of_a_first_sign_in(world: World) -> None:
     await world.keeper.acquire()
-    assert [state for _, state in world.events] == [State.MINTING, State.EXCHANGING, State.LIVE]
+    assert [state for _, state in world.events] == [
+        SessionState.MINTING,
+        SessionState.EXCHANGING,
+        SessionState.LIVE,
+    ]
 
 
 # -- renewal
@@ -345,7 +356,7 @@ async def test_renewal_ahead_of_expiry_happens_beside_the_live_session(world: Wo
     assert world.keeper.live() is old
     assert await world.keeper.acquire() is old
     await settle()
-    assert world.keeper.state is State.REPLACING
+    assert world.keeper.state is SessionState.REPLACING
     assert world.keeper.live() is old
     world.exchange.gate.set()
     await settle()
@@ -368,7 +379,7 @@ async def test_past_expiry_the_next_caller_signs_in_again_without_an_error(world
     await world.keeper.acquire()
     await world.clock.advance(HOURS_12)
     assert world.keeper.live() is None
-    assert world.keeper.state is State.COLD
+    assert world.keeper.state is SessionState.COLD
     assert (await world.keeper.acquire()).generation == 2
     assert world.calls == (2, 2)
 
@@ -385,7 +396,7 @@ async def test_a_failed_renewal_leaves_the_old_session_and_is_tried_again_after_
     world.exchange.failures.append(UpstreamUnreachable())
     assert world.keeper.live() is old
     await settle()
-    assert world.keeper.state is State.LIVE
+    assert world.keeper.state is SessionState.LIVE
     assert world.keeper.live() is old
     assert await world.keeper.acquire() is old
     assert world.calls == (2, 2)
@@ -404,11 +415,11 @@ async def test_a_session_that_expires_during_its_renewal_is_not_used_and_the_fli
     world.control_plane.gate.clear()
     world.keeper.live()
     await settle()
-    assert world.keeper.state is State.REFRESHING
+    assert world.keeper.state is SessionState.REFRESHING
     await world.clock.advance(1)
     waiting = asyncio.ensure_future(world.keeper.acquire())
     await settle()
-    assert world.keeper.state is State.MINTING
+    assert world.keeper.state is SessionState.MINTING
     world.control_plane.gate.set()
     assert (await waiting).generation == 2
     assert world.calls == (2, 2)
@@ -451,7 +462,7 @@ async def test_a_rejected_session_is_gone_at_once_and_its_successor_under_way(wo
     assert world.keeper.reject(session)
     assert world.keeper.live() is None
     await settle()
-    assert world.keeper.state is State.EXCHANGING
+    assert world.keeper.state is SessionState.EXCHANGING
     world.exchange.gate.set()
     assert (await world.keeper.acquire()).from_rejection
 
@@ -498,7 +509,7 @@ async def test_rejection_during_a_renewal_joins_the_flight(world: World) -> None
     world.keeper.live()
     await settle()
     assert world.keeper.reject(session)
-    assert world.keeper.state is State.EXCHANGING
+    assert world.keeper.state is SessionState.EXCHANGING
     world.exchange.gate.set()
     assert (await world.keeper.acquire()).generation == 2
     assert world.calls == (2, 2)
@@ -555,7 +566,7 @@ async def test_a_refused_url_is_replaced_by_one_other_in_the_same_flight(world: 
     world.exchange.failures.append(SessionRejected())
     await world.keeper.acquire()
     assert world.calls == (2, 2)
-    assert (Event.URL_SPENT, State.MINTING) in world.events
+    assert (SessionEvent.URL_SPENT, SessionState.MINTING) in world.events
 
 
 async def test_two_refused_urls_end_the_flight(world: World) -> None:
@@ -652,14 +663,14 @@ async def test_an_unforeseen_error_is_held_like_any_failure_and_leaves_a_keeper_
     world.exchange.failures.append(KeyError("bug"))
     with pytest.raises(KeyError):
         await world.keeper.acquire()
-    assert world.keeper.state is State.COLD
+    assert world.keeper.state is SessionState.COLD
     for _ in range(100):
         assert type(await failure_of(world.keeper.acquire())) is NbgateError
     assert world.calls == (1, 1)
     assert [type(error) for error in world.task_errors] == [KeyError]
     await world.clock.advance(1)
     await world.keeper.acquire()
-    assert world.keeper.state is State.LIVE
+    assert world.keeper.state is SessionState.LIVE
 
 
 async def test_a_failed_flight_is_news_and_no_fault_of_a_task(world: World) -> None:
@@ -763,7 +774,7 @@ async def test_whoever_is_told_of_sessions_cannot_break_them(world: World) -> No
     await world.keeper.acquire()
     world.keeper.drop()
     await world.keeper.acquire()
-    assert world.keeper.state is State.LIVE
+    assert world.keeper.state is SessionState.LIVE
     assert {type(fault) for fault in faults} == {ZeroDivisionError}
 
 
@@ -784,9 +795,15 @@ async def test_all_who_doubt_a_session_at_once_share_one_question(world: World) 
 
 @pytest.mark.parametrize(
     ("said", "told"),
-    [(Said.YES, Honoured.YES), (Said.NO, Honoured.NO), (Said.NOTHING, Honoured.UNTOLD)],
+    [
+        (StatusMeaning.YES, Honoured.YES),
+        (StatusMeaning.NO, Honoured.NO),
+        (StatusMeaning.NOTHING, Honoured.UNTOLD),
+    ],
 )
-async def test_what_was_told_counts_for_two_seconds(world: World, said: Said, told: Honoured) -> None:
+async def test_what_was_told_counts_for_two_seconds(
+    world: World, said: StatusMeaning, told: Honoured
+) -> None:
     """An application that answers 401 to everything costs a question in that time, and no renewal."""
     session = await world.keeper.acquire()
     world.honoured_as = said
@@ -825,7 +842,7 @@ async def test_a_session_that_was_renewed_meanwhile_is_good_for_what_went_out_wi
     """Else an application's own 401, of a wrong password, would be told as "try again"."""
     first, second = await renewed(world)
     assert await world.keeper.honoured(first) is Honoured.YES
-    world.honoured_as = Said.NO
+    world.honoured_as = StatusMeaning.NO
     await world.clock.advance(2)
     assert await world.keeper.honoured(first) is Honoured.NO
     assert world.keeper.reject(first)
@@ -835,7 +852,7 @@ async def test_a_session_that_was_renewed_meanwhile_is_good_for_what_went_out_wi
 async def test_a_question_about_one_session_answers_nobody_who_asks_about_its_successor(world: World) -> None:
     session = await world.keeper.acquire()
     world.asking.clear()
-    world.honoured_as = Said.NO
+    world.honoured_as = StatusMeaning.NO
     early = asyncio.ensure_future(world.keeper.honoured(session))
     await settle()
     first, second = await renewed(world)
@@ -848,11 +865,11 @@ async def test_a_question_about_one_session_answers_nobody_who_asks_about_its_su
 
 
 async def test_what_was_told_of_one_session_is_not_told_of_the_next(world: World) -> None:
-    world.honoured_as = Said.NO
+    world.honoured_as = StatusMeaning.NO
     first = await world.keeper.acquire()
     assert await world.keeper.honoured(first) is Honoured.NO
     world.keeper.reject(first)
-    world.honoured_as = Said.YES
+    world.honoured_as = StatusMeaning.YES
     assert await world.keeper.honoured(await world.keeper.acquire()) is Honoured.YES
     assert world.asked == [1, 2]
 
@@ -884,9 +901,9 @@ async def test_a_flight_that_is_ended_before_it_began_does_not_stay(world: World
     await asyncio.sleep(0)
     world.keeper.close()
     assert isinstance(await failure_of(caller), Draining)
-    assert world.keeper.state is State.COLD
+    assert world.keeper.state is SessionState.COLD
     assert await world.keeper.acquire() is world.keeper.live()
-    assert world.keeper.state is State.LIVE
+    assert world.keeper.state is SessionState.LIVE
 
 
 # -- while Jupyter is starting
@@ -895,7 +912,7 @@ async def test_a_flight_that_is_ended_before_it_began_does_not_stay(world: World
 async def test_what_says_that_jupyter_is_not_up_is_asked_about_though_it_just_was(world: World) -> None:
     session = await world.keeper.acquire()
     assert await world.keeper.honoured(session) is Honoured.YES
-    world.honoured_as = Said.STARTING
+    world.honoured_as = StatusMeaning.STARTING
     assert await world.keeper.honoured(session) is Honoured.YES
     assert await world.keeper.honoured(session, again=True) is Honoured.STARTING
     for _ in range(10):
@@ -903,8 +920,8 @@ async def test_what_says_that_jupyter_is_not_up_is_asked_about_though_it_just_wa
     assert world.asked == [1, 1]
 
 
-@pytest.mark.parametrize("said", [Said.STARTING, Said.PAGE, Said.FAULT])
-async def test_a_starting_jupyter_costs_no_url_and_no_session(world: World, said: Said) -> None:
+@pytest.mark.parametrize("said", [StatusMeaning.STARTING, StatusMeaning.PAGE, StatusMeaning.FAULT])
+async def test_a_starting_jupyter_costs_no_url_and_no_session(world: World, said: StatusMeaning) -> None:
     """Five minutes of it, asked about all the time; SageMaker is asked now and then, and only where it may know."""
     session = await world.keeper.acquire()
     world.honoured_as = said
@@ -915,14 +932,14 @@ async def test_a_starting_jupyter_costs_no_url_and_no_session(world: World, said
     assert world.calls == (1, 1)
     assert world.keeper.live() is session
     assert len(world.asked) == 300
-    assert world.control_plane.asked[NOTEBOOK] == (10 if said is Said.FAULT else 0)
+    assert world.control_plane.asked[NOTEBOOK] == (10 if said is StatusMeaning.FAULT else 0)
 
 
 async def test_that_it_is_up_is_known_within_a_second(world: World) -> None:
     session = await world.keeper.acquire()
-    world.honoured_as = Said.STARTING
+    world.honoured_as = StatusMeaning.STARTING
     assert await world.keeper.honoured(session) is Honoured.STARTING
-    world.honoured_as = Said.YES
+    world.honoured_as = StatusMeaning.YES
     await world.clock.advance(1)
     assert await world.keeper.honoured(session) is Honoured.YES
     assert world.keeper.is_up
@@ -936,7 +953,7 @@ async def test_a_page_that_everybody_is_shown_for_ten_minutes_may_mean_that_nobo
     world: World,
 ) -> None:
     """It costs a URL in that time, and no more while it goes on; where others are told to sign in, none."""
-    for said, expected in ((Said.STARTING, Honoured.STARTING), (Said.PAGE, Honoured.NO)):
+    for said, expected in ((StatusMeaning.STARTING, Honoured.STARTING), (StatusMeaning.PAGE, Honoured.NO)):
         session = await world.keeper.acquire()
         world.honoured_as = said
         for _ in range(20):
@@ -955,7 +972,7 @@ async def test_a_page_that_everybody_is_shown_for_ten_minutes_may_mean_that_nobo
 async def test_two_starts_are_not_one_long_one(world: World) -> None:
     """Nobody asks while all is well."""
     session = await world.keeper.acquire()
-    world.honoured_as = Said.PAGE
+    world.honoured_as = StatusMeaning.PAGE
     for _ in range(2):
         assert await world.keeper.honoured(session) is Honoured.STARTING
         await world.clock.advance(3600)
@@ -967,7 +984,7 @@ async def test_a_front_end_that_does_not_reach_an_instance_that_is_not_in_servic
     world: World, status: str
 ) -> None:
     session = await world.keeper.acquire()
-    world.honoured_as = Said.FAULT
+    world.honoured_as = StatusMeaning.FAULT
     world.control_plane.put(NOTEBOOK, status)
     assert await world.keeper.honoured(session) is Honoured.OUT
     assert world.keeper.live() is None
@@ -977,7 +994,7 @@ async def test_a_front_end_that_does_not_reach_an_instance_that_is_not_in_servic
     assert (world.calls, world.control_plane.asked[NOTEBOOK]) == ((1, 1), 1)
     # As soon as it is known to be back, so is everything else.
     world.control_plane.put(NOTEBOOK)
-    world.honoured_as = Said.YES
+    world.honoured_as = StatusMeaning.YES
     world.keeper.retry()
     assert await world.keeper.honoured(await world.keeper.acquire()) is Honoured.YES
 
@@ -985,7 +1002,7 @@ async def test_a_front_end_that_does_not_reach_an_instance_that_is_not_in_servic
 @pytest.mark.parametrize("failure", [PermissionMissing(), Throttled(), ControlPlaneFailed()])
 async def test_where_sagemaker_does_not_say_either_nobody_knows(world: World, failure: NbgateError) -> None:
     session = await world.keeper.acquire()
-    world.honoured_as = Said.FAULT
+    world.honoured_as = StatusMeaning.FAULT
     world.control_plane.failures.append(failure)
     for _ in range(8):
         assert await world.keeper.honoured(session) is Honoured.UNTOLD
@@ -996,7 +1013,7 @@ async def test_where_sagemaker_does_not_say_either_nobody_knows(world: World, fa
 
 async def test_nobody_waits_long_for_sagemaker_and_many_share_one_call(world: World) -> None:
     session = await world.keeper.acquire()
-    world.honoured_as = Said.FAULT
+    world.honoured_as = StatusMeaning.FAULT
     world.control_plane.gate.clear()
     asking = [asyncio.ensure_future(world.keeper.honoured(session)) for _ in range(50)]
     await settle()

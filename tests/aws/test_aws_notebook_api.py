@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from proxy.aws.notebook_api import Limits, Told, ask_jupyter, honours
-from proxy.aws.sessions import Said, UpstreamSession
+from proxy.aws.notebook_api import JupyterAnswer, QuestionLimits, ask_jupyter, honours
+from proxy.aws.sessions import StatusMeaning, UpstreamSession
 from proxy.errors import (
     InstanceNotInService,
     JupyterStarting,
@@ -28,7 +28,7 @@ from tests.aws.fakes import COOKIE_SECRET, jar
 from tests.aws.servers import JUPYTER, Answer, NotebookHost, hang_up, redirect, reply
 
 PATHS = ("/api/status", "/api/kernels")
-LIMITS = Limits(answer_bytes=1000)
+LIMITS = QuestionLimits(answer_bytes=1000)
 SIGN_IN = "https://eu-west-1.signin.aws.amazon.com/"
 
 
@@ -57,7 +57,7 @@ class Keeper:
 
     async def honoured(self, session: UpstreamSession) -> Honoured:
         said = await honours(session, LIMITS)
-        return {Said.YES: Honoured.YES, Said.NO: Honoured.NO}.get(said, Honoured.UNTOLD)
+        return {StatusMeaning.YES: Honoured.YES, StatusMeaning.NO: Honoured.NO}.get(said, Honoured.UNTOLD)
 
     def reject(self, session: UpstreamSession) -> bool:
         self.rejected.append(session)
@@ -86,7 +86,7 @@ async def test_questions_are_asked_in_order_and_are_no_activity(host: NotebookHo
 async def test_what_is_not_there_is_told_as_such(host: NotebookHost) -> None:
     host.answers["/api/kernels"] = reply(404, "no", headers=JUPYTER | {"Date": "today"})
     told = await ask_jupyter(Keeper(host.origin), PATHS, LIMITS)
-    assert told[1] == Told(404, b"no", "today")
+    assert told[1] == JupyterAnswer(404, b"no", "today")
 
 
 SIGNED_OUT = {
@@ -182,7 +182,7 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(host: NotebookHost
 
     host.answers["/api/kernels"] = hangs
     with pytest.raises(UpstreamTimeout):
-        await ask_jupyter(Keeper(host.origin), PATHS, Limits(total_seconds=0.2))
+        await ask_jupyter(Keeper(host.origin), PATHS, QuestionLimits(total_seconds=0.2))
     never.set()
 
 
@@ -192,22 +192,24 @@ async def test_an_answer_that_does_not_come_is_not_waited_for(host: NotebookHost
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        *[(answer, Said.NO) for answer in SIGNED_OUT.values()],
-        (redirect("https://elsewhere.example/"), Said.NO),
-        (reply(200, "{}", "application/json", headers=JUPYTER), Said.YES),
-        (reply(200, "{}", "application/json"), Said.YES),
-        (reply(403, headers=JUPYTER), Said.YES),
-        (reply(500, headers=JUPYTER), Said.YES),
-        (reply(403, '{"message": "Forbidden", "reason": null}', "application/json"), Said.YES),
-        (redirect("/login?next=%2Fapi%2Fstatus"), Said.YES),
-        (reply(400), Said.FAULT),
-        (reply(404), Said.FAULT),
-        (reply(502), Said.FAULT),
-        (reply(204), Said.NOTHING),
-        (hang_up(), Said.NOTHING),
+        *[(answer, StatusMeaning.NO) for answer in SIGNED_OUT.values()],
+        (redirect("https://elsewhere.example/"), StatusMeaning.NO),
+        (reply(200, "{}", "application/json", headers=JUPYTER), StatusMeaning.YES),
+        (reply(200, "{}", "application/json"), StatusMeaning.YES),
+        (reply(403, headers=JUPYTER), StatusMeaning.YES),
+        (reply(500, headers=JUPYTER), StatusMeaning.YES),
+        (reply(403, '{"message": "Forbidden", "reason": null}', "application/json"), StatusMeaning.YES),
+        (redirect("/login?next=%2Fapi%2Fstatus"), StatusMeaning.YES),
+        (reply(400), StatusMeaning.FAULT),
+        (reply(404), StatusMeaning.FAULT),
+        (reply(502), StatusMeaning.FAULT),
+        (reply(204), StatusMeaning.NOTHING),
+        (hang_up(), StatusMeaning.NOTHING),
     ],
 )
-async def test_the_front_end_says_whether_a_session_holds(host: NotebookHost, answer, told: Said) -> None:
+async def test_the_front_end_says_whether_a_session_holds(
+    host: NotebookHost, answer, told: StatusMeaning
+) -> None:
     host.answers["/api/status"] = answer
     session = await Keeper(host.origin).acquire()
     assert await honours(session, LIMITS) is told
@@ -217,15 +219,15 @@ async def test_the_front_end_says_whether_a_session_holds(host: NotebookHost, an
 @pytest.mark.parametrize(
     ("to_anybody", "told"),
     [
-        (redirect(SIGN_IN), Said.STARTING),
-        (reply(401), Said.STARTING),
-        (PAGE, Said.PAGE),
-        (reply(502), Said.PAGE),
+        (redirect(SIGN_IN), StatusMeaning.STARTING),
+        (reply(401), StatusMeaning.STARTING),
+        (PAGE, StatusMeaning.PAGE),
+        (reply(502), StatusMeaning.PAGE),
     ],
     ids=["redirect", "401", "the same", "502"],
 )
 async def test_a_page_is_told_apart_by_what_those_see_who_are_not_signed_in(
-    host: NotebookHost, to_anybody: Answer, told: Said
+    host: NotebookHost, to_anybody: Answer, told: StatusMeaning
 ) -> None:
     async def answering(request: web.Request) -> web.StreamResponse:
         return await (PAGE if "Cookie" in request.headers else to_anybody)(request)
@@ -245,20 +247,20 @@ async def test_of_a_body_only_the_beginning_is_looked_at(host: NotebookHost) -> 
         return response
 
     host.answers["/api/status"] = endless
-    assert await honours(await Keeper(host.origin).acquire(), LIMITS) is Said.NO
+    assert await honours(await Keeper(host.origin).acquire(), LIMITS) is StatusMeaning.NO
 
 
 @pytest.mark.parametrize(
     ("status", "fields", "said"),
     [
-        (200, {"Content-Type": "application/json"}, Said.YES),
-        (403, {"Content-Type": "application/json"} | JUPYTER, Said.YES),
-        (200, {"Content-Type": "text/html"}, Said.PAGE),
-        (502, {"Content-Type": "text/html"}, Said.FAULT),
+        (200, {"Content-Type": "application/json"}, StatusMeaning.YES),
+        (403, {"Content-Type": "application/json"} | JUPYTER, StatusMeaning.YES),
+        (200, {"Content-Type": "text/html"}, StatusMeaning.PAGE),
+        (502, {"Content-Type": "text/html"}, StatusMeaning.FAULT),
     ],
 )
 async def test_what_a_head_tells_waits_for_no_body(
-    host: NotebookHost, status: int, fields: dict[str, str], said: Said
+    host: NotebookHost, status: int, fields: dict[str, str], said: StatusMeaning
 ) -> None:
     never = asyncio.Event()
 
@@ -291,6 +293,6 @@ async def test_a_front_end_that_does_not_answer_says_nothing(host: NotebookHost)
 
     host.answers["/api/status"] = silent
     session = await Keeper(host.origin).acquire()
-    assert await honours(session, Limits(total_seconds=0.05)) is Said.NOTHING
+    assert await honours(session, QuestionLimits(total_seconds=0.05)) is StatusMeaning.NOTHING
     await host.close()
-    assert await honours(session, LIMITS) is Said.NOTHING
+    assert await honours(session, LIMITS) is StatusMeaning.NOTHING

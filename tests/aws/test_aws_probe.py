@@ -13,7 +13,7 @@ from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.exchange import ExchangeOptions
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.presigned import PresignedUrl
-from proxy.aws.probe_questions import EVENTS_TARGET, Kind
+from proxy.aws.probe_questions import EVENTS_TARGET, LineKind
 from proxy.chance import new_id
 from proxy.errors import InstanceNotFound, PermissionMissing
 from tests.aws.fakes import COOKIE_SECRET, NOTEBOOK, SECRET, FakeControlPlane
@@ -36,9 +36,9 @@ class ControlPlaneOf(FakeControlPlane):
 
 class Output:
     def __init__(self) -> None:
-        self.lines: list[tuple[Kind, str]] = []
+        self.lines: list[tuple[LineKind, str]] = []
 
-    def say(self, kind: Kind, text: str) -> None:
+    def say(self, kind: LineKind, text: str) -> None:
         assert SECRET not in text
         assert COOKIE_SECRET not in text
         self.lines.append((kind, text))
@@ -47,7 +47,7 @@ class Output:
     def text(self) -> str:
         return "\n".join(text for _, text in self.lines)
 
-    def of(self, kind: Kind) -> list[str]:
+    def of(self, kind: LineKind) -> list[str]:
         return [text for said, text in self.lines if said is kind]
 
 
@@ -87,7 +87,7 @@ async def test_a_whole_sign_in(host: NotebookHost) -> None:
     output = Output()
     control_plane = ControlPlaneOf(host.url)
     assert await run(host, control_plane, output) == 0
-    assert output.of(Kind.STEP) == [
+    assert output.of(LineKind.STEP) == [
         "DescribeNotebookInstance",
         "CreatePresignedNotebookInstanceUrl for a session of 1800 s",
         "Exchange of the URL, and a first request to the API",
@@ -96,7 +96,7 @@ async def test_a_whole_sign_in(host: NotebookHost) -> None:
         "Without a cookie",
         "With the session",
     ]
-    assert output.of(Kind.BAD) == []
+    assert output.of(LineKind.BAD) == []
     assert f"{NOTEBOOK}: InService, ml.t3.medium" in output.text
     assert "query authToken" in output.text
     assert f"GET {host.origin}/ -> 302" in output.text
@@ -199,5 +199,5 @@ async def test_a_missing_instance_ends_it(host: NotebookHost) -> None:
     control_plane.failures.append(InstanceNotFound())
     output = Output()
     assert await run(host, control_plane, output) == 1
-    assert output.of(Kind.BAD) == [f"INSTANCE_NOT_FOUND: {InstanceNotFound.default_message}"]
+    assert output.of(LineKind.BAD) == [f"INSTANCE_NOT_FOUND: {InstanceNotFound.default_message}"]
     assert host.seen == []

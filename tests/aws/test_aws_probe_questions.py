@@ -13,7 +13,7 @@ from aiohttp import web
 
 from proxy.aws import probe
 from proxy.aws.hosts import NotebookHosts
-from proxy.aws.probe_questions import EVENTS_TARGET, Kind
+from proxy.aws.probe_questions import EVENTS_TARGET, LineKind
 from proxy.aws.sagemaker import AwsOptions
 from proxy.chance import new_id
 from proxy.sandbox.instance import InstanceSpec, Loading, SignedOutShape
@@ -78,7 +78,7 @@ def after(output: Output, step: str) -> list[str]:
     told: list[str] = []
     is_below = False
     for kind, text in output.lines:
-        if kind is Kind.STEP:
+        if kind is LineKind.STEP:
             is_below = text.startswith(step)
         elif is_below:
             told.append(text)
@@ -167,7 +167,7 @@ async def test_a_start_is_timed_until_jupyter_answers(asking: Asking) -> None:
     assert told[3].startswith("+8 s: GET /api/status -> 200; Server: TornadoServer")
     assert told[4] == "Jupyter answers 8 s after the start; URLs made: 1"
     # And then it signs in as ever.
-    assert "With the session" in output.of(Kind.STEP)
+    assert "With the session" in output.of(LineKind.STEP)
 
 
 @pytest.mark.parametrize(

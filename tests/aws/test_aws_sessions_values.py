@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from proxy.aws.session_states import TRANSITIONS, Event, State, after
+from proxy.aws.session_states import TRANSITIONS, SessionEvent, SessionState, state_after
 from proxy.aws.sessions import UpstreamSession
 from tests.aws.fakes import COOKIE_SECRET, ORIGIN, jar
 
@@ -51,28 +51,32 @@ def test_a_session_does_not_print_its_values_and_cannot_change() -> None:
 
 
 def test_every_state_has_its_way_on_and_its_way_back() -> None:
-    reachable = {State.COLD}
-    for _ in State:
+    reachable = {SessionState.COLD}
+    for _ in SessionState:
         reachable |= {following for state in reachable for following in TRANSITIONS[state].values()}
-    assert reachable == set(State)
-    for state in State:
+    assert reachable == set(SessionState)
+    for state in SessionState:
         assert TRANSITIONS[state]
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        [(Event.WANTED, State.MINTING), (Event.URL_READY, State.EXCHANGING), (Event.SIGNED_IN, State.LIVE)],
-        [(Event.WANTED, State.MINTING), (Event.FAILED, State.COLD)],
+        [
+            (SessionEvent.WANTED, SessionState.MINTING),
+            (SessionEvent.URL_READY, SessionState.EXCHANGING),
+            (SessionEvent.SIGNED_IN, SessionState.LIVE),
+        ],
+        [(SessionEvent.WANTED, SessionState.MINTING), (SessionEvent.FAILED, SessionState.COLD)],
     ],
 )
-def test_the_ways_of_the_design(path: list[tuple[Event, State]]) -> None:
-    state = State.COLD
+def test_the_ways_of_the_design(path: list[tuple[SessionEvent, SessionState]]) -> None:
+    state = SessionState.COLD
     for event, expected in path:
-        state = after(state, event)
+        state = state_after(state, event)
         assert state is expected
 
 
 def test_an_event_that_cannot_happen_is_a_bug_that_says_so() -> None:
     with pytest.raises(RuntimeError, match="cold cannot meet the event 'signed in'"):
-        after(State.COLD, Event.SIGNED_IN)
+        state_after(SessionState.COLD, SessionEvent.SIGNED_IN)

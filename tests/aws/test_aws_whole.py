@@ -14,7 +14,7 @@ import pytest
 from proxy.aws.exchange import NotebookExchange
 from proxy.aws.hosts import NotebookHosts
 from proxy.aws.keeper import SessionKeeper
-from proxy.aws.notebook_api import Limits, honours
+from proxy.aws.notebook_api import QuestionLimits, honours
 from proxy.aws.presigned import PresignedUrlCache, SessionKey
 from proxy.aws.sagemaker import AwsOptions
 from proxy.chance import jitter
@@ -61,7 +61,7 @@ async def whole(
         exchange=NotebookExchange(
             NotebookHosts("eu-west-1", test_origins=frozenset({host.origin})), clock=clock
         ),
-        honours=partial(honours, limits=Limits()),
+        honours=partial(honours, limits=QuestionLimits()),
         clock=clock,
         jitter=jitter,
         tasks=tasks,

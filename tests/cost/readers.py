@@ -35,7 +35,7 @@ from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.cookies import STEERING, Cookies, parse_set_cookies
 from proxy.aws.sessions import UpstreamSession
 from proxy.aws.signed_out import shape_of
-from proxy.aws.status_answer import BODY_BYTES, Asked, told_by
+from proxy.aws.status_answer import BODY_BYTES, Asked, meaning_of
 from proxy.aws.whose import is_jupyters
 from proxy.client_address.networks import NetworkSet, parse_network, read_address
 from proxy.client_address.proxy_protocol import Prelude
@@ -1672,18 +1672,18 @@ TOKEN_URL: Final = URL(f"https://{NOTEBOOK}/?authToken={'t' * 2000}", encoded=Tr
 
 
 def _shape(location: str) -> object:
-    redirect = client.Answer(302, location.encode("latin-1", "replace"), b"", b"", ())
+    redirect = client.NotebookAnswer(302, location.encode("latin-1", "replace"), b"", b"", ())
     asked = Asked(redirect, b"", ORIGIN, hosts.SIGN_IN_HOSTS)
-    return shape_of(redirect, target="/lab", origin=ORIGIN), told_by(asked)
+    return shape_of(redirect, target="/lab", origin=ORIGIN), meaning_of(asked)
 
 
 def _status_told(body: bytes) -> object:
-    refused = client.Answer(403, b"", b"", b"application/json", ())
-    return told_by(Asked(refused, body[:BODY_BYTES], ORIGIN, hosts.SIGN_IN_HOSTS))
+    refused = client.NotebookAnswer(403, b"", b"", b"application/json", ())
+    return meaning_of(Asked(refused, body[:BODY_BYTES], ORIGIN, hosts.SIGN_IN_HOSTS))
 
 
 def _marks(pairs: list[tuple[bytes, bytes]]) -> object:
-    return is_jupyters(client.Answer(200, b"", b"", b"text/html", (), fields=tuple(pairs)))
+    return is_jupyters(client.NotebookAnswer(200, b"", b"", b"text/html", (), fields=tuple(pairs)))
 
 
 def _steering(value: bytes) -> object:
@@ -1698,7 +1698,7 @@ def _followed_up(location: str) -> object:
     following = exchange._parsed(location, base=TOKEN_URL)
     if following is None:
         return found
-    return exchange._told(following, secrets), NOTEBOOK_HOSTS.allows(following)
+    return exchange._safe_path(following, secrets), NOTEBOOK_HOSTS.allows(following)
 
 
 class _Content:

@@ -13,7 +13,7 @@ from typing import Final
 
 from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.keeper import SessionKeeper
-from proxy.aws.notebook_api import Limits, ask_jupyter
+from proxy.aws.notebook_api import QuestionLimits, ask_jupyter
 from proxy.aws.presigned import SessionKey
 from proxy.clock import Clock
 from proxy.config.settings import Settings
@@ -60,7 +60,7 @@ class ByItself:
         tasks: Tasks,
         faults: Faults,
         events: Events,
-        questions: Limits,
+        questions: QuestionLimits,
     ) -> None:
         """`traffic` is where the plane's access records go; `questions` bounds what Jupyter is asked."""
         self.opening = Opening(clock=clock, tasks=tasks, starter=fleet, events=events)
@@ -170,7 +170,7 @@ class _Instances:
 class _Notebooks:
     """`proxy.lifecycle.idle_stopper.Notebooks`. Signs in where nobody has: what is not read is not stopped."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: QuestionLimits) -> None:
         self.keepers: Mapping[str, SessionKeeper] = {}
         self._limits = limits
 

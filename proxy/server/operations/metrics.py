@@ -20,7 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from proxy import __version__
-from proxy.aws.session_states import Event, State
+from proxy.aws.session_states import SessionEvent, SessionState
 from proxy.config.settings import Limits, Timeouts
 from proxy.dataplane.bounds import OF_CONNECTIONS, RAN_OUT
 from proxy.dataplane.plane import DataPlane
@@ -30,9 +30,13 @@ from proxy.server.operations.longest_turn import LongestTurn
 from proxy.server.reload import Reloader
 from proxy.telemetry.logs import Logs
 
-_SIGN_INS = {Event.SIGNED_IN.value: "succeeded", Event.FAILED.value: "failed", Event.LATE.value: "late"}
+_SIGN_INS = {
+    SessionEvent.SIGNED_IN.value: "succeeded",
+    SessionEvent.FAILED.value: "failed",
+    SessionEvent.LATE.value: "late",
+}
 _WITHDRAWN = {"websockets": "websocket", "requests": "request", "connections": "connection"}
-_SERVING = frozenset({State.LIVE, State.REFRESHING, State.REPLACING})
+_SERVING = frozenset({SessionState.LIVE, SessionState.REFRESHING, SessionState.REPLACING})
 _SWITCHING_PROTOCOLS = 101
 _LIMITS = (
     *(f"limits.{field.name.removesuffix('_bytes')}" for field in fields(Limits)),
@@ -218,7 +222,7 @@ class _Gateway(Collector):
             "nbgate_sessions_lost",
             "Sessions that expired unused, or that SageMaker no longer honoured.",
             "notebook",
-            _single({notebook: counted[notebook, Event.LOST.value] for notebook in notebooks}),
+            _single({notebook: counted[notebook, SessionEvent.LOST.value] for notebook in notebooks}),
         )
 
     def _stops_and_starts(self) -> Iterator[Metric]:

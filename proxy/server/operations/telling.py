@@ -14,7 +14,7 @@ from typing import Any, Final
 from proxy.aws.cookies import Unkept
 from proxy.aws.presigned import SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
-from proxy.aws.session_states import Event, State
+from proxy.aws.session_states import SessionEvent, SessionState
 from proxy.aws.sessions import OnUnkept
 from proxy.config.settings import Settings
 from proxy.errors import AddressUnknown, NbgateError
@@ -96,10 +96,10 @@ class SessionTeller:
         self._known: set[SessionKey] = set()
         """Who had a session before: the next one is a renewal."""
 
-    def happened(self, key: SessionKey, event: Event, state: State) -> None:
+    def happened(self, key: SessionKey, event: SessionEvent, state: SessionState) -> None:
         """A session's state changed."""
         self._counts.sessions[key.notebook, event.value] += 1
-        if event is Event.LATE:
+        if event is SessionEvent.LATE:
             self._events.warning(
                 "signing in takes long, callers are told to come again",
                 **self._whose(key),

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.aws.presigned import SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
-from proxy.aws.session_states import Event, State
+from proxy.aws.session_states import SessionEvent, SessionState
 from proxy.errors import CredentialsRefused, NbgateError, PermissionMissing, UpstreamRefused
 from proxy.faults import Faults
 from proxy.server.operations.telling import NotebookTeller, SessionTeller, task_failed, tell_fault
@@ -103,7 +103,7 @@ def test_sessions_that_are_opened_lost_renewed_or_not_obtained_are_events(
 ) -> None:
     for news in NEWS:
         sessions.told(KEY, news)
-    sessions.happened(KEY, Event.LATE, State.MINTING)
+    sessions.happened(KEY, SessionEvent.LATE, SessionState.MINTING)
     whose = {"instance": "research", "notebook": "research-gpu-1"}
     for line in told.lines:
         assert whose.items() <= line.items()
