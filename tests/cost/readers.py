@@ -797,7 +797,7 @@ REQUESTS: Final = (
     ),
     Reader(
         "a WebSocket handshake",
-        ("dataplane.handshake", "wire.provenance"),
+        ("dataplane.websocket.handshake", "wire.provenance"),
         lambda value: handshake_fault(
             _inbound(Sec_WebSocket_Key="x", Sec_WebSocket_Version="13", Origin=value),
             CALLER,  # type: ignore[arg-type]
@@ -807,7 +807,7 @@ REQUESTS: Final = (
     ),
     Reader(
         "the sender of a form",
-        ("server.forms",),
+        ("server.pages.forms",),
         lambda value: require_same_origin(
             headers([("Origin", value), ("Sec-Fetch-Site", "same-origin")]),
             CALLER,  # type: ignore[arg-type]
@@ -816,7 +816,7 @@ REQUESTS: Final = (
     ),
     Reader(
         "a form's token",
-        ("server.forms",),
+        ("server.pages.forms",),
         lambda value: FormTokens(["k" * 32], own_key="", clock=FakeClock()).verify(
             value, address=None, instance="research", leads_to="nb", action="a"
         ),
@@ -824,7 +824,7 @@ REQUESTS: Final = (
     ),
     Reader(
         "a form's fields",
-        ("server.portal",),
+        ("server.pages.portal",),
         lambda text: parse_qs(text, max_num_fields=16),
         {
             "ampersands": of("&"),
@@ -853,7 +853,7 @@ REQUESTS: Final = (
             "half an API": of("/api"),
         },
     ),
-    Reader("Accept of a page to rewrite", ("dataplane.rewriting",), _wants_plain, ACCEPTS),
+    Reader("Accept of a page to rewrite", ("dataplane.answer.rewriting",), _wants_plain, ACCEPTS),
     Reader(
         "who opens a page",
         ("lifecycle.opening",),
@@ -883,7 +883,7 @@ REQUESTS: Final = (
             "terminals": of("a", before="/nbclassic/terminals/", after="/"),
             "awareness": of("globalAwareness", before="/api/collaboration/room/"),
         },
-        ("lifecycle.use:_OPENED", "lifecycle.use:_UNASKED", "lifecycle.use:_TALKS"),
+        ("lifecycle.use:_OPENED", "lifecycle.use:_BACKGROUND", "lifecycle.use:_COUNTED"),
     ),
     Reader(
         "a path of our own pages",
@@ -1092,7 +1092,7 @@ APIS: Final = (
     ),
     Reader(
         "a signed request",
-        ("identity.sigv4", "server.sagemaker_signed"),
+        ("identity.sigv4", "server.sagemaker.signed"),
         _signed,
         {
             "credentials": _authorized(of("Credential=")),
@@ -1138,7 +1138,7 @@ APIS: Final = (
     ),
     Reader(
         "a list's cursor and filters",
-        ("server.sagemaker_list",),
+        ("server.sagemaker.listing",),
         _listed,
         {
             "letters": of("A"),
@@ -1150,14 +1150,14 @@ APIS: Final = (
     ),
     Reader(
         "the JSON API's bodies",
-        ("server.json_api",),
+        ("server.api.json_api",),
         lambda body: json_api._object(body, ("session_seconds",)),
         JSON,
         most=4 * KIB,
     ),
     Reader(
         "the JSON API's queries",
-        ("server.json_api",),
+        ("server.api.json_api",),
         _query,
         {
             **{
@@ -1449,7 +1449,7 @@ NOTEBOOKS: Final = (
     ),
     Reader(
         "a response, byte by byte",
-        ("dataplane.upstream",),
+        ("dataplane.notebook.connection",),
         _received_byte_by_byte,
         {
             "a head": of(b"a", before=RESPONSE + b"X: "),
@@ -1463,7 +1463,7 @@ NOTEBOOKS: Final = (
     ),
     Reader(
         "a response in one read, and the turns that it takes",
-        ("dataplane.upstream",),
+        ("dataplane.notebook.connection",),
         _received_at_once,
         {
             "chunks": of(b"1\r\nx\r\n", before=RESPONSE + b"Transfer-Encoding: chunked\r\n\r\n"),
@@ -1516,12 +1516,22 @@ NOTEBOOKS: Final = (
         {"digits": of("1"), "zeros": of("0"), "dashes": of("-")},
     ),
     *(
-        Reader(f"frames in pieces of {pieces}", ("wire.frames", "dataplane.relay"), _followed(pieces), FRAMES)
+        Reader(
+            f"frames in pieces of {pieces}",
+            ("wire.frames", "dataplane.websocket.end"),
+            _followed(pieces),
+            FRAMES,
+        )
         for pieces in (1, 7, 256 * KIB)
     ),
     Reader("frames of control alone", ("wire.frames",), is_only_control, FRAMES),
     *(
-        Reader(f"openings in pieces of {pieces}", ("wire.frames", "dataplane.relay"), _opened(pieces), FRAMES)
+        Reader(
+            f"openings in pieces of {pieces}",
+            ("wire.frames", "dataplane.websocket.end"),
+            _opened(pieces),
+            FRAMES,
+        )
         for pieces in (1, 7, 256 * KIB)
     ),
     Reader(
@@ -1566,7 +1576,7 @@ NOTEBOOKS: Final = (
     ),
     Reader(
         "the target of a WebSocket that closes",
-        ("dataplane.closes",),
+        ("dataplane.websocket.closes",),
         lambda target: closes.told(1000, target=target, page_closed=False, session_is_over=lambda: False),
         TARGETS
         | {
@@ -1574,7 +1584,7 @@ NOTEBOOKS: Final = (
             "a kernel": of("a", before="/api/kernels/"),
             "kernels": of("/api/kernels"),
         },
-        ("dataplane.closes:_JUPYTERS",),
+        ("dataplane.websocket.closes:_JUPYTERS",),
     ),
     Reader("Location", ("routing.pages",), _location, LOCATIONS, ("routing.pages:_ABSOLUTE_URL",)),
     Reader(
@@ -1827,10 +1837,10 @@ AWS: Final = (
     ),
     Reader(
         "SageMaker's reason for a failure",
-        ("server.error_pages",),
+        ("server.pages.error_pages",),
         public_reason,
         AWS_TEXTS,
-        ("server.error_pages:_INSIDES",),
+        ("server.pages.error_pages:_INSIDES",),
     ),
     Reader(
         "account numbers, as probe tells them",
@@ -1900,7 +1910,7 @@ HTML: Final = tuple(
             "routing.json_texts",
             "routing.links",
             "routing.quoted",
-            "dataplane.rewriting",
+            "dataplane.answer.rewriting",
         ),
         _rewritten(kind, pieces),
         families,

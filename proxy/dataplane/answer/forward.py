@@ -65,7 +65,7 @@ CORKED_BYTES: Final = 16 * 1024
 
 
 class Forward:
-    """The exchange of one request; implements `proxy.dataplane.notebook.connection.Exchange`.
+    """The exchange of one request; implements `proxy.dataplane.notebook.exchange.UpstreamExchange`.
 
     What few requests need has its first value in the class: an instance is then made for little.
     """

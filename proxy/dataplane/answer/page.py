@@ -51,7 +51,7 @@ def page_server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamRespons
 
 
 class Page:
-    """The exchange of one request for a page; implements `proxy.dataplane.notebook.connection.Exchange`."""
+    """The exchange of one request for a page; implements `proxy.dataplane.notebook.exchange.UpstreamExchange`."""
 
     method = "GET"
     """Of what the handler's side is asked: an answer to HEAD comes with its body, which ends here."""

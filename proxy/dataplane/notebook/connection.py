@@ -9,75 +9,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from proxy.dataplane.buffers import LARGE_BYTES, Landing, LargeReads
+from proxy.dataplane.notebook.exchange import UpstreamExchange
+from proxy.dataplane.notebook.response_heads import declared_body, parse_response_head
 from proxy.errors import (
     ResponseHeadTooLarge,
-    TooManyFields,
     TooManyInterims,
     UpstreamError,
     UpstreamInvalid,
     UpstreamUnreachable,
 )
 from proxy.upstream import Origin
-from proxy.wire.body import Body, Data, FramingError, LengthBody, UntilClose, response_body
-from proxy.wire.heads import ResponseFacts, has_too_many_fields, read_response
-
-
-class Exchange(Protocol):
-    """What a connection tells whoever uses it now."""
-
-    method: str
-
-    def on_interim(self, facts: ResponseFacts) -> None:
-        """A 1xx response other than 101 (RFC 9110 section 15.2)."""
-
-    def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
-        """The final response's head; `body` tracks what follows, None if nothing does.
-
-        Returns the tracker to use, which is another one if the body is wanted without its chunks' framing.
-        """
-
-    def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
-        """101: what comes from now on, `tail` first, is not HTTP. Reading is paused."""
-
-    def on_body(self, data: Data) -> None:
-        """Bytes of the body, framing included, valid as they stand."""
-
-    def flush(self) -> None:
-        """No more has come for now: what was kept back, to go out with what follows it, goes out."""
-
-    def on_end(self) -> None:
-        """The response is complete; called once, after `on_head`. The exchange releases the connection."""
-
-    def on_failure(self, error: UpstreamError) -> None:
-        """The connection broke or spoke nonsense before the response was complete. It is gone."""
-
-    def on_upstream_full(self) -> None:
-        """The notebook takes no more of the request's body for now."""
-
-    def on_upstream_drained(self) -> None:
-        """It does again."""
-
+from proxy.wire.body import Body, Data, FramingError, LengthBody, UntilClose
+from proxy.wire.heads import ResponseFacts
 
 INTERIM_RESPONSES: Final = 16
 """Of one exchange; Apache passes 10. A notebook that sends them without end would fill the gateway on its caller's
 behalf, and have the loop read a whole head for each."""
 
 _HEAD_END: Final = b"\r\n\r\n"
-
-
-def parse_response_head(head: bytes) -> ResponseFacts:
-    """Read one whole response head, its blank line included. Raises UpstreamInvalid."""
-    facts = read_response(head)
-    if facts is None:
-        raise (
-            TooManyFields()
-            if has_too_many_fields(head)
-            else UpstreamInvalid(detail="response head: malformed")
-        )
-    return facts
 
 
 class _PutOff:
@@ -132,7 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.origin = origin
         self.shelf: list[UpstreamConnection] = []
         """Where it rests between two exchanges: the pool's, with the others of its origin."""
-        self.exchange: Exchange | None = None
+        self.exchange: UpstreamExchange | None = None
         self.exchanges = 0
         """How many it has carried: more than one means that it may have gone stale in the pool."""
         self.has_answered = False
@@ -172,7 +124,7 @@ class UpstreamConnection(asyncio.Protocol):
         """
         return self._response_done and self._is_keep_alive and not self._is_full and not self._failed
 
-    def begin(self, exchange: Exchange) -> None:
+    def begin(self, exchange: UpstreamExchange) -> None:
         """Take an exchange. Its request is for whoever calls this to write to `transport`."""
         self.exchange = exchange
         self.exchanges += 1
@@ -180,7 +132,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._response_done = False
 
     def put_off(self, facts: ResponseFacts) -> None:
-        """For `Exchange.on_head`, which then returns None: the answer waits until `proceed`. Nothing more is read."""
+        """For `on_head`, which then returns None: the answer waits until `proceed`, and nothing more is read."""
         self._put_off = _PutOff(facts)
         self._response_done = True
         self.pause_reading()
@@ -334,7 +286,7 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.on_switched(facts, data)
             return
         try:
-            body = _framing(facts, exchange.method)
+            body = declared_body(facts, exchange.method)
         except FramingError as error:
             self._fail(UpstreamInvalid(detail=f"response framing: {error}"))
             return
@@ -405,7 +357,7 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 self.transport.resume_reading()
 
-    def _end(self, exchange: Exchange) -> None:
+    def _end(self, exchange: UpstreamExchange) -> None:
         self._response_done = True
         self._body = None
         exchange.on_end()
@@ -421,17 +373,3 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport.abort()
         if exchange is not None:
             exchange.on_failure(error)
-
-
-def _framing(facts: ResponseFacts, method: str) -> Body | None:
-    """The body that a response's fields declare. Raises FramingError where they contradict each other."""
-    if facts.repeats_length:
-        raise FramingError("several content lengths")
-    if facts.transfer_encoding is not None and not facts.is_chunked:
-        raise FramingError("an unknown transfer coding")
-    return response_body(
-        method=method,
-        status=facts.status,
-        content_length=facts.content_length,
-        chunked=facts.is_chunked,
-    )

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from proxy.dataplane.buffers import Landing
-from proxy.dataplane.notebook.connection import INTERIM_RESPONSES, UpstreamConnection, parse_response_head
+from proxy.dataplane.notebook.connection import INTERIM_RESPONSES, UpstreamConnection
+from proxy.dataplane.notebook.response_heads import parse_response_head
 from proxy.errors import (
     ResponseHeadTooLarge,
     TooManyFields,

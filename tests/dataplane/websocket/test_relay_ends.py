@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.dataplane.websocket.relay import LINGER_SECONDS, PING_PAYLOAD
+from proxy.dataplane.websocket.end import PING_PAYLOAD
+from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.wire.frames import (
     MESSAGE_TOO_BIG,
     PROTOCOL_ERROR,

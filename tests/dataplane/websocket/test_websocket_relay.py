@@ -7,7 +7,8 @@ import asyncio
 import aiohttp
 import pytest
 
-from proxy.dataplane.websocket.relay import LINGER_SECONDS, PING_PAYLOAD, Relay
+from proxy.dataplane.websocket.end import PING_PAYLOAD
+from proxy.dataplane.websocket.relay import LINGER_SECONDS, Relay
 from proxy.wire.frames import (
     MESSAGE_TOO_BIG,
     POLICY_VIOLATION,
