@@ -24,6 +24,7 @@ from proxy.wire.cookies import (
 from proxy.wire.credentials import without_credentials
 from proxy.wire.fields import FIRST_OF_MOUNTS, REQUEST_RULES, RESPONSE_RULES, Rule, has_token, nominated
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
+from proxy.wire.request_heads import Field
 
 Fields = Iterable[tuple[bytes, bytes]]
 
@@ -108,6 +109,8 @@ class OutgoingRequest:
     is_upgrade: bool = False
     plain_encoding: bool = False
     """Ask for an unencoded answer, because its text is going to be rewritten."""
+    numbers: Sequence[Field] = ()
+    """More fields: what proxies call this request."""
 
 
 _DROP: Final = Rule.DROP
@@ -117,14 +120,19 @@ _COOKIE: Final = Rule.COOKIE
 
 def request_head(head: OutgoingRequest, translation: Translation) -> bytes:
     """The request's head towards the notebook."""
-    return b"%b %b%b%b%b%b" % (
+    return b"%b %b%b%b%b%b%b" % (
         head.method.encode("ascii"),
         head.target,
         translation.after_target,
         head.fields.towards(translation, is_upgrade=head.is_upgrade, plain_encoding=head.plain_encoding),
+        _lines_of(head.numbers) if head.numbers else b"",
         head.framing,
         translation.ending,
     )
+
+
+def _lines_of(numbers: Sequence[Field]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % field for field, _ in numbers if REQUEST_RULES[field[0]] is Rule.PASS])
 
 
 def _translated(

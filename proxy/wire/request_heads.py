@@ -49,6 +49,14 @@ _ASKED: Final = re.compile(rb"([A-Z-]{3,16}) (\*|(?:/|[Hh][Tt][Tt][Pp][Ss]?://)[
 _FIELD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
 _DIGITS: Final = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
 
+_NUMBERS: Final = frozenset(
+    b"cf-ray traceparent tracestate x-amzn-trace-id x-b3-parentspanid x-b3-spanid x-b3-traceid x-cloud-trace-context "
+    b"x-correlation-id x-request-id".split()
+)
+"""What proxies number requests with. Nothing but a log's line is decided by them."""
+# Between two line ends, so that what is left is well-formed exactly where the whole was.
+_NUMBER_LINE: Final = re.compile(rb"\n((?i:%b):[^\r\n]*)\r(?=\n)" % b"|".join(sorted(_NUMBERS)))
+
 _SECRETS: Final = frozenset(
     (b"authorization", b"cookie", b"proxy-authorization", b"referer", b"x-amz-security-token", b"x-xsrftoken")
 )
@@ -77,8 +85,11 @@ _BITS[b"service-worker"] = _WORKER
 _MAY_REPEAT: Final = _CONNECTION | _UPGRADE | _WORKER
 _SAYS_MORE: Final = _CONNECTION | _UPGRADE | _LENGTH | _CODING | _EXPECT | _WORKER
 
+Field = tuple[tuple[bytes, bytes], tuple[str, str]]
+"""A field's name and value as they came, and the same as text."""
+
 ReadLine = tuple[int, tuple[bytes, bytes], tuple[str, str]]
-"""What a field line means, its name and value as they came, and the same as text."""
+"""What a field line means, and the field."""
 
 
 class FaultKind(Enum):
@@ -123,6 +134,7 @@ class ReceivedHead:
         "is_kept",
         "is_websocket",
         "method",
+        "numbers",
         "says_more",
         "target",
         "texts",
@@ -135,6 +147,8 @@ class ReceivedHead:
         self.fields: list[tuple[bytes, bytes]] = []
         self.texts: list[tuple[str, str]] = []
         """The fields again; bytes that are no UTF-8 are surrogates."""
+        self.numbers: tuple[Field, ...] = ()
+        """Those that `set_numbers_apart` took out of them."""
         self.host = ""
         self.content_length: int | None = None
         self.is_chunked = False
@@ -149,6 +163,14 @@ class ReceivedHead:
     def has_body(self) -> bool:
         """Whether any byte of a body follows."""
         return self.is_chunked or bool(self.content_length)
+
+    def set_numbers_apart(self) -> None:
+        """Keep the fields that number the request beside the others."""
+        if any(name.lower() in _NUMBERS for name, _ in self.fields):
+            fields = list(zip(self.fields, self.texts, strict=True))
+            self.numbers = tuple([field for field in fields if field[0][0].lower() in _NUMBERS])
+            self.fields = [field for field in self.fields if field[0].lower() not in _NUMBERS]
+            self.texts = [text for text in self.texts if text[0].lower().encode("ascii") not in _NUMBERS]
 
 
 class _RequestLines(Memo[bytes, ReadLine]):
@@ -206,6 +228,22 @@ def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:
         fault.request = method, target
         raise
     return read
+
+
+def without_numbers(lines: bytes) -> tuple[bytes, list[bytes]]:
+    """A head's field lines but for those that number the request, which may come again to the letter; and those."""
+    rest, *numbers = _NUMBER_LINE.split(b"\n" + lines)
+    if not numbers:
+        return lines, numbers
+    return (rest + b"".join(numbers[1::2]))[1:], numbers[::2]
+
+
+def read_numbers(lines: list[bytes]) -> tuple[Field, ...] | None:
+    """Those lines, read as in a whole head; None where one is malformed."""
+    try:
+        return tuple([_LINES[line][1:] for line in lines])
+    except HeadFault:
+        return None
 
 
 def too_large(start: bytes) -> HeadFault:

@@ -666,8 +666,12 @@ REQUESTS: Final = (
             "a target": of(b"a", before=b"GET /", after=b" HTTP/1.1\r\nHost: 1\r\n\r\n"),
             "no target": of(b" ", before=b"GET /", after=b"\r\nHost: 1\r\n\r\n"),
             "a method": of(b"GET", after=b"\r\nHost: 1\r\n\r\n"),
+            "a number": of(b"a", before=b"GET / HTTP/1.1\r\nHost: 1\r\nX-Request-Id:", after=b"\r\n\r\n"),
+            "numbers": of(b"CF-Ray:\r\n", before=b"GET / HTTP/1.1\r\nHost: 1\r\n", after=b"\r\n"),
+            "beginnings of numbers": of(b"\nCF-Ray:", before=b"GET / HTTP/1.1\r\n", after=b"\r\n\r\n"),
+            "line ends": of(b"\n", before=b"GET / HTTP/1.1\r\n", after=b"\r\n\r\n"),
         },
-        ("dataplane.caller.reader:_PLAIN_REQUEST_LINE",),
+        ("dataplane.caller.reader:_PLAIN_REQUEST_LINE", "wire.request_heads:_NUMBER_LINE"),
         most=16 * KIB,
     ),
     Reader(

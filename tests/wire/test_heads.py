@@ -57,6 +57,19 @@ def test_a_request_head_is_rebuilt_for_the_notebook() -> None:
     ]
 
 
+def test_what_numbers_a_request_passes_but_for_what_the_gateway_says_itself() -> None:
+    numbers = (
+        ((b"TraceParent", b"00-1"), ("TraceParent", "00-1")),
+        ((b"X-Request-Id", b"1"), ("X-Request-Id", "1")),
+    )
+    assert sent([(b"Accept", b"*/*")], numbers=numbers)[2:] == [
+        b"Accept: */*",
+        b"Cookie: auth=secret; sid=hidden",
+        b"TraceParent: 00-1",
+        b"X-Forwarded-For: 203.0.113.9",
+    ]
+
+
 def test_the_target_passes_byte_for_byte() -> None:
     target = b"/files/a%2Fb%20c;x=1?q=1&q=%2B"
     assert sent([], target=target)[0] == b"GET " + target + b" HTTP/1.1"

@@ -6,6 +6,7 @@ accepted here that both of them refuse; where this reader differs from one of th
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -23,8 +24,10 @@ from proxy.wire.request_heads import (
     HeadBounds,
     HeadFault,
     ReceivedHead,
+    read_numbers,
     read_request,
     too_large,
+    without_numbers,
 )
 
 BOUNDS = HeadBounds(head_bytes=64 * 1024, fields=128)
@@ -189,6 +192,38 @@ def test_the_chunked_coding_is_one_of_http_11_alone_and_beside_no_length() -> No
         read(with_fields("Transfer-Encoding: chunked", version="1.0"))
     with pytest.raises(HeadFault):
         read(with_fields("Transfer-Encoding: chunked", "Content-Length: 0"))
+
+
+def test_lines_that_number_a_request_are_told_apart() -> None:
+    """Whatever stands around them is what it was, ended as it was."""
+    numbers = [b"X-Request-Id: 1", b"x-AMZN-trace-id:Root=1", b"traceparent: \xe9"]
+    others = [b"Host: a", b"X-Request-Idea: b", b"X: X-Request-Id: 1"]
+    for lines in itertools.permutations([*numbers, *others]):
+        rest, found = without_numbers(b"".join(line + b"\r\n" for line in lines) + b"\r\n")
+        assert found == [line for line in lines if line in numbers]
+        assert rest == b"".join(line + b"\r\n" for line in lines if line in others) + b"\r\n"
+    for lines in (b"\r\n", b"A: b\r\n\r\n", b"A: b\nX-Request-Id: 1\n\r\n", b"A: b\rX-Request-Id: 1\r\n\r\n"):
+        assert without_numbers(lines) == (lines, [])
+    fields = read_numbers(numbers)
+    assert fields is not None
+    assert [field for field, _ in fields] == [
+        (b"X-Request-Id", b"1"),
+        (b"x-AMZN-trace-id", b"Root=1"),
+        (b"traceparent", b"\xe9"),
+    ]
+    assert read_numbers([b"X-Request-Id: 1", b"X-Request-Id: \0"]) is None
+
+
+def test_numbers_are_set_apart_from_the_fields() -> None:
+    read = read_request(b"GET / HTTP/1.1\r\nHost: a\r\nCF-Ray: 1\r\nAccept: b\r\n\r\n", BOUNDS)
+    read.set_numbers_apart()
+    assert read.fields == [(b"Host", b"a"), (b"Accept", b"b")]
+    assert read.texts == [("Host", "a"), ("Accept", "b")]
+    assert read.numbers == (((b"CF-Ray", b"1"), ("CF-Ray", "1")),)
+    read.set_numbers_apart()
+    read = read_request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", BOUNDS)
+    read.set_numbers_apart()
+    assert read.numbers == ()
 
 
 def test_a_host_is_named_in_http_11() -> None:

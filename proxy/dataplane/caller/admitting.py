@@ -41,7 +41,7 @@ def who_answers(connection: CallerConnection, request: Request, head: reader.Req
     """Ask the gateway. None: the request is answered already."""
     fields = head.fields
     request.inbound = inbound = _inbound(
-        connection, request, fields.headers, host=fields.host, target=head.target, method=head.method
+        connection, request, head.headers, host=fields.host, target=head.target, method=head.method
     )
     gateway = connection.plane.gateway
     if head.is_repeated:
@@ -178,6 +178,7 @@ def _forward(
             head.framing,
             head.is_websocket,
             bool(route.prefix) and wants_plain(head.method, route, head.fields.headers),
+            head.numbers,
         ),
         route,
         has_body=head.has_body,

@@ -10,11 +10,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
 from proxy.wire.body import ChunkedBody, Data, LengthBody
 from proxy.wire.heads import RequestFields
-from proxy.wire.request_heads import FaultKind, HeadBounds, HeadFault, ReceivedHead, read_request, too_large
+from proxy.wire.request_heads import (
+    FaultKind,
+    Field,
+    HeadBounds,
+    HeadFault,
+    ReceivedHead,
+    read_numbers,
+    read_request,
+    too_large,
+    without_numbers,
+)
 
 if TYPE_CHECKING:
     from proxy.dataplane.notebook.link import Way
@@ -33,6 +43,7 @@ a proxy's some 2,000 more for its caller."""
 
 _PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
 """None of these says anything of a body; and a target that begins with its path names no other host."""
+_NO_NUMBERS: Final[tuple[Field, ...]] = ()
 _TLS_HANDSHAKE: Final = 0x16
 _NO_HTTP: Final = ("not HTTP", "a TLS handshake, on a port that speaks plain HTTP")
 
@@ -79,7 +90,18 @@ class RequestHead(NamedTuple):
     is_websocket: bool = False
     expects_continue: bool = False
     is_repeated: bool = False
-    """An earlier request of the connection had the same fields to the letter."""
+    """An earlier request of the connection had the same fields to the letter, but for the `numbers`."""
+    numbers: tuple[Field, ...] = ()
+    """More fields, by which proxies tell this request from all others."""
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """All fields, as text for those who decide by them."""
+        if not self.numbers:
+            return self.fields.headers
+        headers = self.fields.headers.copy()
+        headers.extend([text for _, text in self.numbers])
+        return CIMultiDictProxy(headers)
 
 
 class Reader:
@@ -186,16 +208,23 @@ class Reader:
     def read(self, head: bytes) -> RequestHead:
         """Read a whole head. Raises HeadFault."""
         line, _, lines = head.partition(b"\r\n")
-        known = self._repeated.get(lines)
+        known, numbers = self._repeated.get(lines), _NO_NUMBERS
+        if known is None:
+            lines, known, numbers = self._numbered(lines)
         if known is not None and len(head) <= self._limits.bounds.head_bytes:
             plain = _PLAIN_REQUEST_LINE.fullmatch(line)
             if plain is not None:
                 method, target = plain.groups()
-                return RequestHead(method.decode("ascii"), target.decode("ascii"), known, is_repeated=True)
+                return RequestHead(
+                    method.decode("ascii"), target.decode("ascii"), known, is_repeated=True, numbers=numbers
+                )
         read = read_request(head, self._limits.bounds)
         self._body = _body(read)
+        is_plain = not read.says_more and len(lines) <= REPEATED_HEAD_BYTES
+        if is_plain:
+            read.set_numbers_apart()
         fields = _fields(read)
-        if not read.says_more and len(lines) <= REPEATED_HEAD_BYTES:
+        if is_plain:
             self._remember(lines, fields)
         return RequestHead(
             read.method.decode("ascii"),
@@ -207,7 +236,18 @@ class Reader:
             read.is_kept,
             read.is_websocket,
             read.expects_continue,
+            numbers=read.numbers,
         )
+
+    def _numbered(self, lines: bytes) -> tuple[bytes, HeadFields | None, tuple[Field, ...]]:
+        """Lines that did not come before: perhaps the others did, but for those that number the request."""
+        others, written = without_numbers(lines)
+        known = self._repeated.get(others) if written else None
+        if known is None or len(written) + len(known.sent.received) > self._limits.bounds.fields:
+            return others, None, _NO_NUMBERS
+        numbers = read_numbers(written)
+        # What is malformed is refused where the whole head is read.
+        return (others, None, _NO_NUMBERS) if numbers is None else (others, known, numbers)
 
     def _remember(self, lines: bytes, fields: HeadFields) -> None:
         if lines in self._repeated:

@@ -296,3 +296,56 @@ def test_fields_that_are_read_again_are_remembered_once() -> None:
     assert read(reader, b"GET / HTTP/1.1\r\n" + FIELDS).fields is heads[0].fields
     reader.forget()
     assert limits.fields == 1000
+
+
+# -- what proxies number requests with
+
+NUMBERED = b"Host: a\r\nX-Request-Id: %b\r\nAccept: */*\r\ntraceparent: %b\r\n\r\n"
+
+
+def numbered(first: bytes, second: bytes = b"2", *, request: bytes = b"GET / HTTP/1.1\r\n") -> bytes:
+    return request + NUMBERED % (first, second)
+
+
+def test_what_differs_by_its_number_alone_is_repeated() -> None:
+    reader = a_reader()
+    first, second = read(reader, numbered(b"1")), read(reader, numbered(b"3"))
+    assert (first.is_repeated, second.is_repeated) == (False, True)
+    assert second.fields is first.fields
+    assert first.fields.headers == {"Host": "a", "Accept": "*/*"}
+    assert first.fields.sent.received == [(b"Host", b"a"), (b"Accept", b"*/*")]
+    assert dict(first.headers) == {"Host": "a", "Accept": "*/*", "X-Request-Id": "1", "traceparent": "2"}
+    assert dict(second.headers) == {"Host": "a", "Accept": "*/*", "X-Request-Id": "3", "traceparent": "2"}
+    assert [field for field, _ in second.numbers] == [(b"X-Request-Id", b"3"), (b"traceparent", b"2")]
+    # And without any number, too.
+    assert read(reader, b"GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n").numbers == ()
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"POST / HTTP/1.1\r\n", b"GET http://a/ HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nConnection: close\r\n"],
+)
+def test_what_is_read_each_time_has_all_its_fields(request_line: bytes) -> None:
+    reader = a_reader()
+    for number in (b"1", b"3"):
+        head = read(reader, numbered(number, request=request_line))
+        assert not head.is_repeated
+        assert head.headers.getall("X-Request-Id") == [number.decode()]
+        assert head.headers.getall("traceparent") == ["2"]
+
+
+def test_a_number_that_is_malformed_is_refused_as_any_line() -> None:
+    reader = a_reader()
+    read(reader, numbered(b"1"))
+    for bad in (b"\0", b"a\rb", b"a\nb"):
+        with pytest.raises(HeadFault) as caught:
+            read(reader, numbered(bad))
+        assert caught.value.request == (b"GET", b"/")
+
+
+def test_numbers_count_among_the_fields_of_a_head() -> None:
+    reader = Reader(ReadingLimits(HeadBounds(head_bytes=64 * 1024, fields=4)))
+    read(reader, numbered(b"1"))
+    with pytest.raises(HeadFault) as caught:
+        read(reader, b"GET / HTTP/1.1\r\nCF-Ray: 1\r\n" + NUMBERED % (b"1", b"2"))
+    assert caught.value.fault is FaultKind.TOO_MANY_FIELDS

@@ -87,11 +87,19 @@ def forwarded(number: int) -> str:
     return f"Accept: */*\r\nX-Forwarded-For: 203.0.113.{number}\r\nX-Forwarded-Proto: https\r\n"
 
 
+NUMBERS = (
+    "X-Amzn-Trace-Id: Root=1-67891233-{0:024x}\r\n",
+    "traceparent: 00-{0:032x}-{0:016x}-01\r\nTRACESTATE: vendor={0}\r\n",
+    "X-Request-ID: {0:032x}\r\nCF-Ray: {0}\r\n",
+)
+
+
 @pytest.mark.parametrize("callers", [1, 8])
+@pytest.mark.parametrize("numbers", ["", *NUMBERS, "".join(NUMBERS)])
 async def test_what_repeats_is_prepared_once_for_each_caller(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, callers: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, callers: int, numbers: str
 ) -> None:
-    """As it is where the peer speaks for itself: not once for each of 200 requests."""
+    """As it is where the peer speaks for itself: not once for each of 200 requests, though a proxy numbers them."""
     counts: Counter[str] = Counter()
 
     def counting(module: ModuleType, name: str) -> None:
@@ -113,9 +121,14 @@ async def test_what_repeats_is_prepared_once_for_each_caller(
         peer = await opened.connect()
         for request in range(200):
             number = request % callers
-            peer.send(opened.head(f"/{request}", extra=forwarded(number)))
+            numbered = numbers.format(request)
+            peer.send(opened.head(f"/{request}", extra=numbered + forwarded(number)))
             assert (await peer.response()).status == 200
             came = opened.upstream.heads[-1].decode()
+            for line in numbered.splitlines():
+                assert came.count(f"\r\n{line}\r\n") == (not line.startswith("X-Request-ID"))
+            told = [line.partition(": ")[2] for line in numbered.splitlines() if line[0] in "Xt"]
+            assert sorted(value for _, value in opened.records[-1].incoming_ids) == sorted(told)
             assert came.startswith(f"GET /{request} ")
             assert f"X-Forwarded-Host: {opened.authority}\r\n" in came
             assert opened.records[-1].client == f"203.0.113.{number}"
