@@ -1,7 +1,7 @@
 """The keeper of upstream sessions: one signed-in session for each notebook and role, whoever asks.
 
 `SessionKeeper.live()` is what every request reads, and is one compare; `acquire()` waits for a session that
-is not there yet. Any number of callers share one flight (a mint and an exchange), and none of them can
+is not there yet. Any number of callers share one sign-in (a mint and an exchange), and none of them can
 cancel it. A session is replaced ahead of its end by the first use in its last stretch, so that nobody waits,
 and a notebook that nobody uses costs no calls. The keeper knows no HTTP: URLs come from the `ControlPlane`
 port, sign-ins from the `UrlExchange` port. Every failure is remembered for a moment, so that a crowd cannot
@@ -44,7 +44,7 @@ from proxy.errors import (
     SigningIn,
     SignInTimeout,
 )
-from proxy.flights import Flight, StillUnderWay
+from proxy.shared_fetch import SharedFetch, StillUnderWay
 from proxy.tasks import Tasks
 from proxy.upstream import Honoured, NotebookSession
 
@@ -65,7 +65,7 @@ class KeeperOptions:
 
 
 SIGN_IN_SECONDS: Final = 20.0
-"""How long after a flight began somebody waits for it, unless said otherwise."""
+"""How long after a sign-in began somebody waits for it, unless said otherwise."""
 OnEvent = Callable[[SessionKey, SessionEvent, SessionState], None]
 """Called with what happened and the state that follows, for logs and metrics."""
 
@@ -108,9 +108,9 @@ class SessionKeeper:
         self._asked_by = ""
         self._state = SessionState.COLD
         self._session: UpstreamSession | None = None
-        self._flight: Flight[UpstreamSession] = Flight(clock=clock, tasks=tasks)
+        self._fetch: SharedFetch[UpstreamSession] = SharedFetch(clock=clock, tasks=tasks)
         self._signing_in: asyncio.Task[UpstreamSession] | None = None
-        """The flight whose end is not noted yet."""
+        """The sign-in whose end is not noted yet."""
         self._is_late = False
         self._check = SessionCheck(
             key,
@@ -146,20 +146,20 @@ class SessionKeeper:
     ) -> UpstreamSession:
         """The session, after signing in if need be; `asked_by` is the id of the request that it is for.
 
-        Raises what the flight raised, also for a moment after it failed: ControlPlaneError's branch,
+        Raises what the sign-in raised, also for a moment after it failed: ControlPlaneError's branch,
         UpstreamError's branch, or Draining when the gateway shuts down meanwhile. Raises SignInTimeout
-        `within_seconds` of the flight's beginning, however many of its steps are still to come, or SigningIn after
-        `patience_seconds` of this caller's own: the flight goes on, and what it brings is there for who comes then.
+        `within_seconds` of the sign-in's beginning, however many of its steps are still to come, or SigningIn after
+        `patience_seconds` of this caller's own: the sign-in goes on, and what it brings is there for who comes then.
         """
         session = self.live()
         if session is not None:
             return session
         if self._signing_in is None and (failure := self._failures.last()) is not None:
             raise failure
-        flight = self._start(asked_by)
-        left_seconds = self._flight.began_at + within_seconds - self._clock.monotonic()
+        sign_in = self._start(asked_by)
+        left_seconds = self._fetch.began_at + within_seconds - self._clock.monotonic()
         try:
-            return await self._flight.outcome(flight, within_seconds=min(left_seconds, patience_seconds))
+            return await self._fetch.outcome(sign_in, within_seconds=min(left_seconds, patience_seconds))
         except StillUnderWay:
             pass
         if patience_seconds < left_seconds:
@@ -247,17 +247,17 @@ class SessionKeeper:
         self._failures.forget()
 
     def drop(self) -> None:
-        """The instance left service, and what was bought of it is worth nothing. A flight goes on: it will tell."""
+        """The instance left service, and what was bought of it is worth nothing. A sign-in goes on: it will tell."""
         self._urls.take(self.key)
         if self._session is not None:
             self._lose(Loss.OUT_OF_SERVICE)
 
     def close(self) -> None:
-        """The instance is served no more: end the flight and forget what was kept.
+        """The instance is served no more: end the sign-in and forget what was kept.
 
         Whoever still waits is told Draining; a later `acquire` would sign in again.
         """
-        self._flight.cancel()
+        self._fetch.cancel()
         self.drop()
 
     def _aging(self, session: UpstreamSession) -> UpstreamSession | None:
@@ -280,22 +280,22 @@ class SessionKeeper:
         self._step(SessionEvent.WANTED)
         self._is_late = False
         self._asked_by = asked_by
-        flight = self._flight.begin(self._fly, name=f"sign-in to {self.key}", expected=(NbgateError,))
+        sign_in = self._fetch.begin(self._obtain, name=f"sign-in to {self.key}", expected=(NbgateError,))
         # Not at the end of what it runs: one that is ended in the turn in which it began runs nothing.
-        flight.add_done_callback(self._never_began)
-        self._signing_in = flight
-        return flight
+        sign_in.add_done_callback(self._never_began)
+        self._signing_in = sign_in
+        return sign_in
 
     def _start_unless_it_just_failed(self) -> None:
         if self._failures.last() is None:
             self._start()
 
-    def _never_began(self, flight: asyncio.Task[UpstreamSession]) -> None:
-        if flight is self._signing_in:
+    def _never_began(self, sign_in: asyncio.Task[UpstreamSession]) -> None:
+        if sign_in is self._signing_in:
             self._signing_in = None
             self._step(SessionEvent.FAILED)
 
-    async def _fly(self) -> UpstreamSession:
+    async def _obtain(self) -> UpstreamSession:
         session = None
         try:
             session = self._obtained(*await self._sign_in())

@@ -17,7 +17,7 @@ from proxy.aws.presigned import SessionKey
 from proxy.aws.sessions import StatusMeaning, UpstreamSession
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotInService
-from proxy.flights import Flight, Hold, StillUnderWay
+from proxy.shared_fetch import Hold, SharedFetch, StillUnderWay
 from proxy.tasks import Tasks
 from proxy.upstream import Honoured
 
@@ -72,13 +72,13 @@ class SessionCheck:
         self._out_of_service = out_of_service
         self._clock = clock
         self._tasks = tasks
-        self._questions: dict[int, Flight[Honoured]] = {}
+        self._questions: dict[int, SharedFetch[Honoured]] = {}
         """By the generation that they are about."""
         self._up_at = -math.inf
         """When Jupyter answered a question last, and nothing stood in its place since."""
         self._page_since = self._page_at = -math.inf
         """Since when, and until when, all questions were answered with a page, whoever asked."""
-        self._status: Flight[str] = Flight(
+        self._status: SharedFetch[str] = SharedFetch(
             clock=clock, tasks=tasks, hold=Hold(lambda _status: DESCRIBED_SECONDS, after_failure="")
         )
 
@@ -111,12 +111,12 @@ class SessionCheck:
         """It has changed."""
         self._status.forget()
 
-    def _question(self, generation: int) -> Flight[Honoured]:
+    def _question(self, generation: int) -> SharedFetch[Honoured]:
         question = self._questions.get(generation)
         if question is None:
             # A session that was renewed may still be asked about, and none before that.
             kept = {one: asked for one, asked in self._questions.items() if one >= generation - 1}
-            question = Flight(
+            question = SharedFetch(
                 clock=self._clock, tasks=self._tasks, hold=Hold(_counts_for, after_failure=Honoured.UNTOLD)
             )
             self._questions = {**kept, generation: question}

@@ -57,7 +57,7 @@ TRANSITIONS: Final = MappingProxyType(
             SessionEvent.WANTED: SessionState.REFRESHING,
             SessionEvent.LOST: SessionState.COLD,
         },
-        # A session lost while its successor is on the way: the flight goes on, and callers wait for it.
+        # A session lost while its successor is on the way: the sign-in goes on, and callers wait for it.
         SessionState.REFRESHING: {
             SessionEvent.URL_READY: SessionState.REPLACING,
             SessionEvent.FAILED: SessionState.LIVE,

@@ -36,7 +36,7 @@ FLOORS = (
     ),
     Floor(
         0.6,
-        frozenset({"rounds", "flights"}),
+        frozenset({"rounds", "shared_fetch"}),
         siblings=False,
         sees=GIVEN | {"errors"},
         why="loops, and what many wait for, are made of time, tasks and faults",
@@ -67,7 +67,7 @@ FLOORS = (
         siblings=False,
         sees=F0
         | GIVEN
-        | frozenset({"rounds", "flights", "config", "identity", "telemetry", "gateway", "lifecycle"}),
+        | frozenset({"rounds", "shared_fetch", "config", "identity", "telemetry", "gateway", "lifecycle"}),
         why="the server is composed of the data plane, never the other way round, and sessions reach it through a port "
         "of its own (proxy.dataplane.sessions), whoever obtains them",
     ),

@@ -185,7 +185,7 @@ BEING_SAID_PLAINLY: Mapping[str, str] = {
     "proxy.aws": "names",
     "proxy.commands": "server",
     "proxy.dataplane": "rooms",
-    "proxy.flights": "once",
+    "proxy.shared_fetch": "once",
     "proxy.routing": "door",
     "proxy.server": "server",
 }

@@ -1,4 +1,4 @@
-"""What `SessionKeeper` promises: one flight whoever asks, renewal that nobody notices, failures without storms."""
+"""What `SessionKeeper` promises: one sign-in whoever asks, renewal that nobody notices, failures without storms."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ async def test_all_who_wait_are_told_together_however_many_steps_are_still_to_co
     assert world.control_plane.minted <= minted + 1
 
 
-async def test_a_flight_that_fails_late_is_followed_by_another(world: World) -> None:
+async def test_a_sign_in_that_fails_late_is_followed_by_another(world: World) -> None:
     world.exchange.gate.clear()
     caller = asyncio.ensure_future(world.keeper.acquire(within_seconds=20.0))
     await settle()
@@ -201,7 +201,7 @@ async def test_who_has_less_patience_is_told_sooner_and_nobody_else(world: World
     assert SessionEvent.LATE not in [event for event, _ in world.events]
 
 
-# -- single flight
+# -- one sign-in for all
 
 
 async def test_200_first_callers_cause_one_mint_and_one_exchange(world: World) -> None:
@@ -218,7 +218,7 @@ async def test_200_first_callers_cause_one_mint_and_one_exchange(world: World) -
     assert world.keeper.live() is sessions[0]
 
 
-async def test_a_closed_keeper_ends_its_flight_and_forgets_what_it_kept(world: World) -> None:
+async def test_a_closed_keeper_ends_its_sign_in_and_forgets_what_it_kept(world: World) -> None:
     """What an instance leaves behind when it is no longer served. Who still waits is told to come back."""
     url = await world.keeper.acquire()
     assert world.keeper.live() is url
@@ -266,7 +266,7 @@ async def test_a_failure_is_forgotten_when_the_instances_state_has_changed(world
     assert world.calls == (2, 1)
 
 
-async def test_a_dropped_session_serves_nobody_and_a_flight_goes_on(world: World) -> None:
+async def test_a_dropped_session_serves_nobody_and_a_sign_in_goes_on(world: World) -> None:
     first = await world.keeper.acquire()
     world.keeper.drop()
     assert world.keeper.live() is None
@@ -307,7 +307,7 @@ async def test_a_cancelled_caller_cancels_nobody_else_not_even_the_one_who_start
     assert world.calls == (1, 1)
 
 
-async def test_a_flight_that_everybody_left_still_lands(world: World) -> None:
+async def test_a_sign_in_that_everybody_left_still_counts(world: World) -> None:
     world.exchange.gate.clear()
     caller = asyncio.ensure_future(world.keeper.acquire())
     await settle()
@@ -317,7 +317,7 @@ async def test_a_flight_that_everybody_left_still_lands(world: World) -> None:
     assert world.keeper.live() is not None
 
 
-async def test_shutdown_during_a_flight_is_told_to_the_waiters_as_draining(world: World) -> None:
+async def test_shutdown_during_a_sign_in_is_told_to_the_waiters_as_draining(world: World) -> None:
     world.exchange.gate.clear()
     caller = asyncio.ensure_future(world.keeper.acquire())
     await settle()
@@ -407,7 +407,7 @@ async def test_a_failed_renewal_leaves_the_old_session_and_is_tried_again_after_
     assert world.calls == (3, 3)
 
 
-async def test_a_session_that_expires_during_its_renewal_is_not_used_and_the_flight_goes_on(
+async def test_a_session_that_expires_during_its_renewal_is_not_used_and_the_sign_in_goes_on(
     world: World,
 ) -> None:
     await world.keeper.acquire()
@@ -502,7 +502,7 @@ async def test_patience_returns_to_normal_after_a_session_lived_long(world: Worl
     assert world.keeper.reject(session)
 
 
-async def test_rejection_during_a_renewal_joins_the_flight(world: World) -> None:
+async def test_rejection_during_a_renewal_joins_the_sign_in(world: World) -> None:
     session = await world.keeper.acquire()
     await world.clock.advance(HOURS_12 - 200)
     world.exchange.gate.clear()
@@ -562,14 +562,14 @@ async def test_a_url_whose_exchange_failed_after_something_was_sent_is_never_use
     assert world.exchange.urls[0] is not world.exchange.urls[1]
 
 
-async def test_a_refused_url_is_replaced_by_one_other_in_the_same_flight(world: World) -> None:
+async def test_a_refused_url_is_replaced_by_one_other_in_the_same_sign_in(world: World) -> None:
     world.exchange.failures.append(SessionRejected())
     await world.keeper.acquire()
     assert world.calls == (2, 2)
     assert (SessionEvent.URL_SPENT, SessionState.MINTING) in world.events
 
 
-async def test_two_refused_urls_end_the_flight(world: World) -> None:
+async def test_two_refused_urls_end_the_sign_in(world: World) -> None:
     world.exchange.failures.extend([SessionRejected(), SessionRejected()])
     error = await failure_of(world.keeper.acquire())
     assert isinstance(error, SessionRejected)
@@ -673,7 +673,7 @@ async def test_an_unforeseen_error_is_held_like_any_failure_and_leaves_a_keeper_
     assert world.keeper.state is SessionState.LIVE
 
 
-async def test_a_failed_flight_is_news_and_no_fault_of_a_task(world: World) -> None:
+async def test_a_failed_sign_in_is_news_and_no_fault_of_a_task(world: World) -> None:
     """With what is needed to find it: for which request, how often by now, when the next try may come."""
     told = []
     for number in (1, 2):
@@ -895,7 +895,7 @@ async def test_who_waits_for_the_front_ends_word_when_the_gateway_ends_is_told_s
         await asking
 
 
-async def test_a_flight_that_is_ended_before_it_began_does_not_stay(world: World) -> None:
+async def test_a_sign_in_that_is_ended_before_it_began_does_not_stay(world: World) -> None:
     """A reload takes an instance away in the turn in which somebody asked for it, and another one brings it back."""
     caller = asyncio.ensure_future(world.keeper.acquire())
     await asyncio.sleep(0)

@@ -70,7 +70,7 @@ class Gate:
         return web.Response(text="answered", headers=SERVER)
 
 
-# -- one flight -----------------------------------------------------------------------------------------------
+# -- one sign-in ----------------------------------------------------------------------------------------------
 
 
 async def test_200_first_requests_of_a_cold_instance_cost_one_url_and_one_exchange(rig: Rig) -> None:

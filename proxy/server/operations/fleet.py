@@ -1,7 +1,7 @@
 """What is known of the instances' states, whoever asks: described once for many, watched while it matters.
 
 The rule: SageMaker's API is throttled per account, so it is asked as little as is honest. Callers who ask at once
-share a flight, its outcome is remembered for seconds, and nobody is asked about unless somebody subscribed or an
+share a fetch, its outcome is remembered for seconds, and nobody is asked about unless somebody subscribed or an
 instance is on its way from one state to another. Where a role has several instances and may list them, one listing
 tells of all; only what it has news of is described. What is learnt goes to the keepers of sessions, too: an instance
 that left service took its sessions along, and one that came into service is worth a sign-in at once.
@@ -33,9 +33,9 @@ from proxy.errors import (
     Throttled,
 )
 from proxy.faults import Faults
-from proxy.flights import Flight, StillUnderWay
 from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.rounds import Round, Rounds
+from proxy.shared_fetch import SharedFetch, StillUnderWay
 from proxy.tasks import Tasks
 from proxy.telemetry.events import EventLog
 from proxy.telemetry.troubles import Troubles
@@ -92,7 +92,7 @@ class _Watched:
     """One notebook and role: instances of the gateway that share both share it."""
 
     key: SessionKey
-    flight: Flight[InstanceDescription]
+    fetch: SharedFetch[InstanceDescription]
     names: tuple[str, ...] = ()
     sessions: tuple[Sessions, ...] = ()
     known: Known | None = None
@@ -115,7 +115,7 @@ class _Watched:
 class _Listing:
     """What is known of listing instances as one role. Instants are monotonic seconds."""
 
-    flight: Flight[None]
+    fetch: SharedFetch[None]
     calls: int = 1
     """That the last one took."""
     not_before: float = -math.inf
@@ -156,7 +156,7 @@ class Fleet:
         self._troubles = Troubles(clock, events.warning)
         self._watched: dict[str, _Watched] = {}
         self._listings: defaultdict[str, _Listing] = defaultdict(
-            lambda: _Listing(Flight(clock=clock, tasks=tasks))
+            lambda: _Listing(SharedFetch(clock=clock, tasks=tasks))
         )
         self._listeners: dict[object, Listener] = {}
         self._poller: Round | None = None
@@ -172,7 +172,7 @@ class Fleet:
             names.setdefault(SessionKey(instance.notebook, instance.assume_role or ""), []).append(name)
         self._watched = {}
         for key, shared in names.items():
-            watched = before.get(key) or _Watched(key, Flight(clock=self._clock, tasks=self._tasks))
+            watched = before.get(key) or _Watched(key, SharedFetch(clock=self._clock, tasks=self._tasks))
             watched.names = tuple(shared)
             watched.sessions = tuple({id(sessions[name]): sessions[name] for name in shared}.values())
             self._watched |= dict.fromkeys(shared, watched)
@@ -193,9 +193,9 @@ class Fleet:
         if watched.failure is not None and now - watched.failed_at < min(max_age_seconds, FAILURE_SECONDS):
             # A copy: raising one exception many times would grow its traceback without end.
             raise copy.copy(watched.failure)
-        flight = self._ask(watched, closely=max_age_seconds <= 0)
+        task = self._ask(watched, closely=max_age_seconds <= 0)
         try:
-            return await watched.flight.outcome(flight, within_seconds=PATIENCE_SECONDS)
+            return await watched.fetch.outcome(task, within_seconds=PATIENCE_SECONDS)
         except StillUnderWay:
             # Many may be asked about, a few at a time, each for as long as a call may take.
             detail = "other instances are asked about first, and that takes long"
@@ -261,11 +261,11 @@ class Fleet:
     # -- asking ---------------------------------------------------------------------------------------------
 
     def _ask(self, watched: _Watched, *, closely: bool = False) -> asyncio.Task[InstanceDescription]:
-        """The flight that is under way, or a new one; `closely`: no listing is to answer it."""
-        if not watched.flight.is_under_way:
+        """The fetch that is under way, or a new one; `closely`: no listing is to answer it."""
+        if not watched.fetch.is_under_way:
             watched.asked_at = self._clock.monotonic()
         # Nobody need wait, and a failure is told where it is met.
-        return watched.flight.begin(
+        return watched.fetch.begin(
             partial(self._describe, watched, closely),
             name=f"describe {watched.key}",
             expected=(ControlPlaneError,),
@@ -307,7 +307,7 @@ class Fleet:
     def _list(self, role: str) -> asyncio.Task[None]:
         """The listing that is under way, or a new one."""
         listing = self._listings[role]
-        return listing.flight.begin(partial(self._take_list, role, listing), name=f"list {role}".strip())
+        return listing.fetch.begin(partial(self._take_list, role, listing), name=f"list {role}".strip())
 
     async def _take_list(self, role: str, listing: _Listing) -> None:
         try:
@@ -330,7 +330,7 @@ class Fleet:
                 continue
             if known is not None and _says_the_same(known.description, summary):
                 self._learnt(watched, known.description)
-            elif not watched.flight.is_under_way:
+            elif not watched.fetch.is_under_way:
                 news.append(watched)
         news.sort(key=lambda watched: watched.asked_at)
         for watched in news[:SETTLED_AT_A_LOOK]:
@@ -433,7 +433,7 @@ class Fleet:
         watched.changes += 1
         watched.is_fresh = False
         watched.failure = None
-        watched.flight.forget()
+        watched.fetch.forget()
         watched.moving_until = self._clock.monotonic() + MOVING_SECONDS
         self._ask(watched, closely=True)
         self._wake()
@@ -496,7 +496,7 @@ class Fleet:
         passing = [
             watched
             for watched in self._passing()
-            if not watched.flight.is_under_way and watched.key not in without
+            if not watched.fetch.is_under_way and watched.key not in without
         ]
         if not self._listeners:
             return passing
@@ -506,11 +506,11 @@ class Fleet:
             for watched in self._all()
             if watched.key not in busy
             and watched.key not in without
-            and not watched.flight.is_under_way
+            and not watched.fetch.is_under_way
             and now - watched.asked_at >= LOOK_SECONDS
         ]
         settled.sort(key=lambda watched: watched.asked_at)
-        under_way = sum(watched.flight.is_under_way for watched in self._all())
+        under_way = sum(watched.fetch.is_under_way for watched in self._all())
         return passing + settled[: max(0, SETTLED_AT_A_LOOK - under_way)]
 
 

@@ -1,6 +1,6 @@
 """What many wait for at once: asked once, by a task that none of them owns.
 
-The rule: whoever waits ends nothing by giving up or by being cancelled. The flight goes on, its failure reaches all who
+The rule: whoever waits ends nothing by giving up or by being cancelled. The task goes on, its failure reaches all who
 wait for it, and what it brings may count for a while for whoever comes then. It must not know what is fetched.
 """
 
@@ -33,7 +33,7 @@ class Hold(Generic[T]):
     after_failure: T
 
 
-class Flight(Generic[T]):
+class SharedFetch(Generic[T]):
     """Of one thing that is fetched: at most one at a time. Event loop's thread only."""
 
     def __init__(self, *, clock: Clock, tasks: Tasks, hold: Hold[T] | None = None) -> None:
@@ -42,7 +42,7 @@ class Flight(Generic[T]):
         self._hold = hold
         self._task: asyncio.Task[T] | None = None
         self._turn = object()
-        """Of the flight that began last, unless it was forgotten: what that brings is held."""
+        """Of the task that began last, unless it was forgotten: what that brings is held."""
         self._held: T | None = None
         self._held_until = -math.inf
         self.began_at = -math.inf
@@ -60,11 +60,11 @@ class Flight(Generic[T]):
         name: str,
         expected: tuple[type[BaseException], ...] = (),
     ) -> asyncio.Task[T]:
-        """The flight that is under way, or a new one, whatever is held. `expected`: see `Tasks.start`."""
+        """The task that is under way, or a new one, whatever is held. `expected`: see `Tasks.start`."""
         if self._task is None or self._task.done():
             self._turn = turn = object()
             self.began_at = self._clock.monotonic()
-            self._task = self._tasks.start(self._fly(fetch, turn), name=name, expected=expected)
+            self._task = self._tasks.start(self._fetch(fetch, turn), name=name, expected=expected)
             self._task.add_done_callback(self._ended)
         return self._task
 
@@ -72,21 +72,21 @@ class Flight(Generic[T]):
         """What was fetched a moment ago; None if nothing is held."""
         return self._held if self._clock.monotonic() < self._held_until else None
 
-    async def outcome(self, flight: asyncio.Task[T], *, within_seconds: float = math.inf) -> T:
-        """What a flight brings that `begin` returned.
+    async def outcome(self, task: asyncio.Task[T], *, within_seconds: float = math.inf) -> T:
+        """What a task brings that `begin` returned.
 
         Raises what that raised, StillUnderWay after `within_seconds`, or Draining where it was ended.
         """
-        if not flight.done():
-            await self._wait(flight, within_seconds)
-        if not flight.done():
+        if not task.done():
+            await self._wait(task, within_seconds)
+        if not task.done():
             raise StillUnderWay
-        if flight.cancelled():
+        if task.cancelled():
             raise Draining
-        error = flight.exception()
+        error = task.exception()
         if error is not None:
             raise _again(error)
-        return flight.result()
+        return task.result()
 
     def forget(self) -> None:
         """What was fetched, or is on its way, is of the past: it reaches those who wait, and nobody else."""
@@ -99,22 +99,22 @@ class Flight(Generic[T]):
         if self._task is not None:
             self._task.cancel()
 
-    def _ended(self, flight: asyncio.Task[T]) -> None:
-        if flight is self._task:
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        if task is self._task:
             self._task = None
 
-    async def _wait(self, flight: asyncio.Task[T], within_seconds: float) -> None:
+    async def _wait(self, task: asyncio.Task[T], within_seconds: float) -> None:
         # `wait` leaves alone what it waits for, whatever becomes of whoever waits.
         if math.isinf(within_seconds):
-            await asyncio.wait({flight})
+            await asyncio.wait({task})
         elif within_seconds > 0:
             patience = self._tasks.start(self._clock.sleep(within_seconds), name="patience")
             try:
-                await asyncio.wait({flight, patience}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({task, patience}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 patience.cancel()
 
-    async def _fly(self, fetch: Callable[[], Coroutine[Any, Any, T]], turn: object) -> T:
+    async def _fetch(self, fetch: Callable[[], Coroutine[Any, Any, T]], turn: object) -> T:
         hold = self._hold
         if hold is None:
             return await fetch()

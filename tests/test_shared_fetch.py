@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from proxy.errors import Draining, NbgateError, Throttled
-from proxy.flights import Flight, Hold, StillUnderWay
+from proxy.shared_fetch import Hold, SharedFetch, StillUnderWay
 from proxy.tasks import Tasks
 from tests.harness.clocks import FakeClock, settle
 
@@ -20,7 +20,7 @@ class World:
         self.clock = FakeClock()
         self.told: list[BaseException] = []
         self.tasks = Tasks(lambda _name, error: self.told.append(error))
-        self.flight: Flight[int] = Flight(clock=self.clock, tasks=self.tasks, hold=hold)
+        self.shared: SharedFetch[int] = SharedFetch(clock=self.clock, tasks=self.tasks, hold=hold)
         self.lasts = 1.0
         self.failure: Exception | None = None
         self.fetched = 0
@@ -34,8 +34,8 @@ class World:
         return number
 
     async def ask(self, **within: float) -> int:
-        return await self.flight.outcome(
-            self.flight.begin(self.fetch, name="flight", expected=(NbgateError,)), **within
+        return await self.shared.outcome(
+            self.shared.begin(self.fetch, name="fetch", expected=(NbgateError,)), **within
         )
 
     async def crowd(self, count: int = 20) -> list[asyncio.Future[int]]:
@@ -66,7 +66,7 @@ async def failure(awaitable: Awaitable[object]) -> BaseException:
     return caught.value
 
 
-async def test_all_who_ask_at_once_share_a_flight_and_one_who_leaves_takes_nothing_along(make: Make) -> None:
+async def test_all_who_ask_at_once_share_a_fetch_and_one_who_leaves_takes_nothing_along(make: Make) -> None:
     world = make()
     first, *others = await world.crowd()
     first.cancel()
@@ -75,7 +75,7 @@ async def test_all_who_ask_at_once_share_a_flight_and_one_who_leaves_takes_nothi
     await world.clock.advance(1.0)
     assert await asyncio.gather(*others) == [1] * len(others)
     assert world.fetched == 1
-    assert not world.flight.is_under_way
+    assert not world.shared.is_under_way
     (later,) = await world.crowd(1)
     await world.clock.advance(1.0)
     assert await later == 2
@@ -118,58 +118,58 @@ async def test_who_waits_waits_for_so_long_by_the_clock(make: Make, lasts: float
         assert await asking == 1
     else:
         assert isinstance(await failure(asking), StillUnderWay)
-        assert world.flight.is_under_way, "it goes on"
+        assert world.shared.is_under_way, "it goes on"
         await world.clock.advance(0.2)
     assert len(world.tasks) == 0, "nothing is left of the waiting"
 
 
 async def test_who_is_late_does_not_wait_at_all(make: Make) -> None:
     world = make()
-    flight = world.flight.begin(world.fetch, name="flight")
+    fetch = world.shared.begin(world.fetch, name="fetch")
     for late in (0.0, -3.0):
-        assert isinstance(await failure(world.flight.outcome(flight, within_seconds=late)), StillUnderWay)
+        assert isinstance(await failure(world.shared.outcome(fetch, within_seconds=late)), StillUnderWay)
     await settle()
     await world.clock.advance(1.0)
-    assert await world.flight.outcome(flight, within_seconds=-3.0) == 1
+    assert await world.shared.outcome(fetch, within_seconds=-3.0) == 1
 
 
-async def test_who_is_cancelled_leaves_the_flight_and_no_timer(make: Make) -> None:
+async def test_who_is_cancelled_leaves_the_fetch_and_no_timer(make: Make) -> None:
     world = make()
     asking = asyncio.ensure_future(world.ask(within_seconds=5.0))
     await settle()
     asking.cancel()
     await settle()
     assert asking.cancelled()
-    assert world.flight.is_under_way
+    assert world.shared.is_under_way
     assert len(world.tasks) == 1
 
 
 @pytest.mark.parametrize("has_run", [True, False])
 async def test_all_are_told_where_it_is_ended(make: Make, has_run: bool) -> None:
     world = make()
-    flight = world.flight.begin(world.fetch, name="flight")
-    asking = [asyncio.ensure_future(world.flight.outcome(flight)) for _ in range(3)]
+    fetch = world.shared.begin(world.fetch, name="fetch")
+    asking = [asyncio.ensure_future(world.shared.outcome(fetch)) for _ in range(3)]
     if has_run:
         await settle()
-    world.flight.cancel()
+    world.shared.cancel()
     assert {type(await failure(one)) for one in asking} == {Draining}
-    assert not world.flight.is_under_way
-    world.flight.cancel()
+    assert not world.shared.is_under_way
+    world.shared.cancel()
 
 
 async def test_what_was_fetched_counts_for_as_long_as_it_says(make: Make) -> None:
     world = make(hold=Hold(float, after_failure=-1))
-    assert world.flight.held() is None
+    assert world.shared.held() is None
     for number in (1, 2):
         asking = asyncio.ensure_future(world.ask())
         await settle()
         await world.clock.advance(1.0)
         assert await asking == number
-        assert world.flight.held() == number
+        assert world.shared.held() == number
         await world.clock.advance(number - 0.1)
-        assert world.flight.held() == number
+        assert world.shared.held() == number
         await world.clock.advance(0.1)
-        assert world.flight.held() is None
+        assert world.shared.held() is None
 
 
 async def test_what_failed_counts_too(make: Make) -> None:
@@ -179,21 +179,21 @@ async def test_what_failed_counts_too(make: Make) -> None:
     await settle()
     await world.clock.advance(1.0)
     assert await failure(asking) is world.failure
-    assert world.flight.held() == -1
+    assert world.shared.held() == -1
 
 
 async def test_what_is_forgotten_reaches_those_who_wait_and_nobody_else(make: Make) -> None:
     world = make(hold=Hold(lambda _number: 10.0, after_failure=-1))
     before = await world.crowd(2)
     await world.clock.advance(0.5)
-    world.flight.forget()
+    world.shared.forget()
     after = await world.crowd(2)
     await world.clock.advance(0.5)
     assert await asyncio.gather(*before) == [1, 1]
-    assert world.flight.held() is None
-    assert world.flight.is_under_way
+    assert world.shared.held() is None
+    assert world.shared.is_under_way
     await world.clock.advance(0.5)
     assert await asyncio.gather(*after) == [2, 2]
-    assert world.flight.held() == 2
-    world.flight.forget()
-    assert world.flight.held() is None
+    assert world.shared.held() == 2
+    world.shared.forget()
+    assert world.shared.held() is None
