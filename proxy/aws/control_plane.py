@@ -14,10 +14,7 @@ from typing import Final, Protocol
 
 from proxy.aws.presigned import PresignedUrl
 from proxy.errors import InstanceNotInService
-
-IN_SERVICE: Final = "InService"
-PASSING: Final = frozenset({"Pending", "Stopping", "Updating"})
-"""Statuses that soon give way to others by themselves."""
+from proxy.instance_status import TEXTS, InstanceStatus
 
 SESSION_SECONDS_MIN: Final = 1800
 SESSION_SECONDS_MAX: Final = 43200
@@ -54,7 +51,7 @@ class InstanceDescription:
 
     @property
     def in_service(self) -> bool:
-        return self.status == IN_SERVICE
+        return self.status == InstanceStatus.IN_SERVICE
 
 
 class ControlPlane(Protocol):
@@ -88,33 +85,14 @@ class ControlPlane(Protocol):
         `start`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    sentence: str
-    retry_after_seconds: int | None
-
-
-# Without a Retry-After where only a person can help: reloading a stopped instance's page starts nothing.
-_STATUSES: Final = {
-    "Pending": _Wait("The notebook instance is starting.", 15),
-    "Updating": _Wait("The notebook instance is being updated.", 30),
-    "PendingMaintenance": _Wait("The notebook instance is about to be maintained.", 60),
-    "InMaintenance": _Wait("The notebook instance is under maintenance.", 60),
-    "Stopping": _Wait("The notebook instance is stopping.", None),
-    "Stopped": _Wait("The notebook instance is stopped.", None),
-    "Failed": _Wait("The notebook instance has failed.", None),
-    "Deleting": _Wait("The notebook instance is being deleted.", None),
-}
-
-
 def not_in_service(status: str, *, detail: str = "") -> InstanceNotInService:
     """The error for an instance whose status is `status`; "" where it is not known."""
-    wait = _STATUSES.get(status)
-    if wait is None:
+    text = TEXTS.get(status)
+    if text is None:
         return InstanceNotInService(instance_status=status, detail=detail)
     return InstanceNotInService(
-        wait.sentence,
+        text.sentence,
         instance_status=status,
         detail=detail,
-        retry_after_seconds=wait.retry_after_seconds,
+        retry_after_seconds=text.retry_after_seconds,
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from proxy.aws.control_plane import IN_SERVICE, SESSION_SECONDS_MAX, ControlPlane, not_in_service
+from proxy.aws.control_plane import SESSION_SECONDS_MAX, ControlPlane, not_in_service
 from proxy.aws.cookies import unkept
 from proxy.aws.failures import Failures
 from proxy.aws.presigned import PresignedUrl, PresignedUrlCache, SessionKey
@@ -44,6 +44,7 @@ from proxy.errors import (
     SigningIn,
     SignInTimeout,
 )
+from proxy.instance_status import InstanceStatus
 from proxy.shared_fetch import SharedFetch, StillUnderWay
 from proxy.tasks import Tasks
 from proxy.upstream import Honoured, NotebookSession
@@ -337,8 +338,8 @@ class SessionKeeper:
 
     async def _why(self, error: NotReady) -> NbgateError:
         """What to say of a front end that took no token: SageMaker may know that the instance is away."""
-        status = IN_SERVICE if error.is_page else await self._check.status()
-        if status in {IN_SERVICE, ""}:
+        status: str = InstanceStatus.IN_SERVICE if error.is_page else await self._check.status()
+        if status in {InstanceStatus.IN_SERVICE, ""}:
             return JupyterStarting(detail=error.detail)
         self._urls.take(self.key)
         return not_in_service(status, detail=error.detail)

@@ -23,7 +23,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.aws.client import NotebookAnswer, ask, cookie_field, open_client
-from proxy.aws.control_plane import PASSING, ControlPlane
+from proxy.aws.control_plane import ControlPlane
 from proxy.aws.cookies import Cookies, SetCookie
 from proxy.aws.exchange import ExchangeOptions
 from proxy.aws.hosts import NotebookHosts, foreign_host
@@ -33,6 +33,7 @@ from proxy.aws.status_answer import STATUS_TARGET
 from proxy.chance import NewId
 from proxy.clock import Clock
 from proxy.errors import NbgateError
+from proxy.instance_status import PASSING, STARTABLE, InstanceStatus
 from proxy.tasks import Tasks
 from proxy.upstream import Origin
 
@@ -141,12 +142,12 @@ async def from_start_to_jupyter(notebook: str, control_plane: ControlPlane, mean
     say, clock = means.say, means.clock
     say(LineKind.STEP, "From StartNotebookInstance to Jupyter")
     status = (await control_plane.describe(notebook)).status
-    if status not in ("Stopped", "Failed"):
+    if status not in STARTABLE:
         say(LineKind.BAD, f"not started: it is {status}, and has to be Stopped before")
         return
     await control_plane.start(notebook)
     line = _TimeLine(clock, say)
-    line.tell("Describe", "Pending")
+    line.tell("Describe", InstanceStatus.PENDING)
     while line.seconds <= START_SECONDS:
         await clock.sleep(1.0)
         described = await control_plane.describe(notebook)

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from proxy.aws.control_plane import IN_SERVICE, ControlPlane, not_in_service
+from proxy.aws.control_plane import ControlPlane, not_in_service
 from proxy.aws.presigned import SessionKey
 from proxy.aws.sessions import StatusMeaning, UpstreamSession
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotInService
+from proxy.instance_status import InstanceStatus
 from proxy.shared_fetch import Hold, SharedFetch, StillUnderWay
 from proxy.tasks import Tasks
 from proxy.upstream import Honoured
@@ -141,7 +142,7 @@ class SessionCheck:
 
     async def _made_of_fault(self) -> Honoured:
         status = await self.status()
-        if status == IN_SERVICE:
+        if status == InstanceStatus.IN_SERVICE:
             return Honoured.STARTING
         if not status:
             return Honoured.UNTOLD

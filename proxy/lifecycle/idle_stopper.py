@@ -16,9 +16,10 @@ from typing import Any, Final, Protocol
 from proxy.clock import Clock
 from proxy.errors import NbgateError
 from proxy.faults import Faults
+from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.awake import AwakeState, checked_hours
 from proxy.lifecycle.evidence import Bodies, Evidence, JupyterReading, UnreadableState, read_state
-from proxy.lifecycle.judge import IN_SERVICE, WATCHED_SECONDS, IdleFinding, IdleRules, IdleVerdict, judge
+from proxy.lifecycle.judge import WATCHED_SECONDS, IdleFinding, IdleRules, IdleVerdict, judge
 from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.tasks import Tasks
 
@@ -245,7 +246,7 @@ class IdleStopper:
         status, reading = "", None
         try:
             status = (await self._instances.describe(watch.name, max_age_seconds=max_age_seconds)).status
-            if status == IN_SERVICE:
+            if status == InstanceStatus.IN_SERVICE:
                 reading = await self._read(watch)
             self._tell_problem(watch, "", "")
         except NbgateError as error:
@@ -289,13 +290,13 @@ class IdleStopper:
 
     def _note_status(self, watch: _Watch, status: str, now: float) -> None:
         """It left service, or came back to it."""
-        if status == IN_SERVICE:
+        if status == InstanceStatus.IN_SERVICE:
             if watch.was_out_of_service:
                 watch.was_out_of_service = False
                 watch.in_service_since = now
         else:
             watch.was_out_of_service = True
-        if watch.stopped_at is not None and status in (IN_SERVICE, "Pending"):
+        if watch.stopped_at is not None and status in (InstanceStatus.IN_SERVICE, InstanceStatus.PENDING):
             watch.saved_seconds += now - watch.stopped_at
             watch.stopped_at = None
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.evidence import Evidence, JupyterReading
 
-IN_SERVICE: Final = "InService"
 BUSY: Final = "busy"
 
 FRESH_SECONDS: Final = 150.0
@@ -76,7 +76,7 @@ def judge(evidence: Evidence, rules: IdleRules, now: float) -> IdleVerdict:
     used_at = _latest(now, evidence.used_at, evidence.traffic_at, evidence.in_service_since)
     if rules.after_seconds is None:
         return IdleVerdict(IdleFinding.OFF, "no stop_after_idle", used_at)
-    if evidence.status and evidence.status != IN_SERVICE:
+    if evidence.status and evidence.status != InstanceStatus.IN_SERVICE:
         return IdleVerdict(IdleFinding.NOT_RUNNING, evidence.status)
     reading = evidence.reading
     if not evidence.status:

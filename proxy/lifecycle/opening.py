@@ -15,12 +15,12 @@ from typing import Final, Protocol
 
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotInService, NbgateError, UpstreamError
+from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.idle_stopper import Events
 from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.tasks import Tasks
 from proxy.wire.browsers import prefers_html
 
-STOPPED: Final = "Stopped"
 STARTED_SECONDS: Final = 60.0
 """How long SageMaker may go on saying Stopped after it took the order."""
 FAILED_SECONDS: Final = 30.0
@@ -118,9 +118,9 @@ class Opening:
                 self._tasks.start(self._look(name), name=f"look at {name}")
             return error
         by_browser = now - start.stopped_at < COOL_DOWN_SECONDS
-        if error.instance_status == "Stopping" and is_opened(visit, by_browser=by_browser):
+        if error.instance_status == InstanceStatus.STOPPING and is_opened(visit, by_browser=by_browser):
             return _stopping()
-        if error.instance_status != STOPPED:
+        if error.instance_status != InstanceStatus.STOPPED:
             return error
         if start.is_under_way:
             # Not started yet, and perhaps never: what SageMaker says to the order is not known.
@@ -173,20 +173,20 @@ class Opening:
 def _asking() -> InstanceNotInService:
     return InstanceNotInService(
         "SageMaker is being asked to start the notebook instance.",
-        instance_status="Pending",
+        instance_status=InstanceStatus.PENDING,
         retry_after_seconds=2,
     )
 
 
 def _starting() -> InstanceNotInService:
     return InstanceNotInService(
-        "The notebook instance is starting.", instance_status="Pending", retry_after_seconds=10
+        "The notebook instance is starting.", instance_status=InstanceStatus.PENDING, retry_after_seconds=10
     )
 
 
 def _stopping() -> InstanceNotInService:
     return InstanceNotInService(
         "The notebook instance is stopping. It is started again as soon as it has stopped.",
-        instance_status="Stopping",
+        instance_status=InstanceStatus.STOPPING,
         retry_after_seconds=10,
     )

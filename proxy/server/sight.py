@@ -13,17 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from proxy.aws.control_plane import IN_SERVICE, InstanceDescription
+from proxy.aws.control_plane import InstanceDescription
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.errors import AccessDenied, ControlPlaneError, NbgateError, RouteNotFound
 from proxy.gateway import Admission, Caller, Gateway
+from proxy.instance_status import STARTABLE, InstanceStatus
 from proxy.lifecycle.awake import AwakeState
 from proxy.policy.context import CONNECT
 from proxy.policy.evaluate import Decision
 from proxy.server.addresses import mount_url
 from proxy.server.operations.fleet import Fleet
-from proxy.server.pages.error_pages import FAILED, PENDING, STARTABLE, Form, Progress, Standing, public_reason
+from proxy.server.pages.error_pages import Form, Progress, Standing, public_reason
 from proxy.server.pages.forms import FormTokens
 from proxy.tasks import Tasks
 
@@ -97,7 +98,7 @@ class View:
     @property
     def reason(self) -> str:
         """SageMaker's, for a failure."""
-        if self.description is None or self.status != FAILED:
+        if self.description is None or self.status != InstanceStatus.FAILED:
             return ""
         return public_reason(self.description.failure_reason)
 
@@ -249,7 +250,7 @@ class Sight:
     def progress(self, name: str) -> Progress | None:
         """How far an instance's start has come; None if it is not starting, as far as is known."""
         known = self._fleet.known(name)
-        if known is None or known.description.status != PENDING:
+        if known is None or known.description.status != InstanceStatus.PENDING:
             return None
         waited = self._clock.monotonic() - known.since
         if known.description.modified_at is not None:
@@ -269,7 +270,7 @@ class Sight:
     ) -> View:
         may_describe = beholder.may(name, DESCRIBE)
         status = "" if description is None else description.status
-        awake = self._awake(name) if status == IN_SERVICE else AwakeState()
+        awake = self._awake(name) if status == InstanceStatus.IN_SERVICE else AwakeState()
         return View(
             name,
             self.url(beholder, name),
@@ -279,9 +280,9 @@ class Sight:
             may_describe,
             # To who may start it and see no state, it is offered always: SageMaker refuses what cannot be done.
             may_start=(status in STARTABLE or not may_describe) and beholder.may(name, START),
-            may_stop=(status == IN_SERVICE or not may_describe) and beholder.may(name, STOP),
+            may_stop=(status == InstanceStatus.IN_SERVICE or not may_describe) and beholder.may(name, STOP),
             may_keep_awake=awake.after_seconds is not None and beholder.may(name, START),
-            progress=self.progress(name) if status == PENDING else None,
+            progress=self.progress(name) if status == InstanceStatus.PENDING else None,
             websockets=self._websockets(name),
             awake=awake,
         )

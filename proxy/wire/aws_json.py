@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from proxy.instance_status import InstanceStatus
+
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
 
 CREATE_URL: Final = "CreatePresignedNotebookInstanceUrl"
@@ -74,18 +76,6 @@ Member = TextRule | NumberRule | InstantRule
 
 NAME_PATTERN: Final = "[a-zA-Z0-9](-*[a-zA-Z0-9])*"
 SESSION_SECONDS: Final = NumberRule(1800, 43_200)
-STATUSES: Final = (
-    "Pending",
-    "InService",
-    "Stopping",
-    "Stopped",
-    "Failed",
-    "Deleting",
-    "Updating",
-    "PendingMaintenance",
-    "InMaintenance",
-)
-
 _NAME: Final = TextRule(63, pattern=NAME_PATTERN)
 _NAMED: Final[Mapping[str, Member]] = {"NotebookInstanceName": _NAME}
 INPUTS: Final[Mapping[str, Mapping[str, Member]]] = {
@@ -101,7 +91,7 @@ INPUTS: Final[Mapping[str, Mapping[str, Member]]] = {
         "CreationTimeAfter": InstantRule(),
         "LastModifiedTimeBefore": InstantRule(),
         "LastModifiedTimeAfter": InstantRule(),
-        "StatusEquals": TextRule(words=STATUSES),
+        "StatusEquals": TextRule(words=tuple(status.value for status in InstanceStatus)),
         "NotebookInstanceLifecycleConfigNameContains": _NAME,
         "DefaultCodeRepositoryContains": TextRule(1024, pattern="[a-zA-Z0-9-]+"),
         "AdditionalCodeRepositoryEquals": TextRule(

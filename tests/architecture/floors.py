@@ -26,7 +26,9 @@ class Floor:
     why: str = ""
 
 
-F0 = frozenset({"errors", "memory", "policy", "client_address", "routing", "wire", "upstream"})
+F0 = frozenset(
+    {"errors", "instance_status", "memory", "policy", "client_address", "routing", "wire", "upstream"}
+)
 GIVEN = frozenset({"clock", "chance", "tasks", "faults", "signals", "threads"})
 
 FLOORS = (

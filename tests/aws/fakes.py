@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from proxy.aws.control_plane import IN_SERVICE, InstanceDescription, not_in_service
+from proxy.aws.control_plane import InstanceDescription, not_in_service
 from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.presigned import PresignedUrl
 from proxy.aws.sessions import SignIn
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneFailed, InstanceNotFound, PermissionMissing
+from proxy.instance_status import InstanceStatus
 from proxy.upstream import Origin
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0LXRva2Vu.c2lnbmF0dXJl"
@@ -40,7 +41,7 @@ class FakeControlPlane:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    def put(self, notebook: str, status: str = IN_SERVICE, failure_reason: str = "") -> None:
+    def put(self, notebook: str, status: str = InstanceStatus.IN_SERVICE, failure_reason: str = "") -> None:
         self.instances[notebook] = InstanceDescription(
             notebook,
             status,
@@ -85,7 +86,7 @@ class FakeControlPlane:
         self._move(notebook, frozenset({"Stopped", "Failed"}), to="Pending")
 
     async def stop(self, notebook: str) -> None:
-        self._move(notebook, frozenset({IN_SERVICE}), to="Stopping")
+        self._move(notebook, frozenset({InstanceStatus.IN_SERVICE}), to="Stopping")
 
     def _move(self, notebook: str, allowed: frozenset[str], *, to: str) -> None:
         described = self._find(notebook)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from proxy.aws.control_plane import IN_SERVICE
 from proxy.aws.sagemaker import AwsOptions, SageMaker
+from proxy.instance_status import InstanceStatus
 from tests.aws.fakes import COOKIE_SECRET, SECRET
 
 Build = Callable[[AwsOptions], SageMaker]
@@ -173,7 +173,7 @@ class SageMakerApi:
     def endpoint_url(self) -> str:
         return f"{self._scheme}://127.0.0.1:{self._server.port}"
 
-    def put(self, notebook: str, status: str = IN_SERVICE, failure_reason: str = "") -> None:
+    def put(self, notebook: str, status: str = InstanceStatus.IN_SERVICE, failure_reason: str = "") -> None:
         self.instances[notebook] = {
             "NotebookInstanceName": notebook,
             "NotebookInstanceStatus": status,
@@ -212,7 +212,7 @@ class SageMakerApi:
                 return _refuse(Fault("ValidationException", f"{text} Unable to transition to ({move[1]})"))
             instance["NotebookInstanceStatus"] = move[1]
             return web.Response(content_type="application/x-amz-json-1.1")
-        if (status := instance["NotebookInstanceStatus"]) != IN_SERVICE:
+        if (status := instance["NotebookInstanceStatus"]) != InstanceStatus.IN_SERVICE:
             return _refuse(self.stopped_fault(str(status)))
         return _accept({"AuthorizedUrl": self.url} if self.url else {})
 

@@ -20,7 +20,7 @@ from functools import partial
 from statistics import median
 from typing import Final, Protocol
 
-from proxy.aws.control_plane import IN_SERVICE, PASSING, ControlPlane, InstanceDescription
+from proxy.aws.control_plane import ControlPlane, InstanceDescription
 from proxy.aws.presigned import SessionKey
 from proxy.clock import Clock
 from proxy.config.settings import Settings
@@ -33,6 +33,7 @@ from proxy.errors import (
     Throttled,
 )
 from proxy.faults import Faults
+from proxy.instance_status import PASSING, InstanceStatus
 from proxy.lifecycle.order import ITSELF, OrderedBy
 from proxy.rounds import Round, Rounds
 from proxy.shared_fetch import SharedFetch, StillUnderWay
@@ -65,7 +66,6 @@ LIST_FAILED_SECONDS: Final = 60.0
 """The same for failures that pass."""
 _AT_ONCE: Final = 3
 """Descriptions asked for at the same time: the control plane has four threads, and one is left for sign-ins."""
-_PENDING: Final = "Pending"
 
 Listener = Callable[[str, InstanceDescription], None]
 
@@ -388,7 +388,7 @@ class Fleet:
         if before is not None or status in PASSING:
             watched.moving_until = -math.inf
         for keeper in watched.sessions:
-            if status == IN_SERVICE:
+            if status == InstanceStatus.IN_SERVICE:
                 keeper.retry()
             elif before is not None and before.description.in_service:
                 keeper.drop()
@@ -405,15 +405,17 @@ class Fleet:
     def _measure(self, watched: _Watched, before: Known | None, status: str) -> None:
         """How long starts take. One whose begin was not seen counts for nothing: it would look quicker."""
         now = self._clock.monotonic()
-        if status == _PENDING:
+        if status == InstanceStatus.PENDING:
             told = watched.pending_since is not None and now - watched.pending_since < MOVING_SECONDS
             if not told:
                 seen = before is not None and now - before.seen_at <= 2 * LOOK_SECONDS
                 watched.pending_since = now if seen else None
             return
-        if status == IN_SERVICE and watched.pending_since is not None:
+        if status == InstanceStatus.IN_SERVICE and watched.pending_since is not None:
             watched.starts.append(now - watched.pending_since)
-        if status == IN_SERVICE or (before is not None and before.description.status == _PENDING):
+        if status == InstanceStatus.IN_SERVICE or (
+            before is not None and before.description.status == InstanceStatus.PENDING
+        ):
             watched.pending_since = None
 
     def _tell(self, watched: _Watched, description: InstanceDescription) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.aws.control_plane import not_in_service
@@ -58,6 +58,7 @@ from proxy.errors import (
     WorkerRefused,
     WrongState,
 )
+from proxy.instance_status import STARTABLE, TEXTS, InstanceStatus
 from proxy.server.pages import templates as pages
 from proxy.wire.browsers import Asker, mount_of_api
 
@@ -126,10 +127,6 @@ class _Text:
     refresh_seconds: int = 0
 
 
-PENDING: Final = "Pending"
-FAILED: Final = "Failed"
-STARTABLE: Final = frozenset({"Stopped", FAILED})
-"""Statuses from which StartNotebookInstance leads on (API reference)."""
 REASON_CHARACTERS: Final = 300
 
 _INSIDES: Final = re.compile(
@@ -220,55 +217,6 @@ ENDED: Final = 424
 """Failed Dependency (RFC 4918 section 11.4): what JupyterHub answers, and JupyterLab and Notebook 7 ask again after."""
 _NOT_LET_IN: Final = (AccessDenied, SignInRequired, TokenRefused)
 
-_INSTANCE_STATES: Final[dict[str, _Text]] = {
-    "Pending": _Text(
-        title="The notebook instance is starting",
-        message="SageMaker is starting it. That usually takes a few minutes.",
-        advice="This page reloads by itself and shows the notebook when it is ready.",
-        refresh_seconds=10,
-    ),
-    "Updating": _Text(
-        title="The notebook instance is being updated",
-        message="SageMaker is applying a change to it. That usually takes a few minutes.",
-        advice="When it is done, the instance has to be started. This page reloads by itself.",
-        refresh_seconds=20,
-    ),
-    "Stopping": _Text(
-        title="The notebook instance is stopping",
-        message="Somebody, or a schedule, stopped it. Files on its volume are kept.",
-        advice="Wait until SageMaker says Stopped, start it, then reload this page.",
-        mood="idle",
-    ),
-    "Stopped": _Text(
-        title="The notebook instance is stopped",
-        message="It is switched off. Files on its volume are kept.",
-        advice="Start it in the SageMaker console, or ask whoever looks after it; then reload this page.",
-        mood="idle",
-    ),
-    "Failed": _Text(
-        title="The notebook instance failed to start",
-        message="SageMaker could not start it.",
-        advice="The SageMaker console shows the reason. When it is mended, start it and reload this page.",
-        mood="stop",
-    ),
-    "Deleting": _Text(
-        title="The notebook instance is being deleted",
-        message="SageMaker is deleting it.",
-        advice="Ask whoever looks after it where the work goes on.",
-        mood="stop",
-    ),
-    **dict.fromkeys(
-        ("PendingMaintenance", "InMaintenance"),
-        _Text(
-            title="The notebook instance is under maintenance",
-            message="SageMaker is maintaining it.",
-            advice="This passes, and the page reloads by itself.",
-            refresh_seconds=30,
-        ),
-    ),
-}
-"""By `NotebookInstanceStatus` of DescribeNotebookInstance, as far as it is not InService."""
-
 HEADERS: Final[Headers] = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
@@ -345,7 +293,7 @@ def _page(
     # It need not be offered where it was done already.
     can_start = status in STARTABLE and not error.retry_after_seconds
     start = standing.start if standing is not None and can_start else None
-    progress = standing.progress if standing is not None and status == PENDING else None
+    progress = standing.progress if standing is not None and status == InstanceStatus.PENDING else None
     instance = standing.instance if standing is not None else ""
     watch = instance if status else ""
     live = bool(refresh_seconds or watch)
@@ -363,7 +311,7 @@ def _page(
         "instance_status": status,
         "start": start,
         "progress": progress,
-        "reason": standing.reason if standing is not None and status == FAILED else "",
+        "reason": standing.reason if standing is not None and status == InstanceStatus.FAILED else "",
         "home": standing.home if standing is not None else "",
         "facts": _facts(error, request_id=request_id, client_address=client_address, instance=instance),
     }
@@ -406,19 +354,22 @@ def public_reason(text: str) -> str:
 
 def _text(error: NbgateError) -> _Text:
     retry = "" if isinstance(error, _FINAL) else _TRY_AGAIN
-    if isinstance(error, InstanceNotInService) and (state := _INSTANCE_STATES.get(error.instance_status)):
+    if isinstance(error, InstanceNotInService) and (said := TEXTS.get(error.instance_status)):
         # The control plane's own sentence for a state says less than the page has to say of it.
         usual = (error.default_message, not_in_service(error.instance_status).message)
         own_words = error.message not in usual
-        if error.retry_after_seconds and not state.refresh_seconds:
+        advice, refresh_seconds = said.advice, said.refresh_seconds
+        if error.retry_after_seconds and not refresh_seconds:
             # It is on its way somewhere after all.
-            advice, refresh_seconds = _INSTANCE_STATES["Pending"].advice, error.retry_after_seconds
-            state = replace(state, advice=advice, refresh_seconds=refresh_seconds)
-        return replace(
-            state,
-            message=error.message if own_words else state.message,
-            mood="wait" if state.refresh_seconds else state.mood,
+            advice, refresh_seconds = TEXTS[InstanceStatus.PENDING].advice, error.retry_after_seconds
+        return _Text(
+            said.title,
+            error.message if own_words else said.message,
+            advice,
+            # Nobody need wait at a page that does not reload.
+            mood="wait" if refresh_seconds else "idle" if said.mood == "wait" else said.mood,
             retry=retry,
+            refresh_seconds=refresh_seconds,
         )
     kind = type(error)
     refresh_seconds = error.wait_seconds if isinstance(error, _RELOADING) else 0

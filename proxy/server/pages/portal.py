@@ -18,33 +18,20 @@ from urllib.parse import parse_qs
 from aiohttp import hdrs, web
 
 from proxy.errors import InstanceNotInService, MediaTypeRefused, ValidationFailed
+from proxy.instance_status import TEXTS, InstanceStatus
 from proxy.lifecycle.awake import AwakeState
 from proxy.lifecycle.judge import IdleFinding
 from proxy.lifecycle.order import OrderedBy
 from proxy.server.operations.fleet import Fleet
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.server.pages import templates as pages
-from proxy.server.pages.error_pages import FAILED, PENDING, Form, Progress
+from proxy.server.pages.error_pages import Form, Progress
 from proxy.server.pages.forms import require_same_origin
 from proxy.server.sight import AWAKE, AWAKE_PATH, START, START_PATH, STOP, STOP_PATH, Beholder, Sight, View
 
 FORM_BYTES: Final = 4096
 AWAKE_HOURS: Final = ("2", "8", "24", "0")
 """What the buttons of *Keep awake* say; 0 takes it back."""
-
-_IN_SERVICE: Final = "InService"
-_WORDS: Final = {
-    _IN_SERVICE: ("Running", "good"),
-    PENDING: ("Starting", "wait"),
-    "Updating": ("Being updated", "wait"),
-    "PendingMaintenance": ("About to be maintained", "wait"),
-    "InMaintenance": ("Under maintenance", "wait"),
-    "Stopping": ("Stopping", "wait"),
-    "Stopped": ("Stopped", "idle"),
-    FAILED: ("Failed", "stop"),
-    "Deleting": ("Being deleted", "stop"),
-}
-"""By `NotebookInstanceStatus`: our word for it, and the colour of its mark."""
 
 _VIEWS: Final = (("JupyterLab", "lab"), ("Notebook", "tree"), ("Terminal", "terminals/new"))
 
@@ -140,7 +127,7 @@ class Portal:
         name = self._named(visit)
         beholder = visit.beholder
         view = await self._sight.view(beholder, name)
-        if view.status and view.status != _IN_SERVICE:
+        if view.status and view.status != InstanceStatus.IN_SERVICE:
             return visit.error(InstanceNotInService(instance_status=view.status), instance=name)
         return web.Response(status=303, headers={hdrs.LOCATION: view.url})
 
@@ -152,9 +139,9 @@ class Portal:
             await self._fleet.start(name, by=visit.ordered_by("portal"))
         except InstanceNotInService as error:
             # Somebody else was quicker: what was wanted is under way.
-            if error.instance_status not in (PENDING, _IN_SERVICE):
+            if error.instance_status not in (InstanceStatus.PENDING, InstanceStatus.IN_SERVICE):
                 return visit.error(error, instance=name)
-            if error.instance_status == _IN_SERVICE and self._is_elsewhere(visit, name):
+            if error.instance_status == InstanceStatus.IN_SERVICE and self._is_elsewhere(visit, name):
                 # The door would lead to another origin at once, which `form-action 'self'` forbids a form.
                 opens = False
         # Only one of two places, and neither of them is the request's.
@@ -167,7 +154,7 @@ class Portal:
         try:
             await self._fleet.stop(name, by=visit.ordered_by("portal"))
         except InstanceNotInService as error:
-            if error.instance_status not in ("Stopping", "Stopped"):
+            if error.instance_status not in (InstanceStatus.STOPPING, InstanceStatus.STOPPED):
                 return visit.error(error, instance=name)
         return web.Response(status=303, headers={hdrs.LOCATION: self._home(visit)})
 
@@ -221,7 +208,7 @@ class Portal:
     # -- showing ------------------------------------------------------------------------------------------
 
     def _card(self, beholder: Beholder, view: View) -> Card:
-        word, mood = _WORDS.get(view.status, (view.status, "fault"))
+        word, mood = _word(view.status)
         note = f"SageMaker’s reason: {view.reason}" if view.reason else view.problem
         if not view.status:
             word, mood = ("State unknown", "fault") if view.may_describe else ("", "idle")
@@ -234,8 +221,8 @@ class Portal:
             mood,
             tuple(_facts(view)),
             note,
-            is_open=view.status == _IN_SERVICE or not view.status,
-            is_passing=view.status == PENDING,
+            is_open=view.status == InstanceStatus.IN_SERVICE or not view.status,
+            is_passing=view.status == InstanceStatus.PENDING,
             views=tuple(_Link(name, view.url + path) for name, path in _VIEWS),
             progress=view.progress,
             start=self._sight.form(beholder, view.name, START) if view.may_start else None,
@@ -264,6 +251,14 @@ def _idle(awake: AwakeState) -> _Idle | None:
     if awake.dry_run or awake.stops_at is None:
         return None
     return _Idle("Not used: stops by itself at", awake.stops_at)
+
+
+def _word(status: str) -> tuple[str, str]:
+    """Our word for a status, and the colour of its mark."""
+    if status == InstanceStatus.IN_SERVICE:
+        return "Running", "good"
+    text = TEXTS.get(status)
+    return (status, "fault") if text is None else (text.word, text.mood)
 
 
 def _facts(view: View) -> Iterable[str]:

@@ -17,10 +17,11 @@ from typing import Any, Final, Protocol
 
 from aiohttp import hdrs, web
 
-from proxy.aws.control_plane import IN_SERVICE, InstanceDescription
+from proxy.aws.control_plane import InstanceDescription
 from proxy.config.settings import Settings
 from proxy.errors import AccessDenied, InstanceNotFound, InstanceNotInService, NbgateError
 from proxy.identity.tokens import URL_SECONDS, TokenKind, Tokens, authorized_url
+from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.order import OrderedBy
 from proxy.server.addresses import mount_url
 from proxy.server.operations.fleet import Fleet
@@ -56,10 +57,10 @@ LIST_AGE_SECONDS: Final = 15.0
 Members = Mapping[str, Any] | None
 
 _MOVES: Final = {
-    START: (("Stopped", "Failed"), "Unable to transition to (Pending)"),
-    STOP: ((IN_SERVICE,), "Unable to transition to (Stopping)"),
+    START: ((InstanceStatus.STOPPED, InstanceStatus.FAILED), "Unable to transition to (Pending)"),
+    STOP: ((InstanceStatus.IN_SERVICE,), "Unable to transition to (Stopping)"),
     # What AWS says here is not known; this follows its other errors of state.
-    CREATE_URL: ((IN_SERVICE,), "Unable to create a presigned URL"),
+    CREATE_URL: ((InstanceStatus.IN_SERVICE,), "Unable to create a presigned URL"),
 }
 
 

@@ -1,0 +1,27 @@
+"""Each status that SageMaker has is told, and a status is SageMaker's word."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.instance_status import PASSING, STARTABLE, TEXTS, InstanceStatus
+
+
+def test_a_status_is_sagemakers_word() -> None:
+    assert InstanceStatus.IN_SERVICE == "InService"
+    assert f"{InstanceStatus.IN_MAINTENANCE}" == "InMaintenance"
+    assert "Stopping" in PASSING
+    assert {"Stopped", "Failed"} == STARTABLE
+
+
+def test_there_is_something_to_say_of_each_that_is_not_in_service() -> None:
+    assert set(TEXTS) == set(InstanceStatus) - {InstanceStatus.IN_SERVICE}
+    assert TEXTS.get("Novelty") is None
+
+
+@pytest.mark.parametrize("status", sorted(TEXTS))
+def test_what_passes_by_itself_is_worth_another_request_and_another_look(status: str) -> None:
+    text = TEXTS[status]
+    assert bool(text.retry_after_seconds) is bool(text.refresh_seconds)
+    assert ("reloads by itself" in text.advice) is bool(text.refresh_seconds)
+    assert all((text.word, text.mood, text.sentence, text.title, text.message, text.advice))
