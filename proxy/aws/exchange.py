@@ -24,10 +24,10 @@ from proxy.aws.client import NotebookAnswer, ask, cookie_field, open_client, pee
 from proxy.aws.cookies import STEERING, Cookies, SetCookie
 from proxy.aws.dial import DIRECT, Egress
 from proxy.aws.hosts import NotebookHosts, is_sign_in
+from proxy.aws.jupyter_marks import is_from_jupyter, is_html, is_jupyter_cookie
 from proxy.aws.presigned import DEFAULT_MARGIN_SECONDS, PresignedUrl
 from proxy.aws.sessions import NotReady, OnUnkept, SignIn, StatusMeaning, keep_quiet
 from proxy.aws.status_answer import BODY_BYTES, STATUS_TARGET, Asked, meaning_of, wants_body
-from proxy.aws.whose import belongs_to_jupyter, is_html, is_jupyters
 from proxy.clock import Clock
 from proxy.errors import SessionRejected, UpstreamInvalid, UpstreamTimeout
 from proxy.upstream import Origin
@@ -157,7 +157,7 @@ class NotebookExchange:
                 _NOT_ACCEPTED, detail=f"cookies were set, but {STATUS_TARGET} answered as if signed out"
             )
         cookies = self._keep(answer, origin, sign_in.cookies)
-        return SignIn(origin, cookies, jupyter_shows=is_jupyters(answer))
+        return SignIn(origin, cookies, jupyter_shows=is_from_jupyter(answer))
 
     def _keep(self, answer: NotebookAnswer, origin: Origin, jar: Cookies) -> Cookies:
         ours = tuple(cookie for cookie in answer.cookies if _is_kept(cookie.name))
@@ -201,7 +201,7 @@ class NotebookExchange:
 
 def _is_kept(name: bytes) -> bool:
     """Whether a cookie of this name is the session's."""
-    return not belongs_to_jupyter(name) and name not in STEERING
+    return not is_jupyter_cookie(name) and name not in STEERING
 
 
 def _judge(answer: NotebookAnswer, jar: Cookies) -> None:
@@ -211,7 +211,7 @@ def _judge(answer: NotebookAnswer, jar: Cookies) -> None:
     an error where the front end does not reach it.
     """
     status = answer.status
-    is_marked = is_jupyters(answer)
+    is_marked = is_from_jupyter(answer)
     if not jar.pairs and not is_marked and status not in {401, 403}:
         if 200 <= status < 300 and is_html(answer.content_type):
             raise NotReady(detail="the presigned URL was answered with a page, and without a cookie")

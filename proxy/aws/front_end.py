@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Final
 
 from proxy.aws.hosts import SIGN_IN_HOSTS
+from proxy.aws.jupyter_marks import JudgedHead, is_from_jupyter
 from proxy.aws.signed_out import Shape, shape_of
-from proxy.aws.whose import JudgedHead, is_jupyters
 from proxy.routing.jupyters import is_jupyters_own, is_proxied
 from proxy.upstream import Honoured, NotebookSession, Outcome
 
@@ -109,7 +109,7 @@ def usual_answerer(target: str) -> UsualAnswerer:
 def is_front_ends(head: JudgedHead, target: str) -> bool:
     """Whether an answer to `target` (as the notebook sees it) is the front end's own, where nobody but Jupyter answers
     beside it."""
-    return target.startswith(_APIS) and not is_jupyters(head)
+    return target.startswith(_APIS) and not is_from_jupyter(head)
 
 
 @dataclass(frozen=True, slots=True)

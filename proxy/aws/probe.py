@@ -22,6 +22,7 @@ from proxy.aws.control_plane import SESSION_SECONDS_MIN, ControlPlane
 from proxy.aws.cookies import SetCookie, Unkept
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange
 from proxy.aws.hosts import NotebookHosts, foreign_host
+from proxy.aws.jupyter_marks import is_jupyter_cookie
 from proxy.aws.presigned import PresignedUrl
 from proxy.aws.probe_questions import (
     EVENTS_TARGET,
@@ -37,7 +38,6 @@ from proxy.aws.probe_questions import (
     same_url_again,
 )
 from proxy.aws.sessions import SignIn
-from proxy.aws.whose import belongs_to_jupyter
 from proxy.chance import NewId
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotFound, NbgateError, UpstreamTimeout
@@ -188,7 +188,7 @@ def _described_cookie(cookie: SetCookie) -> str:
         for name, value in cookie.attributes
         if name
     ]
-    whose = "Jupyter's" if belongs_to_jupyter(cookie.name) else "kept"
+    whose = "Jupyter's" if is_jupyter_cookie(cookie.name) else "kept"
     parts = [f"{len(cookie.value)} characters", *attributes, whose]
     return f"{cookie.name.decode('latin-1')} ({'; '.join(parts)})"
 

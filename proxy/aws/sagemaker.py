@@ -3,7 +3,7 @@
 boto3 blocks, and takes a quarter of a second until a client is there: that happens in the worker threads, on
 first use, off the path to the gateway's first answer. One client serves each role; its
 credentials renew themselves. Calls are repeated here and nowhere else: botocore does not, whose pauses would hold a
-thread, nor do those who ask. What botocore raises is translated in the thread (`proxy.aws.translate`). Knows
+thread, nor do those who ask. What botocore raises is translated in the thread (`proxy.aws.botocore_errors`). Knows
 no sessions, no caches, no configuration file: its options are its own.
 """
 
@@ -206,7 +206,7 @@ class SageMaker:
             client.close()
 
     def _work(self, operation: Callable[[SageMakerClient], T], role_arn: str) -> T:
-        from proxy.aws.translate import cause, is_foreign, may_pass, translate
+        from proxy.aws.botocore_errors import cause, is_foreign, may_pass, translate
 
         try:
             return operation(self._client(role_arn))
@@ -366,7 +366,7 @@ def _reason_behind(error: Exception, client: SageMakerClient, notebook: str) -> 
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from proxy.aws.translate import error_code, scrub, translate
+    from proxy.aws.botocore_errors import error_code, scrub, translate
 
     translated = translate(error)
     in_its_state = isinstance(translated, InstanceNotInService)

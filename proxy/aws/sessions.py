@@ -33,8 +33,8 @@ from proxy.upstream import Origin
 class SignIn:
     """The notebook's origin, and the cookies that its front end set for it.
 
-    `jupyter_shows`: marks of Jupyter's (`proxy.aws.whose`) came through the front end, so that their absence means
-    something.
+    `jupyter_shows`: marks of Jupyter's (`proxy.aws.jupyter_marks`) came through the front end, so that their absence
+    means something.
     """
 
     origin: Origin

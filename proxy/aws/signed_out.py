@@ -9,8 +9,8 @@ AWS documents none of what its front end says by itself, so each shape that was 
   whatever else it may show;
 - 400, 404 and 5xx: of an instance that it does not reach.
 
-A mark of Jupyter's (`proxy.aws.whose`) clears all but the first. A shape is a suspicion, no proof: what runs behind
-Jupyter answers without marks, and may send browsers where it likes. So what is the matter is asked separately
+A mark of Jupyter's (`proxy.aws.jupyter_marks`) clears all but the first. A shape is a suspicion, no proof: what runs
+behind Jupyter answers without marks, and may send browsers where it likes. So what is the matter is asked separately
 (`proxy.aws.notebook_api.honours`), of a path that only Jupyter answers; `proxy.aws.front_end` says what follows. The
 data plane asks this for every response: the common one is decided by two comparisons. Knows no sockets, no sessions.
 """
@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Final
 
 from proxy.aws.hosts import SIGN_IN_HOSTS, foreign_host, is_sign_in
-from proxy.aws.whose import JudgedHead, is_html, is_jupyters
+from proxy.aws.jupyter_marks import JudgedHead, is_from_jupyter, is_html
 from proxy.routing.jupyters import is_jupyters_own
 from proxy.upstream import Origin
 
@@ -61,12 +61,12 @@ def shape_of(
     if status < 300:
         if not is_html(head.content_type) or (is_up and not _is_jupyters_place(target)):
             return None
-        return None if is_jupyters(head) else Shape.PAGE
+        return None if is_from_jupyter(head) else Shape.PAGE
     if status in {401, 403}:
-        return None if is_jupyters(head) else Shape.REFUSED
+        return None if is_from_jupyter(head) else Shape.REFUSED
     if status >= 400:
         is_fault = status in _ABSENT or ((status == 404 or status >= 500) and _is_jupyters_place(target))
-        return Shape.FAULT if is_fault and not is_jupyters(head) else None
+        return Shape.FAULT if is_fault and not is_from_jupyter(head) else None
     if not head.location:
         return None
     elsewhere = foreign_host(head.location, origin)
@@ -74,7 +74,7 @@ def shape_of(
         return None
     if is_sign_in(*elsewhere, sign_in_hosts):
         return Shape.SIGN_IN
-    return Shape.ELSEWHERE if target.startswith(_API) and not is_jupyters(head) else None
+    return Shape.ELSEWHERE if target.startswith(_API) and not is_from_jupyter(head) else None
 
 
 def _is_jupyters_place(target: str) -> bool:

@@ -15,8 +15,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from proxy.aws.hosts import foreign_host, is_sign_in
+from proxy.aws.jupyter_marks import JudgedHead, is_from_jupyter, is_html, is_json
 from proxy.aws.sessions import StatusMeaning
-from proxy.aws.whose import JudgedHead, is_html, is_json, is_jupyters
 from proxy.upstream import Origin
 from proxy.wire.codings import CodingError, decoder
 
@@ -41,7 +41,7 @@ class Asked:
 
 def wants_body(head: JudgedHead) -> bool:
     """Whether the body of an answer tells more than its head."""
-    return head.status >= 400 and is_json(head.content_type) and not is_jupyters(head)
+    return head.status >= 400 and is_json(head.content_type) and not is_from_jupyter(head)
 
 
 def _leads_to_sign_in(asked: Asked) -> bool:
@@ -50,7 +50,7 @@ def _leads_to_sign_in(asked: Asked) -> bool:
 
 
 def _bears_a_mark(asked: Asked) -> bool:
-    return is_jupyters(asked.head)
+    return is_from_jupyter(asked.head)
 
 
 def _leads_away(asked: Asked) -> bool:

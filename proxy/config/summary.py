@@ -63,19 +63,19 @@ def _where(listener: Listener) -> str:
 
 
 def _instances(settings: Settings) -> Table:
-    by_itself = not settings.stopper or any(
+    has_lifecycle = not settings.stopper or any(
         one.lifecycle != Lifecycle() for one in settings.instances.values()
     )
-    table = _table("INSTANCE", "NOTEBOOK", "ADDRESS", "LETS IN", *(["BY ITSELF"] if by_itself else []))
+    table = _table("INSTANCE", "NOTEBOOK", "ADDRESS", "LETS IN", *(["BY ITSELF"] if has_lifecycle else []))
     for name, instance in settings.instances.items():
         addresses = "\n".join(settings.urls(name))
         lets_in = escape(_let_in(settings, instance))
-        lifecycle = [_by_itself(instance.lifecycle, stopper=settings.stopper)] if by_itself else []
+        lifecycle = [_lifecycle(instance.lifecycle, stopper=settings.stopper)] if has_lifecycle else []
         table.add_row(name, instance.notebook, escape(addresses), lets_in, *lifecycle)
     return table
 
 
-def _by_itself(lifecycle: Lifecycle, *, stopper: bool) -> str:
+def _lifecycle(lifecycle: Lifecycle, *, stopper: bool) -> str:
     """What happens to an instance without anybody's asking."""
     parts = ["starts when opened"] if lifecycle.start_on_open else []
     if not stopper:

@@ -169,6 +169,7 @@ OBSCURE: Mapping[str, str] = {
     "flight": "a task that many wait for",
     "glance": "what an instance's state is",
     "halted": "paused, or stopped for good",
+    "itself": "what does it: by itself is not a thing",
     "landed": "done",
     "landing": "the memory that is read into",
     "outbox": "what is written in this turn",
@@ -182,7 +183,6 @@ OBSCURE: Mapping[str, str] = {
 part of what a value is called: `told_at`.)"""
 
 BEING_SAID_PLAINLY: Mapping[str, str] = {
-    "proxy.aws": "names",
     "proxy.commands": "server",
     "proxy.dataplane": "rooms",
     "proxy.shared_fetch": "once",

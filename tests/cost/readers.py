@@ -30,13 +30,13 @@ from cost.measures import Make, Read
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from proxy.aws import client, exchange, hosts, probe, probe_questions, translate
+from proxy.aws import botocore_errors, client, exchange, hosts, probe, probe_questions
 from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.cookies import STEERING, Cookies, parse_set_cookies
+from proxy.aws.jupyter_marks import is_from_jupyter
 from proxy.aws.sessions import UpstreamSession
 from proxy.aws.signed_out import shape_of
 from proxy.aws.status_answer import BODY_BYTES, Asked, meaning_of
-from proxy.aws.whose import is_jupyters
 from proxy.client_address.networks import NetworkSet, parse_network, read_address
 from proxy.client_address.proxy_protocol import Prelude
 from proxy.client_address.resolve import (
@@ -1697,7 +1697,7 @@ def _status_told(body: bytes) -> object:
 
 
 def _marks(pairs: list[tuple[bytes, bytes]]) -> object:
-    return is_jupyters(client.NotebookAnswer(200, b"", b"", b"text/html", (), fields=tuple(pairs)))
+    return is_from_jupyter(client.NotebookAnswer(200, b"", b"", b"text/html", (), fields=tuple(pairs)))
 
 
 def _steering(value: bytes) -> object:
@@ -1768,7 +1768,7 @@ AWS: Final = (
         },
         most=BODY_BYTES,
     ),
-    Reader("marks of Jupyter's", ("aws.whose",), _marks, ANSWERED_FIELDS),
+    Reader("marks of Jupyter's", ("aws.jupyter_marks",), _marks, ANSWERED_FIELDS),
     Reader(
         "what steers the front end's page",
         ("aws.cookies", "wire.cookies"),
@@ -1807,13 +1807,13 @@ AWS: Final = (
     ),
     Reader(
         "AWS's errors",
-        ("aws.translate",),
+        ("aws.botocore_errors",),
         lambda text: (
-            translate.scrub(text),
-            translate.cause(ValueError(text)),
-            translate._STATUS.search(text),
-            translate._PLATFORM.search(text),
-            translate._REFUSED_BY_PROXY.search(text),
+            botocore_errors.scrub(text),
+            botocore_errors.cause(ValueError(text)),
+            botocore_errors._STATUS.search(text),
+            botocore_errors._PLATFORM.search(text),
+            botocore_errors._REFUSED_BY_PROXY.search(text),
         ),
         {
             **AWS_TEXTS,
@@ -1824,12 +1824,12 @@ AWS: Final = (
             "a platform": of("a", before="Platform identifier (", after=") is not supported"),
         },
         (
-            "aws.translate:_PLATFORM",
-            "aws.translate:_REFUSED_BY_PROXY",
-            "aws.translate:_STATUS",
-            "aws.translate:_QUERY",
-            "aws.translate:_TOKEN",
-            "aws.translate:_USERINFO",
+            "aws.botocore_errors:_PLATFORM",
+            "aws.botocore_errors:_REFUSED_BY_PROXY",
+            "aws.botocore_errors:_STATUS",
+            "aws.botocore_errors:_QUERY",
+            "aws.botocore_errors:_TOKEN",
+            "aws.botocore_errors:_USERINFO",
         ),
     ),
     Reader(

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.aws.whose import is_html, is_json, is_jupyters
+from proxy.aws.jupyter_marks import is_from_jupyter, is_html, is_json
 from tests.aws.heads import JUPYTERS, UNMARKED, head
 
 
 @pytest.mark.parametrize("lines", JUPYTERS.values(), ids=JUPYTERS)
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 500, 503])
 def test_one_mark_is_enough(status: int, lines: tuple[str, ...]) -> None:
-    assert is_jupyters(head(status, *lines))
+    assert is_from_jupyter(head(status, *lines))
 
 
 @pytest.mark.parametrize("lines", UNMARKED.values(), ids=UNMARKED)
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 500, 503])
 def test_nothing_else_is_one(status: int, lines: tuple[str, ...]) -> None:
-    assert not is_jupyters(head(status, *lines))
+    assert not is_from_jupyter(head(status, *lines))
 
 
 def test_types_are_read_as_they_are_spelt() -> None:

@@ -33,7 +33,7 @@ class JudgedHead(Protocol):
         """All of them, repeated ones repeated."""
 
 
-def is_jupyters(head: JudgedHead) -> bool:
+def is_from_jupyter(head: JudgedHead) -> bool:
     """Whether a head bears a mark of Jupyter's. What runs behind Jupyter may write anything, these marks too."""
     if head.server.startswith(_SERVER):
         return True
@@ -41,12 +41,12 @@ def is_jupyters(head: JudgedHead) -> bool:
         lower = name.lower()
         if lower == b"content-security-policy" and _REPORTS in value:
             return True
-        if lower == b"set-cookie" and belongs_to_jupyter(set_cookie_name(value)):
+        if lower == b"set-cookie" and is_jupyter_cookie(set_cookie_name(value)):
             return True
     return False
 
 
-def belongs_to_jupyter(name: bytes) -> bool:
+def is_jupyter_cookie(name: bytes) -> bool:
     """Jupyter's own cookies, which are the browser's: `_xsrf` is read by its script, and `username-HOST` says
     who somebody is among the users of one server (jupyter_server auth/identity.py)."""
     return name == b"_xsrf" or name.startswith(b"username-")

@@ -14,7 +14,7 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.aws.translate import cause, error_code, scrub, translate
+from proxy.aws.botocore_errors import cause, error_code, scrub, translate
 from proxy.errors import (
     ControlPlaneError,
     ControlPlaneFailed,
