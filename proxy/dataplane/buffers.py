@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 FIRST_BYTES: Final = 1024 * 1024
 OTHER_BYTES: Final = 256 * 1024
@@ -60,26 +60,29 @@ class Receiver(Protocol):
     def resume_writing(self) -> None: ...
 
 
-class LargeReads(asyncio.BufferedProtocol):
-    """Stands in for `receiver` on its transport from `begin` until a read brings little.
+def begin_large_reads(receiver: Receiver, transport: asyncio.Transport, landing: Landing) -> None:
+    """Much comes at once: from the next read on, until one brings little, it lands in memory that is used again.
 
-    Not under TLS, which makes objects of its own from what it decrypts: there `begin` does nothing.
+    Not under TLS, which makes objects of its own from what it decrypts: there this does nothing.
     """
+    if (
+        transport.get_extra_info("sslcontext") is None
+        and not transport.is_closing()
+        and cast(object, transport.get_protocol()) is receiver
+    ):
+        transport.set_protocol(LargeReads(receiver, transport, landing))
 
-    __slots__ = ("_is_plain", "_landing", "_memory", "_receiver", "_transport")
+
+class LargeReads(asyncio.BufferedProtocol):
+    """Stands in for `receiver` on its transport until a read brings little."""
+
+    __slots__ = ("_landing", "_memory", "_receiver", "_transport")
 
     def __init__(self, receiver: Receiver, transport: asyncio.Transport, landing: Landing) -> None:
         self._receiver = receiver
         self._transport = transport
         self._landing = landing
-        self._is_plain = transport.get_extra_info("sslcontext") is None
         self._memory: bytearray
-
-    def begin(self) -> None:
-        """From the next read on."""
-        transport = self._transport
-        if self._is_plain and not transport.is_closing() and transport.get_protocol() is not self:
-            transport.set_protocol(self)
 
     # -- asyncio.BufferedProtocol ------------------------------------------------------------------------
 

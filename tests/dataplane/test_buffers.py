@@ -19,6 +19,7 @@ from proxy.dataplane.buffers import (
     OTHER_BYTES,
     Landing,
     LargeReads,
+    begin_large_reads,
 )
 from tests.harness.raw_upstream import Peer
 from tests.harness.stage import Stage, eventually, get, ok, open_stage
@@ -96,10 +97,12 @@ class Receiver(asyncio.Protocol):
         self.told.append("resume")
 
 
-def standing_in(*, tls: bool = False) -> tuple[LargeReads, Receiver, Transport]:
-    receiver, transport = Receiver(), Transport(tls=tls)
+def standing_in() -> tuple[LargeReads, Receiver, Transport]:
+    receiver, transport = Receiver(), Transport()
     transport.set_protocol(receiver)
-    return LargeReads(receiver, transport, Landing()), receiver, transport
+    begin_large_reads(receiver, transport, Landing())
+    assert isinstance(transport.protocol, LargeReads)
+    return transport.protocol, receiver, transport
 
 
 def read(reads: LargeReads, data: bytes) -> None:
@@ -110,8 +113,6 @@ def read(reads: LargeReads, data: bytes) -> None:
 
 def test_a_large_read_is_handed_over_as_a_view_and_a_small_one_ends_that() -> None:
     reads, receiver, transport = standing_in()
-    reads.begin()
-    assert transport.protocol is reads
     much = b"x" * FEW_BYTES
     read(reads, much)
     assert receiver.told == [("large", much)]
@@ -124,26 +125,26 @@ def test_a_large_read_is_handed_over_as_a_view_and_a_small_one_ends_that() -> No
 def test_a_receiver_may_end_it() -> None:
     reads, receiver, transport = standing_in()
     receiver.takes_views = False
-    reads.begin()
     read(reads, b"x" * LARGE_BYTES)
     assert transport.protocol is receiver
 
 
 def test_a_transport_that_others_took_over_stays_theirs() -> None:
     reads, _, transport = standing_in()
-    reads.begin()
     other = Receiver()
     transport.set_protocol(other)
     read(reads, b"little")
     assert transport.protocol is other
 
 
-@pytest.mark.parametrize("reason", ["tls", "closing"])
+@pytest.mark.parametrize("reason", ["tls", "closing", "taken over"])
 def test_it_does_not_begin(reason: str) -> None:
-    reads, receiver, transport = standing_in(tls=reason == "tls")
+    receiver, transport = Receiver(), Transport(tls=reason == "tls")
+    before = Receiver() if reason == "taken over" else receiver
+    transport.set_protocol(before)
     transport.ended = reason == "closing"
-    reads.begin()
-    assert transport.protocol is receiver
+    begin_large_reads(receiver, transport, Landing())
+    assert transport.protocol is before
 
 
 def test_everything_else_is_passed_on() -> None:

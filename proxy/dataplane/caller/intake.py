@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from proxy.dataplane.buffers import LargeReads
+from proxy.dataplane.buffers import begin_large_reads
 from proxy.dataplane.caller.reader import Reader, ReadingLimits
 from proxy.wire.body import Data
 
@@ -33,7 +33,7 @@ ALL: Final = INBOX | ANSWERER | TURN
 class Intake:
     """One connection's. `reasons` are bits: why nothing is read for now."""
 
-    __slots__ = ("_large_reads", "_transport", "reader", "reasons", "was_paused")
+    __slots__ = ("_transport", "reader", "reasons", "was_paused")
 
     def __init__(self, limits: ReadingLimits, *, most_repeated: int) -> None:
         """As the reader has them."""
@@ -42,7 +42,6 @@ class Intake:
         self.was_paused = False
         """Since somebody last looked, for that one to take back: who cannot send is not silent."""
         self._transport: asyncio.Transport | None = None
-        self._large_reads: LargeReads | None = None
 
     def open(self, transport: asyncio.Transport) -> None:
         """Bytes come from there."""
@@ -51,8 +50,6 @@ class Intake:
     def close(self) -> None:
         """They come no more, or for somebody else."""
         self._transport = None
-        # It holds the connection, which holds this: without it nothing waits for the collector.
-        self._large_reads = None
         self.reader.forget()
 
     @property
@@ -103,6 +100,4 @@ class Intake:
     def read_large(self, receiver: Receiver, landing: Landing) -> None:
         """Much comes at once: have it land in memory that is used again, until little comes."""
         if self._transport is not None:
-            if self._large_reads is None:
-                self._large_reads = LargeReads(receiver, self._transport, landing)
-            self._large_reads.begin()
+            begin_large_reads(receiver, self._transport, landing)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
-from proxy.dataplane.buffers import LARGE_BYTES, Landing, LargeReads
+from proxy.dataplane.buffers import LARGE_BYTES, Landing, begin_large_reads
 from proxy.dataplane.notebook.exchange import UpstreamExchange
 from proxy.dataplane.notebook.response_heads import declared_body, parse_response_head
 from proxy.errors import (
@@ -57,7 +57,6 @@ class UpstreamConnection(asyncio.Protocol):
         "_is_full",
         "_is_keep_alive",
         "_landing",
-        "_large_reads",
         "_on_closed",
         "_put_off",
         "_read_paused",
@@ -92,7 +91,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self._head_limit = head_limit_bytes
         self._landing = landing
-        self._large_reads: LargeReads | None = None
         self._on_closed = on_closed
         self._head: bytearray | None = None
         """What has come of a head that is not whole."""
@@ -177,8 +175,8 @@ class UpstreamConnection(asyncio.Protocol):
         body = self._body
         if body is not None and not self._response_done:
             self._feed_body(body, data)
-            if len(data) >= LARGE_BYTES and self._body is body:
-                self._read_large()
+            if len(data) >= LARGE_BYTES and self._body is body and self._landing is not None:
+                begin_large_reads(self, self.transport, self._landing)
         elif self._response_done:
             if self._put_off is not None:
                 # Somebody had reading resumed meanwhile, or TLS had it already.
@@ -311,13 +309,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._feed_body(body, data)
         if self.exchange is exchange:
             exchange.flush()
-
-    def _read_large(self) -> None:
-        if self._landing is None:
-            return
-        if self._large_reads is None:
-            self._large_reads = LargeReads(self, self.transport, self._landing)
-        self._large_reads.begin()
 
     def _feed_body(self, body: Body, data: Data) -> None:
         exchange = self.exchange

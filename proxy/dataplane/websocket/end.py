@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from proxy.chance import mask_key
-from proxy.dataplane.buffers import LARGE_BYTES, Landing, LargeReads
+from proxy.dataplane.buffers import LARGE_BYTES, Landing, begin_large_reads
 from proxy.wire.frames import (
     CloseBegins,
     FrameError,
@@ -60,7 +60,6 @@ class End(asyncio.Protocol):
     __slots__ = (
         "_follow",
         "_is_upstream",
-        "_large_reads",
         "_openings",
         "_pass_on",
         "_rest",
@@ -105,7 +104,6 @@ class End(asyncio.Protocol):
             told_codes=CLOSES,
         )
         self._follow = self.tracker.feed
-        self._large_reads: LargeReads | None = None
         self._rest: memoryview | None = None
         """What came in one read and is more than one turn's work; nothing more is read meanwhile."""
         self.is_used = False
@@ -156,7 +154,7 @@ class End(asyncio.Protocol):
             return
         self._pass_on(data)
         if len(data) >= LARGE_BYTES:
-            self._read_large()
+            begin_large_reads(self, self.transport, self.relay.landing)
 
     def _go_on_later(self, rest: bytes | memoryview) -> None:
         """Tiny frames: give the loop a turn between two bounds of work."""
@@ -195,11 +193,6 @@ class End(asyncio.Protocol):
     def large_received(self, data: memoryview) -> bool:
         self.data_received(data)
         return True
-
-    def _read_large(self) -> None:
-        if self._large_reads is None:
-            self._large_reads = LargeReads(self, self.transport, self.relay.landing)
-        self._large_reads.begin()
 
     def watch(self) -> None:
         """Note in `is_used` whether a message comes. The first one ends the looking: the others cost nothing."""
