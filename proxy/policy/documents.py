@@ -8,7 +8,6 @@ It must not know files or lines: flaws carry paths inside the document.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from proxy.client_address.networks import NetworkSet, parse_network
 from proxy.policy.context import CONNECT
 from proxy.policy.elements import Flaw, Path, StatementError, concerns_us, listed, read_statement
 from proxy.policy.errors import PolicyError
+from proxy.wire.strict_json import KeyTwice, NestedTooDeep, NotJson, read_json
 
 VERSIONS = ("2012-10-17", "2008-10-17")
 
@@ -139,24 +139,15 @@ def import_document(document: Any, path: Path = ()) -> Imported:
 
 
 def _json(text: str, path: Path) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise DocumentError(
-                [Flaw(path, f"the key {twice!r} is in one mapping twice", "keep one of them")]
-            )
-        return found
-
     try:
-        return json.loads(text, object_pairs_hook=once)
-    except ValueError as error:
-        if isinstance(error, DocumentError):
-            raise
-        raise DocumentError([Flaw(path, f"is not JSON: {error}", "give it as AWS prints it")]) from error
-    except RecursionError as error:
-        raise DocumentError([Flaw(path, "is nested too deep")]) from error
+        return read_json(text)
+    except KeyTwice as error:
+        flaw = Flaw(path, f"the key {error.key!r} is in one mapping twice", "keep one of them")
+    except NestedTooDeep:
+        flaw = Flaw(path, "is nested too deep")
+    except NotJson as error:
+        flaw = Flaw(path, f"is not JSON: {error}", "give it as AWS prints it")
+    raise DocumentError([flaw])
 
 
 def _ours(element: Any, index: int, remarks: list[str]) -> Any:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from proxy.instance_status import InstanceStatus
+from proxy.wire.strict_json import NotJson, read_json
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
 
@@ -186,25 +187,12 @@ def _read_structure(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     try:
-        given = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_once_each, parse_constant=_refuse_constant
-        )
-    except (ValueError, RecursionError):
+        given = read_json(body)
+    except NotJson:
         raise AwsFault("SerializationException", "The request's body is not the JSON it should be.") from None
     if not isinstance(given, dict):
         raise AwsFault("SerializationException", "Start of structure or map found where not expected.")
     return given
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("two readers could take two values")
-    return found
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(text)
 
 
 def _coerce(value: Any, member: Member) -> Value:

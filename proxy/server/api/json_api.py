@@ -41,6 +41,7 @@ from proxy.server.operations.fleet import Fleet
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.server.pages.forms import require_same_origin
 from proxy.server.sight import DESCRIBE, START, STOP, Sight, View
+from proxy.wire.strict_json import NotJson, read_json
 
 BODY_BYTES: Final = 4096
 _EXPLAINED: Final = (CONNECT, DESCRIBE, START, STOP)
@@ -217,25 +218,14 @@ def _wrong_state(error: InstanceNotInService) -> WrongState:
 def _object(body: bytes, known: tuple[str, ...]) -> Mapping[str, Any]:
     """A body as an object with none but `known` keys; no body is an empty one. Raises ValidationFailed."""
     try:
-        read = json.loads(body, object_pairs_hook=_unique, parse_constant=_refuse) if body else {}
-    except (ValueError, RecursionError):
+        read = read_json(body) if body else {}
+    except NotJson:
         raise ValidationFailed("The body is not valid JSON.") from None
     if not isinstance(read, dict):
         raise ValidationFailed("The body is not a JSON object.")
     if not read.keys() <= set(known):
         raise ValidationFailed(f"The body may hold {', '.join(known) or 'nothing'}.")
     return read
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    read = dict(pairs)
-    if len(read) != len(pairs):
-        raise ValueError("a key twice")
-    return read
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError("NaN and Infinity are not JSON")
 
 
 def _query(visit: OwnVisit, *, known: tuple[str, ...] = ()) -> dict[str, str]:
