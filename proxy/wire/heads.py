@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from proxy.memory import Memo
@@ -22,11 +23,17 @@ from proxy.wire.cookies import (
     strip_and_overlay,
 )
 from proxy.wire.credentials import without_credentials
-from proxy.wire.fields import FIRST_OF_MOUNTS, REQUEST_RULES, RESPONSE_RULES, Rule, has_token, nominated
+from proxy.wire.fields import FIRST_OF_MOUNTS, RESPONSE_RULES, Rule, has_token, nominated
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
-from proxy.wire.request_heads import Field
+from proxy.wire.request_heads import ReadLine, RequestField
 
 Fields = Iterable[tuple[bytes, bytes]]
+
+
+_VALUES_REMEMBERED: Final = 4
+_VALUE_BYTES_REMEMBERED: Final = 2048
+"""Of one caller's cookies, and of its addresses, so many and so large ones: they hold credentials, and take memory for
+as long as the caller stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +64,44 @@ class Translation:
     """The `Cookie` line of a caller that sends none."""
     ending: bytes = field(init=False)
     """What every request's head ends in."""
+    _cookie_lines: Memo[bytes, bytes] = field(
+        init=False, repr=False, compare=False, default_factory=partial(Memo, _VALUES_REMEMBERED)
+    )
+    _referer_lines: Memo[bytes, bytes] = field(
+        init=False, repr=False, compare=False, default_factory=partial(Memo, _VALUES_REMEMBERED)
+    )
+    """The lines that became of the last callers' `Cookie` and `Referer`, by value: a browser repeats both."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "after_target", b" HTTP/1.1\r\nHost: %b\r\n" % self.upstream_authority)
         own_cookies = b"Cookie: %b\r\n" % self.cookies if self.cookies else b""
         object.__setattr__(self, "own_cookies", own_cookies)
         object.__setattr__(self, "ending", self.forwarding + b"\r\n")
+
+    def cookie_line(self, received: list[bytes]) -> bytes:
+        """The `Cookie` line towards the notebook, its end included; empty where there is none to send."""
+        if not received:
+            return self.own_cookies
+        known = self._cookie_lines.get(received[0]) if len(received) == 1 else None
+        if known is None:
+            cookie = strip_and_overlay(received, drop=self.withheld_cookies, overlay=self.cookies)
+            known = b"Cookie: %b\r\n" % cookie if cookie else b""
+            if len(received) == 1:
+                _remember(self._cookie_lines, received[0], known)
+        return known
+
+    def referer_line(self, name: bytes, value: bytes) -> bytes:
+        """The `Referer` line towards the notebook, its end included."""
+        known = self._referer_lines.get(value)
+        if known is None:
+            known = b"%b: %b\r\n" % (name, upstream_referer(value, self))
+            _remember(self._referer_lines, value, known)
+        return known
+
+
+def _remember(lines: Memo[bytes, bytes], value: bytes, line: bytes) -> None:
+    if len(value) <= _VALUE_BYTES_REMEMBERED:
+        lines.keep(value, line)
 
 
 class RequestFields:
@@ -74,12 +113,17 @@ class RequestFields:
 
     __slots__ = ("_is_upgrade", "_lines", "_plain_encoding", "_translation", "received")
 
-    def __init__(self, received: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(self, received: Sequence[RequestField]) -> None:
         self.received = received
         self._translation: Translation | None = None
         self._is_upgrade = False
         self._plain_encoding = False
         self._lines = b""
+
+    @property
+    def pairs(self) -> list[tuple[bytes, bytes]]:
+        """Names and values as they came."""
+        return [(name, value) for _, name, value, _ in self.received]
 
     def towards(self, translation: Translation, *, is_upgrade: bool, plain_encoding: bool) -> bytes:
         """The fields' lines on that way; `Host`, framing and forwarding fields stand elsewhere."""
@@ -109,7 +153,7 @@ class OutgoingRequest:
     is_upgrade: bool = False
     plain_encoding: bool = False
     """Ask for an unencoded answer, because its text is going to be rewritten."""
-    numbers: Sequence[Field] = ()
+    numbers: Sequence[ReadLine] = ()
     """More fields: what proxies call this request."""
 
 
@@ -131,26 +175,25 @@ def request_head(head: OutgoingRequest, translation: Translation) -> bytes:
     )
 
 
-def _lines_of(numbers: Sequence[Field]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % field for field, _ in numbers if REQUEST_RULES[field[0]] is Rule.PASS])
+def _lines_of(numbers: Sequence[ReadLine]) -> bytes:
+    return b"".join([field[3] for _, field, _ in numbers])
 
 
 def _translated(
-    fields: Sequence[tuple[bytes, bytes]], translation: Translation, *, is_upgrade: bool, plain_encoding: bool
+    fields: Sequence[RequestField], translation: Translation, *, is_upgrade: bool, plain_encoding: bool
 ) -> bytes:
     lines: list[bytes] = []
     append = lines.append
-    rules = REQUEST_RULES
     cookies: list[bytes] = []
     connection: list[bytes] = []
     for entry in fields:
-        rule = rules[entry[0]]
+        rule = entry[0]
         if not rule:
-            append(b"%b: %b\r\n" % entry)
+            append(entry[3])
             continue
         if rule is _DROP or rule is _HOST:
             continue
-        name, value = entry
+        _, name, value, _ = entry
         if rule is _COOKIE:
             cookies.append(value)
         elif rule is Rule.CONNECTION:
@@ -162,20 +205,17 @@ def _translated(
                 value = translation.upstream_origin
             append(b"%b: %b\r\n" % (name, value))
         elif rule is Rule.REFERER:
-            append(b"%b: %b\r\n" % (name, upstream_referer(value, translation)))
+            append(translation.referer_line(name, value))
         elif rule is Rule.ADDRESS:
             append(b"%b: %b\r\n" % (name, without_credentials(value)))
         elif rule is Rule.ACCEPT_ENCODING and not plain_encoding:
             append(b"%b: %b\r\n" % (name, value))
     if connection and (hop_by_hop := nominated(connection)):
         # Rare enough to pay for a second pass. `cookies` is the caller's too, so naming it removes it.
-        kept = [(name, value) for name, value in fields if name.lower() not in hop_by_hop]
-        others = [(name, value) for name, value in kept if REQUEST_RULES[name] is not Rule.CONNECTION]
+        kept = [entry for entry in fields if entry[1].lower() not in hop_by_hop]
+        others = [entry for entry in kept if entry[0] is not Rule.CONNECTION]
         return _translated(others, translation, is_upgrade=is_upgrade, plain_encoding=plain_encoding)
-    if not cookies:
-        append(translation.own_cookies)
-    elif cookie := strip_and_overlay(cookies, drop=translation.withheld_cookies, overlay=translation.cookies):
-        append(b"Cookie: %b\r\n" % cookie)
+    append(translation.cookie_line(cookies))
     if plain_encoding:
         append(b"Accept-Encoding: identity\r\n")
     if is_upgrade:

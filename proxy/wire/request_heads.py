@@ -16,6 +16,7 @@ from typing import Final
 from multidict import istr
 
 from proxy.memory import Memo
+from proxy.wire.fields import REQUEST_RULES, Rule
 
 METHODS: Final = frozenset(
     b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY "
@@ -60,7 +61,9 @@ _NUMBER_LINE: Final = re.compile(rb"\n((?i:%b):[^\r\n]*)\r(?=\n)" % b"|".join(so
 _SECRETS: Final = frozenset(
     (b"authorization", b"cookie", b"proxy-authorization", b"referer", b"x-amz-security-token", b"x-xsrftoken")
 )
-"""Never remembered: they hold credentials, or addresses that may."""
+"""Never remembered beyond their own connection: they hold credentials, or addresses that may."""
+_OWN_LINES: Final = 8
+_OWN_LINE_BYTES: Final = 2048
 
 # What a line means for the reading of its head, a bit each. 0 is the common case.
 _CONNECTION: Final = 1 << 0
@@ -85,11 +88,20 @@ _BITS[b"service-worker"] = _WORKER
 _MAY_REPEAT: Final = _CONNECTION | _UPGRADE | _WORKER
 _SAYS_MORE: Final = _CONNECTION | _UPGRADE | _LENGTH | _CODING | _EXPECT | _WORKER
 
-Field = tuple[tuple[bytes, bytes], tuple[str, str]]
-"""A field's name and value as they came, and the same as text."""
+RequestField = tuple[Rule, bytes, bytes, bytes]
+"""A field of a request: what becomes of it towards the notebook, its name and value as they came, and the line that it
+travels on where it passes as it is.
+"""
 
-ReadLine = tuple[int, tuple[bytes, bytes], tuple[str, str]]
-"""What a field line means, and the field."""
+
+def request_field(name: bytes, value: bytes) -> RequestField:
+    """A field as it came."""
+    rule = REQUEST_RULES[name]
+    return rule, name, value, b"" if rule else b"%b: %b\r\n" % (name, value)
+
+
+ReadLine = tuple[int, RequestField, tuple[str, str]]
+"""What a field line means for the reading of its head, the field, and its name and value as text."""
 
 
 class FaultKind(Enum):
@@ -127,7 +139,6 @@ class ReceivedHead:
     __slots__ = (
         "content_length",
         "expects_continue",
-        "fields",
         "host",
         "is_chunked",
         "is_http_10",
@@ -135,6 +146,7 @@ class ReceivedHead:
         "is_websocket",
         "method",
         "numbers",
+        "received",
         "says_more",
         "target",
         "texts",
@@ -144,10 +156,10 @@ class ReceivedHead:
         self.method = method
         self.target = target
         self.is_http_10 = is_http_10
-        self.fields: list[tuple[bytes, bytes]] = []
+        self.received: list[RequestField] = []
         self.texts: list[tuple[str, str]] = []
         """The fields again; bytes that are no UTF-8 are surrogates."""
-        self.numbers: tuple[Field, ...] = ()
+        self.numbers: tuple[ReadLine, ...] = ()
         """Those that `set_numbers_apart` took out of them."""
         self.host = ""
         self.content_length: int | None = None
@@ -160,55 +172,72 @@ class ReceivedHead:
         """Whether something of it is about more than what is asked for: its body, the connection, or who fetches."""
 
     @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Names and values as they came."""
+        return [(name, value) for _, name, value, _ in self.received]
+
+    @property
     def has_body(self) -> bool:
         """Whether any byte of a body follows."""
         return self.is_chunked or bool(self.content_length)
 
     def set_numbers_apart(self) -> None:
         """Keep the fields that number the request beside the others."""
-        if any(name.lower() in _NUMBERS for name, _ in self.fields):
-            fields = list(zip(self.fields, self.texts, strict=True))
-            self.numbers = tuple([field for field in fields if field[0][0].lower() in _NUMBERS])
-            self.fields = [field for field in self.fields if field[0].lower() not in _NUMBERS]
-            self.texts = [text for text in self.texts if text[0].lower().encode("ascii") not in _NUMBERS]
+        apart = [field[1].lower() in _NUMBERS for field in self.received]
+        if any(apart):
+            fields = list(zip(apart, self.received, self.texts, strict=True))
+            self.numbers = tuple([(0, field, text) for is_apart, field, text in fields if is_apart])
+            self.received = [field for is_apart, field, _ in fields if not is_apart]
+            self.texts = [text for is_apart, _, text in fields if not is_apart]
 
 
-class _RequestLines(Memo[bytes, ReadLine]):
-    """Field lines that were read."""
-
-    def __init__(self) -> None:
-        super().__init__(_LINES_REMEMBERED)
-
-    def __missing__(self, line: bytes) -> ReadLine:
-        match = _FIELD_LINE.fullmatch(line)
-        if match is None:
-            raise HeadFault("a line is no field")
-        name, value = match.groups()
-        value = value.strip(b"\t ")
-        lower = name.lower()
-        if lower == b"sec-websocket-key1":
-            # Of a handshake before RFC 6455, which eight bytes follow that nothing announces.
-            raise HeadFault("an obsolete WebSocket handshake")
-        bit = _BITS.get(lower, 0)
-        if bit & (_LENGTH | _CODING) and b"\t" in match[2]:
-            # Blanks by RFC 9112 section 5; of these two fields, many readers take spaces alone.
-            raise HeadFault("a tab stands beside what frames the body")
-        if bit == _CONNECTION and value.lower() == b"keep-alive":
-            bit = 0  # as it is said anyway
-        text = istr(name.decode("ascii")), value.decode("utf-8", "surrogateescape")
-        read = bit, (name, value), text
-        if len(line) <= _LINE_BYTES_REMEMBERED and lower not in _SECRETS:
-            self.keep(line, read)
-        return read
+_LINES: Final = Memo[bytes, ReadLine](_LINES_REMEMBERED)
+"""Field lines that were read, of all connections."""
 
 
-_LINES: Final = _RequestLines()
+def own_lines() -> Memo[bytes, ReadLine]:
+    """Field lines of one connection, which is all that may remember them."""
+    return Memo(_OWN_LINES)
 
 
-def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:
+def _read_line(line: bytes, own: Memo[bytes, ReadLine]) -> ReadLine:
+    """Read a line that is not remembered for all connections; `own` are those of one."""
+    known = own.get(line)
+    if known is not None:
+        return known
+    match = _FIELD_LINE.fullmatch(line)
+    if match is None:
+        raise HeadFault("a line is no field")
+    name, value = match.groups()
+    value = value.strip(b"\t ")
+    lower = name.lower()
+    if lower == b"sec-websocket-key1":
+        # Of a handshake before RFC 6455, which eight bytes follow that nothing announces.
+        raise HeadFault("an obsolete WebSocket handshake")
+    bit = _BITS.get(lower, 0)
+    if bit & (_LENGTH | _CODING) and b"\t" in match[2]:
+        # Blanks by RFC 9112 section 5; of these two fields, many readers take spaces alone.
+        raise HeadFault("a tab stands beside what frames the body")
+    if bit == _CONNECTION and value.lower() == b"keep-alive":
+        bit = 0  # as it is said anyway
+    read = (
+        bit,
+        request_field(name, value),
+        (istr(name.decode("ascii")), value.decode("utf-8", "surrogateescape")),
+    )
+    if lower in _SECRETS:
+        if len(line) <= _OWN_LINE_BYTES:
+            own.keep(line, read)
+    elif len(line) <= _LINE_BYTES_REMEMBERED:
+        _LINES.keep(line, read)
+    return read
+
+
+def read_request(head: bytes, bounds: HeadBounds, own: Memo[bytes, ReadLine] | None = None) -> ReceivedHead:
     """Read a whole head, its empty line included.
 
-    Raises HeadFault. The bounds come first, so that a head above them is too large whatever else it is.
+    `own` are the lines that are remembered for this connection alone. Raises HeadFault. The bounds come first, so that
+    a head above them is too large whatever else it is.
     """
     first, *lines = head[:-4].split(b"\r\n")
     if len(head) > bounds.head_bytes:
@@ -223,7 +252,7 @@ def read_request(head: bytes, bounds: HeadBounds) -> ReceivedHead:
         raise HeadFault("the method is not known")
     read = ReceivedHead(method, target, is_http_10=minor == b"0")
     try:
-        _read_fields(read, lines)
+        _read_fields(read, lines, own_lines() if own is None else own)
     except HeadFault as fault:
         fault.request = method, target
         raise
@@ -238,10 +267,10 @@ def without_numbers(lines: bytes) -> tuple[bytes, list[bytes]]:
     return (rest + b"".join(numbers[1::2]))[1:], numbers[::2]
 
 
-def read_numbers(lines: list[bytes]) -> tuple[Field, ...] | None:
+def read_numbers(lines: list[bytes]) -> tuple[ReadLine, ...] | None:
     """Those lines, read as in a whole head; None where one is malformed."""
     try:
-        return tuple([_LINES[line][1:] for line in lines])
+        return tuple([_LINES.get(line) or _read_line(line, own_lines()) for line in lines])
     except HeadFault:
         return None
 
@@ -259,17 +288,19 @@ def _above(reason: str, fault: FaultKind, start: bytes) -> HeadFault:
     return above
 
 
-def _read_fields(read: ReceivedHead, lines: list[bytes]) -> None:
-    book = _LINES
-    found = [book[line] for line in lines]
-    read.fields = [line[1] for line in found]
+def _read_fields(read: ReceivedHead, lines: list[bytes], own: Memo[bytes, ReadLine]) -> None:
+    known = _LINES.get
+    found = [known(line) or _read_line(line, own) for line in lines]
+    read.received = [line[1] for line in found]
     read.texts = [line[2] for line in found]
     seen = 0
     connection: list[bytes] = []
     coding = upgrade = None
-    for bit, (_, value), text in found:
+    for line in found:
+        bit = line[0]
         if not bit:
             continue
+        value, text = line[1][2], line[2]
         if bit & seen and not bit & _MAY_REPEAT:
             raise HeadFault("a field that is one value stands there twice")
         seen |= bit

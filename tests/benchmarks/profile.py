@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -222,7 +223,7 @@ async def _drive(
         gateway.plane.pool.close()
         loop.upstream = NotingTransport()
         caller = NotingTransport()
-        place = gateway.plane.budgets.take(None, Claim.TRUSTED)
+        place = gateway.plane.budgets.take(ip_address("127.0.0.1"), Claim.WELCOME)
         assert isinstance(place, Place)
         downstream = gateway.plane.maker(settings.listeners[0])(place, math.inf)
         downstream.connection_made(caller)

@@ -122,7 +122,7 @@ from proxy.wire.heads import (
     response_head,
 )
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
-from proxy.wire.request_heads import HeadBounds, read_request
+from proxy.wire.request_heads import HeadBounds, read_request, request_field
 from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
 from tests.harness.signing import Signing
@@ -418,7 +418,7 @@ def _lines_of(name: bytes, make: Make, *, count: int = 100) -> Make:
 
 
 def _fields(pairs: list[tuple[bytes, bytes]]) -> bytes:
-    head = OutgoingRequest("GET", b"/", RequestFields(pairs))
+    head = OutgoingRequest("GET", b"/", RequestFields([request_field(*pair) for pair in pairs]))
     return request_head(head, TRANSLATION)
 
 

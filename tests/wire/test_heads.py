@@ -23,6 +23,7 @@ from proxy.wire.heads import (
     response_head,
     upstream_referer,
 )
+from proxy.wire.request_heads import request_field
 
 ROOT = Translation(
     upstream_authority=b"nb.notebook.eu-west-1.sagemaker.aws",
@@ -38,7 +39,8 @@ PATH = replace(ROOT, prefix=b"/research")
 
 def sent(fields: list[tuple[bytes, bytes]], *, translation: Translation = ROOT, **changes) -> list[bytes]:
     """The field lines of a GET with these fields."""
-    head = OutgoingRequest(**{"method": "GET", "target": b"/lab", "fields": RequestFields(fields), **changes})
+    received = RequestFields([request_field(*pair) for pair in fields])
+    head = OutgoingRequest(**{"method": "GET", "target": b"/lab", "fields": received, **changes})
     lines = request_head(head, translation).split(b"\r\n")
     assert lines[-2:] == [b"", b""]
     return lines[:-2]
@@ -59,8 +61,8 @@ def test_a_request_head_is_rebuilt_for_the_notebook() -> None:
 
 def test_what_numbers_a_request_passes_but_for_what_the_gateway_says_itself() -> None:
     numbers = (
-        ((b"TraceParent", b"00-1"), ("TraceParent", "00-1")),
-        ((b"X-Request-Id", b"1"), ("X-Request-Id", "1")),
+        (0, request_field(b"TraceParent", b"00-1"), ("TraceParent", "00-1")),
+        (0, request_field(b"X-Request-Id", b"1"), ("X-Request-Id", "1")),
     )
     assert sent([(b"Accept", b"*/*")], numbers=numbers)[2:] == [
         b"Accept: */*",
@@ -534,7 +536,7 @@ def test_lines_are_remembered_within_bounds_and_cookies_never() -> None:
 
 def test_fields_are_translated_anew_for_another_way() -> None:
     """What is remembered belongs to one way: another session's cookies, or another variant, are never sent."""
-    fields = RequestFields([(b"Accept-Encoding", b"gzip"), (b"X-A", b"1")])
+    fields = RequestFields([request_field(b"Accept-Encoding", b"gzip"), request_field(b"X-A", b"1")])
     head = OutgoingRequest("GET", b"/", fields)
     other = replace(ROOT, cookies=b"auth=other")
     for _ in range(2):
@@ -545,6 +547,6 @@ def test_fields_are_translated_anew_for_another_way() -> None:
 
 
 def test_fields_that_go_the_same_way_again_come_out_the_same() -> None:
-    fields = RequestFields([(b"Accept-Encoding", b"gzip"), (b"Cookie", b"a=1")])
+    fields = RequestFields([request_field(b"Accept-Encoding", b"gzip"), request_field(b"Cookie", b"a=1")])
     heads_sent = {request_head(OutgoingRequest("GET", b"/", fields), ROOT) for _ in range(2)}
     assert len(heads_sent) == 1

@@ -21,6 +21,7 @@ from proxy.gateway import FOREIGN_PAGE, Admission, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.wire.credentials import token_request_fields
 from proxy.wire.heads import OutgoingRequest, RequestFields
+from proxy.wire.request_heads import request_field
 
 if TYPE_CHECKING:
     from proxy.dataplane.answer import Answerer
@@ -164,7 +165,8 @@ def _forward(
     assert admission is not None
     fields = head.fields.sent
     if (permit := admission.permit) is not None and permit.xsrf:
-        fields = RequestFields(token_request_fields(fields.received, xsrf=permit.xsrf))
+        pairs = token_request_fields(fields.pairs, xsrf=permit.xsrf)
+        fields = RequestFields([request_field(name, value) for name, value in pairs])
     plane = connection.plane
     request.keeper = keeper = plane.keeper(route.instance)
     return Forward(

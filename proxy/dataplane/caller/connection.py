@@ -19,7 +19,6 @@ from proxy.dataplane.budgets import Claim
 from proxy.dataplane.buffers import LARGE_BYTES
 from proxy.dataplane.caller.admitting import turn_away, who_answers
 from proxy.dataplane.caller.intake import ALL, ANSWERER, INBOX, Intake
-from proxy.dataplane.caller.reader import REPEATED_HEADS, REPEATED_HEADS_OF_PROXY
 from proxy.dataplane.caller.request import Request
 from proxy.dataplane.caller.states import START, Answering, Doing, Reading
 from proxy.dataplane.caller.writer import Writer
@@ -96,10 +95,7 @@ class CallerConnection(asyncio.Protocol):
         """The one under way; when it is answered, the last one."""
         self._deadline = deadline
         self._state = START
-        self.intake = Intake(
-            plane.reading,
-            most_repeated=REPEATED_HEADS_OF_PROXY if place.claim is Claim.TRUSTED else REPEATED_HEADS,
-        )
+        self.intake = Intake(plane.reading, is_proxys=place.claim is Claim.TRUSTED)
         self.reader = self.intake.reader
         self.ways = Ways()
         self.known: Admission | None = None

@@ -35,9 +35,9 @@ class Intake:
 
     __slots__ = ("_transport", "reader", "reasons", "was_paused")
 
-    def __init__(self, limits: ReadingLimits, *, most_repeated: int) -> None:
+    def __init__(self, limits: ReadingLimits, *, is_proxys: bool) -> None:
         """As the reader has them."""
-        self.reader = Reader(limits, most_repeated=most_repeated)
+        self.reader = Reader(limits, is_proxys=is_proxys)
         self.reasons = 0
         self.was_paused = False
         """Since somebody last looked, for that one to take back: who cannot send is not silent."""

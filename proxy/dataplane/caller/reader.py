@@ -8,7 +8,7 @@ and never held. Pure: no socket, no clock, no policy.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
@@ -16,10 +16,11 @@ from proxy.wire.body import ChunkedBody, Data, LengthBody
 from proxy.wire.heads import RequestFields
 from proxy.wire.request_heads import (
     FaultKind,
-    Field,
     HeadBounds,
     HeadFault,
+    ReadLine,
     ReceivedHead,
+    own_lines,
     read_numbers,
     read_request,
     too_large,
@@ -43,7 +44,7 @@ a proxy's some 2,000 more for its caller."""
 
 _PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
 """None of these says anything of a body; and a target that begins with its path names no other host."""
-_NO_NUMBERS: Final[tuple[Field, ...]] = ()
+_NO_NUMBERS: Final[tuple[ReadLine, ...]] = ()
 _TLS_HANDSHAKE: Final = 0x16
 _NO_HTTP: Final = ("not HTTP", "a TLS handshake, on a port that speaks plain HTTP")
 
@@ -77,22 +78,28 @@ class HeadFields:
         """By which way they go."""
 
 
-class RequestHead(NamedTuple):
-    """A request, as far as its head says. `framing` are the lines that say anew how its body ends."""
+class RequestHead:
+    """A request, as far as its head says.
 
-    method: str
-    target: str
-    fields: HeadFields
-    has_body: bool = False
-    framing: bytes = b""
-    is_http_10: bool = False
-    is_kept: bool = True
-    is_websocket: bool = False
-    expects_continue: bool = False
-    is_repeated: bool = False
+    What few heads say has its first value in the class: an instance is then made for little.
+    """
+
+    has_body = False
+    framing = b""
+    """The lines that say anew how the body ends."""
+    is_http_10 = False
+    is_kept = True
+    is_websocket = False
+    expects_continue = False
+    is_repeated = False
     """An earlier request of the connection had the same fields to the letter, but for the `numbers`."""
-    numbers: tuple[Field, ...] = ()
+    numbers: tuple[ReadLine, ...] = ()
     """More fields, by which proxies tell this request from all others."""
+
+    def __init__(self, method: str, target: str, fields: HeadFields) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
 
     @property
     def headers(self) -> MultiMapping[str]:
@@ -100,22 +107,35 @@ class RequestHead(NamedTuple):
         if not self.numbers:
             return self.fields.headers
         headers = self.fields.headers.copy()
-        headers.extend([text for _, text in self.numbers])
+        headers.extend([text for _, _, text in self.numbers])
         return CIMultiDictProxy(headers)
 
 
 class Reader:
     """What one connection sends. Belongs to one connection; `limits` to all."""
 
-    __slots__ = ("_body", "_inbox", "_limits", "_most_repeated", "_repeated", "_scanned", "_taken")
+    __slots__ = (
+        "_body",
+        "_inbox",
+        "_is_proxys",
+        "_limits",
+        "_lines",
+        "_most_repeated",
+        "_repeated",
+        "_scanned",
+        "_taken",
+    )
 
-    def __init__(self, limits: ReadingLimits, *, most_repeated: int = REPEATED_HEADS) -> None:
+    def __init__(self, limits: ReadingLimits, *, is_proxys: bool = False) -> None:
+        """`is_proxys`: a trusted proxy's, so of many callers, whose requests it may number."""
+        self._is_proxys = is_proxys
         self._inbox = bytearray()
         self._scanned = 0
         self._body: LengthBody | ChunkedBody | None = None
-        self._most_repeated = most_repeated
+        self._most_repeated = REPEATED_HEADS_OF_PROXY if is_proxys else REPEATED_HEADS
         self._repeated: dict[bytes, HeadFields] = {}
         self._limits = limits
+        self._lines = own_lines()
         self._taken = 0
 
     # -- what waits -------------------------------------------------------------------------------------
@@ -209,37 +229,40 @@ class Reader:
         """Read a whole head. Raises HeadFault."""
         line, _, lines = head.partition(b"\r\n")
         known, numbers = self._repeated.get(lines), _NO_NUMBERS
-        if known is None:
+        if known is None and self._is_proxys:
+            # Proxies number requests.
             lines, known, numbers = self._numbered(lines)
         if known is not None and len(head) <= self._limits.bounds.head_bytes:
             plain = _PLAIN_REQUEST_LINE.fullmatch(line)
             if plain is not None:
                 method, target = plain.groups()
-                return RequestHead(
-                    method.decode("ascii"), target.decode("ascii"), known, is_repeated=True, numbers=numbers
-                )
-        read = read_request(head, self._limits.bounds)
-        self._body = _body(read)
+                repeated = RequestHead(method.decode("ascii"), target.decode("ascii"), known)
+                repeated.is_repeated = True
+                repeated.numbers = numbers
+                return repeated
+        read = read_request(head, self._limits.bounds, self._lines)
         is_plain = not read.says_more and len(lines) <= REPEATED_HEAD_BYTES
-        if is_plain:
+        if is_plain and self._is_proxys:
             read.set_numbers_apart()
-        fields = _fields(read)
-        if is_plain:
-            self._remember(lines, fields)
-        return RequestHead(
-            read.method.decode("ascii"),
-            read.target.decode("ascii"),
-            fields,
-            self._body is not None,
-            _framing(read),
-            read.is_http_10,
-            read.is_kept,
-            read.is_websocket,
-            read.expects_continue,
-            numbers=read.numbers,
+        fields = HeadFields(
+            CIMultiDictProxy(CIMultiDict(read.texts)), read.host, RequestFields(read.received)
         )
+        told = RequestHead(read.method.decode("ascii"), read.target.decode("ascii"), fields)
+        if read.says_more:
+            self._body = _body(read)
+            told.has_body = self._body is not None
+            told.framing = _framing(read)
+            told.is_http_10 = read.is_http_10
+            told.is_kept = read.is_kept
+            told.is_websocket = read.is_websocket
+            told.expects_continue = read.expects_continue
+        elif is_plain and known is None:
+            self._remember(lines, fields)
+        if read.numbers:
+            told.numbers = read.numbers
+        return told
 
-    def _numbered(self, lines: bytes) -> tuple[bytes, HeadFields | None, tuple[Field, ...]]:
+    def _numbered(self, lines: bytes) -> tuple[bytes, HeadFields | None, tuple[ReadLine, ...]]:
         """Lines that did not come before: perhaps the others did, but for those that number the request."""
         others, written = without_numbers(lines)
         known = self._repeated.get(others) if written else None
@@ -250,28 +273,23 @@ class Reader:
         return (others, None, _NO_NUMBERS) if numbers is None else (others, known, numbers)
 
     def _remember(self, lines: bytes, fields: HeadFields) -> None:
-        if lines in self._repeated:
-            return
-        if len(self._repeated) >= self._most_repeated:
-            oldest = self._repeated.pop(next(iter(self._repeated)))
-            self._give(len(oldest.sent.received))
-        if (count := len(fields.sent.received)) <= self._limits.fields:
-            self._give(-count)
-            self._repeated[lines] = fields
+        repeated = self._repeated
+        more = len(fields.sent.received)
+        if len(repeated) >= self._most_repeated:
+            more -= len(repeated.pop(next(iter(repeated))).sent.received)
+        if more <= self._limits.fields:
+            repeated[lines] = fields
+        else:
+            more -= len(fields.sent.received)
+        self._limits.fields -= more
+        self._taken += more
 
     def forget(self) -> None:
         """Make room for others; for a connection that has ended, too."""
         self._repeated.clear()
-        self._give(self._taken)
-
-    def _give(self, fields: int) -> None:
-        """Room for so many to the others, who take less than none."""
-        self._limits.fields += fields
-        self._taken -= fields
-
-
-def _fields(read: ReceivedHead) -> HeadFields:
-    return HeadFields(CIMultiDictProxy(CIMultiDict(read.texts)), read.host, RequestFields(read.fields))
+        self._lines.clear()
+        self._limits.fields += self._taken
+        self._taken = 0
 
 
 def _body(read: ReceivedHead) -> LengthBody | ChunkedBody | None:
