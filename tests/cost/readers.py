@@ -548,7 +548,7 @@ def _bounded(families: Mapping[str, Make], count: int) -> dict[str, Make]:
     return {name: mapped(make, lambda pairs: pairs[:count]) for name, make in families.items()}
 
 
-KNOWN: Final = CallerReader(ReadingLimits(BOUNDS))
+KNOWN: Final = CallerReader(ReadingLimits(BOUNDS), is_proxys=True)
 KNOWN.read(b"GET / HTTP/1.1\r\nHost: 1\r\n\r\n")
 
 
