@@ -39,7 +39,7 @@ from proxy.telemetry.sink import MAX_BACKLOG_BYTES
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.gateways import open_rig
 from tests.harness.installed import installed
-from tests.harness.raw_upstream import Peer
+from tests.harness.peer import Peer
 from tests.harness.websocket_peers import UPGRADE, client_frame, server_frame
 
 ROOT = Path(__file__).parent.parent

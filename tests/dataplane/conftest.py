@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.harness.stage import Stage, open_stage
+from tests.harness.plane import OpenPlane, open_stage
 
 
 @pytest.fixture
-async def stage(tmp_path) -> AsyncIterator[Stage]:
+async def stage(tmp_path) -> AsyncIterator[OpenPlane]:
     """The data plane alone, an instance mounted at the root."""
     async with open_stage(tmp_path) as opened:
         yield opened

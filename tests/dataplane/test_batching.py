@@ -11,7 +11,8 @@ import pytest
 
 from proxy.dataplane.batching import DIRECT_MESSAGES, LONELY_TURNS, Outbox
 from proxy.dataplane.caller.writer import Writer
-from tests.harness.stage import Stage, get, ok, open_stage
+from tests.harness.notebook import ok
+from tests.harness.plane import OpenPlane, get, open_stage
 
 
 class Wire(asyncio.Transport):
@@ -96,16 +97,16 @@ async def test_company_in_between_keeps_messages_waiting(sent: list[Any]) -> Non
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[OpenPlane]:
     async with open_stage(tmp_path) as stage:
         yield stage
 
 
 async def test_an_answer_of_our_own_does_not_overtake_the_one_before_it(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: OpenPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The response ends, and the same turn brings the connection's next request, which is refused at once."""
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(ok(b"x"))
     await caller.response()
     [connection] = stage.plane.connections
@@ -127,7 +128,7 @@ async def test_an_answer_of_our_own_does_not_overtake_the_one_before_it(
     assert head.startswith(b"HTTP/1.1 421 ")
 
 
-async def test_a_last_answer_is_sent_before_the_connection_ends(stage: Stage) -> None:
+async def test_a_last_answer_is_sent_before_the_connection_ends(stage: OpenPlane) -> None:
     caller = await stage.call(get(fields=b"Connection: close\r\n"))
     notebook = await stage.notebook()
     await notebook.head()

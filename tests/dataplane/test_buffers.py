@@ -21,8 +21,10 @@ from proxy.dataplane.buffers import (
     LargeReads,
     begin_large_reads,
 )
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import Stage, eventually, get, ok, open_stage
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, get, open_stage
+from tests.harness.waiting import eventually
 
 BULK = 24 * 1024 * 1024
 
@@ -161,7 +163,7 @@ def test_everything_else_is_passed_on() -> None:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[OpenPlane]:
     async with open_stage(tmp_path) as stage:
         yield stage
 
@@ -186,7 +188,7 @@ async def digest(peer: Peer, size: int) -> str:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-async def test_bulk_arrives_whole_whoever_shares_the_memory(stage: Stage, framing: str) -> None:
+async def test_bulk_arrives_whole_whoever_shares_the_memory(stage: OpenPlane, framing: str) -> None:
     """An upload and two downloads, while a third download waits for a caller that does not read."""
     rng = random.Random(framing)
     body = rng.randbytes(BULK // 4) * 4
@@ -197,7 +199,7 @@ async def test_bulk_arrives_whole_whoever_shares_the_memory(stage: Stage, framin
     response = b"HTTP/1.1 200 OK\r\n" + field + b"\r\n" + sent
     expected = hashlib.sha256(sent).hexdigest()
 
-    stalled, notebook = await stage.get(b"/stalled")
+    stalled, notebook = await stage.forwarded(b"/stalled")
     notebook.send(response)
     await eventually(lambda: any(connection.writer.is_full for connection in stage.plane.connections))
 

@@ -16,8 +16,10 @@ from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.wire.frames import close_frame
 from tests.harness.clocks import settle
 from tests.harness.gateways import Rig
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import Stage, eventually, get, ok
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, get
+from tests.harness.waiting import eventually
 from tests.harness.websocket_peers import (
     MASK,
     SWITCHED,
@@ -77,7 +79,7 @@ async def goodbye(caller: Peer, notebook: Peer) -> None:
     assert await notebook.gone()
 
 
-async def test_websockets_are_closed_with_1012_one_after_the_other(stage: Stage) -> None:
+async def test_websockets_are_closed_with_1012_one_after_the_other(stage: OpenPlane) -> None:
     """After 1001 JupyterLab 4.6 never connects again: open notebooks would stay dead. And all come back at once."""
     pairs = [await websocket(stage) for _ in range(9)]
     draining = asyncio.ensure_future(stage.plane.drain(30.0))
@@ -95,7 +97,7 @@ async def test_websockets_are_closed_with_1012_one_after_the_other(stage: Stage)
     assert {record.close_code for record in stage.records} == {1012}
 
 
-async def test_a_websocket_that_was_not_told_yet_goes_on(stage: Stage) -> None:
+async def test_a_websocket_that_was_not_told_yet_goes_on(stage: OpenPlane) -> None:
     first, second = await websocket(stage), await websocket(stage)
     draining = asyncio.ensure_future(stage.plane.drain(30.0))
     await settle()
@@ -111,7 +113,7 @@ async def test_a_websocket_that_was_not_told_yet_goes_on(stage: Stage) -> None:
     draining.cancel()
 
 
-async def test_draining_is_over_as_soon_as_nothing_is_open(stage: Stage) -> None:
+async def test_draining_is_over_as_soon_as_nothing_is_open(stage: OpenPlane) -> None:
     caller, _ = await websocket(stage)
     draining = asyncio.ensure_future(stage.plane.drain(600.0))
     await stage.clock.advance(1.0)
@@ -121,8 +123,8 @@ async def test_draining_is_over_as_soon_as_nothing_is_open(stage: Stage) -> None
     await draining
 
 
-async def test_what_is_left_at_the_end_is_not_waited_for(stage: Stage) -> None:
-    await stage.get()
+async def test_what_is_left_at_the_end_is_not_waited_for(stage: OpenPlane) -> None:
+    await stage.forwarded()
     draining = asyncio.ensure_future(stage.plane.drain(30.0))
     await settle()
     await stage.clock.advance(29.0)
@@ -131,8 +133,8 @@ async def test_what_is_left_at_the_end_is_not_waited_for(stage: Stage) -> None:
     await draining
 
 
-async def test_somebody_in_a_hurry_ends_the_waiting(stage: Stage) -> None:
-    await stage.get()
+async def test_somebody_in_a_hurry_ends_the_waiting(stage: OpenPlane) -> None:
+    await stage.forwarded()
     hurry = asyncio.Event()
     draining = asyncio.ensure_future(stage.plane.drain(3600.0, is_hurried=hurry.is_set))
     await stage.clock.advance(1.0)
@@ -143,7 +145,7 @@ async def test_somebody_in_a_hurry_ends_the_waiting(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("hurry", [False, True], ids=["no time at all", "a hurry"])
-async def test_all_are_told_before_the_rest_is_cut(stage: Stage, hurry: bool) -> None:
+async def test_all_are_told_before_the_rest_is_cut(stage: OpenPlane, hurry: bool) -> None:
     callers = [(await websocket(stage))[0] for _ in range(5)]
     await stage.plane.drain(3600.0 if hurry else 0.0, is_hurried=lambda: hurry)
     await stage.plane.close()
@@ -155,9 +157,9 @@ async def test_all_are_told_before_the_rest_is_cut(stage: Stage, hurry: bool) ->
 # -- what is under way, and what comes -------------------------------------------------------------------------
 
 
-async def test_requests_under_way_end_and_idle_connections_are_closed(stage: Stage) -> None:
-    requester, answering = await stage.get()
-    idler, once = await stage.get()
+async def test_requests_under_way_end_and_idle_connections_are_closed(stage: OpenPlane) -> None:
+    requester, answering = await stage.forwarded()
+    idler, once = await stage.forwarded()
     once.send(ok(b"x"))
     await idler.response()
     draining = asyncio.ensure_future(stage.plane.drain(30.0))
@@ -173,8 +175,8 @@ async def test_requests_under_way_end_and_idle_connections_are_closed(stage: Sta
     await draining
 
 
-async def test_a_response_under_way_when_draining_begins_ends_its_connection(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_response_under_way_when_draining_begins_ends_its_connection(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nla")
     await caller.head()
     draining = asyncio.ensure_future(stage.plane.drain(30.0))
@@ -186,7 +188,7 @@ async def test_a_response_under_way_when_draining_begins_ends_its_connection(sta
     await draining
 
 
-async def test_a_websocket_that_opens_while_draining_is_told_at_once(stage: Stage) -> None:
+async def test_a_websocket_that_opens_while_draining_is_told_at_once(stage: OpenPlane) -> None:
     """Its handshake had reached the notebook before."""
     caller = await stage.call(get(fields=UPGRADE))
     notebook = await stage.notebook()
@@ -203,7 +205,7 @@ async def test_a_websocket_that_opens_while_draining_is_told_at_once(stage: Stag
     await draining
 
 
-async def test_a_handshake_that_comes_while_draining_is_refused_for_a_moment(stage: Stage) -> None:
+async def test_a_handshake_that_comes_while_draining_is_refused_for_a_moment(stage: OpenPlane) -> None:
     """503 and when to come again: pages do, after a 503."""
     handshake = get(b"/api/kernels/1/channels", fields=UPGRADE)
     caller = await stage.call(handshake[:40])
@@ -225,14 +227,14 @@ async def test_a_handshake_that_comes_while_draining_is_refused_for_a_moment(sta
 # -- before that: leaving ----------------------------------------------------------------------------------
 
 
-async def test_who_leaves_serves_on_and_ends_each_connection_behind_its_answer(stage: Stage) -> None:
-    known, once = await stage.get()
+async def test_who_leaves_serves_on_and_ends_each_connection_behind_its_answer(stage: OpenPlane) -> None:
+    known, once = await stage.forwarded()
     once.send(ok(b"x"))
     await known.response()
     stage.plane.leaving = True
     known.send(get(b"/again"))
     await once.head()
-    new, notebook = await stage.get()
+    new, notebook = await stage.forwarded()
     for caller, answering in ((new, notebook), (known, once)):
         answering.send(ok(b"served"))
         head, body = await caller.response()
@@ -241,7 +243,7 @@ async def test_who_leaves_serves_on_and_ends_each_connection_behind_its_answer(s
         assert await caller.gone()
 
 
-async def test_who_leaves_takes_on_websockets_and_closes_none(stage: Stage) -> None:
+async def test_who_leaves_takes_on_websockets_and_closes_none(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     stage.plane.leaving = True
     later, later_notebook = await websocket(stage)
@@ -258,7 +260,7 @@ async def test_a_gateway_that_drains_takes_no_new_connections(rig: Rig) -> None:
         await rig.get()
 
 
-async def test_a_connection_that_comes_in_the_very_turn_is_cut_and_not_waited_for(stage: Stage) -> None:
+async def test_a_connection_that_comes_in_the_very_turn_is_cut_and_not_waited_for(stage: OpenPlane) -> None:
     """Its task is ended before it began, which runs nothing of it."""
     ours, callers = socket.socketpair()
     ours.setblocking(False)
@@ -275,7 +277,9 @@ async def test_a_connection_that_comes_in_the_very_turn_is_cut_and_not_waited_fo
     await draining
 
 
-async def test_whoever_takes_its_last_answer_slowly_is_not_waited_for_once_it_has_it(stage: Stage) -> None:
+async def test_whoever_takes_its_last_answer_slowly_is_not_waited_for_once_it_has_it(
+    stage: OpenPlane,
+) -> None:
     async def asked() -> tuple[Peer, Peer]:
         caller = await stage.call(get(b"/large"), receive_bytes=65536)
         notebook = await stage.notebook()

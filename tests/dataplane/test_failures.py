@@ -16,8 +16,11 @@ import pytest
 
 from proxy.errors import ClientError, InstanceNotInService, NbgateError
 from proxy.upstream import Honoured, Origin
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import HOST, Stage, eventually, get, ok, open_stage, post, session_at
+from tests.harness.keeper import session_at
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import HOST, OpenPlane, get, open_stage, post
+from tests.harness.waiting import eventually
 from tests.test_errors import LEAVES
 
 TARGET = b"/api/kernels/1"
@@ -34,7 +37,7 @@ FAILURES = [NbgateError, *(kind for kind in LEAVES if not issubclass(kind, Clien
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[OpenPlane]:
     """Nothing waits for a notebook that is away: that comes before what is answered (`test_outages.py`)."""
     async with open_stage(tmp_path, timeouts={"outage": "0s"}) as stage:
         yield stage
@@ -59,7 +62,7 @@ def request(method: bytes, fields: bytes) -> bytes:
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT"])
 @pytest.mark.parametrize("kind", FAILURES, ids=lambda kind: kind.__name__)
 async def test_a_failure_before_anything_was_sent_is_its_own_status_for_everybody(
-    stage: Stage, kind: type[NbgateError], method: bytes, asker: bytes
+    stage: OpenPlane, kind: type[NbgateError], method: bytes, asker: bytes
 ) -> None:
     stage.keeper.session = None
     stage.keeper.failure = kind()
@@ -83,35 +86,35 @@ async def test_a_failure_before_anything_was_sent_is_its_own_status_for_everybod
 # -- on the way ---------------------------------------------------------------------------------------------
 
 
-async def _breaks(stage: Stage, notebook: Peer) -> None:
+async def _breaks(stage: OpenPlane, notebook: Peer) -> None:
     notebook.close()
 
 
-async def _resets(stage: Stage, notebook: Peer) -> None:
+async def _resets(stage: OpenPlane, notebook: Peer) -> None:
     notebook.reset()
 
 
-async def _breaks_in_the_head(stage: Stage, notebook: Peer) -> None:
+async def _breaks_in_the_head(stage: OpenPlane, notebook: Peer) -> None:
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-")
     await notebook.drain()
     notebook.close()
 
 
-async def _breaks_after_continue(stage: Stage, notebook: Peer) -> None:
+async def _breaks_after_continue(stage: OpenPlane, notebook: Peer) -> None:
     notebook.send(b"HTTP/1.1 102 Processing\r\n\r\n")
     await notebook.drain()
     notebook.close()
 
 
-async def _is_silent(stage: Stage, notebook: Peer) -> None:
+async def _is_silent(stage: OpenPlane, notebook: Peer) -> None:
     await stage.sweep(300.0)
 
 
-async def _talks_nonsense(stage: Stage, notebook: Peer) -> None:
+async def _talks_nonsense(stage: OpenPlane, notebook: Peer) -> None:
     notebook.send(b"nonsense\r\n\r\n")
 
 
-WAYS: dict[str, tuple[Callable[[Stage, Peer], Awaitable[None]], int, int]] = {
+WAYS: dict[str, tuple[Callable[[OpenPlane, Peer], Awaitable[None]], int, int]] = {
     "the connection breaks": (_breaks, 503, 504),
     "the connection is reset": (_resets, 503, 504),
     "the connection breaks within the answer's head": (_breaks_in_the_head, 503, 504),
@@ -127,8 +130,8 @@ UNSAFE = (b"POST", b"PUT", b"PATCH", b"DELETE", b"MKCOL")
 @pytest.mark.parametrize("method", [*SAFE, *UNSAFE])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 async def test_a_failure_once_it_was_sent_invites_to_repeat_only_what_is_safe(
-    stage: Stage,
-    way: tuple[Callable[[Stage, Peer], Awaitable[None]], int, int],
+    stage: OpenPlane,
+    way: tuple[Callable[[OpenPlane, Peer], Awaitable[None]], int, int],
     method: bytes,
 ) -> None:
     fail, safe_status, unsafe_status = way
@@ -150,7 +153,7 @@ async def test_a_failure_once_it_was_sent_invites_to_repeat_only_what_is_safe(
     assert (stage.records[0].status, stage.records[0].error) == (expected, expected_code)
 
 
-async def test_an_upload_that_the_notebook_does_not_take_may_have_been_acted_on(stage: Stage) -> None:
+async def test_an_upload_that_the_notebook_does_not_take_may_have_been_acted_on(stage: OpenPlane) -> None:
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: 10\r\n") + b"hello")
     notebook = await stage.notebook()
     await notebook.head()
@@ -158,9 +161,9 @@ async def test_an_upload_that_the_notebook_does_not_take_may_have_been_acted_on(
     assert status_of((await caller.response())[0]) == 504
 
 
-async def test_a_repeated_request_that_finds_no_notebook_may_have_arrived_at_first(stage: Stage) -> None:
+async def test_a_repeated_request_that_finds_no_notebook_may_have_arrived_at_first(stage: OpenPlane) -> None:
     """DELETE is repeated when its connection had gone stale; what the first one did is not known."""
-    caller, stale = await stage.get(b"/first")
+    caller, stale = await stage.forwarded(b"/first")
     stale.send(ok())
     await caller.response()
     await eventually(lambda: stage.idle == 1)
@@ -172,7 +175,7 @@ async def test_a_repeated_request_that_finds_no_notebook_may_have_arrived_at_fir
 
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
-async def test_a_notebook_that_is_not_there_was_not_asked(stage: Stage, method: bytes) -> None:
+async def test_a_notebook_that_is_not_there_was_not_asked(stage: OpenPlane, method: bytes) -> None:
     stage.upstream.refuse()
     caller = await stage.call(request(method, b""))
     head, _ = await caller.response()
@@ -180,7 +183,7 @@ async def test_a_notebook_that_is_not_there_was_not_asked(stage: Stage, method: 
     assert value(head, b"retry-after") == b"5"
 
 
-async def test_a_name_that_is_not_found_passes(stage: Stage) -> None:
+async def test_a_name_that_is_not_found_passes(stage: OpenPlane) -> None:
     stage.keeper.session = replace(
         session_at(stage.upstream.port), origin=Origin("http", "nowhere.invalid", 80)
     )
@@ -202,10 +205,10 @@ def front_end_says(status: bytes, fields: bytes = FRONT_END) -> bytes:
 @pytest.mark.parametrize("target", [b"/api/kernels/1", b"/lab/api/settings", b"/api/contents/proxy/x"])
 @pytest.mark.parametrize("honoured", [Honoured.YES, Honoured.UNTOLD])
 async def test_what_the_front_end_says_of_a_passing_fault_heals_a_page(
-    stage: Stage, target: bytes, status: bytes, honoured: Honoured
+    stage: OpenPlane, target: bytes, status: bytes, honoured: Honoured
 ) -> None:
     stage.keeper.honoured_as = honoured
-    caller, notebook = await stage.get(target)
+    caller, notebook = await stage.forwarded(target)
     notebook.send(front_end_says(status))
     head, body = await caller.response()
     assert status_of(head) == 503
@@ -222,7 +225,7 @@ async def test_what_the_front_end_says_of_a_passing_fault_heals_a_page(
 @pytest.mark.parametrize("status", [b"502", b"504"])
 @pytest.mark.parametrize("honoured", [Honoured.YES, Honoured.STARTING, Honoured.UNTOLD])
 async def test_what_the_front_end_says_of_an_unsafe_request_stays_in_doubt(
-    stage: Stage, status: bytes, honoured: Honoured
+    stage: OpenPlane, status: bytes, honoured: Honoured
 ) -> None:
     stage.keeper.honoured_as = honoured
     caller = await stage.call(post(b"{}", b"/api/kernels"))
@@ -254,11 +257,11 @@ async def test_what_the_front_end_says_of_an_unsafe_request_stays_in_doubt(
     ],
 )
 async def test_any_other_answer_passes_as_it_is(
-    stage: Stage, target: bytes, status: bytes, fields: bytes
+    stage: OpenPlane, target: bytes, status: bytes, fields: bytes
 ) -> None:
     """While Jupyter is up."""
     stage.keeper.honoured_as = Honoured.YES
-    caller, notebook = await stage.get(target)
+    caller, notebook = await stage.forwarded(target)
     notebook.send(front_end_says(status, fields))
     head, body = await caller.response()
     assert head.split(b" ", 2)[1] == status
@@ -271,7 +274,7 @@ PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\n
 @pytest.mark.parametrize(
     "answer", [PAGE, *(front_end_says(status) for status in (b"400", b"404", b"503"))], ids=range(4)
 )
-async def test_what_stood_in_jupyters_place_has_done_nothing(stage: Stage, answer: bytes) -> None:
+async def test_what_stood_in_jupyters_place_has_done_nothing(stage: OpenPlane, answer: bytes) -> None:
     """So that whoever asked for it may repeat it."""
     stage.keeper.honoured_as = Honoured.STARTING
     caller = await stage.call(post(b"{}", b"/api/kernels"))
@@ -286,10 +289,10 @@ async def test_what_stood_in_jupyters_place_has_done_nothing(stage: Stage, answe
     assert (stage.keeper.rejected, stage.open) == (0, 0)
 
 
-async def test_connections_that_rest_are_not_used_after_jupyter_started_again(stage: Stage) -> None:
+async def test_connections_that_rest_are_not_used_after_jupyter_started_again(stage: OpenPlane) -> None:
     """Whoever comes then connects anew, so that those who wait are told at once that it is back."""
     stage.keeper.honoured_as = Honoured.STARTING
-    callers = [await stage.get(b"/api/x") for _ in range(3)]
+    callers = [await stage.forwarded(b"/api/x") for _ in range(3)]
     for caller, notebook in callers[:2]:
         notebook.send(ok(b"here"))
         await caller.response()
@@ -305,20 +308,20 @@ async def test_connections_that_rest_are_not_used_after_jupyter_started_again(st
     [(Honoured.YES, b"200"), (Honoured.STARTING, b"503"), (Honoured.UNTOLD, b"200")],
 )
 async def test_a_page_of_an_application_passes_unless_jupyter_is_starting(
-    stage: Stage, honoured: Honoured, expected: bytes
+    stage: OpenPlane, honoured: Honoured, expected: bytes
 ) -> None:
     stage.keeper.is_up = False
     stage.keeper.honoured_as = honoured
-    caller, notebook = await stage.get(b"/proxy/8501/")
+    caller, notebook = await stage.forwarded(b"/proxy/8501/")
     notebook.send(PAGE)
     head, _ = await caller.response()
     assert head.split(b" ", 2)[1] == expected
     assert stage.keeper.asked == 1
 
 
-async def test_an_instance_that_is_not_in_service_any_more_is_told_as_that(stage: Stage) -> None:
+async def test_an_instance_that_is_not_in_service_any_more_is_told_as_that(stage: OpenPlane) -> None:
     stage.keeper.honoured_as = Honoured.OUT
-    caller, notebook = await stage.get(b"/api/kernels/1")
+    caller, notebook = await stage.forwarded(b"/api/kernels/1")
     stage.keeper.failure = InstanceNotInService(instance_status="Stopped")
     notebook.send(front_end_says(b"400"))
     head, body = await caller.response()
@@ -327,10 +330,10 @@ async def test_an_instance_that_is_not_in_service_any_more_is_told_as_that(stage
 
 
 async def test_an_instance_that_is_back_in_service_when_its_state_is_asked_for_is_starting(
-    stage: Stage,
+    stage: OpenPlane,
 ) -> None:
     stage.keeper.honoured_as = Honoured.OUT
-    caller, notebook = await stage.get(b"/api/kernels/1")
+    caller, notebook = await stage.forwarded(b"/api/kernels/1")
     notebook.send(front_end_says(b"400"))
     _, body = await caller.response()
     assert json.loads(body)["error"]["code"] == "JUPYTER_STARTING"

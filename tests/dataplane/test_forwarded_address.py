@@ -13,7 +13,9 @@ from proxy.config.settings import UnixSocket
 from proxy.upstream import Origin
 from tests.harness.certificates import self_signed, serving, trusting
 from tests.harness.gateways import open_rig
-from tests.harness.planes import Peer, RawUpstream, open_plane
+from tests.harness.notebook import Notebook
+from tests.harness.peer import Peer
+from tests.harness.plane import open_plane
 
 HOST = "research.notebook.us-east-1.sagemaker.aws"
 SPELLINGS = (
@@ -29,7 +31,7 @@ SPELLINGS = (
 async def told(directory: Path, **aws: Any) -> bytes:
     """The head that a notebook of SageMaker's is sent; it is reached over an endpoint of one's own."""
     certificate = self_signed(directory, name=f"DNS:{HOST}")
-    notebook = RawUpstream()
+    notebook = Notebook()
     server = await asyncio.start_server(notebook.serve, "127.0.0.1", 0, ssl=serving(certificate))
     try:
         endpoint = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -17,7 +17,7 @@ from proxy.sandbox.instance import InstanceSpec, Loading, SignedOutShape
 from proxy.sandbox.plain_upstream import SERVER
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig, body_of, open_rig, status_of
-from tests.harness.raw_upstream import dial
+from tests.harness.peer import dial
 from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,8 @@ from proxy.dataplane.plane import REQUEST_FIELDS
 from proxy.errors import HeadTooLarge, TooManyRequestFields
 from proxy.server.own_pages import OwnPages
 from proxy.telemetry.access_log import loggable_path
-from tests.harness.planes import OpenPlane, Response, open_plane
+from tests.harness.peer import Response
+from tests.harness.plane import OpenPlane, open_plane
 
 HEAD = Limits().request_head_bytes
 LARGEST = 1024 * 1024
@@ -56,7 +57,7 @@ SHAPES = (long_target, long_cookie, many_fields)
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_a_head_up_to_the_limit_reaches_the_notebook_whole(opened: OpenPlane, shape) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     for _ in range(3):
         # The second and the third time its fields are known.
         head = shape(opened, f"{MOUNT}/api", HEAD)
@@ -71,7 +72,7 @@ async def test_a_head_up_to_the_limit_reaches_the_notebook_whole(opened: OpenPla
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_and_so_it_does_pages_of_the_gateways_own(opened: OpenPlane, shape) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     for _ in range(3):
         peer.send(shape(opened, "/.nbgate/none", HEAD))
         assert (await peer.response()).status == 404
@@ -80,7 +81,7 @@ async def test_and_so_it_does_pages_of_the_gateways_own(opened: OpenPlane, shape
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("target", [f"{MOUNT}/api", "/.nbgate/none"])
 async def test_one_byte_more_is_431(opened: OpenPlane, shape, target: str) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(shape(opened, target, HEAD + 1))
     answer = await peer.response()
     assert (answer.status, opened.records[-1].error) == (431, HeadTooLarge.code)
@@ -89,7 +90,7 @@ async def test_one_byte_more_is_431(opened: OpenPlane, shape, target: str) -> No
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_the_largest_setting_counts_too_also_on_a_connection_from_before(tmp_path: Path, shape) -> None:
     async with open_plane(tmp_path) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head())
         assert (await peer.response()).status == 200
         plane = opened.plane
@@ -110,7 +111,7 @@ def of_fields(opened: OpenPlane, target: str, count: int) -> str:
 
 @pytest.mark.parametrize("target", [f"{MOUNT}/api", "/.nbgate/none"])
 async def test_fields_beyond_those_that_are_read_are_431(opened: OpenPlane, target: str) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(of_fields(opened, target, REQUEST_FIELDS))
     assert (await peer.response()).status in (200, 404)
     peer.send(of_fields(opened, target, REQUEST_FIELDS + 1))

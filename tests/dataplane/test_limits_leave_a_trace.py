@@ -24,7 +24,9 @@ from proxy.upstream import Honoured, Origin
 from proxy.wire.heads import RESPONSE_FIELDS
 from tests.harness.clocks import settle
 from tests.harness.gateways import open_rig, status_of
-from tests.harness.planes import OpenPlane, Peer, Response, open_plane, switching
+from tests.harness.notebook import switching
+from tests.harness.peer import Peer, Response
+from tests.harness.plane import OpenPlane, open_plane
 
 SETTINGS = {f"limits.{one.name.removesuffix('_bytes')}" for one in fields(Limits)} | {
     f"timeouts.{one.name.removesuffix('_seconds')}" for one in fields(Timeouts)
@@ -108,7 +110,7 @@ async def signed_out_behind_a_large_body(opened: OpenPlane) -> None:
         b"HTTP/1.1 302 Found\r\nLocation: https://eu-west-1.console.aws.amazon.com/sagemaker/home\r\n"
         b"Content-Length: 0\r\n\r\n"
     )
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head("/up", method="POST", extra="Content-Length: 2000\r\n") + "x" * 2000)
     assert (await peer.response()).status == 503
 
@@ -117,7 +119,7 @@ async def signed_out_behind_a_large_body(opened: OpenPlane) -> None:
     "limits.websocket_frame", "FRAME_TOO_LARGE", status=101, changes={"limits": {"websocket_frame": "1KiB"}}
 )
 async def large_frame(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade())
     assert b" 101 " in await peer.head()
     peer.send(b"\x82\xfe\x08\x00" + bytes(4 + 2048))
@@ -127,7 +129,7 @@ async def large_frame(opened: OpenPlane) -> None:
 
 @case("limits.connections", "TOO_MANY_CONNECTIONS", status=503, changes={"limits": {"connections": 1}})
 async def one_connection_too_many(opened: OpenPlane) -> None:
-    await opened.connect()
+    await opened.call()
     assert (await opened.get()).status == 503
 
 
@@ -138,7 +140,7 @@ async def one_connection_too_many(opened: OpenPlane) -> None:
     changes={"limits": {"connections_per_address": 1}},
 )
 async def one_connection_too_many_of_an_address(opened: OpenPlane) -> None:
-    await opened.connect()
+    await opened.call()
     assert (await opened.get()).status == 503
 
 
@@ -149,7 +151,7 @@ async def one_connection_too_many_of_an_address(opened: OpenPlane) -> None:
     changes={"limits": {"connections_per_stranger": 1}, "policy": {"allow": ["elsewhere"]}},
 )
 async def one_connection_too_many_of_a_stranger(opened: OpenPlane) -> None:
-    await opened.connect()
+    await opened.call()
     assert await opened.raw("") == b""
 
 
@@ -160,7 +162,7 @@ async def one_connection_too_many_of_a_stranger(opened: OpenPlane) -> None:
     changes={"limits": {"upstream_connections": 1}},
 )
 async def one_connection_too_many_to_the_notebook(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade())
     assert b" 101 " in await peer.head()
     assert (await opened.get()).status == 503
@@ -170,7 +172,7 @@ async def one_connection_too_many_to_the_notebook(opened: OpenPlane) -> None:
     "limits.upstream_idle_connections", "", changes={"limits": {"upstream_idle_connections": 1}}, by_hand=True
 )
 async def two_connections_that_rest(opened: OpenPlane) -> None:
-    peers = [await opened.connect() for _ in range(2)]
+    peers = [await opened.call() for _ in range(2)]
     for peer in peers:
         peer.send(opened.head())
     notebooks = [await opened.upstream.accept() for _ in range(2)]
@@ -183,7 +185,7 @@ async def two_connections_that_rest(opened: OpenPlane) -> None:
 
 @case("timeouts.request_head", "REQUEST_TIMEOUT", status=408)
 async def half_a_head(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send("GET / HTTP/1.1\r\n")
     await opened.settled(lambda: any(one.unread_bytes for one in opened.plane.connections))
     await opened.pass_time(opened.plane.timeouts.request_head_seconds)
@@ -192,7 +194,7 @@ async def half_a_head(opened: OpenPlane) -> None:
 
 @case("timeouts.request_head", "REQUEST_TIMEOUT", status=0)
 async def no_head(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     await opened.settled(lambda: bool(opened.plane.connections))
     await opened.pass_time(opened.plane.timeouts.request_head_seconds)
     assert await peer.rest() == b""
@@ -200,7 +202,7 @@ async def no_head(opened: OpenPlane) -> None:
 
 @case("timeouts.request_body", "BODY_TIMEOUT", status=408)
 async def half_a_body(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head("/up", method="PUT", extra="Content-Length: 10\r\n") + "x")
     await opened.settled(
         lambda: (
@@ -216,7 +218,7 @@ async def half_a_body(opened: OpenPlane) -> None:
 
 @case("timeouts.request_body", "BODY_TIMEOUT", status=200, by_hand=True)
 async def half_a_body_behind_half_an_answer(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head("/up", method="PUT", extra="Content-Length: 10\r\n") + "x")
     notebook = await opened.upstream.accept()
     await notebook.exactly(len(await notebook.head()) and 1)
@@ -228,7 +230,7 @@ async def half_a_body_behind_half_an_answer(opened: OpenPlane) -> None:
 
 @case("timeouts.idle", "")
 async def connection_that_rests(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head())
     assert (await peer.response()).status == 200
     await opened.pass_time(opened.plane.timeouts.idle_seconds)
@@ -308,7 +310,7 @@ async def uploads_that_wait_for_a_notebook(opened: OpenPlane) -> None:
     opened.keeper.cold()
     while held(opened) <= 2**20:
         before = held(opened)
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 100000000\r\n") + "x" * 1_000_000)
         await opened.settled(lambda before=before: held(opened) > before)
         await opened.settled(lambda: all(not one.is_reading for one in opened.plane.connections))
@@ -346,11 +348,11 @@ async def end_of_an_answer_that_is_not_taken(opened: OpenPlane) -> None:
 
 @case("timeouts.send", "OUTCOME_UNKNOWN", status=504, by_hand=True)
 async def body_that_the_notebook_does_not_take(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head("/up", method="PUT", extra="Content-Length: 100000000\r\n"))
     notebook = await opened.upstream.accept()
     await notebook.head()
-    notebook.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    notebook.stop_reading()
     peer.send(b"x" * 50_000_000)
     await opened.settled(lambda: not opened.connection.is_reading)
     for _ in range(3):
@@ -373,7 +375,7 @@ async def notebook_that_does_not_shake_hands(opened: OpenPlane) -> None:
 
 @case("timeouts.response_head", "UPSTREAM_TIMEOUT", status=503, by_hand=True)
 async def notebook_that_does_not_answer(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head())
     await (await opened.upstream.accept()).head()
     await opened.pass_time(opened.plane.timeouts.response_head_seconds)
@@ -382,12 +384,12 @@ async def notebook_that_does_not_answer(opened: OpenPlane) -> None:
 
 @case("timeouts.response_body", "RESPONSE_TIMEOUT", status=200, by_hand=True)
 async def notebook_that_stops_in_the_middle(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head())
     notebook = await opened.upstream.accept()
     await notebook.head()
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")
-    assert Response.of(await peer.head()).status == 200
+    assert Response(await peer.head()).status == 200
     opened.plane.sweep()
     await opened.pass_time(opened.plane.timeouts.response_body_seconds)
     with pytest.raises(ConnectionResetError):
@@ -410,7 +412,7 @@ async def connection_to_the_notebook_that_rests(opened: OpenPlane) -> None:
 
 @case("timeouts.websocket_silence", "WEBSOCKET_SILENT", status=101)
 async def silent_websocket(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade())
     assert b" 101 " in await peer.head()
     opened.plane.sweep()
@@ -423,7 +425,7 @@ async def silent_websocket(opened: OpenPlane) -> None:
 
 @case("timeouts.drain", "DRAIN_TIMEOUT", by_hand=True)
 async def request_that_outlasts_the_drain(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head())
     await (await opened.upstream.accept()).head()
     await opened.plane.close()
@@ -431,7 +433,7 @@ async def request_that_outlasts_the_drain(opened: OpenPlane) -> None:
 
 @case("timeouts.drain", "DRAIN_TIMEOUT", status=101)
 async def websocket_that_outlasts_the_drain(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade())
     assert b" 101 " in await peer.head()
     await opened.plane.close()

@@ -20,7 +20,10 @@ from proxy.dataplane import plane as planes_module
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.wire.frames import POLICY_VIOLATION, close_frame
-from tests.harness.planes import OK, HeldSession, OpenPlane, Peer, open_plane, switching
+from tests.harness.keeper import Keeper
+from tests.harness.notebook import OK, switching
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, open_plane
 
 DENY: dict[str, Any] = {"policy": {"allow": ["elsewhere"]}}
 PING = b"\x89\x00"
@@ -34,7 +37,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[OpenPlane]:
         yield opened
 
 
-def change(directory: Path, opened: OpenPlane, keeper: HeldSession | None = None, **changes: Any) -> Any:
+def change(directory: Path, opened: OpenPlane, keeper: Keeper | None = None, **changes: Any) -> Any:
     """What begins to serve the configuration of `opened`, changed; await it until all was judged."""
     file = directory / "nbgate.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **changes}))
@@ -60,7 +63,7 @@ async def rest_of(judging: Any) -> None:
 
 async def websocket(opened: OpenPlane) -> tuple[Peer, Peer]:
     """A WebSocket that is open from end to end."""
-    caller = await opened.connect()
+    caller = await opened.call()
     caller.send(opened.upgrade())
     notebook = await opened.upstream.accept()
     notebook.send(switching(await notebook.head()))
@@ -70,7 +73,7 @@ async def websocket(opened: OpenPlane) -> tuple[Peer, Peer]:
 
 async def exchange(opened: OpenPlane) -> tuple[Peer, Peer]:
     """A caller whose request the notebook has read."""
-    caller = await opened.connect()
+    caller = await opened.call()
     caller.send(opened.head())
     notebook = await opened.upstream.accept()
     await notebook.head()
@@ -136,7 +139,7 @@ async def test_a_frame_that_comes_before_its_websocket_was_judged_does_not_pass(
     """Many are judged by and by; whose frame comes first is judged by that frame."""
     monkeypatch.setattr(planes_module, "JUDGED_AT_ONCE", 1)
     caller, notebook = await websocket(opened)
-    await opened.connect()
+    await opened.call()
     await opened.settled(lambda: len(opened.plane.connections) == 1)
     judging = change(tmp_path, opened, **DENY)
     # As far as the exchange goes without the loop: the one connection is looked at, its WebSocket is not yet.
@@ -156,7 +159,7 @@ async def test_a_frame_that_comes_before_its_websocket_was_judged_does_not_pass(
 async def test_a_handshake_that_is_answered_after_the_change_is_judged_by_it(
     tmp_path: Path, opened: OpenPlane
 ) -> None:
-    caller = await opened.connect()
+    caller = await opened.call()
     caller.send(opened.upgrade())
     notebook = await opened.upstream.accept()
     head = await notebook.head()
@@ -172,7 +175,7 @@ async def test_a_101_that_outruns_its_judging_opens_nothing(
     callers = []
     notebooks = []
     for _ in range(2):
-        caller = await opened.connect()
+        caller = await opened.call()
         caller.send(opened.upgrade())
         callers.append(caller)
         notebooks.append(await opened.upstream.accept())
@@ -221,7 +224,7 @@ async def test_an_answer_under_way_is_cut_and_does_not_look_complete(
 
 
 async def test_an_upload_under_way_ends_at_the_notebook_too(tmp_path: Path, opened: OpenPlane) -> None:
-    caller = await opened.connect()
+    caller = await opened.call()
     caller.send(opened.head(method="PUT", extra="Content-Length: 1000000\r\n") + "x" * 1000)
     notebook = await opened.upstream.accept()
     await notebook.head()
@@ -235,14 +238,14 @@ async def test_an_upload_under_way_ends_at_the_notebook_too(tmp_path: Path, open
 
 async def test_a_request_that_waits_for_a_session_is_refused(tmp_path: Path, opened: OpenPlane) -> None:
     opened.keeper.cold()
-    caller = await opened.connect()
+    caller = await opened.call()
     caller.send(opened.head())
     await opened.settled(lambda: bool(opened.plane.connections) and not opened.connection.is_idle)
     await change(tmp_path, opened, **DENY)
     assert (await caller.response()).status == 403
     opened.keeper.warm()
     assert await caller.rest() == b""
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 async def test_a_request_of_a_caller_who_stays_let_in_notices_nothing(
@@ -268,7 +271,7 @@ async def test_a_page_of_the_gateways_own_is_refused_as_a_notebook_would_be(tmp_
 
     mounted = {"research": {"notebook": "research-gpu-1", "mount": {"path": "/research/"}}}
     async with open_plane(tmp_path, own_pages=page, instances=mounted) as opened:
-        caller = await opened.connect()
+        caller = await opened.call()
         caller.send(opened.head("/"))
         await asked.wait()
         await change(tmp_path, opened, **DENY)
@@ -290,7 +293,7 @@ async def test_a_connection_kept_open_is_closed(tmp_path: Path, opened: OpenPlan
 
 async def test_a_connection_that_asked_for_nothing_yet_stays(tmp_path: Path, opened: OpenPlane) -> None:
     """There is nobody to judge, and its first request meets the gateway of then."""
-    caller = await opened.connect()
+    caller = await opened.call()
     await opened.settled(lambda: bool(opened.plane.connections))
     await change(tmp_path, opened, **DENY)
     caller.send(opened.head())
@@ -314,7 +317,7 @@ async def test_what_a_proxys_connection_repeats_is_decided_anew_too(tmp_path: Pa
     proxied = {"client_address": {"trusted_proxies": ["127.0.0.0/8"]}}
     lists = {"here": ["203.0.113.1", "203.0.113.2"], "elsewhere": ["203.0.113.3"]}
     async with open_plane(tmp_path, **proxied, allowlists=lists) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
 
         async def statuses() -> list[int]:
             found = []
@@ -343,7 +346,7 @@ async def test_an_instance_that_is_another_notebook_now_ends_what_went_to_the_ol
 ) -> None:
     caller, _ = await websocket(opened)
     waiting, _ = await exchange(opened)
-    another = HeldSession(replace(opened.keeper.session, generation=2))
+    another = Keeper(replace(opened.keeper.session, generation=2))
     await change(tmp_path, opened, another)
     await closed_with_1008(caller)
     caller.abort()
@@ -361,7 +364,7 @@ async def test_a_connection_kept_open_stays_where_its_address_leads_to_another_n
     caller, notebook = await exchange(opened)
     notebook.send(OK)
     assert (await caller.response()).status == 200
-    another = HeldSession(replace(opened.keeper.session, generation=2))
+    another = Keeper(replace(opened.keeper.session, generation=2))
     await change(tmp_path, opened, another)
     caller.send(opened.head("/next"))
     assert (await notebook.head()).startswith(b"GET /next ")
@@ -383,7 +386,7 @@ async def test_whose_word_counts_for_an_address_is_judged_again(tmp_path: Path) 
     """A proxy that is no longer trusted: its connections are its own, whatever it said of callers."""
     proxied = {"trusted_proxies": ["127.0.0.1"]}
     async with open_plane(tmp_path, by_hand=True, client_address=proxied, **DENY) as opened:
-        caller = await opened.connect()
+        caller = await opened.call()
         caller.send(opened.upgrade(extra="X-Forwarded-For: 203.0.113.9\r\n"))
         notebook = await opened.upstream.accept()
         notebook.send(switching(await notebook.head()))
@@ -403,10 +406,10 @@ async def test_new_limits_and_timeouts_count_for_what_comes(tmp_path: Path, open
         limits={"request_head": "4KiB", "upstream_connections": 1},
         timeouts={"websocket_ping": "2s", "websocket_silence": "60s"},
     )
-    large = await opened.connect()
+    large = await opened.call()
     large.send(opened.head(extra="X: " + "a" * 5000 + "\r\n"))
     assert (await large.response()).status == 431
-    crowded = await opened.connect()
+    crowded = await opened.call()
     crowded.send(opened.head())
     assert (await crowded.response()).status == 503
     await opened.pass_time(1.0)
@@ -420,7 +423,7 @@ async def test_everything_open_is_judged_however_many_they_are(
 ) -> None:
     monkeypatch.setattr(planes_module, "JUDGED_AT_ONCE", 3)
     async with open_plane(tmp_path) as opened:
-        callers = [await opened.connect() for _ in range(20)]
+        callers = [await opened.call() for _ in range(20)]
         for number, caller in enumerate(callers):
             caller.send(opened.upgrade() if number % 2 else opened.head())
             await caller.head()

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from proxy.telemetry.incoming_ids import MAX_CHARACTERS
-from tests.harness.planes import OK, OpenPlane, Response, open_plane
+from tests.harness.notebook import OK
+from tests.harness.peer import Response
+from tests.harness.plane import OpenPlane, open_plane
 
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 14\r\n\r\n<a href=/x>x</"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
@@ -41,17 +43,17 @@ async def test_a_forwarded_answer_tells_the_id_under_which_it_is_logged(
 async def test_interim_answers_have_none(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as opened:
         opened.upstream.answer = lambda _head, _body: INTERIM + OK
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/x"))
-        assert Response.of(await peer.head()).values("x-request-id") == []
+        assert Response(await peer.head()).values("x-request-id") == []
         assert (await peer.response()).value("x-request-id") == opened.records[-1].request_id
 
 
 async def test_a_handshake_tells_the_id_of_its_websocket(tmp_path: Path) -> None:
     async with open_plane(tmp_path) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.upgrade())
-        told = Response.of(await peer.head()).values("x-request-id")
+        told = Response(await peer.head()).values("x-request-id")
         peer.abort()
         await opened.settled(lambda: len(opened.records) == 1)
         assert told == [opened.records[0].request_id]
@@ -70,7 +72,7 @@ async def test_what_nobody_is_asked_about_has_one(tmp_path: Path) -> None:
             "\x16\x03\x01",
         ):
             head, _, _ = (await opened.raw(request)).partition(b"\r\n\r\n")
-            answered = Response.of(head + b"\r\n\r\n")
+            answered = Response(head + b"\r\n\r\n")
             assert answered.values("x-request-id") == [opened.records[-1].request_id], request
         assert [record.status for record in opened.records] == [308, 421, 403, 400, 400, 400]
 

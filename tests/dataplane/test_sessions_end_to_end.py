@@ -20,8 +20,8 @@ from proxy.sandbox.plain_upstream import SERVER
 from tests.harness.certificates import self_signed, serving, trusting
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig, body_of, open_rig, status_of
-from tests.harness.raw_upstream import dial
-from tests.harness.stage import eventually
+from tests.harness.peer import dial
+from tests.harness.waiting import eventually
 
 MINT = "CreatePresignedNotebookInstanceUrl"
 NAME = "research-gpu-1"

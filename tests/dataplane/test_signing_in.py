@@ -14,7 +14,8 @@ import pytest
 from proxy.errors import SigningIn
 from tests.harness.clocks import FakeClock, settle
 from tests.harness.gateways import Rig, body_of, open_rig, status_of
-from tests.harness.stage import Stage, eventually, get, open_stage, post
+from tests.harness.plane import OpenPlane, get, open_stage, post
+from tests.harness.waiting import eventually
 
 NAVIGATION = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
 SCRIPT = "Accept: */*\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"
@@ -31,7 +32,7 @@ ASKERS = {
 
 @pytest.mark.parametrize(("request_bytes", "patience"), ASKERS.values(), ids=ASKERS)
 async def test_only_a_window_can_be_shown_something_meanwhile(
-    stage: Stage, request_bytes: bytes, patience: float
+    stage: OpenPlane, request_bytes: bytes, patience: float
 ) -> None:
     stage.keeper.session = None
     stage.keeper.failure = SigningIn()

@@ -15,7 +15,7 @@ import pytest
 from proxy.dataplane import plane as plane_module
 from proxy.gateway import Admission, Gateway, Inbound, Refusal
 from proxy.routing.entry import Permit
-from tests.harness.planes import OpenPlane, open_plane
+from tests.harness.plane import OpenPlane, open_plane
 
 AT_ONCE = 3
 OPEN = 10
@@ -36,7 +36,7 @@ def swept(opened: OpenPlane) -> int:
 
 async def test_each_turn_judges_so_many_deadlines(opened: OpenPlane) -> None:
     for _ in range(OPEN):
-        await opened.connect()
+        await opened.call()
     await opened.settled(lambda: len(opened.plane.connections) == OPEN)
     await opened.clock.advance(opened.plane.timeouts.request_head_seconds)
     everybody = tuple(opened.plane.connections)
@@ -58,7 +58,7 @@ async def test_each_turn_judges_so_many_deadlines(opened: OpenPlane) -> None:
 
 async def test_a_sweep_that_is_under_way_is_not_begun_again(opened: OpenPlane) -> None:
     for _ in range(OPEN):
-        await opened.connect()
+        await opened.call()
     await opened.settled(lambda: len(opened.plane.connections) == OPEN)
     await opened.clock.advance(opened.plane.timeouts.request_head_seconds)
     for _ in range(5):
@@ -70,7 +70,7 @@ async def test_a_sweep_that_is_under_way_is_not_begun_again(opened: OpenPlane) -
 
 
 async def test_what_ends_between_two_pieces_is_not_judged(opened: OpenPlane) -> None:
-    peers = [await opened.connect() for _ in range(OPEN)]
+    peers = [await opened.call() for _ in range(OPEN)]
     await opened.settled(lambda: len(opened.plane.connections) == OPEN)
     await opened.clock.advance(opened.plane.timeouts.request_head_seconds)
     opened.plane.sweep()
@@ -86,7 +86,7 @@ async def test_what_ends_between_two_pieces_is_not_judged(opened: OpenPlane) -> 
 
 async def test_draining_many_takes_turns_too(opened: OpenPlane) -> None:
     for _ in range(OPEN):
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head())
         assert (await peer.response()).status == 200
     draining = asyncio.ensure_future(opened.plane.drain(30))
@@ -115,7 +115,7 @@ async def test_a_websocket_that_ended_between_two_batches_is_not_kept(
     monkeypatch.setattr(Gateway, "admit", permitting)
     peers = []
     for _ in range(3):
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.upgrade())
         assert b" 101 " in await peer.head()
         peers.append(peer)

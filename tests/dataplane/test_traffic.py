@@ -9,7 +9,8 @@ import pytest
 
 from proxy.dataplane.traffic import Traffic
 from proxy.wire.frames import ping_frame, pong_frame
-from tests.harness.planes import OpenPlane, Peer, open_plane
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, open_plane
 from tests.harness.turns import counted
 
 MASK = b"\x01\x02\x03\x04"
@@ -78,7 +79,7 @@ async def test_where_nobody_is_watched_the_log_is_the_log_itself(opened: OpenPla
 
 
 async def websocket(opened: OpenPlane, target: str = "/api/kernels/k1/channels") -> Peer:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade(target))
     await peer.head()
     return peer
@@ -291,7 +292,7 @@ async def test_an_ill_formed_frame_is_still_found(opened: OpenPlane) -> None:
 async def test_an_upload_under_way_is_use_for_as_long_as_it_moves(tmp_path) -> None:
     async with open_plane(tmp_path, by_hand=True) as opened:
         traffic = watch(opened)
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/api/contents/a", method="PUT", extra="Transfer-Encoding: chunked\r\n"))
         peer.send(CHUNK)
         notebook = await opened.upstream.accept()
@@ -313,7 +314,7 @@ async def test_a_download_under_way_is_use_and_a_poll_under_way_is_not(tmp_path)
         traffic = watch(opened)
 
         async def ask(target: str) -> Peer:
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(opened.head(target))
             notebook = await opened.upstream.accept()
             await notebook.head()
@@ -368,7 +369,7 @@ async def test_a_request_that_cannot_be_looked_at_counts_as_use_of_all(
     opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     traffic = watch(opened)
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head())
     await peer.response()
     monkeypatch.setattr(type(opened.connection), "under_way", property(lambda _connection: 1 / 0))

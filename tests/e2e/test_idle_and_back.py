@@ -17,7 +17,7 @@ from proxy.sandbox.instance import InstanceSpec
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig, body_of, open_rig, status_of
 from tests.harness.idleness import keep_jupyters_clock, pass_minutes
-from tests.harness.stage import eventually
+from tests.harness.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

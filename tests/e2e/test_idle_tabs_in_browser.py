@@ -24,7 +24,7 @@ from tests.harness.browsing import PATIENCE_MS, open_browser_in_loop
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig, open_rig
 from tests.harness.idleness import keep_jupyters_clock, tick
-from tests.harness.stage import eventually
+from tests.harness.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -30,8 +30,9 @@ from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.upstream import Honoured
 from tests.harness.clocks import settle
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import HOST, Stage, ok, open_stage
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import HOST, OpenPlane, open_stage
 
 INPUTS_EACH = 50
 End = Literal["stay", "close", "reset"]
@@ -294,7 +295,7 @@ class Caller(asyncio.Protocol):
 class Stages:
     """The gateway with a root mount, and with a path mount, for all examples. `broken` is what reached the loop."""
 
-    by_mount: dict[str, Stage]
+    by_mount: dict[str, OpenPlane]
     broken: list[Any] = field(default_factory=list)
 
 
@@ -333,7 +334,7 @@ async def check(stages: Stages, one: Example) -> None:
         taking.cancel()
     got, is_open = await heard(stage, caller)
     assert not stages.broken, stages.broken
-    assert not stage.failed, stage.failed
+    assert not stage.faults, stage.faults
     assert len(stage.records) + len(stage.plane.relays) == 1, stage.records
     final = one_answer(got, one.method, is_open=is_open)
     if stage.plane.relays:
@@ -370,13 +371,13 @@ def request(one: Example, prefix: str) -> bytes:
 async def take_all(notebook: Peer) -> None:
     """A notebook that takes what it is sent."""
     try:
-        while await notebook._reader.read(65536):
+        while await notebook.reader.read(65536):
             pass
     except ConnectionError:
         pass
 
 
-def connections(stage: Stage) -> list[UpstreamConnection]:
+def connections(stage: OpenPlane) -> list[UpstreamConnection]:
     return [one for of_origin in stage.plane.pool._open.values() for one in of_origin]
 
 
@@ -418,7 +419,7 @@ async def until(holds: Any) -> None:
             await asyncio.sleep(0)
 
 
-async def heard(stage: Stage, caller: Caller) -> tuple[bytes, bool]:
+async def heard(stage: OpenPlane, caller: Caller) -> tuple[bytes, bool]:
     """All that the caller got, and whether its connection is still open. Time passes for what never ends by itself."""
     patience = stage.plane.timeouts
     for seconds in (0.0, patience.response_head_seconds, patience.response_body_seconds, 5.0):
@@ -495,14 +496,14 @@ def dechunked(data: bytes) -> tuple[bool, bytes]:
         data = rest[size + 2 :]
 
 
-async def ask_again(stage: Stage, caller: Caller, notebook: Peer, prefix: str) -> None:
+async def ask_again(stage: OpenPlane, caller: Caller, notebook: Peer, prefix: str) -> None:
     """The next request on the same connection gets its own answer, wherever it is sent."""
     before, records = stage.upstream.accepted, len(stage.records)
     caller.transport.write(f"GET {prefix}/probe HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
     await until(
         lambda: (
             stage.upstream.accepted > before
-            or b"/probe" in notebook._reader._buffer
+            or b"/probe" in notebook.reader._buffer
             or len(stage.records) > records
         )
     )

@@ -8,7 +8,7 @@ from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.idle_stopper import TICK_SECONDS
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig
-from tests.harness.stage import eventually
+from tests.harness.waiting import eventually
 
 
 def keep_jupyters_clock(rig: Rig, clock: FakeClock) -> None:

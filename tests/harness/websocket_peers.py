@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import Stage, get
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, get
 
 MASK = b"\x01\x02\x03\x04"
 UPGRADE = (
@@ -37,7 +37,7 @@ def _head(opcode: int, length: int, *, fin: bool, masked: bool) -> bytes:
 
 
 async def websocket(
-    stage: Stage,
+    stage: OpenPlane,
     *,
     target: bytes = b"/api/kernels/1/channels",
     fields: bytes = b"",

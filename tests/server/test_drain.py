@@ -21,7 +21,7 @@ from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
 from tests.harness.clocks import FakeClock, settle
 from tests.harness.gateways import Rig, config_for, open_rig, status_of
-from tests.harness.raw_upstream import Peer, dial
+from tests.harness.peer import Peer, dial
 
 pytestmark = pytest.mark.slow
 

@@ -33,13 +33,16 @@ from proxy.telemetry.sink import LineSink
 from proxy.upstream import Origin
 from tests.harness.clocks import settle
 from tests.harness.gateways import Rig, open_rig, status_of
-from tests.harness.planes import PATIENCE, HeldSession, OpenPlane, open_plane, switching
+from tests.harness.keeper import Keeper
+from tests.harness.notebook import switching
+from tests.harness.plane import OpenPlane, open_plane
+from tests.harness.waiting import PATIENCE_SECONDS
 
 ONE, OTHER = "127.0.0.2", "127.0.0.3"
 """Two callers of this machine."""
 
 
-class Keeper(HeldSession):
+class Keeper(Keeper):
     """A session that is there, until its keeper is closed."""
 
     def __init__(self, opened: OpenPlane, key: SessionKey) -> None:
@@ -381,7 +384,7 @@ async def test_a_date_that_passes_counts_from_its_first_moment(tmp_path: Path) -
         opened = reloading.opened
         following = follow_dates(reloading)
         await settle()
-        caller = await opened.connect()
+        caller = await opened.call()
         caller.send(opened.upgrade())
         assert b" 101 " in await caller.head()
         await opened.clock.jump(86_399.75)
@@ -418,7 +421,7 @@ async def test_a_date_condition_is_judged_again_when_it_passes(
     async with open_reloading(tmp_path, policy={"statements": [allow]}) as reloading:
         opened = reloading.opened
         following = follow_dates(reloading)
-        caller = await opened.connect()
+        caller = await opened.call()
         caller.send(opened.upgrade())
         assert (b" 101 " in await caller.head()) is (before == 200)
         await opened.clock.jump(86_399)
@@ -667,7 +670,7 @@ async def ask(opened: OpenPlane, address: str, host: str) -> tuple[int, bytes]:
     """One request on a connection of its own; of an answer of the gateway's own, the status alone."""
     reader, writer = await asyncio.open_connection("127.0.0.1", opened.port, local_addr=(address, 0))
     writer.write(f"GET / HTTP/1.1\r\nHost: {host}:{opened.port}\r\nConnection: close\r\n\r\n".encode())
-    answer = await asyncio.wait_for(reader.read(), PATIENCE)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
     writer.close()
     status = status_of(answer)
     return status, answer.partition(b"\r\n\r\n")[2] if status == 200 else b""
@@ -697,7 +700,7 @@ async def test_a_storm_of_requests_through_100_changes_meets_no_mixture_and_no_f
             reader, writer = await asyncio.open_connection("127.0.0.1", opened.port, local_addr=(address, 0))
             while not is_over:
                 writer.write(f"GET / HTTP/1.1\r\nHost: always.test:{opened.port}\r\n\r\n".encode())
-                answer = await asyncio.wait_for(reader.readuntil(b"always"), PATIENCE)
+                answer = await asyncio.wait_for(reader.readuntil(b"always"), PATIENCE_SECONDS)
                 assert status_of(answer) == 200
                 answered += 1
             writer.close()
@@ -732,7 +735,7 @@ async def readyz(rig: Rig) -> tuple[int, dict[str, Any]]:
     assert address is not None
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), PATIENCE)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
     writer.close()
     return status_of(answer), json.loads(answer.partition(b"\r\n\r\n")[2])["details"]
 
@@ -749,7 +752,7 @@ async def test_a_file_that_is_saved_counts_within_a_second_and_readyz_tells(rig:
         file.with_suffix(".swp").write_text(text)
         before = (await readyz(rig))[1][count]
         file.with_suffix(".swp").replace(file)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (told := await readyz(rig))[1][count] == before:
                 await asyncio.sleep(0.01)
                 slept += 0.01
@@ -788,7 +791,7 @@ async def test_a_config_map_that_is_exchanged_counts_within_a_second(tmp_path: P
         (tmp_path / "..data_tmp").symlink_to(version)
         (tmp_path / "..data_tmp").replace(tmp_path / "..data")
         slept = 0.0
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while status_of(await rig.get("/status/204")) != status:
                 await asyncio.sleep(0.01)
                 slept += 0.01

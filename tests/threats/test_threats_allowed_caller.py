@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.harness.planes import OpenPlane, Peer, open_plane, switching
+from tests.harness.notebook import switching
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, open_plane
 from tests.harness.turns import counted
 
 pytestmark = pytest.mark.slow
@@ -54,13 +56,13 @@ async def settled(opened: OpenPlane) -> None:
 
 async def silent(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
-        await opened.connect()
+        await opened.call()
     await opened.settled(lambda: len(opened.plane.connections) >= count)
 
 
 async def half_heads(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
-        (await opened.connect()).send("GET / HTTP/1.1\r\nX: " + "x" * 60 * KIB)
+        (await opened.call()).send("GET / HTTP/1.1\r\nX: " + "x" * 60 * KIB)
     await opened.settled(
         lambda: sum(one.unread_bytes for one in opened.plane.connections) >= count * 60 * KIB
     )
@@ -69,7 +71,7 @@ async def half_heads(opened: OpenPlane, count: int) -> None:
 async def kept_alive(opened: OpenPlane, count: int) -> None:
     """After requests whose fields are worth remembering, as many as there may be."""
     for number in range(count):
-        peer = await opened.connect()
+        peer = await opened.call()
         for head in range(4):
             fields = "".join(f"X{head}-{each:03}: {number:012}\r\n" for each in range(110))
             peer.send(opened.head(extra=fields))
@@ -82,16 +84,16 @@ async def pipelined(opened: OpenPlane, count: int) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n" + bytes(10_000)
     )
     for _ in range(count):
-        peer = await opened.connect()
-        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        peer = await opened.call()
+        peer.stop_reading()
         peer.send(opened.head() * 10_000)
     await settled(opened)
 
 
 async def unread_answers(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
-        peer = await opened.connect()
-        peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        peer = await opened.call()
+        peer.stop_reading()
         peer.send(opened.head())
         notebook = await opened.upstream.accept()
         await notebook.head()
@@ -104,7 +106,7 @@ async def uploads_to_nobody(opened: OpenPlane, count: int) -> None:
     """While the sign-in takes its time."""
     opened.keeper.cold()
     for _ in range(count):
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 1000000000\r\n"))
         pump(peer)
     await settled(opened)
@@ -113,7 +115,7 @@ async def uploads_to_nobody(opened: OpenPlane, count: int) -> None:
 async def uploads_that_stop_half_way(opened: OpenPlane, count: int) -> None:
     """What was sent is kept, for a second time."""
     for _ in range(count):
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 1000000\r\n") + "x" * 64 * KIB)
         notebook = await opened.upstream.accept()
         await notebook.head()
@@ -127,7 +129,7 @@ async def uploads_that_are_being_answered(opened: OpenPlane, count: int) -> None
 
 async def asked(opened: OpenPlane, count: int, *, extra: str = "", body: str = "") -> None:
     for _ in range(count):
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra=extra) + body)
         notebook = await opened.upstream.accept()
         await notebook.head()
@@ -138,11 +140,11 @@ async def asked(opened: OpenPlane, count: int, *, extra: str = "", body: str = "
 
 async def uploads_that_a_notebook_does_not_take(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 1000000000\r\n"))
         notebook = await opened.upstream.accept()
         await notebook.head()
-        notebook.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        notebook.stop_reading()
         pump(peer)
     await settled(opened)
 
@@ -150,7 +152,7 @@ async def uploads_that_a_notebook_does_not_take(opened: OpenPlane, count: int) -
 async def waiting_sign_ins(opened: OpenPlane, count: int) -> None:
     opened.keeper.cold()
     for _ in range(count):
-        (await opened.connect()).send(opened.head())
+        (await opened.call()).send(opened.head())
     await opened.settled(lambda: sum(one.under_way is not None for one in opened.plane.connections) >= count)
 
 
@@ -170,20 +172,20 @@ async def half_sent_frames(opened: OpenPlane, count: int) -> None:
 
 async def websockets_of_which_nobody_reads(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.upgrade())
         notebook = await opened.upstream.accept()
         notebook.send(switching(await notebook.head()))
         await peer.head()
         for end, frame in ((peer, CLIENT_FRAME), (notebook, SERVER_FRAME)):
-            end.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            end.stop_reading()
             pump(end, frame)
     await settled(opened)
 
 
 async def bodies_of_own_pages(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/.nbgate/x", method="POST", extra="Content-Length: 1000000000\r\n"))
         pump(peer)
     await settled(opened)
@@ -200,7 +202,7 @@ def pump(peer: Peer, block: bytes = bytes(1 << 20)) -> None:
 
 
 async def upgraded(opened: OpenPlane) -> Peer:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade())
     assert (await peer.response()).status == 101
     return peer
@@ -285,7 +287,7 @@ async def tiny_frames(opened: OpenPlane, frames: bytes, count: int) -> None:
 
 
 async def tiny_frames_of_the_notebook(opened: OpenPlane, frames: bytes, count: int) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade())
     notebook = await opened.upstream.accept()
     notebook.send(switching(await notebook.head()))
@@ -296,7 +298,7 @@ async def tiny_frames_of_the_notebook(opened: OpenPlane, frames: bytes, count: i
 
 
 async def tiny_chunks(opened: OpenPlane, count: int, target: str) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head(target, method="POST", extra="Transfer-Encoding: chunked\r\n"))
     peer.send(b"1\r\nx\r\n" * count + b"0\r\n\r\n")
     assert (await peer.response()).status == 200
@@ -307,14 +309,14 @@ async def tiny_chunks_of_the_notebook(opened: OpenPlane, count: int) -> None:
     opened.upstream.answer = lambda _head, _body: (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body
     )
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head())
     await peer.head()
     assert await peer.exactly(len(body)) == body
 
 
 async def many_requests(opened: OpenPlane, count: int, target: str) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head(target) * count)
     for _ in range(count):
         assert (await peer.response()).status == 200
@@ -322,7 +324,7 @@ async def many_requests(opened: OpenPlane, count: int, target: str) -> None:
 
 async def byte_by_byte(opened: OpenPlane) -> None:
     """Each byte of requests and frames for itself."""
-    peer = await opened.connect()
+    peer = await opened.call()
     for byte in (opened.head() * 3).encode():
         peer.send(bytes((byte,)))
         await asyncio.sleep(0)

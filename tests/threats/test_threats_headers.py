@@ -9,7 +9,8 @@ import pytest
 
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.gateways import open_rig, status_of
-from tests.harness.planes import OpenPlane, Response, open_plane
+from tests.harness.peer import Response
+from tests.harness.plane import OpenPlane, open_plane
 
 OURS = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
 
@@ -22,7 +23,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[OpenPlane]:
 
 async def upstream_head(opened: OpenPlane, extra: str, *, upgrade: bool = False) -> Response:
     """What the notebook's side sees of a request with these fields."""
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade(extra=extra) if upgrade else opened.head(extra=extra))
     assert (await peer.response()).status == (101 if upgrade else 200)
     peer.abort()
@@ -257,7 +258,7 @@ async def test_the_exchange_follows_no_redirect_with_its_cookies(tmp_path: Path)
             rig.upstream.handler = elsewhere  # type: ignore[assignment]
             await rig.get("/")
             assert trap.records == []
-            assert trap.upstream.connections == 0
+            assert trap.upstream.accepted == 0
 
 
 # -- caches -------------------------------------------------------------------------------------------
@@ -274,7 +275,7 @@ async def test_what_the_gateway_makes_is_not_stored(tmp_path: Path) -> None:
     denied.mkdir()
     async with open_plane(denied, policy={"allow": ["elsewhere"]}) as opened:
         for head in (opened.head, opened.upgrade):
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(head("/x"))
             answer = await peer.response()
             assert (answer.status, answer.values("cache-control")) == (403, ["no-store"])

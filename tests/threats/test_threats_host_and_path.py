@@ -10,7 +10,7 @@ import pytest
 from callers import HANDSHAKE, ask, denying, untouched
 
 from tests.harness.gateways import body_of, open_rig, status_of
-from tests.harness.planes import OpenPlane, open_plane
+from tests.harness.plane import OpenPlane, open_plane
 
 TWO_MOUNTS = {
     "private": {"notebook": "research-gpu-1", "mount": {"path": "/private"}, "allow": ["elsewhere"]},
@@ -29,7 +29,7 @@ async def one(opened: OpenPlane, target: str, *, host: str | None = None, upgrad
     """The status of a request with this target and this Host."""
     host = opened.authority if host is None else host
     extra = HANDSHAKE if upgrade else "Connection: close\r\n"
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n{extra}\r\n")
     status = (await peer.response()).status
     peer.abort()
@@ -50,10 +50,10 @@ async def test_no_header_chooses_the_path_that_is_judged(tmp_path: Path, field: 
     ) as opened:
         for value in ("/healthz", "/open/", "/.nbgate/x"):
             for head in (opened.head, opened.upgrade):
-                peer = await opened.connect()
+                peer = await opened.call()
                 peer.send(head("/private/x", extra=f"{field}: {value}\r\n"))
                 assert (await peer.response()).status == 403
-        assert opened.upstream.connections == 0
+        assert opened.upstream.accepted == 0
         assert (await opened.get("/open/x", extra=f"{field}: /private/\r\n")).status == 200
         assert opened.upstream.fields().values(field) == []
 
@@ -70,7 +70,7 @@ async def test_a_fragment_is_refused_and_an_encoded_one_is_part_of_the_path(open
     """GHSA-pxq7-h93f-9jrg: raw `#` -> 400 (aiohttp passes it); `%23` is judged and forwarded as it is."""
     for target in ("/private#/healthz", "/#", "/a?b#c", f"http://{opened.authority}/a#b"):
         assert await both(opened, target) == [400, 400], target
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
     assert await one(opened, "/private%23/healthz") == 200
     assert opened.upstream.heads[-1].startswith(b"GET /private%23/healthz HTTP/1.1\r\n")
 
@@ -156,7 +156,7 @@ async def test_no_target_leaves_its_mount(tmp_path: Path, target: str) -> None:
 async def test_bytes_that_no_target_may_hold_are_refused(opened: OpenPlane, target: str) -> None:
     """Traversal: `%00` passes as it is, NUL itself, other controls, white space and non-ASCII bytes do not."""
     assert await both(opened, target) == [400, 400]
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ async def test_bytes_that_no_target_may_hold_are_refused(opened: OpenPlane, targ
 async def test_a_host_that_is_none_is_refused(opened: OpenPlane, host: str) -> None:
     """CVE-2026-34525: what aiohttp still serves (empty, `a b`, `evil@a`, `a/b`, `a:99999`) is 400."""
     assert await both(opened, "/", host=host) == [400, 400]
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 async def test_a_missing_or_repeated_host_is_refused(opened: OpenPlane) -> None:
@@ -199,7 +199,7 @@ async def test_a_missing_or_repeated_host_is_refused(opened: OpenPlane) -> None:
     for hosts in ("", own + own, own + "Host: evil\r\n", "Host: evil\r\n" + own, own + "host: \r\n"):
         assert (await opened.raw(f"GET / HTTP/1.1\r\n{hosts}\r\n")).startswith(b"HTTP/1.1 400 ")
     assert (await opened.raw("GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 async def test_a_host_that_is_not_ours_is_misdirected(
@@ -252,7 +252,7 @@ async def test_an_absolute_target_must_name_the_host(opened: OpenPlane) -> None:
         ("evil:443", own),
     ):
         assert await both(opened, target, host=host) == [400, 400], target
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
     for target in (f"http://{own}/api?x=%2F", f"HTTP://{own}/api?x=%2F"):
         assert await both(opened, target) == [200, 101]
         assert opened.upstream.heads[-1].startswith(b"GET /api?x=%2F HTTP/1.1\r\n")
@@ -266,7 +266,7 @@ async def test_connect_and_trace_are_refused(opened: OpenPlane) -> None:
         assert (await opened.raw(f"{line} HTTP/1.1\r\nHost: {opened.authority}\r\n\r\n")).startswith(
             b"HTTP/1.1 400 "
         )
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 async def test_a_presigned_url_for_a_foreign_host_is_not_followed(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ from proxy.server.operations.fleet import Fleet
 from proxy.server.pages.streams import Streams
 from tests.harness.clocks import FakeClock, settle
 from tests.harness.gateways import Rig, open_rig, status_of
-from tests.harness.planes import OpenPlane, Peer, open_plane
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, open_plane
 
 LOOPS = {"sweep", "flush", "dates", "idleness", "configuration"}
 """Those that a gateway has from its first moment on; a new one belongs here."""
@@ -87,7 +88,7 @@ async def test_a_connection_that_cannot_be_swept_is_cut_and_the_others_have_thei
 ) -> None:
     peers = []
     for number in range(3):
-        peers.append(await opened.connect())
+        peers.append(await opened.call())
         peers[-1].send("GET / HTTP/1.1\r\n")
         await opened.settled(lambda number=number: len(opened.plane.connections) == number + 1)
     [broken] = [
@@ -99,7 +100,7 @@ async def test_a_connection_that_cannot_be_swept_is_cut_and_the_others_have_thei
     patience = opened.plane.timeouts.request_head_seconds
     await opened.pass_time(1)
     assert await peers[1].rest() == b""
-    later = await opened.connect()
+    later = await opened.call()
     later.send("GET / HTTP/1.1\r\n")
     await opened.settled(lambda: len(opened.plane.connections) == 3)
     await opened.pass_time(patience)
@@ -114,7 +115,7 @@ async def test_a_websocket_that_cannot_be_swept_is_cut_and_the_others_are_asked_
 ) -> None:
     peers = []
     for _ in range(3):
-        peers.append(await opened.connect())
+        peers.append(await opened.call())
         peers[-1].send(opened.upgrade())
         assert (await peers[-1].response()).status == 101
     plant(Relay, "sweep", list(opened.plane.relays)[1])
@@ -154,7 +155,7 @@ async def test_an_arrival_that_cannot_be_swept_is_cut_and_the_others_have_their_
 async def test_an_idle_upstream_connection_that_cannot_be_judged_is_closed_with_the_others(
     opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peers = [await opened.connect() for _ in range(3)]
+    peers = [await opened.call() for _ in range(3)]
     for peer in peers:
         peer.send(opened.head())
     for peer in peers:
@@ -183,10 +184,10 @@ async def test_what_cannot_be_judged_again_is_cut_and_all_others_are_judged(
     """A reload shuts everybody out: a fault in judging one must leave nobody in."""
     kept, sockets = [], []
     for _ in range(3):
-        kept.append(await opened.connect())
+        kept.append(await opened.call())
         kept[-1].send(opened.head())
         assert (await kept[-1].response()).status == 200
-        sockets.append(await opened.connect())
+        sockets.append(await opened.call())
         sockets[-1].send(opened.upgrade())
         assert (await sockets[-1].response()).status == 101
     plane = opened.plane
@@ -215,10 +216,10 @@ async def test_what_cannot_be_told_that_the_gateway_goes_away_is_cut_and_all_oth
 ) -> None:
     kept, sockets = [], []
     for _ in range(3):
-        kept.append(await opened.connect())
+        kept.append(await opened.call())
         kept[-1].send(opened.head())
         assert (await kept[-1].response()).status == 200
-        sockets.append(await opened.connect())
+        sockets.append(await opened.call())
         sockets[-1].send(opened.upgrade())
         assert (await sockets[-1].response()).status == 101
     plant(CallerConnection, "drain", next(iter(opened.plane.connections)))
@@ -238,7 +239,7 @@ async def waits_for_the_notebook(opened: OpenPlane, count: int) -> list[Peer]:
     opened.keeper.fails(UpstreamUnreachable())
     peers = []
     for number in range(count):
-        peers.append(await opened.connect())
+        peers.append(await opened.call())
         peers[-1].send(opened.head("/api/sessions", extra="Sec-Fetch-Mode: cors\r\n"))
         await opened.settled(lambda number=number: len(opened.plane.outages) == number + 1)
     return peers
@@ -247,7 +248,7 @@ async def waits_for_the_notebook(opened: OpenPlane, count: int) -> list[Peer]:
 async def test_what_waits_and_cannot_be_told_is_cut_and_all_others_are_told_that_the_gateway_goes_away(
     opened: OpenPlane, plant: Callable[..., None]
 ) -> None:
-    page = await opened.connect()
+    page = await opened.call()
     page.send(opened.upgrade())
     assert (await page.response()).status == 101
     peers = await waits_for_the_notebook(opened, 3)
@@ -302,7 +303,7 @@ async def test_no_byte_passes_on_a_websocket_that_could_not_be_judged(
     opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the next byte comes before the reload gets round to it: undecided is not allowed."""
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade())
     assert (await peer.response()).status == 101
     [relay] = opened.plane.relays

@@ -14,7 +14,8 @@ from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig, open_rig, status_of
-from tests.harness.planes import OpenPlane, open_plane, switching
+from tests.harness.notebook import switching
+from tests.harness.plane import OpenPlane, open_plane
 
 NOTEBOOK = {"notebook": "research-gpu-1"}
 MOUNTED: dict[str, Any] = {
@@ -56,7 +57,7 @@ async def fields(
         f"HTTP/1.1 200 OK\r\nServer: TornadoServer/6\r\n{kind}{answer}Content-Length: {len(body)}\r\n\r\n".encode()
         + body
     )
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(head(opened, target, at=at, extra="Accept: text/html\r\n"))
     response = await peer.response()
     assert response.status == 200
@@ -88,7 +89,7 @@ async def test_interim_answers_and_handshakes_speak_for_no_more(opened: OpenPlan
         + beyond
         + b"\r\nHTTP/1.1 200 OK\r\nServer: T\r\nContent-Length: 0\r\n\r\n"
     )
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(head(opened, "/x", at="path"))
     assert await peer.head() == (
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nService-Worker-Allowed: /research/\r\n\r\n"
@@ -99,12 +100,12 @@ async def test_interim_answers_and_handshakes_speak_for_no_more(opened: OpenPlan
         + beyond
         + b"\r\n"
     )
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade("/research/ws"))
     switched = await peer.head()
     assert (
         switched == b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"X-Request-Id: request-2\r\n\r\n"
+        b"X-Request-Id: 0000000000000002\r\n\r\n"
     )
     peer.abort()
     await opened.settled(lambda: len(opened.records) == 2)
@@ -158,7 +159,7 @@ async def test_a_service_worker_that_would_cover_more_than_its_mount_is_refused(
     """N6: the default scope is the script's directory, and the gateway's own pages have no workers."""
     for line in ("Service-Worker: script\r\n", "service-worker: script\r\n", "SERVICE-WORKER: x\r\n"):
         seen, audits = len(opened.upstream.heads), len(opened.refusals)
-        peer = await opened.connect()
+        peer = await opened.call()
         # Twice on one connection: a head that is repeated is judged as any other.
         for _ in range(2):
             peer.send(head(opened, target, at=at, extra=line))
@@ -171,7 +172,7 @@ async def test_a_service_worker_that_would_cover_more_than_its_mount_is_refused(
     if target != "/api/gateway/v1/sw.js":
         # As anything but a worker it is what it always was.
         expected = 404 if target.startswith("/.nbgate/") else 200
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(head(opened, target, at=at))
         assert (await peer.response()).status == expected
 
@@ -196,7 +197,7 @@ async def test_no_session_of_the_gateways_reaches_a_notebook(
 ) -> None:
     """N8: those of former and other mounts, and of a second gateway on the host, whatever the case."""
     for cookie in (f"{name}=nbgate1_s.x", f"a=1; {name}=nbgate1_s.x; b=2", f"a=1;  {name} = nbgate1_s.x"):
-        peer = await opened.connect()
+        peer = await opened.call()
         extra = f"Cookie: {cookie}\r\nCookie: c=3\r\n"
         peer.send(opened.upgrade("/ws", extra=extra) if upgrade else opened.head("/x", extra=extra))
         assert (await peer.response()).status == (101 if upgrade else 200)
@@ -295,7 +296,7 @@ async def test_the_front_ends_countdown_reaches_no_browser_with_a_websocket(
     for value in (*STEERING_VALUES[name], "own"):
         field = f"Set-Cookie: {name}={value}; Path=/".encode()
         opened.upstream.answer = lambda head, _body, field=field: switching(head)[:-2] + field + b"\r\n\r\n"
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.upgrade(target))
         answer = await peer.head()
         assert answer.startswith(b"HTTP/1.1 101 ")
@@ -346,7 +347,7 @@ async def test_an_echoing_notebook_sees_nothing_of_the_gateways(opened: OpenPlan
         "https://other.example/?next=%2Flab%3FauthToken%3Devil",
     ):
         extra = f"{lines}Referer: {referer}\r\nPing-From: {referer}\r\nX-Kept: 1\r\n"
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.upgrade("/ws", extra=extra) if upgrade else opened.head("/x", extra=extra))
         assert (await peer.response()).status == (101 if upgrade else 200)
         peer.abort()
@@ -385,7 +386,7 @@ OWN = [
 
 async def asked(opened: OpenPlane, method: str, extra: str, *, at: str, target: str = "/proxy/8080/") -> int:
     own = f"http://{HOST_OF[at]}:{opened.port}" if at in HOST_OF else opened.origin
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(
         head(opened, target, at=at, method=method, extra=extra.format(own=own) + "Content-Length: 2\r\n")
         + "{}"
@@ -403,7 +404,7 @@ async def test_another_sites_page_changes_nothing(opened: OpenPlane, at: str, me
         for target in ("/proxy/8080/", "/api/contents/x"):
             assert await asked(opened, method, extra, at=at, target=target) == 403, extra
         assert len(opened.refusals) == 2 * number
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
     assert {record.error for record in opened.records} == {"CROSS_SITE_REFUSED"}
     assert {record.instance for record in opened.records} == {at}
 
@@ -421,7 +422,7 @@ async def test_what_is_safe_is_not_asked_where_it_comes_from(opened: OpenPlane) 
     """N11: links, images and preflights from elsewhere are the notebook's to answer, as they were."""
     for method in ("GET", "HEAD", "OPTIONS"):
         for extra in FOREIGN:
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(head(opened, "/x", at="path", method=method, extra=extra.format(own=opened.origin)))
             assert (await peer.head()).startswith(b"HTTP/1.1 200 "), (method, extra)
             peer.abort()
@@ -438,14 +439,14 @@ async def test_cross_site_requests_may_be_allowed_for_an_instance(tmp_path: Path
         for extra in FOREIGN:
             assert await asked(opened, "POST", extra, at="root", target="/one/x") == 200
             assert await asked(opened, "POST", extra, at="root", target="/two/x") == 403
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.upgrade("/one/ws", origin="https://evil.example"))
         assert (await peer.response()).status == 403
 
 
 async def test_a_cross_site_handshake_is_on_the_audit_record_too(opened: OpenPlane) -> None:
     """One rule of what is same-origin, and one record of who broke it."""
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade("/ws", origin="https://evil.example"))
     assert (await peer.response()).status == 403
     [refusal] = opened.refusals

@@ -26,7 +26,7 @@ from proxy.sandbox.plain_upstream import SERVER
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig, body_of, open_rig, status_of
 from tests.harness.portals import HTML, Shown, post_form, shown
-from tests.harness.stage import eventually
+from tests.harness.waiting import eventually
 
 BROWSER = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
 OLD, NEW = "research-gpu-1", "research-gpu-2"

@@ -11,8 +11,11 @@ import pytest
 from proxy.upstream import Honoured
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import open_rig
-from tests.harness.planes import OpenPlane, Peer, open_plane
-from tests.harness.stage import eventually, ok, open_stage, post, session_at
+from tests.harness.keeper import session_at
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, open_plane, open_stage, post
+from tests.harness.waiting import eventually
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ async def ended(peer: Peer) -> bytes:
 
 async def test_half_sent_heads_are_answered_408_at_their_deadline(opened: OpenPlane) -> None:
     """Slowloris: aiohttp has no deadline for request headers; here it counts from the connection."""
-    peers = [await opened.connect() for _ in range(50)]
+    peers = [await opened.call() for _ in range(50)]
     for peer in peers:
         peer.send(f"GET / HTTP/1.1\r\nHost: {opened.authority}\r\nX-a: ")
     await opened.settled(
@@ -49,13 +52,13 @@ async def test_half_sent_heads_are_answered_408_at_their_deadline(opened: OpenPl
     await opened.pass_time(10)
     await opened.settled(lambda: not opened.plane.connections)
     assert [record.status for record in opened.records] == [408] * 50
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
     """Slowloris: a byte now and then, or an empty line, puts nothing off."""
     patience = opened.plane.timeouts.request_head_seconds
-    dripping, empty = await opened.connect(), await opened.connect()
+    dripping, empty = await opened.call(), await opened.call()
     await opened.settled(lambda: len(opened.plane.connections) == 2)
     for at in range(10):
         dripping.send("GET / HTT"[at % 9])
@@ -70,7 +73,7 @@ async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
 
 
 async def test_a_connection_that_says_nothing_is_closed(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     await opened.settled(lambda: bool(opened.plane.connections))
     await opened.pass_time(opened.plane.timeouts.request_head_seconds)
     assert await ended(peer) == b""
@@ -79,7 +82,7 @@ async def test_a_connection_that_says_nothing_is_closed(opened: OpenPlane) -> No
 async def test_later_heads_have_a_deadline_of_their_own(opened: OpenPlane) -> None:
     """Between requests a connection may rest; a head that began may not."""
     timeouts = opened.plane.timeouts
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head())
     await peer.response()
     await opened.settled(lambda: opened.connection.doing.name == "READ")
@@ -95,7 +98,7 @@ async def test_later_heads_have_a_deadline_of_their_own(opened: OpenPlane) -> No
 async def test_a_body_in_drops_has_a_deadline_for_each_silence(opened: OpenPlane) -> None:
     """R-U-Dead-Yet: an upload may be slow, but not silent; the notebook's side ends with it."""
     patience = opened.plane.timeouts.request_body_seconds
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head("/up", method="POST", extra="Content-Length: 1000\r\n"))
     for number in range(3):
         peer.send("x")
@@ -113,15 +116,15 @@ async def test_a_body_in_drops_has_a_deadline_for_each_silence(opened: OpenPlane
 async def test_one_address_cannot_take_every_connection(tmp_path: Path) -> None:
     """Per-address cap: the one above it is told so; room comes back when one ends; WebSockets count."""
     async with open_plane(tmp_path, limits={"connections_per_address": 3}) as opened:
-        first = await opened.connect()
+        first = await opened.call()
         first.send(opened.upgrade())
         assert (await first.response()).status == 101
-        others = [await opened.connect() for _ in range(2)]
+        others = [await opened.call() for _ in range(2)]
         for other in others:
             other.send(opened.head())
             assert (await other.response()).status == 200
         for _ in range(3):
-            refused = await opened.connect()
+            refused = await opened.call()
             refused.send(opened.head())
             answer = await refused.response()
             assert (answer.status, answer.value("connection")) == (503, "close")
@@ -129,7 +132,7 @@ async def test_one_address_cannot_take_every_connection(tmp_path: Path) -> None:
             assert await ended(refused) == b""
         first.abort()
         await opened.settled(lambda: not opened.plane.relays)
-        again = await opened.connect()
+        again = await opened.call()
         again.send(opened.head())
         assert (await again.response()).status == 200
 
@@ -140,14 +143,14 @@ async def test_a_trusted_proxy_may_hold_more_connections(tmp_path: Path) -> None
         tmp_path, limits={"connections_per_address": 2}, client_address={"trusted_proxies": ["127.0.0.1"]}
     ) as opened:
         for _ in range(5):
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(opened.head())
             assert (await peer.response()).status == 200
 
 
 async def test_the_whole_process_has_a_bound_too(tmp_path: Path) -> None:
     async with open_plane(tmp_path, limits={"connections": 2}) as opened:
-        peers = [await opened.connect() for _ in range(3)]
+        peers = [await opened.call() for _ in range(3)]
         for peer in peers[:2]:
             peer.send(opened.head())
             assert (await peer.response()).status == 200

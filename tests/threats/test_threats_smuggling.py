@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.planes import OK, OpenPlane, Response, open_plane
+from tests.harness.notebook import OK
+from tests.harness.peer import Response
+from tests.harness.plane import OpenPlane, open_plane
 
 MB = 1024 * 1024
 GROWTH_BYTES = 32 * MB
@@ -73,7 +75,7 @@ async def test_ambiguous_framing_is_refused_and_ends_the_connection(opened: Open
     assert answered.startswith(b"HTTP/1.1 400 ")
     assert answered.count(b"HTTP/1.1 ") == 1
     assert b"\r\nConnection: close\r\n" in answered
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
     assert [record.status for record in opened.records] == [400]
 
 
@@ -87,7 +89,7 @@ async def test_a_transfer_coding_on_http_1_0_is_refused(opened: OpenPlane) -> No
         answered = await opened.raw(head + "0\r\n\r\n" + SMUGGLED.format(host=opened.authority))
         assert answered.startswith(b"HTTP/1.1 400 ")
         assert answered.count(b"HTTP/1.1 ") == 1
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ async def test_a_transfer_coding_on_http_1_0_is_refused(opened: OpenPlane) -> No
 async def test_other_versions_are_refused(opened: OpenPlane, version: str) -> None:
     answered = await opened.raw(f"GET / {version}\r\nHost: {opened.authority}\r\n\r\n")
     assert answered.startswith(b"HTTP/1.1 400 ")
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 BROKEN_CHUNKS = {
@@ -124,7 +126,7 @@ BROKEN_CHUNKS = {
 async def test_broken_chunks_are_refused_and_abort_the_notebooks_side(tmp_path: Path, body: str) -> None:
     """A bad chunk in mid-upload is never told to the payload by aiohttp: answer 400, abort upstream."""
     async with open_plane(tmp_path, by_hand=True) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="POST", extra="Transfer-Encoding: chunked\r\n"))
         notebook = await opened.upstream.accept()
         await notebook.head()
@@ -135,12 +137,12 @@ async def test_broken_chunks_are_refused_and_abort_the_notebooks_side(tmp_path: 
         reached = await notebook.rest()
         assert b"smuggled" not in reached
         assert not reached.endswith(b"0\r\n\r\n")
-        assert opened.upstream.connections == 1
+        assert opened.upstream.accepted == 1
 
 
 async def test_trailers_and_extensions_are_never_forwarded(opened: OpenPlane) -> None:
     """CVE-2025-53643; accepted by aiohttp: a trailer `Host:`. They are dropped, and the coding stays valid."""
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(
         opened.head("/up", method="POST", extra="Transfer-Encoding: chunked\r\nTrailer: Host\r\n")
         + '3;ext=1;b="c"\r\nabc\r\n0;last\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\nContent-Length: 9\r\n\r\n'
@@ -154,7 +156,7 @@ async def test_an_unfinished_upload_is_never_anybody_elses_head(tmp_path: Path) 
     """Hazard: a connection pooled when the response ended while the request's body was unfinished let another
     caller's head land inside that body (cross-caller smuggling)."""
     async with open_plane(tmp_path, by_hand=True) as opened:
-        victim, attacker = await opened.connect(), await opened.connect()
+        victim, attacker = await opened.call(), await opened.call()
         attacker.send(opened.head("/up", method="POST", extra="Content-Length: 1000\r\n") + "half")
         first = await opened.upstream.accept()
         await first.until(b"half")
@@ -172,7 +174,7 @@ async def test_what_a_notebook_sends_unasked_is_nobodys_answer(tmp_path: Path) -
     """Response splitting: bytes behind a response end the connection instead of answering the next caller."""
     async with open_plane(tmp_path, by_hand=True) as opened:
         for extra in (OK, b"x"):
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(opened.head("/1"))
             notebook = await opened.upstream.accept()
             await notebook.head()
@@ -219,9 +221,9 @@ async def test_a_body_cut_short_is_seen_as_an_error(opened: OpenPlane) -> None:
         opened.upstream.answer = lambda _head, _body, framing=framing, begun=begun: (
             b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + framing + b"\r\n\r\n" + begun
         )
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head())
-        assert (Response.of(await peer.head())).status == 200
+        assert Response(await peer.head()).status == 200
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await peer.exactly(100)
     assert {record.error for record in opened.records} == {"RESPONSE_CUT"}
@@ -233,7 +235,7 @@ async def test_other_upgrades_than_websockets_are_not_passed_on(opened: OpenPlan
         extra = (
             f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
         )
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/x", extra=extra))
         assert (await peer.response()).status == 200, protocol
         seen = opened.upstream.fields()
@@ -280,7 +282,7 @@ async def bounded(work: Awaitable[None]) -> None:
 
 
 async def flood(opened: OpenPlane, block: bytes, times: int) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head("/.nbgate/x", method="POST", extra="Transfer-Encoding: chunked\r\n"))
     await peer.response()
     try:
@@ -307,7 +309,7 @@ async def test_tiny_chunks_that_are_carried_cost_bounded_memory_and_time(tmp_pat
     async with open_plane(tmp_path, by_hand=True) as opened:
 
         async def upload() -> None:
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(opened.head("/up", method="POST", extra="Transfer-Encoding: chunked\r\n"))
             notebook = await opened.upstream.accept()
             await notebook.head()
@@ -342,7 +344,7 @@ async def test_ten_thousand_pipelined_requests_wait_their_turn(opened: OpenPlane
     """CVE-2026-54273: 10^4 pipelined GETs: each answered, in order, with the loop free between them."""
 
     async def pipeline() -> None:
-        peer = await opened.connect()
+        peer = await opened.call()
         count = 10_000
         peer.send(opened.head("/x") * count)
         for _ in range(count):
@@ -350,4 +352,4 @@ async def test_ten_thousand_pipelined_requests_wait_their_turn(opened: OpenPlane
 
     await bounded(pipeline())
     assert len(opened.upstream.heads) == 10_000
-    assert opened.upstream.connections == 1
+    assert opened.upstream.accepted == 1

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from proxy.wire.frames import close_frame
-from tests.harness.planes import KEY, OpenPlane, open_plane, switching
+from tests.harness.notebook import switching
+from tests.harness.plane import KEY, OpenPlane, open_plane
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[OpenPlane]:
 
 
 async def upgraded(opened: OpenPlane, *, origin: str | None, extra: str = "") -> int:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.upgrade(origin=origin, extra=extra))
     status = (await peer.response()).status
     peer.abort()
@@ -30,7 +31,7 @@ async def test_an_upgrade_from_a_denied_address_is_never_dialled(tmp_path: Path)
     """CVE-2024-28179 (the WebSocket path skipped authentication): 403 before dialling upstream, one record."""
     async with open_plane(tmp_path, policy={"allow": ["elsewhere"]}) as opened:
         assert await upgraded(opened, origin="own") == 403
-        assert opened.upstream.connections == 0
+        assert opened.upstream.accepted == 0
         assert len(opened.refusals) == 1
         [record] = opened.records
         assert (record.status, record.allowed, record.instance) == (403, False, "research")
@@ -69,7 +70,7 @@ async def test_a_foreign_origin_is_refused(opened: OpenPlane) -> None:
         assert await upgraded(opened, origin=origin, extra="Sec-Fetch-Site: same-origin\r\n") == 403, origin
     assert await upgraded(opened, origin="own", extra="Origin: http://evil\r\n") == 403
     assert await upgraded(opened, origin="http://evil", extra=f"Origin: {opened.origin}\r\n") == 403
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
     assert {record.error for record in opened.records} == {"ORIGIN_REFUSED"}
 
 
@@ -100,7 +101,7 @@ async def test_a_missing_origin_is_for_programs_only(opened: OpenPlane) -> None:
         assert await upgraded(opened, origin=None, extra=f"{fetch}\r\n") == 403, fetch
     assert await upgraded(opened, origin="http://evil", extra="Sec-Fetch-Mode: no-cors\r\n") == 403
     assert await upgraded(opened, origin="http://evil", extra="Sec-Fetch-Mode: websocket\r\n") == 403
-    assert opened.upstream.connections == 1
+    assert opened.upstream.accepted == 1
 
 
 async def test_nodes_own_websocket_is_a_programs(opened: OpenPlane) -> None:
@@ -124,7 +125,7 @@ async def test_behind_a_proxy_that_speaks_tls_the_origin_is_https(tmp_path: Path
 @pytest.mark.parametrize("version", ["777", "12", "0", "", "13, 8", "013", "8\r\nSec-WebSocket-Version: 13"])
 async def test_another_version_is_refused_and_told_which(opened: OpenPlane, version: str) -> None:
     """`Sec-WebSocket-Version: 777` -> 426, no tunnel (RFC 6455 section 4.4)."""
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(
         opened.head(
             "/ws",
@@ -135,7 +136,7 @@ async def test_another_version_is_refused_and_told_which(opened: OpenPlane, vers
     answer = await peer.response()
     assert answer.status == 426
     assert answer.values("sec-websocket-version") == ["13"]
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 async def test_a_malformed_handshake_is_refused(opened: OpenPlane) -> None:
@@ -151,10 +152,10 @@ async def test_a_malformed_handshake_is_refused(opened: OpenPlane) -> None:
         ("GET", upgrade + key + "Transfer-Encoding: chunked\r\n"),
         ("GET", upgrade + key + "Sec-WebSocket-Key1: x\r\n"),
     ):
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/ws", method=method, extra=extra))
         assert (await peer.head()).startswith(b"HTTP/1.1 400 "), extra
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 async def test_http_1_0_has_no_upgrades(opened: OpenPlane) -> None:
@@ -201,7 +202,7 @@ async def test_what_is_pipelined_behind_a_refused_upgrade_is_never_served(opened
         answered = await opened.raw(refused + behind)
         assert answered.startswith(b"HTTP/1.1 " + status)
         assert answered.count(b"HTTP/1.1 ") == 1, status
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 def masked(opcode: int, payload: bytes) -> bytes:
@@ -215,7 +216,7 @@ async def test_a_close_code_that_no_peer_may_send_fails_both_sides(tmp_path: Pat
         directory = tmp_path / str(from_caller)
         directory.mkdir()
         async with open_plane(directory, by_hand=True) as opened:
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(opened.upgrade())
             notebook = await opened.upstream.accept()
             notebook.send(switching(await notebook.head()))
@@ -241,7 +242,7 @@ async def test_a_close_code_that_no_peer_may_send_fails_both_sides(tmp_path: Pat
 async def test_a_peer_that_goes_without_a_word_is_no_1006_on_the_wire(tmp_path: Path) -> None:
     """1006 is for the log only."""
     async with open_plane(tmp_path) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.upgrade())
         await peer.head()
         peer.abort()

@@ -13,18 +13,11 @@ from proxy.upstream import Origin
 from proxy.wire.heads import RESPONSE_FIELDS
 from tests.harness.clocks import settle
 from tests.harness.gateways import Rig, body_of, status_of
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import (
-    FORWARDED_LINES,
-    HOST,
-    SESSION_COOKIE,
-    Stage,
-    eventually,
-    get,
-    ok,
-    post,
-    session_at,
-)
+from tests.harness.keeper import SESSION_COOKIE, session_at
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import FORWARDED_LINES, HOST, OpenPlane, get, post
+from tests.harness.waiting import eventually
 
 
 async def test_a_request_reaches_the_notebook_and_its_answer_the_caller(rig: Rig) -> None:
@@ -37,7 +30,7 @@ async def test_a_request_reaches_the_notebook_and_its_answer_the_caller(rig: Rig
 # -- heads --------------------------------------------------------------------------------------------------
 
 
-async def test_the_request_is_the_callers_with_the_gateways_fields(stage: Stage) -> None:
+async def test_the_request_is_the_callers_with_the_gateways_fields(stage: OpenPlane) -> None:
     caller = await stage.call(get(b"/files/a%2Fb%20c;x=1?q=1&q=%2B", fields=b"X-One: 1\r\nX-One: 2\r\n"))
     notebook = await stage.notebook()
     assert await notebook.head() == (
@@ -52,17 +45,17 @@ async def test_the_request_is_the_callers_with_the_gateways_fields(stage: Stage)
     assert await caller.response() == (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"hello")
 
 
-async def test_repeated_fields_of_a_response_arrive_repeated_and_in_order(stage: Stage) -> None:
+async def test_repeated_fields_of_a_response_arrive_repeated_and_in_order(stage: OpenPlane) -> None:
     fields = (
         b"X-A: 1\r\nSet-Cookie: _xsrf=a; Path=/\r\nX-A: 2\r\nset-cookie: username-x=b; Path=/\r\nX-a: 3\r\n"
     )
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(ok(fields=fields))
     head = await caller.head()
     assert fields in head
 
 
-async def test_bytes_beyond_ascii_in_fields_pass_as_they_are(stage: Stage) -> None:
+async def test_bytes_beyond_ascii_in_fields_pass_as_they_are(stage: OpenPlane) -> None:
     caller = await stage.call(get(fields=b"X-Name: caf\xc3\xa9\r\n"))
     notebook = await stage.notebook()
     assert b"X-Name: caf\xc3\xa9\r\n" in await notebook.head()
@@ -70,22 +63,22 @@ async def test_bytes_beyond_ascii_in_fields_pass_as_they_are(stage: Stage) -> No
     assert b"X-Answer: na\xefve\r\n" in await caller.head()
 
 
-async def test_the_notebooks_own_words_for_a_status_pass(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_the_notebooks_own_words_for_a_status_pass(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 418 Short and stout\r\nContent-Length: 0\r\n\r\n")
     assert (await caller.head()).startswith(b"HTTP/1.1 418 Short and stout\r\n")
 
 
-async def test_fields_that_a_responses_connection_names_end_here(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_fields_that_a_responses_connection_names_end_here(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(ok(b"x", fields=b"Connection: X-Private\r\nX-Private: 1\r\nKeep-Alive: timeout=5\r\n"))
     assert await caller.response() == (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", b"x")
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
-async def test_a_response_may_come_in_any_pieces(stage: Stage, cut: int) -> None:
+async def test_a_response_may_come_in_any_pieces(stage: OpenPlane, cut: int) -> None:
     whole = ok(b"hello", fields=b"X: y\r\n")
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(whole[:cut])
     await notebook.drain()
     await eventually(lambda: len(stage.plane.connections) == 1)
@@ -96,8 +89,8 @@ async def test_a_response_may_come_in_any_pieces(stage: Stage, cut: int) -> None
 # -- bodies of responses ------------------------------------------------------------------------------------
 
 
-async def test_a_length_delimited_body_keeps_both_connections(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_length_delimited_body_keeps_both_connections(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(ok(b"first"))
     assert (await caller.response())[1] == b"first"
     caller.send(get(b"/again"))
@@ -108,8 +101,8 @@ async def test_a_length_delimited_body_keeps_both_connections(stage: Stage) -> N
     assert stage.idle == 1
 
 
-async def test_a_chunked_body_passes_chunk_by_chunk(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_chunked_body_passes_chunk_by_chunk(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
     assert await caller.head() == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     await caller.expect(b"5\r\nhello\r\n")
@@ -118,8 +111,8 @@ async def test_a_chunked_body_passes_chunk_by_chunk(stage: Stage) -> None:
     await eventually(lambda: stage.idle == 1)
 
 
-async def test_chunk_extensions_and_trailers_of_a_response_are_dropped(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_chunk_extensions_and_trailers_of_a_response_are_dropped(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
         b"5;name=value\r\nhello\r\n0;last\r\nX-Sum: 1\r\nSet-Cookie: a=b\r\n\r\n"
@@ -130,7 +123,7 @@ async def test_chunk_extensions_and_trailers_of_a_response_are_dropped(stage: St
     assert caller.is_silent
 
 
-async def test_chunk_extensions_and_trailers_of_a_request_are_dropped(stage: Stage) -> None:
+async def test_chunk_extensions_and_trailers_of_a_request_are_dropped(stage: OpenPlane) -> None:
     caller = await stage.call(
         get(method=b"POST", fields=b"Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n")
         + b"3;a=b\r\nabc\r\n0\r\nX-Sum: 1\r\nHost: evil\r\n\r\n"
@@ -145,9 +138,9 @@ async def test_chunk_extensions_and_trailers_of_a_request_are_dropped(stage: Sta
     assert notebook.is_silent
 
 
-async def test_a_close_delimited_body_reaches_an_http_11_caller_in_chunks(stage: Stage) -> None:
+async def test_a_close_delimited_body_reaches_an_http_11_caller_in_chunks(stage: OpenPlane) -> None:
     """So its end can be told from a connection that broke, and the caller's connection lives on."""
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nhello")
     assert await caller.head() == b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n"
     await caller.expect(b"5\r\nhello\r\n")
@@ -162,14 +155,14 @@ async def test_a_close_delimited_body_reaches_an_http_11_caller_in_chunks(stage:
     assert (await caller.response())[1] == b"next"
 
 
-async def test_an_empty_close_delimited_body_is_one_last_chunk(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_an_empty_close_delimited_body_is_one_last_chunk(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\n\r\n").close()
     assert await caller.head() == b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     await caller.expect(b"0\r\n\r\n")
 
 
-async def test_a_close_delimited_body_ends_although_the_notebook_reads_nothing_more(stage: Stage) -> None:
+async def test_a_close_delimited_body_ends_although_the_notebook_reads_nothing_more(stage: OpenPlane) -> None:
     """The upload that it left unread must not keep the gateway from seeing the response's end."""
     caller = await stage.call(get(method=b"POST", fields=b"Content-Length: 10000000\r\n"))
     notebook = await stage.notebook()
@@ -182,7 +175,7 @@ async def test_a_close_delimited_body_ends_although_the_notebook_reads_nothing_m
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 500", b"Transfer-Encoding: chunked", b"X: y"])
-async def test_the_answer_to_head_has_no_body_whatever_it_announces(stage: Stage, framing: bytes) -> None:
+async def test_the_answer_to_head_has_no_body_whatever_it_announces(stage: OpenPlane, framing: bytes) -> None:
     caller = await stage.call(get(method=b"HEAD"))
     notebook = await stage.notebook()
     assert (await notebook.head()).startswith(b"HEAD / HTTP/1.1\r\n")
@@ -206,16 +199,18 @@ async def test_the_answer_to_head_has_no_body_whatever_it_announces(stage: Stage
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ],
 )
-async def test_responses_without_a_body_end_with_their_head(stage: Stage, sent: bytes, passed: bytes) -> None:
-    caller, notebook = await stage.get()
+async def test_responses_without_a_body_end_with_their_head(
+    stage: OpenPlane, sent: bytes, passed: bytes
+) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(sent)
     assert await caller.head() == passed
     caller.send(get(b"/next"))
     assert (await notebook.head()).startswith(b"GET /next ")
 
 
-async def test_interim_responses_come_before_the_final_one(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_interim_responses_come_before_the_final_one(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
     assert await caller.head() == b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
     notebook.send(b"HTTP/1.1 102 Processing\r\n\r\n" + ok(b"x"))
@@ -223,7 +218,7 @@ async def test_interim_responses_come_before_the_final_one(stage: Stage) -> None
     assert (await caller.response())[1] == b"x"
 
 
-async def test_an_interim_response_is_never_sent_to_an_http_10_caller(stage: Stage) -> None:
+async def test_an_interim_response_is_never_sent_to_an_http_10_caller(stage: OpenPlane) -> None:
     caller = await stage.call(b"GET / HTTP/1.0\r\nHost: notebooks.test\r\n\r\n")
     notebook = await stage.notebook()
     await notebook.head()
@@ -231,9 +226,9 @@ async def test_an_interim_response_is_never_sent_to_an_http_10_caller(stage: Sta
     assert await caller.rest() == b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
 
 
-async def test_interim_responses_without_end_are_no_http(stage: Stage) -> None:
+async def test_interim_responses_without_end_are_no_http(stage: OpenPlane) -> None:
     """They would fill the gateway on behalf of a caller who does not read."""
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000)
     heads = 0
     while b" 103 " in (head := await caller.head()):
@@ -243,8 +238,8 @@ async def test_interim_responses_without_end_are_no_http(stage: Stage) -> None:
     assert await notebook.gone()
 
 
-async def test_a_response_of_too_many_fields_is_no_http(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_response_of_too_many_fields_is_no_http(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=1\r\n" * (RESPONSE_FIELDS + 1) + b"\r\n")
     assert (await caller.response())[0].startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
     assert await notebook.gone()
@@ -254,7 +249,7 @@ async def test_a_response_of_too_many_fields_is_no_http(stage: Stage) -> None:
 # -- HTTP/1.0 callers ---------------------------------------------------------------------------------------
 
 
-async def test_an_http_10_caller_gets_a_chunked_body_without_its_framing(stage: Stage) -> None:
+async def test_an_http_10_caller_gets_a_chunked_body_without_its_framing(stage: OpenPlane) -> None:
     caller = await stage.call(b"GET / HTTP/1.0\r\nHost: notebooks.test\r\n\r\n")
     notebook = await stage.notebook()
     assert (await notebook.head()).startswith(b"GET / HTTP/1.1\r\n")
@@ -265,7 +260,7 @@ async def test_an_http_10_caller_gets_a_chunked_body_without_its_framing(stage: 
     assert stage.idle == 1
 
 
-async def test_an_http_10_caller_gets_a_close_delimited_body_as_it_is(stage: Stage) -> None:
+async def test_an_http_10_caller_gets_a_close_delimited_body_as_it_is(stage: OpenPlane) -> None:
     caller = await stage.call(b"GET / HTTP/1.0\r\nHost: notebooks.test\r\nConnection: keep-alive\r\n\r\n")
     notebook = await stage.notebook()
     await notebook.head()
@@ -274,7 +269,7 @@ async def test_an_http_10_caller_gets_a_close_delimited_body_as_it_is(stage: Sta
 
 
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked\r\n\r\n64\r\nhello", b"\r\nhello"])
-async def test_an_http_10_caller_sees_a_broken_body_as_a_reset(stage: Stage, framing: bytes) -> None:
+async def test_an_http_10_caller_sees_a_broken_body_as_a_reset(stage: OpenPlane, framing: bytes) -> None:
     """For it, nothing but the way in which the connection ends tells a whole body from half a one."""
     caller = await stage.call(b"GET / HTTP/1.0\r\nHost: notebooks.test\r\n\r\n")
     notebook = await stage.notebook()
@@ -290,7 +285,7 @@ async def test_an_http_10_caller_sees_a_broken_body_as_a_reset(stage: Stage, fra
 # -- Expect, and answers that come early --------------------------------------------------------------------
 
 
-async def test_expect_100_continue_goes_from_end_to_end(stage: Stage) -> None:
+async def test_expect_100_continue_goes_from_end_to_end(stage: OpenPlane) -> None:
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: 5\r\nExpect: 100-continue\r\n"))
     notebook = await stage.notebook()
     assert b"Expect: 100-continue\r\n" in await notebook.head()
@@ -304,7 +299,7 @@ async def test_expect_100_continue_goes_from_end_to_end(stage: Stage) -> None:
     await eventually(lambda: stage.idle == 1)
 
 
-async def test_a_final_answer_in_place_of_100_continue_passes(stage: Stage) -> None:
+async def test_a_final_answer_in_place_of_100_continue_passes(stage: OpenPlane) -> None:
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: 5\r\nExpect: 100-continue\r\n"))
     notebook = await stage.notebook()
     await notebook.head()
@@ -314,7 +309,7 @@ async def test_a_final_answer_in_place_of_100_continue_passes(stage: Stage) -> N
     assert stage.idle == 0
 
 
-async def test_an_early_answer_is_passed_on_and_the_rest_of_the_upload_dropped(stage: Stage) -> None:
+async def test_an_early_answer_is_passed_on_and_the_rest_of_the_upload_dropped(stage: OpenPlane) -> None:
     """And the notebook's connection, in the middle of a body, is never used again: another request's head
     would land inside that body (cross-caller smuggling)."""
     caller = await stage.call(
@@ -334,7 +329,7 @@ async def test_an_early_answer_is_passed_on_and_the_rest_of_the_upload_dropped(s
     assert await notebook.gone()
 
 
-async def test_an_early_answer_with_a_long_body_flows_while_the_upload_is_dropped(stage: Stage) -> None:
+async def test_an_early_answer_with_a_long_body_flows_while_the_upload_is_dropped(stage: OpenPlane) -> None:
     caller = await stage.call(
         get(b"/upload", method=b"POST", fields=b"Transfer-Encoding: chunked\r\n") + b"3\r\nabc\r\n"
     )
@@ -355,7 +350,7 @@ async def test_an_early_answer_with_a_long_body_flows_while_the_upload_is_droppe
 
 
 async def test_an_early_answer_between_two_turns_of_tiny_chunks_goes_on_to_the_next_request(
-    stage: Stage,
+    stage: OpenPlane,
 ) -> None:
     chunks = b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"
     caller = await stage.call(get(method=b"POST", fields=b"Transfer-Encoding: chunked\r\n"))
@@ -371,7 +366,7 @@ async def test_an_early_answer_between_two_turns_of_tiny_chunks_goes_on_to_the_n
     assert (await another.head()).startswith(b"GET /next ")
 
 
-async def test_the_connection_is_kept_when_the_body_ends_before_the_response(stage: Stage) -> None:
+async def test_the_connection_is_kept_when_the_body_ends_before_the_response(stage: OpenPlane) -> None:
     caller = await stage.call(get(method=b"POST", fields=b"Content-Length: 6\r\n") + b"abc")
     notebook = await stage.notebook()
     await notebook.head()
@@ -389,15 +384,15 @@ async def test_the_connection_is_kept_when_the_body_ends_before_the_response(sta
 # -- one side goes ------------------------------------------------------------------------------------------
 
 
-async def test_a_caller_that_goes_takes_its_request_with_it(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_caller_that_goes_takes_its_request_with_it(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     caller.close()
     assert await notebook.gone()
     assert stage.open == 0
     assert stage.records[-1].error == "CALLER_GONE"
 
 
-async def test_a_caller_that_goes_in_the_middle_of_its_upload_ends_it(stage: Stage) -> None:
+async def test_a_caller_that_goes_in_the_middle_of_its_upload_ends_it(stage: OpenPlane) -> None:
     caller = await stage.call(get(method=b"POST", fields=b"Content-Length: 10\r\n") + b"abc")
     notebook = await stage.notebook()
     await notebook.head()
@@ -406,15 +401,17 @@ async def test_a_caller_that_goes_in_the_middle_of_its_upload_ends_it(stage: Sta
     assert await notebook.gone()
 
 
-async def test_a_caller_that_goes_in_the_middle_of_a_response_ends_it(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_caller_that_goes_in_the_middle_of_a_response_ends_it(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
     await caller.head()
     caller.reset()
     assert await notebook.gone()
 
 
-async def test_a_caller_that_goes_before_there_is_a_session_is_not_sent_to_the_notebook(stage: Stage) -> None:
+async def test_a_caller_that_goes_before_there_is_a_session_is_not_sent_to_the_notebook(
+    stage: OpenPlane,
+) -> None:
     stage.keeper.successors.append(stage.keeper.session)
     stage.keeper.session = None
     stage.keeper.gate.clear()
@@ -427,7 +424,7 @@ async def test_a_caller_that_goes_before_there_is_a_session_is_not_sent_to_the_n
     assert stage.upstream.accepted == 0
 
 
-async def test_a_caller_that_goes_while_the_gateway_connects_leaves_no_connection(stage: Stage) -> None:
+async def test_a_caller_that_goes_while_the_gateway_connects_leaves_no_connection(stage: OpenPlane) -> None:
     stage.keeper.session = session_at(stage.upstream.port, tls=True)
     caller = await stage.call(get())
     notebook = await stage.notebook()
@@ -450,9 +447,9 @@ async def test_a_caller_that_goes_while_the_gateway_connects_leaves_no_connectio
 )
 @pytest.mark.parametrize("way", ["close", "reset"])
 async def test_a_body_that_is_cut_short_never_looks_complete(
-    stage: Stage, start: bytes, seen: bytes, way: str
+    stage: OpenPlane, start: bytes, seen: bytes, way: str
 ) -> None:
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\n" + start)
     await caller.head()
     await caller.expect(seen)
@@ -462,8 +459,8 @@ async def test_a_body_that_is_cut_short_never_looks_complete(
     assert stage.records[-1].error == "RESPONSE_CUT"
 
 
-async def test_a_reset_in_a_close_delimited_body_never_looks_like_its_end(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_reset_in_a_close_delimited_body_never_looks_like_its_end(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
     await caller.head()
     await caller.expect(b"5\r\nhello\r\n")
@@ -472,8 +469,8 @@ async def test_a_reset_in_a_close_delimited_body_never_looks_like_its_end(stage:
         await caller.rest()
 
 
-async def test_a_chunked_body_that_turns_out_broken_never_looks_complete(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_chunked_body_that_turns_out_broken_never_looks_complete(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
     await caller.head()
     await caller.expect(b"5\r\nhello\r\n")
@@ -486,9 +483,9 @@ async def test_a_chunked_body_that_turns_out_broken_never_looks_complete(stage: 
 @pytest.mark.parametrize("way", ["close", "reset"])
 @pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\nContent-"])
 async def test_a_connection_that_breaks_before_the_response_is_a_503(
-    stage: Stage, part: bytes, way: str
+    stage: OpenPlane, part: bytes, way: str
 ) -> None:
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(part)
     await notebook.drain()
     getattr(notebook, way)()
@@ -496,7 +493,7 @@ async def test_a_connection_that_breaks_before_the_response_is_a_503(
     assert stage.upstream.accepted == 1
 
 
-async def test_nobody_listens_at_the_notebook(stage: Stage) -> None:
+async def test_nobody_listens_at_the_notebook(stage: OpenPlane) -> None:
     stage.upstream.refuse()
     caller = await stage.call(get())
     assert (await caller.response())[0].startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
@@ -504,14 +501,16 @@ async def test_nobody_listens_at_the_notebook(stage: Stage) -> None:
     assert (await caller.response())[0].startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
 
 
-async def test_a_fault_of_the_gateways_own_while_it_connects_is_a_500_and_not_a_silence(stage: Stage) -> None:
+async def test_a_fault_of_the_gateways_own_while_it_connects_is_a_500_and_not_a_silence(
+    stage: OpenPlane,
+) -> None:
     origin = Origin("http", "x" * 64 + ".test", 80)  # no name that could be looked up
     stage.keeper.session = replace(session_at(stage.upstream.port), origin=origin)
     caller = await stage.call(get())
     assert (await caller.response())[0].startswith(b"HTTP/1.1 500 ")
-    [error] = stage.failed
+    [error] = stage.faults
     assert isinstance(error, UnicodeError)
-    stage.failed.clear()
+    stage.faults.clear()
 
 
 # -- answers that are not HTTP ------------------------------------------------------------------------------
@@ -566,8 +565,8 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("answer", GARBAGE.values(), ids=GARBAGE.keys())
-async def test_an_answer_that_is_not_http_is_a_502(stage: Stage, answer: bytes) -> None:
-    caller, notebook = await stage.get()
+async def test_an_answer_that_is_not_http_is_a_502(stage: OpenPlane, answer: bytes) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(answer)
     head, body = await caller.response()
     assert head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
@@ -576,8 +575,8 @@ async def test_an_answer_that_is_not_http_is_a_502(stage: Stage, answer: bytes) 
     assert stage.idle == 0
 
 
-async def test_after_a_502_the_callers_connection_goes_on(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_after_a_502_the_callers_connection_goes_on(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"nonsense\r\n\r\n")
     await caller.response()
     caller.send(get(b"/next"))
@@ -604,7 +603,7 @@ EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 )
 @pytest.mark.parametrize("together", [True, False])
 async def test_bytes_behind_a_response_are_nobodys_answer(
-    stage: Stage, method: bytes, answer: bytes, together: bool
+    stage: OpenPlane, method: bytes, answer: bytes, together: bool
 ) -> None:
     caller = await stage.call(get(method=method))
     notebook = await stage.notebook()
@@ -633,7 +632,7 @@ async def test_bytes_behind_a_response_are_nobodys_answer(
 # -- flow -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_caller_that_does_not_read_stops_the_notebook_and_loses_nothing(stage: Stage) -> None:
+async def test_a_caller_that_does_not_read_stops_the_notebook_and_loses_nothing(stage: OpenPlane) -> None:
     size = 24_000_000
     body = bytes(range(256)) * (size // 256)
     caller = await stage.call(get(), receive_bytes=65536)
@@ -650,7 +649,7 @@ async def test_a_caller_that_does_not_read_stops_the_notebook_and_loses_nothing(
     await eventually(lambda: stage.idle == 1)
 
 
-async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(stage: Stage) -> None:
+async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(stage: OpenPlane) -> None:
     size = 24_000_000
     body = bytes(range(256)) * (size // 256)
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: %d\r\n" % size) + body)
@@ -669,13 +668,13 @@ async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(
 async def answer_all(notebook: Peer, body: bytes) -> None:
     """A notebook that answers whatever comes, for as long as it comes."""
     while True:
-        await notebook._reader.readuntil(b"\r\n\r\n")
+        await notebook.reader.readuntil(b"\r\n\r\n")
         notebook.send(ok(body))
-        await notebook._writer.drain()
+        await notebook.writer.drain()
 
 
 @pytest.mark.parametrize("pipelined", [True, False])
-async def test_a_caller_that_asks_on_and_never_reads_waits(stage: Stage, pipelined: bool) -> None:
+async def test_a_caller_that_asks_on_and_never_reads_waits(stage: OpenPlane, pipelined: bool) -> None:
     """Each answer would be kept for it: memory without a bound."""
     count, body = 1500, bytes(10_000)
     caller = await stage.call(get(), receive_bytes=65536)
@@ -703,7 +702,7 @@ async def test_a_caller_that_asks_on_and_never_reads_waits(stage: Stage, pipelin
     answering.cancel()
 
 
-async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(stage: Stage) -> None:
+async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(stage: OpenPlane) -> None:
     caller = await stage.call(get(fields=b"Connection: close\r\n"), receive_bytes=65536)
     notebook = await stage.notebook()
     await notebook.head()
@@ -725,9 +724,9 @@ async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(sta
     assert len(await caller.rest()) < sent
 
 
-async def test_tiny_chunks_pass_in_order_although_the_loop_gets_its_turns(stage: Stage) -> None:
+async def test_tiny_chunks_pass_in_order_although_the_loop_gets_its_turns(stage: OpenPlane) -> None:
     chunks = b"".join(b"1\r\n%c\r\n" % (65 + number % 26) for number in range(60_000)) + b"0\r\n\r\n"
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
     await caller.head()
     assert await caller.exactly(len(chunks)) == chunks
@@ -737,8 +736,8 @@ async def test_tiny_chunks_pass_in_order_although_the_loop_gets_its_turns(stage:
 # -- silence ------------------------------------------------------------------------------------------------
 
 
-async def test_a_notebook_that_does_not_answer_in_time_is_a_503(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_notebook_that_does_not_answer_in_time_is_a_503(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     await stage.sweep(299.0)
     assert caller.is_silent
     await stage.sweep(1.0)
@@ -746,7 +745,7 @@ async def test_a_notebook_that_does_not_answer_in_time_is_a_503(stage: Stage) ->
     assert await notebook.gone()
 
 
-async def test_the_time_for_an_answer_begins_when_the_request_is_complete(stage: Stage) -> None:
+async def test_the_time_for_an_answer_begins_when_the_request_is_complete(stage: OpenPlane) -> None:
     caller = await stage.call(get(method=b"POST", fields=b"Content-Length: 20\r\n"))
     notebook = await stage.notebook()
     await notebook.head()
@@ -761,8 +760,8 @@ async def test_the_time_for_an_answer_begins_when_the_request_is_complete(stage:
     assert (await caller.response())[1] == b"in time"
 
 
-async def test_a_notebook_that_falls_silent_within_a_body_is_cut(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_notebook_that_falls_silent_within_a_body_is_cut(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
     await caller.head()
     await caller.expect(b"abc")
@@ -777,7 +776,7 @@ async def test_a_notebook_that_falls_silent_within_a_body_is_cut(stage: Stage) -
     assert await notebook.gone()
 
 
-async def test_a_caller_that_takes_nothing_of_a_response_is_cut(stage: Stage) -> None:
+async def test_a_caller_that_takes_nothing_of_a_response_is_cut(stage: OpenPlane) -> None:
     await stage.call(get(), receive_bytes=65536)
     notebook = await stage.notebook()
     await notebook.head()
@@ -791,7 +790,7 @@ async def test_a_caller_that_takes_nothing_of_a_response_is_cut(stage: Stage) ->
     await eventually(lambda: stage.open == 0)
 
 
-async def test_a_caller_that_takes_a_little_is_not_cut(stage: Stage) -> None:
+async def test_a_caller_that_takes_a_little_is_not_cut(stage: OpenPlane) -> None:
     """What the gateway holds for it shrinks, if only a little: it is slow, not gone."""
     caller = await stage.call(get(), receive_bytes=65536)
     notebook = await stage.notebook()
@@ -808,11 +807,11 @@ async def test_a_caller_that_takes_a_little_is_not_cut(stage: Stage) -> None:
         before = transport.get_write_buffer_size()
         passed = downstream.request.answerer.bytes_out
         while (transport.get_write_buffer_size(), downstream.request.answerer.bytes_out) == (before, passed):
-            read += len(await caller._reader.read(4096))
+            read += len(await caller.reader.read(4096))
     assert len(await caller.exactly(size - read)) == size - read
 
 
-async def test_a_notebook_that_takes_nothing_of_an_upload_is_a_504(stage: Stage) -> None:
+async def test_a_notebook_that_takes_nothing_of_an_upload_is_a_504(stage: OpenPlane) -> None:
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: 24000000\r\n") + bytes(24_000_000))
     notebook = await stage.notebook()
     await notebook.head()
@@ -826,7 +825,7 @@ async def test_a_notebook_that_takes_nothing_of_an_upload_is_a_504(stage: Stage)
     await eventually(lambda: stage.open == 0)
 
 
-async def test_a_post_of_known_length_arrives_whole(stage: Stage) -> None:
+async def test_a_post_of_known_length_arrives_whole(stage: OpenPlane) -> None:
     caller = await stage.call(post(b"hello", fields=b"Content-Type: text/plain\r\n"))
     notebook = await stage.notebook()
     assert b"Content-Length: 5\r\n" in await notebook.head()
@@ -835,7 +834,7 @@ async def test_a_post_of_known_length_arrives_whole(stage: Stage) -> None:
     assert (await caller.response())[1] == b"hi"
 
 
-async def test_a_length_of_nothing_is_said_again(stage: Stage) -> None:
+async def test_a_length_of_nothing_is_said_again(stage: OpenPlane) -> None:
     """Some servers insist on it for POST."""
     caller = await stage.call(post(b""))
     notebook = await stage.notebook()

@@ -12,8 +12,11 @@ import pytest
 from proxy.errors import InstanceNotInService
 from proxy.upstream import Honoured
 from tests.harness.clocks import settle
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import SESSION_COOKIE, Stage, eventually, get, ok, open_stage, post, session_at
+from tests.harness.keeper import SESSION_COOKIE, session_at
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, get, open_stage, post
+from tests.harness.waiting import eventually
 
 REJECTIONS = {
     "redirect": b"HTTP/1.1 302 Found\r\nLocation: https://signin.aws.amazon.com/signin\r\nContent-Length: 0\r\n\r\n",
@@ -27,16 +30,16 @@ SECOND_COOKIE = SESSION_COOKIE[:-1] + b"2"
 LIMIT = 64 * 1024
 
 
-def sign_in_again(stage: Stage, *, times: int = 1) -> None:
+def sign_in_again(stage: OpenPlane, *, times: int = 1) -> None:
     """Let the keeper find that many further sessions. The front end does not honour the one that there is."""
     stage.keeper.honoured_as = Honoured.NO
     for number in range(2, 2 + times):
         stage.keeper.successors.append(session_at(stage.upstream.port, number=number))
 
 
-async def pooled(stage: Stage) -> tuple[Peer, Peer]:
+async def pooled(stage: OpenPlane) -> tuple[Peer, Peer]:
     """A caller with one answered request behind it, and the connection to the notebook that it left idle."""
-    caller, notebook = await stage.get(b"/first")
+    caller, notebook = await stage.forwarded(b"/first")
     notebook.send(ok(b"1"))
     await caller.response()
     await eventually(lambda: stage.idle == 1)
@@ -49,7 +52,7 @@ async def pooled(stage: Stage) -> tuple[Peer, Peer]:
 @pytest.mark.parametrize("way", ["close", "reset"])
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"DELETE"])
 async def test_a_connection_that_had_gone_stale_is_replaced_once(
-    stage: Stage, method: bytes, way: str
+    stage: OpenPlane, method: bytes, way: str
 ) -> None:
     caller, stale = await pooled(stage)
     caller.send(get(b"/again", method=method))
@@ -62,7 +65,9 @@ async def test_a_connection_that_had_gone_stale_is_replaced_once(
     assert stage.upstream.accepted == 2
 
 
-async def test_it_is_replaced_by_a_new_connection_and_not_by_another_that_may_be_stale(stage: Stage) -> None:
+async def test_it_is_replaced_by_a_new_connection_and_not_by_another_that_may_be_stale(
+    stage: OpenPlane,
+) -> None:
     caller, first = await pooled(stage)
     another_caller = await stage.call(get())
     await first.head()
@@ -82,7 +87,7 @@ async def test_it_is_replaced_by_a_new_connection_and_not_by_another_that_may_be
     assert second.is_silent
 
 
-async def test_a_request_is_never_sent_a_third_time(stage: Stage) -> None:
+async def test_a_request_is_never_sent_a_third_time(stage: OpenPlane) -> None:
     caller, stale = await pooled(stage)
     caller.send(get(b"/again"))
     await stale.head()
@@ -94,14 +99,14 @@ async def test_a_request_is_never_sent_a_third_time(stage: Stage) -> None:
     assert stage.upstream.accepted == 2
 
 
-async def test_a_new_connection_that_breaks_is_not_replaced(stage: Stage) -> None:
-    caller, notebook = await stage.get()
+async def test_a_new_connection_that_breaks_is_not_replaced(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded()
     notebook.close()
     assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
     assert stage.upstream.accepted == 1
 
 
-async def test_a_request_that_may_not_be_repeated_is_not(stage: Stage) -> None:
+async def test_a_request_that_may_not_be_repeated_is_not(stage: OpenPlane) -> None:
     caller, stale = await pooled(stage)
     caller.send(post(b"hello"))
     await stale.head()
@@ -110,7 +115,7 @@ async def test_a_request_that_may_not_be_repeated_is_not(stage: Stage) -> None:
     assert stage.upstream.accepted == 1
 
 
-async def test_a_response_that_has_begun_is_not_repeated(stage: Stage) -> None:
+async def test_a_response_that_has_begun_is_not_repeated(stage: OpenPlane) -> None:
     caller, stale = await pooled(stage)
     caller.send(get())
     await stale.head()
@@ -122,7 +127,7 @@ async def test_a_response_that_has_begun_is_not_repeated(stage: Stage) -> None:
     assert stage.upstream.accepted == 1
 
 
-async def test_a_put_whose_body_was_kept_is_repeated_whole(stage: Stage) -> None:
+async def test_a_put_whose_body_was_kept_is_repeated_whole(stage: OpenPlane) -> None:
     caller, stale = await pooled(stage)
     caller.send(get(method=b"PUT", fields=b"Content-Length: 10\r\n") + b"hello")
     await stale.head()
@@ -137,7 +142,7 @@ async def test_a_put_whose_body_was_kept_is_repeated_whole(stage: Stage) -> None
     assert (await caller.response())[1] == b"done"
 
 
-async def test_a_put_whose_body_was_too_long_to_keep_is_not_repeated(stage: Stage) -> None:
+async def test_a_put_whose_body_was_too_long_to_keep_is_not_repeated(stage: OpenPlane) -> None:
     caller, stale = await pooled(stage)
     body = bytes(LIMIT + 1)
     caller.send(post(body, method=b"PUT"))
@@ -148,7 +153,7 @@ async def test_a_put_whose_body_was_too_long_to_keep_is_not_repeated(stage: Stag
     assert stage.upstream.accepted == 1
 
 
-async def test_a_connection_that_the_notebook_closed_in_the_pool_is_never_taken(stage: Stage) -> None:
+async def test_a_connection_that_the_notebook_closed_in_the_pool_is_never_taken(stage: OpenPlane) -> None:
     caller, stale = await pooled(stage)
     stale.close()
     await eventually(lambda: stage.idle == 0)
@@ -164,7 +169,7 @@ async def test_a_connection_that_the_notebook_closed_in_the_pool_is_never_taken(
 @pytest.mark.parametrize("rejection", REJECTIONS.values(), ids=REJECTIONS.keys())
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
 async def test_a_rejected_session_is_replaced_and_the_caller_sees_nothing_of_it(
-    stage: Stage, rejection: bytes, method: bytes
+    stage: OpenPlane, rejection: bytes, method: bytes
 ) -> None:
     sign_in_again(stage)
     caller = await stage.call(get(b"/api/status", method=method))
@@ -182,7 +187,7 @@ async def test_a_rejected_session_is_replaced_and_the_caller_sees_nothing_of_it(
 
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE", b"LOCK", b"GET"])
 async def test_who_is_sent_to_sign_in_was_not_heard_and_is_repeated_whatever_it_asks(
-    stage: Stage, method: bytes
+    stage: OpenPlane, method: bytes
 ) -> None:
     """The front end passes nothing on of a request that it redirects."""
     sign_in_again(stage)
@@ -199,7 +204,7 @@ async def test_who_is_sent_to_sign_in_was_not_heard_and_is_repeated_whatever_it_
 @pytest.mark.parametrize("rejection", [name for name in REJECTIONS if name != "redirect"])
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE", b"LOCK"])
 async def test_an_unsafe_request_that_may_have_been_acted_on_is_not_repeated(
-    stage: Stage, method: bytes, rejection: str
+    stage: OpenPlane, method: bytes, rejection: str
 ) -> None:
     """An application's refusal may be of something that it did: a wrong password that it counted."""
     sign_in_again(stage)
@@ -214,7 +219,7 @@ async def test_an_unsafe_request_that_may_have_been_acted_on_is_not_repeated(
     assert stage.keeper.rejected == 1
 
 
-async def test_a_kept_body_is_repeated(stage: Stage) -> None:
+async def test_a_kept_body_is_repeated(stage: OpenPlane) -> None:
     sign_in_again(stage)
     body = bytes(range(256)) * (LIMIT // 256)
     caller = await stage.call(post(body))
@@ -231,7 +236,7 @@ async def test_a_kept_body_is_repeated(stage: Stage) -> None:
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 11\r\n", b"Transfer-Encoding: chunked\r\n"])
 async def test_a_body_is_repeated_also_when_some_of_it_comes_after_the_rejection(
-    stage: Stage, framing: bytes
+    stage: OpenPlane, framing: bytes
 ) -> None:
     sign_in_again(stage)
     first, second, third = (
@@ -257,7 +262,9 @@ async def test_a_body_is_repeated_also_when_some_of_it_comes_after_the_rejection
     assert (await caller.response())[1] == b"done"
 
 
-async def test_a_body_that_outgrows_the_limit_after_the_rejection_still_arrives_whole(stage: Stage) -> None:
+async def test_a_body_that_outgrows_the_limit_after_the_rejection_still_arrives_whole(
+    stage: OpenPlane,
+) -> None:
     """What was sent before is kept, and what comes later need not be."""
     sign_in_again(stage)
     stage.keeper.gate.clear()
@@ -278,7 +285,7 @@ async def test_a_body_that_outgrows_the_limit_after_the_rejection_still_arrives_
 
 @pytest.mark.parametrize("caller_first", [True, False])
 async def test_tiny_chunks_on_their_way_when_the_session_is_rejected_arrive_whole(
-    stage: Stage, caller_first: bool
+    stage: OpenPlane, caller_first: bool
 ) -> None:
     """The gateway takes them in turns of the loop; none of these turns may run while there is no notebook."""
     sign_in_again(stage)
@@ -330,7 +337,7 @@ async def test_a_notebook_that_was_full_says_nothing_of_the_one_that_the_body_is
         assert (await caller.response())[1] == b"done"
 
 
-async def test_a_body_too_long_to_be_kept_is_answered_503_and_never_sent_by_half(stage: Stage) -> None:
+async def test_a_body_too_long_to_be_kept_is_answered_503_and_never_sent_by_half(stage: OpenPlane) -> None:
     sign_in_again(stage)
     caller = await stage.call(get(method=b"POST", fields=b"Content-Length: 200000\r\n") + bytes(150_000))
     notebook = await stage.notebook()
@@ -346,9 +353,9 @@ async def test_a_body_too_long_to_be_kept_is_answered_503_and_never_sent_by_half
     assert stage.keeper.rejected == 1
 
 
-async def test_a_request_is_repeated_for_its_session_only_once(stage: Stage) -> None:
+async def test_a_request_is_repeated_for_its_session_only_once(stage: OpenPlane) -> None:
     sign_in_again(stage, times=2)
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(REJECTIONS["redirect"])
     another = await stage.notebook()
     await another.head()
@@ -362,11 +369,11 @@ async def test_a_request_is_repeated_for_its_session_only_once(stage: Stage) -> 
 
 @pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden"])
 async def test_a_refusal_that_signing_in_again_did_not_help_is_the_notebooks_own(
-    stage: Stage, status: bytes
+    stage: OpenPlane, status: bytes
 ) -> None:
     """What runs beside Jupyter on the instance has refusals of its own, which look like the front end's."""
     sign_in_again(stage)
-    caller, notebook = await stage.get(b"/proxy/8000/")
+    caller, notebook = await stage.forwarded(b"/proxy/8000/")
     answer = b"HTTP/1.1 %b\r\nContent-Length: 2\r\n\r\nno" % status
     notebook.send(answer)
     another = await stage.notebook()
@@ -391,7 +398,7 @@ LOOK_ALIKES = {
 @pytest.mark.parametrize("answer", LOOK_ALIKES.values(), ids=LOOK_ALIKES)
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT", b"DELETE"])
 async def test_an_applications_own_answer_passes_and_costs_nobody_the_session(
-    stage: Stage, method: bytes, answer: bytes
+    stage: OpenPlane, method: bytes, answer: bytes
 ) -> None:
     sign_in_again(stage)
     stage.keeper.honoured_as = Honoured.YES
@@ -415,13 +422,13 @@ async def test_an_applications_own_answer_passes_and_costs_nobody_the_session(
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 40_000_000])
 async def test_what_comes_behind_the_head_while_it_is_asked_waits_and_arrives_whole(
-    stage: Stage, size: int
+    stage: OpenPlane, size: int
 ) -> None:
     """And no more of it is read than came with the head: the rest stays with the notebook, and in the kernel."""
     stage.keeper.honoured_as = Honoured.YES
     stage.keeper.asking.clear()
     body = bytes(size)
-    caller, notebook = await stage.get(b"/proxy/8000/")
+    caller, notebook = await stage.forwarded(b"/proxy/8000/")
     notebook.send(b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n" % size + body[:10])
     await eventually(lambda: stage.keeper.asked == 1)
     notebook.send(body[10:])
@@ -434,11 +441,11 @@ async def test_what_comes_behind_the_head_while_it_is_asked_waits_and_arrives_wh
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_notebook_that_goes_while_it_is_asked_is_told_as_ever(stage: Stage, how: str) -> None:
+async def test_a_notebook_that_goes_while_it_is_asked_is_told_as_ever(stage: OpenPlane, how: str) -> None:
     """A body that the end ends is whole after a proper end, and cut after any other."""
     stage.keeper.honoured_as = Honoured.YES
     stage.keeper.asking.clear()
-    caller, notebook = await stage.get(b"/proxy/8000/")
+    caller, notebook = await stage.forwarded(b"/proxy/8000/")
     notebook.send(b"HTTP/1.1 403 No\r\nContent-Length: 8\r\n\r\nhalf")
     await eventually(lambda: stage.keeper.asked == 1)
     getattr(notebook, how)()
@@ -451,9 +458,9 @@ async def test_a_notebook_that_goes_while_it_is_asked_is_told_as_ever(stage: Sta
     await eventually(lambda: stage.open == 0)
 
 
-async def test_a_caller_that_goes_while_it_is_asked_takes_its_request_along(stage: Stage) -> None:
+async def test_a_caller_that_goes_while_it_is_asked_takes_its_request_along(stage: OpenPlane) -> None:
     stage.keeper.asking.clear()
-    caller, notebook = await stage.get(b"/proxy/8000/")
+    caller, notebook = await stage.forwarded(b"/proxy/8000/")
     notebook.send(LOOK_ALIKES["401"])
     await eventually(lambda: stage.keeper.asked == 1)
     caller.reset()
@@ -463,9 +470,9 @@ async def test_a_caller_that_goes_while_it_is_asked_takes_its_request_along(stag
     assert (stage.keeper.rejected, stage.open) == (0, 0)
 
 
-async def test_an_answer_for_which_nobody_can_say_has_the_patience_of_any_other(stage: Stage) -> None:
+async def test_an_answer_for_which_nobody_can_say_has_the_patience_of_any_other(stage: OpenPlane) -> None:
     stage.keeper.asking.clear()
-    caller, notebook = await stage.get(b"/proxy/8000/")
+    caller, notebook = await stage.forwarded(b"/proxy/8000/")
     notebook.send(LOOK_ALIKES["401"])
     await eventually(lambda: stage.keeper.asked == 1)
     await stage.sweep(stage.plane.timeouts.response_head_seconds)
@@ -476,7 +483,7 @@ async def test_an_answer_for_which_nobody_can_say_has_the_patience_of_any_other(
     assert stage.keeper.rejected == 0
 
 
-async def test_an_upload_goes_on_while_it_is_asked(stage: Stage) -> None:
+async def test_an_upload_goes_on_while_it_is_asked(stage: OpenPlane) -> None:
     """The notebook answered before the end of the body, as it may; and takes no more for a while."""
     stage.keeper.honoured_as = Honoured.YES
     stage.keeper.asking.clear()
@@ -508,11 +515,11 @@ UNTOLD = [
 
 @pytest.mark.parametrize(("target", "rejection", "status"), UNTOLD)
 async def test_where_nobody_can_say_no_session_is_dropped_and_no_page_of_awss_passes(
-    stage: Stage, target: bytes, rejection: str, status: int
+    stage: OpenPlane, target: bytes, rejection: str, status: int
 ) -> None:
     sign_in_again(stage)
     stage.keeper.honoured_as = Honoured.UNTOLD
-    caller, notebook = await stage.get(target)
+    caller, notebook = await stage.forwarded(target)
     notebook.send(REJECTIONS[rejection])
     head, body = await caller.response()
     assert head.startswith(b"HTTP/1.1 %d " % status)
@@ -522,9 +529,9 @@ async def test_where_nobody_can_say_no_session_is_dropped_and_no_page_of_awss_pa
     assert (stage.keeper.rejected, stage.upstream.accepted) == (0, 1)
 
 
-async def test_a_redirect_to_sign_in_that_is_not_an_applications_never_passes(stage: Stage) -> None:
+async def test_a_redirect_to_sign_in_that_is_not_an_applications_never_passes(stage: OpenPlane) -> None:
     stage.keeper.honoured_as = Honoured.YES
-    caller, notebook = await stage.get(b"/lab")
+    caller, notebook = await stage.forwarded(b"/lab")
     notebook.send(REJECTIONS["redirect"])
     head, _ = await caller.response()
     assert head.startswith(b"HTTP/1.1 503 ")
@@ -533,9 +540,9 @@ async def test_a_redirect_to_sign_in_that_is_not_an_applications_never_passes(st
 
 
 @pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden"])
-async def test_jupyters_own_refusal_passes_at_once(stage: Stage, status: bytes) -> None:
+async def test_jupyters_own_refusal_passes_at_once(stage: OpenPlane, status: bytes) -> None:
     sign_in_again(stage)
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(b"HTTP/1.1 %b\r\nServer: TornadoServer/6.5\r\nContent-Length: 2\r\n\r\nno" % status)
     head, body = await caller.response()
     assert head.startswith(b"HTTP/1.1 " + status)
@@ -543,33 +550,35 @@ async def test_jupyters_own_refusal_passes_at_once(stage: Stage, status: bytes) 
     assert (stage.keeper.rejected, stage.keeper.asked) == (0, 0)
 
 
-async def test_a_redirect_of_an_applications_own_passes(stage: Stage) -> None:
+async def test_a_redirect_of_an_applications_own_passes(stage: OpenPlane) -> None:
     sign_in_again(stage)
-    caller, notebook = await stage.get(b"/files/a")
+    caller, notebook = await stage.forwarded(b"/files/a")
     notebook.send(b"HTTP/1.1 302 Found\r\nLocation: https://login.example.org/\r\nContent-Length: 0\r\n\r\n")
     assert b"Location: https://login.example.org/\r\n" in await caller.head()
     assert stage.keeper.rejected == 0
 
 
-async def test_a_sign_in_that_fails_is_told_in_the_gateways_words(stage: Stage) -> None:
+async def test_a_sign_in_that_fails_is_told_in_the_gateways_words(stage: OpenPlane) -> None:
     sign_in_again(stage)
     stage.keeper.failure = InstanceNotInService(instance_status="Stopped", retry_after_seconds=9)
-    caller, notebook = await stage.get()
+    caller, notebook = await stage.forwarded()
     notebook.send(REJECTIONS["401"])
     head, _ = await caller.response()
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 9\r\n" in head
 
 
-async def test_a_fault_of_the_gateways_own_while_it_signs_in_is_a_500_and_not_a_silence(stage: Stage) -> None:
+async def test_a_fault_of_the_gateways_own_while_it_signs_in_is_a_500_and_not_a_silence(
+    stage: OpenPlane,
+) -> None:
     stage.keeper.session = None  # and no successor: the stand-in fails with an IndexError
     caller = await stage.call(get())
     assert (await caller.response())[0].startswith(b"HTTP/1.1 500 ")
-    assert [type(error) for error in stage.failed] == [IndexError]
-    stage.failed.clear()
+    assert [type(error) for error in stage.faults] == [IndexError]
+    stage.faults.clear()
 
 
-async def test_an_upgrade_is_repeated_with_a_new_session_too(stage: Stage) -> None:
+async def test_an_upgrade_is_repeated_with_a_new_session_too(stage: OpenPlane) -> None:
     sign_in_again(stage)
     caller = await stage.call(
         get(
@@ -586,7 +595,7 @@ async def test_an_upgrade_is_repeated_with_a_new_session_too(stage: Stage) -> No
     assert (await caller.head()).startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
 
 
-async def test_100_continue_is_said_once_although_the_request_is_repeated(stage: Stage) -> None:
+async def test_100_continue_is_said_once_although_the_request_is_repeated(stage: OpenPlane) -> None:
     sign_in_again(stage)
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: 5\r\nExpect: 100-continue\r\n"))
     notebook = await stage.notebook()
@@ -608,7 +617,7 @@ async def test_100_continue_is_said_once_although_the_request_is_repeated(stage:
 # -- cookies ---------------------------------------------------------------------------------------------------
 
 
-async def test_cookies_of_the_session_and_of_the_caller_never_cross(stage: Stage) -> None:
+async def test_cookies_of_the_session_and_of_the_caller_never_cross(stage: OpenPlane) -> None:
     caller = await stage.call(
         get(fields=b"Cookie: _xsrf=a; FrontEnd=stolen; u=b\r\nCookie: FrontEnd=more\r\n")
     )
@@ -625,14 +634,17 @@ async def test_cookies_of_the_session_and_of_the_caller_never_cross(stage: Stage
     assert b"FrontEnd" not in head
     assert b"Set-Cookie: _xsrf=c; Path=/\r\n" in head
     assert stage.keeper.absorbed == [
-        (b"FrontEnd=renewed; Path=/; HttpOnly", b"_xsrf=c; Path=/; Domain=.sagemaker.aws")
+        b"FrontEnd=renewed; Path=/; HttpOnly",
+        b"_xsrf=c; Path=/; Domain=.sagemaker.aws",
     ]
 
 
 @pytest.mark.parametrize(
     "target", [b"/?authToken=of-theirs", b"/lab?view=lab&authToken=of-theirs", b"/?auth%54oken=of-theirs"]
 )
-async def test_what_a_callers_own_link_buys_is_not_taken_for_the_session(stage: Stage, target: bytes) -> None:
+async def test_what_a_callers_own_link_buys_is_not_taken_for_the_session(
+    stage: OpenPlane, target: bytes
+) -> None:
     """A presigned URL that a caller brings along must not change who everybody else is at the notebook."""
     caller = await stage.call(get(target))
     notebook = await stage.notebook()

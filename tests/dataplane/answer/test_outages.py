@@ -13,8 +13,11 @@ from proxy.dataplane.answer.outages import FORGOTTEN_SECONDS, Outages
 from proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from tests.harness.clocks import settle
 from tests.harness.faulty import collecting
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import HOST, Stage, eventually, get, ok, open_stage, post, session_at
+from tests.harness.keeper import session_at
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import HOST, OpenPlane, get, open_stage, post
+from tests.harness.waiting import eventually
 
 SCRIPT = b"Sec-Fetch-Mode: cors\r\nAccept: */*\r\n"
 ON_PLAIN_HTTP = b"Accept: */*\r\nReferer: http://" + HOST.encode() + b"/lab/tree/a.ipynb\r\n"
@@ -31,23 +34,23 @@ SESSIONS, TERMINALS, KERNEL = b"/api/sessions?1", b"/api/terminals", b"/api/kern
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[OpenPlane]:
     async with open_stage(tmp_path) as stage:
         yield stage
 
 
-def go_away(stage: Stage) -> None:
+def go_away(stage: OpenPlane) -> None:
     """Nobody can sign in, since nobody is there."""
     stage.keeper.session = None
     stage.keeper.failure = UpstreamUnreachable()
 
 
-def come_back(stage: Stage) -> None:
+def come_back(stage: OpenPlane) -> None:
     stage.keeper.failure = None
     stage.keeper.session = session_at(stage.upstream.port)
 
 
-async def waits(stage: Stage, data: bytes) -> Peer:
+async def waits(stage: OpenPlane, data: bytes) -> Peer:
     """A caller that is not answered although the notebook is away."""
     before = len(stage.plane.outages)
     caller = await stage.call(data)
@@ -59,7 +62,7 @@ async def waits(stage: Stage, data: bytes) -> Peer:
 @pytest.mark.parametrize("fields", [SCRIPT, ON_PLAIN_HTTP], ids=["Fetch Metadata", "Referer"])
 @pytest.mark.parametrize("target", [SESSIONS, TERMINALS])
 async def test_the_lists_that_jupyterlab_makes_a_dialog_of_come_when_the_notebook_is_back(
-    stage: Stage, target: bytes, fields: bytes
+    stage: OpenPlane, target: bytes, fields: bytes
 ) -> None:
     go_away(stage)
     caller = await waits(stage, get(target, fields=fields))
@@ -74,7 +77,7 @@ async def test_the_lists_that_jupyterlab_makes_a_dialog_of_come_when_the_noteboo
     assert len(stage.plane.outages) == 0
 
 
-async def test_a_pages_handshake_is_answered_when_the_notebook_is_back(stage: Stage) -> None:
+async def test_a_pages_handshake_is_answered_when_the_notebook_is_back(stage: OpenPlane) -> None:
     go_away(stage)
     caller = await waits(stage, get(b"/terminals/websocket/1", fields=OF_A_PAGE))
     come_back(stage)
@@ -101,14 +104,14 @@ async def test_a_pages_handshake_is_answered_when_the_notebook_is_back(stage: St
     ],
     ids=lambda data: data.partition(b" HTTP")[0].decode(),
 )
-async def test_everybody_else_is_told_at_once(stage: Stage, data: bytes) -> None:
+async def test_everybody_else_is_told_at_once(stage: OpenPlane, data: bytes) -> None:
     go_away(stage)
     head, _ = await (await stage.call(data)).response()
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 5\r\n" in head
 
 
-async def test_what_is_saved_meanwhile_is_saved_once(stage: Stage) -> None:
+async def test_what_is_saved_meanwhile_is_saved_once(stage: OpenPlane) -> None:
     """Nothing of it was sent: it is no repetition."""
     go_away(stage)
     caller = await waits(stage, post(b"{unsaved}", b"/api/contents/a.ipynb", fields=SCRIPT, method=b"PUT"))
@@ -122,7 +125,7 @@ async def test_what_is_saved_meanwhile_is_saved_once(stage: Stage) -> None:
     assert stage.upstream.accepted == 1
 
 
-async def test_what_is_sent_and_not_answered_is_not_sent_again(stage: Stage) -> None:
+async def test_what_is_sent_and_not_answered_is_not_sent_again(stage: OpenPlane) -> None:
     caller = await stage.call(post(b"{}", b"/api/contents/a.ipynb", fields=SCRIPT, method=b"PUT"))
     notebook = await stage.notebook()
     await notebook.head()
@@ -136,9 +139,9 @@ async def test_what_is_sent_and_not_answered_is_not_sent_again(stage: Stage) -> 
     ids=["nothing", "half a head", "the front end's own 502"],
 )
 async def test_a_connection_that_breaks_and_a_front_end_that_says_so_are_outages_too(
-    stage: Stage, answer: bytes
+    stage: OpenPlane, answer: bytes
 ) -> None:
-    caller, notebook = await stage.get(SESSIONS, fields=SCRIPT)
+    caller, notebook = await stage.forwarded(SESSIONS, fields=SCRIPT)
     notebook.send(answer)
     notebook.close()
     await eventually(lambda: len(stage.plane.outages) == 1)
@@ -150,19 +153,19 @@ async def test_a_connection_that_breaks_and_a_front_end_that_says_so_are_outages
     assert (await caller.response())[1] == b"[]"
 
 
-async def test_a_notebook_that_never_answers_is_no_outage_of_some_seconds(stage: Stage) -> None:
-    caller, _ = await stage.get(SESSIONS, fields=SCRIPT)
+async def test_a_notebook_that_never_answers_is_no_outage_of_some_seconds(stage: OpenPlane) -> None:
+    caller, _ = await stage.forwarded(SESSIONS, fields=SCRIPT)
     await stage.sweep(300.0)
     assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
 
 
-async def test_a_connection_that_takes_too_long_is_one(stage: Stage) -> None:
+async def test_a_connection_that_takes_too_long_is_one(stage: OpenPlane) -> None:
     go_away(stage)
     stage.keeper.failure = UpstreamTimeout()
     await waits(stage, get(SESSIONS, fields=SCRIPT))
 
 
-async def test_a_longer_outage_is_told_and_from_then_on_at_once(stage: Stage) -> None:
+async def test_a_longer_outage_is_told_and_from_then_on_at_once(stage: OpenPlane) -> None:
     go_away(stage)
     caller = await waits(stage, get(SESSIONS, fields=SCRIPT))
     await stage.sweep(29.0)
@@ -188,7 +191,7 @@ async def test_a_longer_outage_is_told_and_from_then_on_at_once(stage: Stage) ->
     await waits(stage, get(SESSIONS, fields=SCRIPT))
 
 
-async def test_a_list_that_never_comes_is_told_although_the_notebook_answers_others(stage: Stage) -> None:
+async def test_a_list_that_never_comes_is_told_although_the_notebook_answers_others(stage: OpenPlane) -> None:
     caller = await stage.call(get(SESSIONS, fields=SCRIPT))
     for _ in range(30):
         notebook = await stage.notebook()
@@ -206,10 +209,10 @@ async def test_a_list_that_never_comes_is_told_although_the_notebook_answers_oth
     assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
 
 
-async def test_one_that_waits_is_tried_each_second_and_all_when_it_is_answered(stage: Stage) -> None:
+async def test_one_that_waits_is_tried_each_second_and_all_when_it_is_answered(stage: OpenPlane) -> None:
     callers = []
     for _ in range(3):
-        caller, notebook = await stage.get(SESSIONS, fields=SCRIPT)
+        caller, notebook = await stage.forwarded(SESSIONS, fields=SCRIPT)
         notebook.close()
         callers.append(caller)
         await eventually(lambda: len(stage.plane.outages) == len(callers))
@@ -234,8 +237,8 @@ async def test_one_that_waits_is_tried_each_second_and_all_when_it_is_answered(s
         assert (await caller.response())[1] == b"[]"
 
 
-async def test_a_caller_that_leaves_is_not_tried(stage: Stage) -> None:
-    caller, notebook = await stage.get(SESSIONS, fields=SCRIPT)
+async def test_a_caller_that_leaves_is_not_tried(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded(SESSIONS, fields=SCRIPT)
     notebook.close()
     await eventually(lambda: len(stage.plane.outages) == 1)
     caller.close()
@@ -245,7 +248,7 @@ async def test_a_caller_that_leaves_is_not_tried(stage: Stage) -> None:
     assert [(record.status, record.error) for record in stage.records] == [(0, "CALLER_GONE")]
 
 
-async def test_a_gateway_that_ends_tells_them(stage: Stage) -> None:
+async def test_a_gateway_that_ends_tells_them(stage: OpenPlane) -> None:
     go_away(stage)
     caller = await waits(stage, get(SESSIONS, fields=SCRIPT))
     stage.plane.outages.close()
@@ -353,7 +356,7 @@ def test_at_the_end_all_are_told_and_nobody_waits() -> None:
     assert not outages.may_wait("a", Request(), since=1.0, now=1.0)
 
 
-async def test_who_is_cut_in_the_turn_in_which_it_is_told_is_no_fault(stage: Stage) -> None:
+async def test_who_is_cut_in_the_turn_in_which_it_is_told_is_no_fault(stage: OpenPlane) -> None:
     """The end of a connection is known to it one turn after it was cut, as at the end of the process."""
     go_away(stage)
     caller = await waits(stage, get(SESSIONS, fields=SCRIPT))
@@ -363,4 +366,4 @@ async def test_who_is_cut_in_the_turn_in_which_it_is_told_is_no_fault(stage: Sta
     assert await caller.gone()
     await eventually(lambda: not stage.plane.connections)
     assert len(stage.records) == 1
-    assert stage.failed == []
+    assert stage.faults == []

@@ -14,7 +14,8 @@ from aiohttp import web
 
 from proxy.dataplane.caller.connection import LINGER_SECONDS
 from proxy.server.own_pages import BODY_BYTES, OwnPages, OwnVisit
-from tests.harness.planes import OpenPlane, Peer, open_plane
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, open_plane
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 EXPECT = "Expect: 100-continue\r\n"
@@ -39,7 +40,7 @@ class Pages:
 
     async def post(self, body: str, *, to: str = "read", extra: str = "", is_read: bool = True) -> Peer:
         """A caller whose request has reached its page, if it does."""
-        peer = await self.opened.connect()
+        peer = await self.opened.call()
         seen = self.seen
         peer.send(self.opened.head(f"/.nbgate/{to}", method="POST", extra=extra) + body)
         if is_read:
@@ -144,7 +145,7 @@ async def test_who_did_not_wait_is_not_asked(pages: Pages) -> None:
 
 
 async def test_http_1_0_knows_no_such_thing(pages: Pages) -> None:
-    peer = await pages.opened.connect()
+    peer = await pages.opened.call()
     head = pages.opened.head("/.nbgate/read", method="POST", extra=f"{EXPECT}Content-Length: 5\r\n")
     peer.send(head.replace("HTTP/1.1", "HTTP/1.0"))
     await pages.opened.settled(lambda: pages.seen == 1)

@@ -23,8 +23,10 @@ from proxy.routing.mounts import Mount
 from proxy.routing.pages import rewriter
 from proxy.wire.heads import read_response
 from tests.harness.clocks import settle
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import HOST, Stage, eventually, get, ok, open_stage
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import HOST, OpenPlane, get, open_stage
+from tests.harness.waiting import eventually
 from tests.routing.streaming import cut, rewritten
 
 PAGE = b'<html><script src="/static/a.js"></script><a href="/lab">lab</a></html>'
@@ -35,19 +37,19 @@ ORIGIN = f"http://{HOST}".encode()
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[OpenPlane]:
     """An instance mounted at /research/."""
     async with open_stage(tmp_path, mount={"path": "/research/"}) as opened:
         yield opened
 
 
 async def page(
-    stage: Stage, target: bytes = b"/research/lab", *, fields: bytes = BROWSER
+    stage: OpenPlane, target: bytes = b"/research/lab", *, fields: bytes = BROWSER
 ) -> tuple[Peer, Peer]:
-    return await stage.get(target, fields=fields)
+    return await stage.forwarded(target, fields=fields)
 
 
-async def test_the_prefix_is_the_gateways_and_not_the_notebooks(stage: Stage) -> None:
+async def test_the_prefix_is_the_gateways_and_not_the_notebooks(stage: OpenPlane) -> None:
     caller = await stage.call(get(b"/research/files/a%2Fb?x=/research/", fields=BROWSER))
     notebook = await stage.notebook()
     head = await notebook.head()
@@ -93,7 +95,7 @@ async def streamed(peer: Peer) -> bytes:
 
 @ANSWERS
 async def test_a_page_that_comes_at_once_is_rewritten_and_has_a_length_of_its_own(
-    stage: Stage, answer: bytes
+    stage: OpenPlane, answer: bytes
 ) -> None:
     caller, notebook = await page(stage)
     notebook.send(answer)
@@ -107,7 +109,7 @@ async def test_a_page_that_comes_at_once_is_rewritten_and_has_a_length_of_its_ow
 
 
 @ANSWERS
-async def test_a_page_that_comes_in_parts_is_rewritten_as_it_comes(stage: Stage, answer: bytes) -> None:
+async def test_a_page_that_comes_in_parts_is_rewritten_as_it_comes(stage: OpenPlane, answer: bytes) -> None:
     caller, notebook = await page(stage)
     for start in range(0, len(answer), 50):
         notebook.send(answer[start : start + 50])
@@ -119,7 +121,7 @@ async def test_a_page_that_comes_in_parts_is_rewritten_as_it_comes(stage: Stage,
     assert (await notebook.head()).startswith(b"GET /api ")
 
 
-async def test_what_has_come_of_a_page_does_not_wait_for_its_end(stage: Stage) -> None:
+async def test_what_has_come_of_a_page_does_not_wait_for_its_end(stage: OpenPlane) -> None:
     """Progress pages and Voilà's show their parts as they are made, and may take longer than a head."""
     caller, notebook = await page(stage)
     notebook.send(CHUNKED)
@@ -134,13 +136,13 @@ async def test_what_has_come_of_a_page_does_not_wait_for_its_end(stage: Stage) -
     await caller.expect(b"3\r\n<a \r\n0\r\n\r\n")
 
 
-async def test_a_page_that_the_notebooks_end_ends_is_rewritten_too(stage: Stage) -> None:
+async def test_a_page_that_the_notebooks_end_ends_is_rewritten_too(stage: OpenPlane) -> None:
     caller, notebook = await page(stage)
     notebook.send(b"HTTP/1.1 200 OK\r\n" + HTML + b"\r\n" + PAGE).close()
     assert await streamed(caller) == REWRITTEN
 
 
-async def test_an_http_10_caller_gets_the_page_with_a_length(stage: Stage) -> None:
+async def test_an_http_10_caller_gets_the_page_with_a_length(stage: OpenPlane) -> None:
     caller = await stage.call(b"GET /research/lab HTTP/1.0\r\nHost: notebooks.test\r\n" + BROWSER + b"\r\n")
     notebook = await stage.notebook()
     await notebook.head()
@@ -151,7 +153,7 @@ async def test_an_http_10_caller_gets_the_page_with_a_length(stage: Stage) -> No
     assert await caller.gone()
 
 
-async def test_an_http_10_caller_gets_a_page_in_parts_until_the_connections_end(stage: Stage) -> None:
+async def test_an_http_10_caller_gets_a_page_in_parts_until_the_connections_end(stage: OpenPlane) -> None:
     caller = await stage.call(b"GET /research/lab HTTP/1.0\r\nHost: notebooks.test\r\n" + BROWSER + b"\r\n")
     notebook = await stage.notebook()
     await notebook.head()
@@ -164,7 +166,7 @@ async def test_an_http_10_caller_gets_a_page_in_parts_until_the_connections_end(
     assert await caller.rest() == REWRITTEN
 
 
-async def test_an_http_10_caller_sees_that_a_page_broke_off(stage: Stage) -> None:
+async def test_an_http_10_caller_sees_that_a_page_broke_off(stage: OpenPlane) -> None:
     caller = await stage.call(b"GET /research/lab HTTP/1.0\r\nHost: notebooks.test\r\n" + BROWSER + b"\r\n")
     notebook = await stage.notebook()
     await notebook.head()
@@ -175,13 +177,13 @@ async def test_an_http_10_caller_sees_that_a_page_broke_off(stage: Stage) -> Non
         await caller.rest()
 
 
-async def test_an_empty_page_stays_empty(stage: Stage) -> None:
+async def test_an_empty_page_stays_empty(stage: OpenPlane) -> None:
     caller, notebook = await page(stage)
     notebook.send(ok(fields=HTML))
     assert (await caller.response())[1] == b""
 
 
-async def test_addresses_of_kernels_resources_are_rewritten(stage: Stage) -> None:
+async def test_addresses_of_kernels_resources_are_rewritten(stage: OpenPlane) -> None:
     caller, notebook = await page(stage, b"/research/api/kernelspecs", fields=b"Accept: */*\r\n")
     specs = b'{"kernelspecs": {"py": {"resources": {"logo": "/kernelspecs/py/logo.png"}}}}'
     notebook.send(ok(specs, fields=b"Content-Type: application/json\r\n"))
@@ -197,7 +199,7 @@ async def test_addresses_of_kernels_resources_are_rewritten(stage: Stage) -> Non
     ],
 )
 async def test_everything_else_passes_as_it_came(
-    stage: Stage, target: bytes, fields: bytes, body: bytes
+    stage: OpenPlane, target: bytes, fields: bytes, body: bytes
 ) -> None:
     caller, notebook = await page(stage, target)
     notebook.send(ok(body, fields=fields))
@@ -214,7 +216,7 @@ CODINGS = pytest.mark.parametrize(
 
 @CODINGS
 async def test_a_page_that_comes_compressed_is_decoded_and_rewritten(
-    stage: Stage, coding: bytes, encode
+    stage: OpenPlane, coding: bytes, encode
 ) -> None:
     """Although it was asked not to; and what is said of its bytes goes, for they are others."""
     caller, notebook = await page(stage)
@@ -227,7 +229,7 @@ async def test_a_page_that_comes_compressed_is_decoded_and_rewritten(
         assert name not in head
 
 
-async def test_one_that_comes_in_parts_is_decoded_as_it_comes(stage: Stage) -> None:
+async def test_one_that_comes_in_parts_is_decoded_as_it_comes(stage: OpenPlane) -> None:
     packer = zlib.compressobj(wbits=31)
     first = packer.compress(PAGE) + packer.flush(zlib.Z_SYNC_FLUSH)
     caller, notebook = await page(stage)
@@ -241,7 +243,7 @@ async def test_one_that_comes_in_parts_is_decoded_as_it_comes(stage: Stage) -> N
     await eventually(lambda: stage.idle == 1)
 
 
-async def test_little_that_stands_for_much_takes_turns_and_little_memory(stage: Stage) -> None:
+async def test_little_that_stands_for_much_takes_turns_and_little_memory(stage: OpenPlane) -> None:
     text = b" " * 10_000_000
     caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
     notebook = await stage.notebook()
@@ -255,7 +257,7 @@ async def test_little_that_stands_for_much_takes_turns_and_little_memory(stage: 
 
 
 @pytest.mark.parametrize("body", [gzip.compress(PAGE * 9)[:-9], b"no gzip at all", gzip.compress(PAGE)[:1]])
-async def test_one_that_does_not_decode_is_an_error(stage: Stage, body: bytes) -> None:
+async def test_one_that_does_not_decode_is_an_error(stage: OpenPlane, body: bytes) -> None:
     caller, notebook = await page(stage)
     notebook.send(ok(body, fields=HTML + b"Content-Encoding: gzip\r\n"))
     head, _ = await caller.response()
@@ -264,7 +266,7 @@ async def test_one_that_does_not_decode_is_an_error(stage: Stage, body: bytes) -
     assert stage.idle == 0
 
 
-async def test_or_cut_where_a_part_of_it_was_sent(stage: Stage) -> None:
+async def test_or_cut_where_a_part_of_it_was_sent(stage: OpenPlane) -> None:
     packed = gzip.compress(os.urandom(300_000))
     caller, notebook = await page(stage)
     head = CHUNKED.replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer")
@@ -281,7 +283,7 @@ async def test_or_cut_where_a_part_of_it_was_sent(stage: Stage) -> None:
     "coding", [b"br", b"zstd", b"gzip, br", b"br\r\nContent-Encoding: gzip", b"gzip\r\nContent-Encoding: br"]
 )
 async def test_one_in_a_coding_that_cannot_be_undone_is_refused_with_the_reason(
-    stage: Stage, coding: bytes
+    stage: OpenPlane, coding: bytes
 ) -> None:
     caller, notebook = await page(stage)
     notebook.send(ok(b"coded", fields=HTML + b"Content-Encoding: %b\r\n" % coding))
@@ -290,7 +292,7 @@ async def test_one_in_a_coding_that_cannot_be_undone_is_refused_with_the_reason(
     assert b"compressed a page although it was asked not to" in body
 
 
-async def test_what_was_asked_for_in_that_coding_passes_as_it_came(stage: Stage) -> None:
+async def test_what_was_asked_for_in_that_coding_passes_as_it_came(stage: OpenPlane) -> None:
     """A script that fetches a part of a page does not say that it wants HTML."""
     fields = b"Accept: */*\r\nAccept-Encoding: br\r\n"
     caller, notebook = await page(stage, b"/research/proxy/1/part", fields=fields)
@@ -302,7 +304,7 @@ async def test_what_was_asked_for_in_that_coding_passes_as_it_came(stage: Stage)
     )
 
 
-async def test_a_head_alone_is_that_of_the_page(stage: Stage) -> None:
+async def test_a_head_alone_is_that_of_the_page(stage: OpenPlane) -> None:
     caller = await stage.call(get(b"/research/lab", fields=BROWSER, method=b"HEAD"))
     notebook = await stage.notebook()
     await notebook.head()
@@ -311,20 +313,20 @@ async def test_a_head_alone_is_that_of_the_page(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", [201, 202, 300])
-async def test_a_location_that_scripts_read_is_absolute(stage: Stage, status: int) -> None:
+async def test_a_location_that_scripts_read_is_absolute(stage: OpenPlane, status: int) -> None:
     caller, notebook = await page(stage, b"/research/api/kernels/1/requests/2", fields=b"Accept: */*\r\n")
     notebook.send(b"HTTP/1.1 %d X\r\nLocation: /api/kernels/1/input\r\nContent-Length: 0\r\n\r\n" % status)
     assert b"Location: %b/research/api/kernels/1/input\r\n" % ORIGIN in await caller.head()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_one_that_browsers_follow_stays_a_path(stage: Stage, status: int) -> None:
+async def test_one_that_browsers_follow_stays_a_path(stage: OpenPlane, status: int) -> None:
     caller, notebook = await page(stage, b"/research/api/x", fields=b"Accept: */*\r\n")
     notebook.send(b"HTTP/1.1 %d X\r\nLocation: /api/y\r\nContent-Length: 0\r\n\r\n" % status)
     assert b"Location: /research/api/y\r\n" in await caller.head()
 
 
-async def test_a_head_that_has_come_ends_the_heads_time(stage: Stage) -> None:
+async def test_a_head_that_has_come_ends_the_heads_time(stage: OpenPlane) -> None:
     """A page may say nothing for long after its head, as anything else that streams."""
     caller, notebook = await page(stage)
     notebook.send(CHUNKED)
@@ -334,7 +336,7 @@ async def test_a_head_that_has_come_ends_the_heads_time(stage: Stage) -> None:
     assert await dechunked(caller) == REWRITTEN
 
 
-async def test_each_field_of_a_page_is_rewritten_for_itself(stage: Stage) -> None:
+async def test_each_field_of_a_page_is_rewritten_for_itself(stage: OpenPlane) -> None:
     """A policy that only reports must never stand in for the one that counts."""
     caller, notebook = await page(stage)
     policies = (
@@ -348,7 +350,7 @@ async def test_each_field_of_a_page_is_rewritten_for_itself(stage: Stage) -> Non
     assert b'ETag: W/"a-nbgate"\r\n' in head
 
 
-async def test_the_head_of_a_page_says_what_get_would_say(stage: Stage) -> None:
+async def test_the_head_of_a_page_says_what_get_would_say(stage: OpenPlane) -> None:
     caller = await stage.call(get(b"/research/lab", fields=BROWSER, method=b"HEAD"))
     notebook = await stage.notebook()
     await notebook.head()
@@ -437,7 +439,7 @@ def framed(body: bytes, framing: str) -> bytes:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-async def test_a_large_page_is_rewritten_too(stage: Stage, framing: str) -> None:
+async def test_a_large_page_is_rewritten_too(stage: OpenPlane, framing: str) -> None:
     caller, notebook = await page(stage)
     notebook.send(framed(LARGE, framing))
     if framing == "close":
@@ -451,7 +453,7 @@ async def test_a_large_page_is_rewritten_too(stage: Stage, framing: str) -> None
     assert [record.bytes_out > len(LARGE) for record in stage.records] == [True, False]
 
 
-async def test_others_get_their_turns_while_a_hostile_page_is_rewritten(stage: Stage) -> None:
+async def test_others_get_their_turns_while_a_hostile_page_is_rewritten(stage: OpenPlane) -> None:
     """Each turn does the work of some thousand marks at most, however many pages there are."""
     turns = 0
     watching = True
@@ -476,7 +478,9 @@ async def test_others_get_their_turns_while_a_hostile_page_is_rewritten(stage: S
     assert turns > marks / (2 * A_TURN * STEPS_A_FEED)
 
 
-async def test_a_caller_that_does_not_read_a_page_stops_the_notebook_and_loses_nothing(stage: Stage) -> None:
+async def test_a_caller_that_does_not_read_a_page_stops_the_notebook_and_loses_nothing(
+    stage: OpenPlane,
+) -> None:
     part = b"%b" + b" " * 70_000
     caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
     notebook = await stage.notebook()
@@ -491,7 +495,7 @@ async def test_a_caller_that_does_not_read_a_page_stops_the_notebook_and_loses_n
     await eventually(lambda: stage.idle == 1)
 
 
-async def all_there(stage: Stage) -> tuple[Peer, Peer, int]:
+async def all_there(stage: OpenPlane) -> tuple[Peer, Peer, int]:
     """A caller that does not read, and a page that the notebook has ended, of which a part is still to be rewritten;
     and how often `PAGE` stands in it."""
     caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
@@ -514,7 +518,7 @@ async def all_there(stage: Stage) -> tuple[Peer, Peer, int]:
     return caller, notebook, count + 500
 
 
-async def test_a_notebook_is_free_for_others_while_its_last_page_is_still_rewritten(stage: Stage) -> None:
+async def test_a_notebook_is_free_for_others_while_its_last_page_is_still_rewritten(stage: OpenPlane) -> None:
     caller, notebook, count = await all_there(stage)
     other = await stage.call(get(b"/research/api"))
     assert (await notebook.head()).startswith(b"GET /api ")
@@ -523,7 +527,7 @@ async def test_a_notebook_is_free_for_others_while_its_last_page_is_still_rewrit
     assert await streamed(caller) == (REWRITTEN + b" " * 1000) * count
 
 
-async def test_a_caller_that_leaves_while_its_page_is_rewritten_is_forgotten(stage: Stage) -> None:
+async def test_a_caller_that_leaves_while_its_page_is_rewritten_is_forgotten(stage: OpenPlane) -> None:
     caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
     notebook = await stage.notebook()
     await notebook.head()
@@ -536,7 +540,7 @@ async def test_a_caller_that_leaves_while_its_page_is_rewritten_is_forgotten(sta
     assert [record.error for record in stage.records] == ["CALLER_GONE"]
 
 
-async def test_a_caller_that_takes_nothing_of_a_page_that_is_all_there_is_cut(stage: Stage) -> None:
+async def test_a_caller_that_takes_nothing_of_a_page_that_is_all_there_is_cut(stage: OpenPlane) -> None:
     caller, _, _ = await all_there(stage)
     await stage.sweep(119.0)
     assert stage.plane.connections
@@ -546,7 +550,7 @@ async def test_a_caller_that_takes_nothing_of_a_page_that_is_all_there_is_cut(st
         await caller.rest()
 
 
-async def test_a_page_whose_caller_may_not_see_it_any_more_never_looks_complete(stage: Stage) -> None:
+async def test_a_page_whose_caller_may_not_see_it_any_more_never_looks_complete(stage: OpenPlane) -> None:
     caller, _, _ = await all_there(stage)
     stage.plane.gateway = NOBODY
     for connection in tuple(stage.plane.connections):
@@ -557,7 +561,7 @@ async def test_a_page_whose_caller_may_not_see_it_any_more_never_looks_complete(
     assert [record.error for record in stage.records] == ["RESPONSE_CUT"]
 
 
-async def test_a_caller_that_leaves_a_page_that_is_all_there_is_forgotten(stage: Stage) -> None:
+async def test_a_caller_that_leaves_a_page_that_is_all_there_is_forgotten(stage: OpenPlane) -> None:
     caller, _, _ = await all_there(stage)
     caller.reset()
     await eventually(lambda: not stage.plane.connections)
@@ -566,7 +570,7 @@ async def test_a_caller_that_leaves_a_page_that_is_all_there_is_forgotten(stage:
 
 
 @pytest.mark.parametrize("body", [PAGE[:30], LARGE])
-async def test_a_page_that_breaks_off_never_looks_complete(stage: Stage, body: bytes) -> None:
+async def test_a_page_that_breaks_off_never_looks_complete(stage: OpenPlane, body: bytes) -> None:
     caller, notebook = await page(stage)
     notebook.send(framed(body + PAGE, "length")[: -len(PAGE)])
     assert b"Transfer-Encoding: chunked\r\n" in await caller.head()
@@ -578,7 +582,7 @@ async def test_a_page_that_breaks_off_never_looks_complete(stage: Stage, body: b
     assert [record.error for record in stage.records] == ["RESPONSE_CUT"]
 
 
-async def test_a_page_that_is_broken_before_anything_of_it_is_sent_is_a_502(stage: Stage) -> None:
+async def test_a_page_that_is_broken_before_anything_of_it_is_sent_is_a_502(stage: OpenPlane) -> None:
     caller, notebook = await page(stage)
     notebook.send(CHUNKED + b"5\r\n<a hr\r\nx")
     head, body = await caller.response()
@@ -593,7 +597,7 @@ async def test_a_page_that_is_broken_before_anything_of_it_is_sent_is_a_502(stag
 
 @pytest.mark.parametrize("is_busy", [False, True], ids=["at once", "in its turn"])
 async def test_a_fault_of_the_gateways_own_in_a_page_that_is_all_there_is_no_silence(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, is_busy: bool
+    stage: OpenPlane, monkeypatch: pytest.MonkeyPatch, is_busy: bool
 ) -> None:
     """The notebook may be done with by then, so that no deadline of its counts."""
     met: list[object] = []
@@ -618,7 +622,7 @@ async def test_a_fault_of_the_gateways_own_in_a_page_that_is_all_there_is_no_sil
     assert [type(error) for error in met] == [ZeroDivisionError]
 
 
-async def test_a_page_that_answers_before_the_requests_body_is_there_ends_both(stage: Stage) -> None:
+async def test_a_page_that_answers_before_the_requests_body_is_there_ends_both(stage: OpenPlane) -> None:
     """Pooled, the notebook's connection would take the rest of the body for another request."""
     caller = await stage.call(
         get(b"/research/login", method=b"POST", fields=BROWSER + b"Content-Length: 9\r\n")
@@ -633,7 +637,7 @@ async def test_a_page_that_answers_before_the_requests_body_is_there_ends_both(s
     assert (await another.head()).startswith(b"GET /next ")
 
 
-async def test_an_answer_that_is_no_page_may_follow_a_page_that_broke_off(stage: Stage) -> None:
+async def test_an_answer_that_is_no_page_may_follow_a_page_that_broke_off(stage: OpenPlane) -> None:
     """A page of which nothing was sent leaves nothing behind when the request is repeated."""
     caller = await stage.call(get(b"/research/lab", fields=BROWSER))
     notebook = await stage.notebook()
@@ -658,7 +662,7 @@ async def test_an_answer_that_is_no_page_may_follow_a_page_that_broke_off(stage:
         (b"//evil.example/", b"//evil.example/"),
     ],
 )
-async def test_locations_lead_back_to_the_mount(stage: Stage, sent: bytes, seen: bytes) -> None:
+async def test_locations_lead_back_to_the_mount(stage: OpenPlane, sent: bytes, seen: bytes) -> None:
     caller, notebook = await page(stage)
     sent = sent.replace(b"%b", b"127.0.0.1:%d" % stage.upstream.port)
     notebook.send(b"HTTP/1.1 302 Found\r\nLocation: " + sent + b"\r\nContent-Length: 0\r\n\r\n")
@@ -668,13 +672,13 @@ async def test_locations_lead_back_to_the_mount(stage: Stage, sent: bytes, seen:
 async def test_a_created_things_location_is_the_callers_too(tmp_path: Path) -> None:
     """Under a root mount only the notebook's own origin is replaced."""
     async with open_stage(tmp_path) as stage:
-        caller, notebook = await stage.get()
+        caller, notebook = await stage.forwarded()
         own = b"http://127.0.0.1:%d" % stage.upstream.port
         notebook.send(b"HTTP/1.1 201 Created\r\nLocation: " + own + b"/api/x\r\nContent-Length: 0\r\n\r\n")
         assert b"\r\nLocation: " + ORIGIN + b"/api/x\r\n" in await caller.head()
 
 
-async def test_cookies_stay_below_the_mount(stage: Stage) -> None:
+async def test_cookies_stay_below_the_mount(stage: OpenPlane) -> None:
     caller, notebook = await page(stage)
     notebook.send(ok(fields=b"Set-Cookie: _xsrf=a; Path=/\r\nSet-Cookie: u=b; Path=/api; Domain=x.aws\r\n"))
     head = await caller.head()
@@ -682,7 +686,7 @@ async def test_cookies_stay_below_the_mount(stage: Stage) -> None:
     assert b"Set-Cookie: u=b; Path=/research/api\r\n" in head
 
 
-async def test_origin_and_referer_are_the_notebooks_own(stage: Stage) -> None:
+async def test_origin_and_referer_are_the_notebooks_own(stage: OpenPlane) -> None:
     own = b"http://127.0.0.1:%d" % stage.upstream.port
     caller = await stage.call(
         get(b"/research/x", fields=b"Origin: %b\r\nReferer: %b/research/lab?a\r\n" % (ORIGIN, ORIGIN))

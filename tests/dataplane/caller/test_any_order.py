@@ -40,7 +40,9 @@ from proxy.telemetry.access_log import RequestRecord
 from proxy.upstream import Honoured, Origin
 from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
-from tests.harness.planes import KEY, HeldSession, switching
+from tests.harness.keeper import Keeper
+from tests.harness.notebook import switching
+from tests.harness.plane import KEY
 from tests.harness.wires import Wire
 
 HOST = b"127.0.0.1"
@@ -307,7 +309,7 @@ class Play:
         given = self._settings("here")
         origin = Origin.of(URL("http://notebook.invalid"))
         cookies = Cookies()
-        self.keeper = HeldSession(UpstreamSession(origin, cookies, 0.0, 1e9, 2e9))
+        self.keeper = Keeper(UpstreamSession(origin, cookies, 0.0, 1e9, 2e9))
         pages = OwnPages(on_fault=lambda _what, _error: None)
         for method, path, handler in (
             ("GET", "hello", self._hello),

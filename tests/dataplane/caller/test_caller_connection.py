@@ -14,7 +14,9 @@ from aiohttp import web
 from proxy import gateway as gateway_module
 from proxy.dataplane.caller.connection import DROPPED_BYTES, LINGER_SECONDS
 from proxy.dataplane.caller.intake import HELD_BYTES
-from tests.harness.planes import OK, OpenPlane, Peer, Response, open_plane
+from tests.harness.notebook import OK
+from tests.harness.peer import Peer, Response
+from tests.harness.plane import OpenPlane, open_plane
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def numbered(head: bytes, _body: bytes) -> bytes:
 
 async def test_a_head_may_be_cut_anywhere(opened: OpenPlane) -> None:
     """HEAD: whatever the reads bring, the request is the same."""
-    peer = await opened.connect()
+    peer = await opened.call()
     head = opened.head("/x?y=1", extra="X-A: 1\r\nCookie: a=b\r\n").encode()
     for at in range(1, len(head)):
         peer.send(head[:at])
@@ -46,7 +48,7 @@ async def test_a_head_may_be_cut_anywhere(opened: OpenPlane) -> None:
 
 
 async def test_a_head_may_come_byte_by_byte(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     for byte in opened.head("/slowly"):
         peer.send(byte)
         await asyncio.sleep(0)
@@ -56,7 +58,7 @@ async def test_a_head_may_come_byte_by_byte(opened: OpenPlane) -> None:
 
 async def test_empty_lines_before_a_request_are_ignored(opened: OpenPlane) -> None:
     """RFC 9112 section 2.2."""
-    peer = await opened.connect()
+    peer = await opened.call()
     for _ in range(2):
         peer.send("\r\n\n\r\n" + opened.head())
         assert (await peer.response()).status == 200
@@ -64,11 +66,11 @@ async def test_empty_lines_before_a_request_are_ignored(opened: OpenPlane) -> No
 
 async def test_pipelined_requests_are_answered_in_their_order(opened: OpenPlane) -> None:
     opened.upstream.answer = numbered
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send("".join(opened.head(f"/{number}") for number in range(50)))
     for number in range(50):
         assert (await peer.response()).body == b"/%d" % number
-    assert opened.upstream.connections == 1
+    assert opened.upstream.accepted == 1
 
 
 async def test_requests_pipelined_behind_bodies_are_found(opened: OpenPlane) -> None:
@@ -82,7 +84,7 @@ async def test_requests_pipelined_behind_bodies_are_found(opened: OpenPlane) -> 
         + opened.head("/c")
     ).encode()
     for size in (1, 7, 64, len(transcript)):
-        peer = await opened.connect()
+        peer = await opened.call()
         for at in range(0, len(transcript), size):
             peer.send(transcript[at : at + size])
             await asyncio.sleep(0)
@@ -92,7 +94,7 @@ async def test_requests_pipelined_behind_bodies_are_found(opened: OpenPlane) -> 
 
 async def test_a_head_that_is_too_large_is_refused_before_it_ends(tmp_path: Path) -> None:
     async with open_plane(tmp_path, limits={"request_head": "4KiB"}) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head()[:-2] + "X: " + "a" * 8000)
         answer = await peer.response()
         assert answer.status == 431
@@ -101,9 +103,7 @@ async def test_a_head_that_is_too_large_is_refused_before_it_ends(tmp_path: Path
 
 async def test_what_cannot_be_http_is_not_waited_for(opened: OpenPlane) -> None:
     """A TLS handshake on a plain listener, for one."""
-    answer = Response.of(
-        (await opened.raw(b"\x16\x03\x01\x02\x00\x01")).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-    )
+    answer = Response((await opened.raw(b"\x16\x03\x01\x02\x00\x01")).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
     assert answer.status == 400
 
 
@@ -113,7 +113,7 @@ async def test_a_refused_head_has_a_record_of_its_own(tmp_path: Path) -> None:
         head_seconds = opened.plane.timeouts.request_head_seconds
 
         async def refused(bad: bytes, *, after_seconds: float = 0.0) -> Response:
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(opened.head("/first"))
             await peer.response()
             await opened.clock.advance(10)
@@ -141,12 +141,12 @@ async def test_a_refused_head_has_a_record_of_its_own(tmp_path: Path) -> None:
 
 async def test_empty_lines_alone_are_no_request_and_win_no_time(opened: OpenPlane) -> None:
     """RFC 9112 section 2.2; nor do they put off the deadline of the request's head."""
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send("\r\n\r\n")
     await opened.settled(lambda: len(opened.plane.connections) == 1)
     peer.send(opened.head())
     assert (await peer.response()).status == 200
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send("\r\n\r\n")
     await opened.settled(lambda: len(opened.plane.connections) == 2)
     await opened.pass_time(opened.plane.timeouts.request_head_seconds)
@@ -156,7 +156,7 @@ async def test_empty_lines_alone_are_no_request_and_win_no_time(opened: OpenPlan
 async def test_the_first_heads_time_counts_from_the_connection(opened: OpenPlane) -> None:
     """A byte at the last moment buys no more; between requests the time counts from the first byte."""
     patience = opened.plane.timeouts.request_head_seconds
-    peer = await opened.connect()
+    peer = await opened.call()
     await opened.settled(lambda: bool(opened.plane.connections))
     await opened.pass_time(patience - 1)
     peer.send("GET / HTTP/1.1\r\n")
@@ -169,7 +169,7 @@ async def test_a_large_head_may_be_pipelined(tmp_path: Path) -> None:
     """Reading was paused for the queue of what waits; a head that is only half there needs it again."""
     async with open_plane(tmp_path, limits={"request_head": "512KiB"}) as opened:
         opened.keeper.cold()
-        peer = await opened.connect()
+        peer = await opened.call()
         large = "".join(f"X-{number}: {'a' * 8000}\r\n" for number in range(40))
         peer.send(opened.head("/1") + opened.head("/2", extra=large))
         await opened.settled(lambda: not opened.connection.is_reading)
@@ -189,14 +189,14 @@ async def test_only_the_chunked_coding_is_understood(opened: OpenPlane) -> None:
     ):
         answer = await opened.get("/", method="POST", extra=f"Transfer-Encoding: {coding}\r\n")
         assert answer.status == 400, coding
-    assert opened.upstream.connections == 0
+    assert opened.upstream.accepted == 0
 
 
 # -- keep-alive ---------------------------------------------------------------------------------------
 
 
 async def test_a_connection_serves_until_somebody_says_close(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     for _ in range(3):
         peer.send(opened.head())
         answer = await peer.response()
@@ -214,7 +214,7 @@ async def test_http_1_0_gets_one_answer_and_the_end(opened: OpenPlane) -> None:
 
 async def test_a_silent_connection_is_closed(opened: OpenPlane) -> None:
     timeouts = opened.plane.timeouts
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head())
     await peer.response()
     await opened.settled(lambda: opened.connection.is_idle)
@@ -229,7 +229,7 @@ async def test_a_silent_connection_is_closed(opened: OpenPlane) -> None:
 
 async def test_what_is_pipelined_behind_a_waiting_request_waits_too(opened: OpenPlane) -> None:
     opened.keeper.cold()
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head("/1") + opened.head("/2"))
     await opened.settled(lambda: bool(opened.connection.unread_bytes))
     assert opened.upstream.heads == []
@@ -242,7 +242,7 @@ async def test_what_is_pipelined_behind_a_waiting_request_waits_too(opened: Open
 async def test_what_waits_for_a_session_is_bounded(opened: OpenPlane) -> None:
     """HELD: reading pauses at 64 KiB; what the kernel and one read hold may come on top."""
     opened.keeper.cold()
-    peer = await opened.connect()
+    peer = await opened.call()
     size = 8 * 1024 * 1024
     peer.send(opened.head("/up", method="POST", extra=f"Content-Length: {size}\r\n"))
     peer.send(b"x" * size)
@@ -259,7 +259,7 @@ async def test_what_waits_for_a_session_is_bounded(opened: OpenPlane) -> None:
 async def test_a_body_that_waits_for_its_notebook_is_not_overdue(opened: OpenPlane) -> None:
     """HELD: it is the gateway that does not take it."""
     opened.keeper.cold()
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head("/up", method="PUT", extra="Content-Length: 4\r\n") + "ab")
     await opened.settled(lambda: bool(opened.connection.unread_bytes))
     await opened.pass_time(0)
@@ -276,7 +276,7 @@ async def test_a_body_that_waits_for_its_notebook_is_not_overdue(opened: OpenPla
 
 async def test_a_body_reaches_the_notebook_while_it_arrives(tmp_path: Path) -> None:
     async with open_plane(tmp_path, by_hand=True) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 6\r\n"))
         notebook = await opened.upstream.accept()
         await notebook.head()
@@ -290,7 +290,7 @@ async def test_a_body_reaches_the_notebook_while_it_arrives(tmp_path: Path) -> N
 async def test_expect_continue_goes_to_the_notebook_and_its_word_comes_back(tmp_path: Path) -> None:
     """RFC 9110 section 10.1.1: the body is only sent, and only waited for, once the notebook wants it."""
     async with open_plane(tmp_path, by_hand=True) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 2\r\nExpect: 100-continue\r\n"))
         notebook = await opened.upstream.accept()
         assert b"\r\nexpect: 100-continue\r\n" in (await notebook.head()).lower()
@@ -305,7 +305,7 @@ async def test_expect_continue_goes_to_the_notebook_and_its_word_comes_back(tmp_
 async def test_a_body_that_breaks_its_framing_is_answered_400(tmp_path: Path) -> None:
     """The upstream connection, whose request can never be completed, is gone."""
     async with open_plane(tmp_path, by_hand=True) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n")
         notebook = await opened.upstream.accept()
         await notebook.until(b"3\r\nabc\r\n")
@@ -318,7 +318,7 @@ async def test_a_body_that_breaks_its_framing_is_answered_400(tmp_path: Path) ->
 
 
 async def test_a_body_that_falls_silent_is_answered_408(opened: OpenPlane) -> None:
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head("/up", method="POST", extra="Content-Length: 10\r\n") + "12345")
     await opened.settled(lambda: opened.connection.is_carrying)
     await opened.pass_time(0)
@@ -329,7 +329,7 @@ async def test_a_body_that_falls_silent_is_answered_408(opened: OpenPlane) -> No
 async def test_silence_counts_from_the_request_it_belongs_to(tmp_path: Path) -> None:
     """An upload that got as far as the one before it on the connection is not overdue for that."""
     async with open_plane(tmp_path, by_hand=True) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         notebook = None
         for _ in range(2):
             peer.send(opened.head("/up", method="PUT", extra="Content-Length: 4\r\n") + "ab")
@@ -346,7 +346,7 @@ async def test_silence_counts_from_the_request_it_belongs_to(tmp_path: Path) -> 
 
 async def test_a_response_that_is_cut_for_its_requests_body_is_logged(tmp_path: Path) -> None:
     async with open_plane(tmp_path, by_hand=True) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n")
         notebook = await opened.upstream.accept()
         await notebook.until(b"abc\r\n")
@@ -370,7 +370,7 @@ def early(_head: bytes, _body: bytes) -> bytes:
 
 async def test_behind_an_early_answer_the_body_is_dropped_and_the_connection_lives(tmp_path: Path) -> None:
     async with open_plane(tmp_path, by_hand=True) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 100000\r\n"))
         notebook = await opened.upstream.accept()
         await notebook.head()
@@ -384,7 +384,7 @@ async def test_behind_an_early_answer_the_body_is_dropped_and_the_connection_liv
         assert (await notebook.head()).startswith(b"GET /next ")
         notebook.send(OK)
         assert (await peer.response()).status == 200
-        assert opened.upstream.connections == 2
+        assert opened.upstream.accepted == 2
 
 
 async def test_a_caller_that_goes_on_sending_after_its_answer_is_cut(tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ async def test_a_caller_that_goes_on_sending_after_its_answer_is_cut(tmp_path: P
         refused = opened.head("/up", method="PUT", extra="Content-Length: 100000000000\r\n")
         block = b"x" * 65536
         for blocks in (0, DROPPED_BYTES // len(block) + 1):
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(refused)
             assert (await peer.response()).status == 403
             await send_all(peer, block, times=blocks)
@@ -405,7 +405,7 @@ async def test_a_caller_that_goes_on_sending_after_its_answer_is_cut(tmp_path: P
             await opened.settled(lambda: not opened.plane.connections)
             with pytest.raises(ConnectionError):
                 await send_all(peer, block, times=100)
-        assert opened.upstream.connections == 0
+        assert opened.upstream.accepted == 0
 
 
 async def send_all(peer: Peer, data: bytes, *, times: int) -> None:
@@ -430,7 +430,7 @@ async def test_nothing_is_served_behind_a_refused_upgrade(opened: OpenPlane, sta
 async def test_an_upload_that_is_answered_early_is_read_on(tmp_path: Path) -> None:
     """Also where the notebook had stopped taking it: the caller may only read the answer when it has sent all."""
     async with open_plane(tmp_path, by_hand=True) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         size = 12 * 1024 * 1024
         peer.send(opened.head("/up", method="PUT", extra=f"Content-Length: {size}\r\n"))
         peer.send(b"x" * size)
@@ -457,7 +457,7 @@ async def read_body(request: web.BaseRequest) -> web.Response:
 async def test_a_page_of_the_gateways_own_gets_its_body(tmp_path: Path) -> None:
     """NATIVE: aiohttp serves it, in any framing, in order, between forwarded requests on one connection."""
     async with open_plane(tmp_path, own_pages=read_body) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         size = 1_000_000
         peer.send(opened.head("/.nbgate/a", method="POST", extra=f"Content-Length: {size}\r\n"))
         peer.send(b"x" * size)
@@ -481,7 +481,7 @@ async def test_a_broken_body_ends_a_page_of_the_gateways_own(tmp_path: Path) -> 
             ended.set()
 
     async with open_plane(tmp_path, own_pages=page) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(
             opened.head("/.nbgate/a", method="POST", extra="Transfer-Encoding: chunked\r\n") + "1\r\na\r\n"
         )
@@ -506,7 +506,7 @@ async def test_a_page_that_ignores_its_body_does_not_turn_it_into_a_request(tmp_
             ("Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(smuggled), smuggled)),
         ):
             for cut in (0, 5, len(body) - 1):
-                peer = await opened.connect()
+                peer = await opened.call()
                 peer.send(opened.head("/.nbgate/x", method="POST", extra=framing).encode() + body[:cut])
                 assert (await peer.response()).body == b"ignored"
                 peer.send(body[cut:] + opened.head("/next").encode() + opened.head("/.nbgate/y").encode())
@@ -532,7 +532,7 @@ async def test_a_page_may_read_its_body_later(tmp_path: Path) -> None:
             (f"Content-Length: {400_000}\r\n", b"x" * 400_000),
             ("Transfer-Encoding: chunked\r\n", b"61a80\r\n" + b"x" * 400_000 + b"\r\n0\r\n\r\n"),
         ):
-            peer = await opened.connect()
+            peer = await opened.call()
             peer.send(opened.head("/.nbgate/x", method="POST", extra=framing).encode() + body)
             assert (await peer.response()).body == b"400000"
             peer.send(opened.head("/next"))
@@ -542,7 +542,7 @@ async def test_a_page_may_read_its_body_later(tmp_path: Path) -> None:
 async def test_a_broken_body_on_a_used_connection_gets_no_second_answer(tmp_path: Path) -> None:
     """The page is queued, its task not yet awake: an answer of ours and the page's own would both go out."""
     async with open_plane(tmp_path, own_pages=read_body) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/.nbgate/1"))
         await peer.response()
         peer.send(opened.head("/.nbgate/2", method="POST", extra="Transfer-Encoding: chunked\r\n") + "zz\r\n")
@@ -563,7 +563,7 @@ async def test_a_page_whose_caller_is_gone_is_logged(tmp_path: Path) -> None:
         return web.Response()
 
     async with open_plane(tmp_path, own_pages=page) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/.nbgate/x"))
         await started.wait()
         peer.abort()
@@ -577,7 +577,7 @@ async def test_a_page_whose_caller_is_gone_is_logged(tmp_path: Path) -> None:
 
 async def test_a_fault_is_answered_before_the_connection_is_closed(opened: OpenPlane) -> None:
     """RFC 9112 section 9.6: unread bytes must not reset the connection under the answer."""
-    peer = await opened.connect()
+    peer = await opened.call()
     peer.send(opened.head(extra="Bad Field: 1\r\n") + "x" * 300_000)
     answer = await peer.response()
     assert answer.status == 400
@@ -597,7 +597,7 @@ async def test_head_requests_get_no_body_from_us(tmp_path: Path) -> None:
 
 async def test_a_caller_that_is_gone_takes_its_request_along(tmp_path: Path) -> None:
     async with open_plane(tmp_path, by_hand=True) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/long"))
         notebook = await opened.upstream.accept()
         await notebook.head()
@@ -608,8 +608,8 @@ async def test_a_caller_that_is_gone_takes_its_request_along(tmp_path: Path) -> 
 
 async def test_draining_ends_connections_behind_their_request(tmp_path: Path) -> None:
     async with open_plane(tmp_path, by_hand=True) as opened:
-        idle = await opened.connect()
-        busy = await opened.connect()
+        idle = await opened.call()
+        busy = await opened.call()
         busy.send(opened.head("/long"))
         notebook = await opened.upstream.accept()
         await notebook.head()
@@ -628,7 +628,7 @@ async def test_a_redirected_request_with_a_body_ends_its_connection(tmp_path: Pa
     async with open_plane(
         tmp_path, instances={"research": {"notebook": "research-gpu-1", "mount": {"path": "/research"}}}
     ) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         peer.send(opened.head("/research?x=1"))
         answer = await peer.response()
         assert (answer.status, answer.value("location")) == (308, "/research/?x=1")
@@ -684,7 +684,7 @@ async def test_a_connection_is_decided_about_once(opened: OpenPlane, monkeypatch
 
     monkeypatch.setattr(gateway_module, "resolve", counted("resolve", gateway_module.resolve))
     monkeypatch.setattr(gateway, "decide", counted("decide", gateway.decide))
-    peer = await opened.connect()
+    peer = await opened.call()
     for number in range(20):
         peer.send(opened.head(f"/{number}"))
         assert (await peer.response()).status == 200
@@ -692,7 +692,7 @@ async def test_a_connection_is_decided_about_once(opened: OpenPlane, monkeypatch
     peer.send(opened.upgrade())
     assert b" 101 " in await peer.head()
     assert asked == ["resolve", "decide"]
-    other = await opened.connect()
+    other = await opened.call()
     other.send(opened.head())
     assert (await other.response()).status == 200
     assert asked == ["resolve", "decide"] * 2

@@ -14,16 +14,17 @@ from proxy import gateway as gateway_module
 from proxy.dataplane.caller import request as request_module
 from proxy.dataplane.notebook.link import Link, link
 from proxy.wire import heads as heads_module
-from tests.harness.planes import open_plane
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import HOST, Stage, eventually, get, ok, open_stage
+from tests.harness.notebook import ok
+from tests.harness.peer import Peer
+from tests.harness.plane import HOST, OpenPlane, get, open_plane, open_stage
+from tests.harness.waiting import eventually
 from tests.harness.websocket_peers import SWITCHED, UPGRADE
 
 FIELDS = b"Accept: */*\r\nCookie: _xsrf=a\r\n"
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[OpenPlane]:
     async with open_stage(tmp_path) as stage:
         yield stage
 
@@ -37,8 +38,8 @@ async def exchange(caller: Peer, notebook: Peer, request: bytes) -> bytes:
     return head
 
 
-async def test_the_same_fields_are_sent_on_alike(stage: Stage) -> None:
-    caller, notebook = await stage.get(b"/first", fields=FIELDS)
+async def test_the_same_fields_are_sent_on_alike(stage: OpenPlane) -> None:
+    caller, notebook = await stage.forwarded(b"/first", fields=FIELDS)
     notebook.send(ok(b"x"))
     await caller.response()
     heads = [
@@ -56,7 +57,7 @@ async def test_the_same_fields_are_sent_on_alike(stage: Stage) -> None:
 async def test_a_page_of_our_own_may_follow(tmp_path: Path) -> None:
     """And a notebook after that."""
     async with open_stage(tmp_path, mount={"path": "/nb/"}) as stage:
-        caller, notebook = await stage.get(b"/nb/x", fields=FIELDS)
+        caller, notebook = await stage.forwarded(b"/nb/x", fields=FIELDS)
         notebook.send(ok(b"x"))
         await caller.response()
         caller.send(get(b"/.nbgate/x", fields=FIELDS))
@@ -65,9 +66,9 @@ async def test_a_page_of_our_own_may_follow(tmp_path: Path) -> None:
         assert (await exchange(caller, notebook, get(b"/nb/y", fields=FIELDS))).startswith(b"GET /y ")
 
 
-async def test_a_known_head_for_another_host_is_refused(stage: Stage) -> None:
+async def test_a_known_head_for_another_host_is_refused(stage: OpenPlane) -> None:
     """The host is part of what is remembered."""
-    caller, notebook = await stage.get(fields=FIELDS)
+    caller, notebook = await stage.forwarded(fields=FIELDS)
     notebook.send(ok(b"x"))
     await caller.response()
     caller.send(get(fields=FIELDS).replace(HOST.encode(), b"elsewhere.test"))
@@ -118,7 +119,7 @@ async def test_what_repeats_is_prepared_once_for_each_caller(
     ):
         counting(module, name)
     async with open_plane(tmp_path, **BEHIND_PROXY) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         for request in range(200):
             number = request % callers
             numbered = numbers.format(request)
@@ -150,7 +151,7 @@ async def test_heads_that_differ_each_time_have_one_link_for_each_caller(
 
     monkeypatch.setattr(request_module, "link", counting)
     async with open_plane(tmp_path, **BEHIND_PROXY) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         for number in range(40):
             body = "" if number % 3 else "Content-Length: 1\r\n"
             head = opened.head(
@@ -163,7 +164,7 @@ async def test_heads_that_differ_each_time_have_one_link_for_each_caller(
 
 async def test_each_caller_of_a_proxys_connection_is_decided_about_by_itself(tmp_path: Path) -> None:
     async with open_plane(tmp_path, **BEHIND_PROXY) as opened:
-        peer = await opened.connect()
+        peer = await opened.call()
         for _ in range(3):
             for number, status in ((1, 200), (99, 403), (2, 200)):
                 peer.send(opened.head(extra=forwarded(number)))
@@ -172,10 +173,10 @@ async def test_each_caller_of_a_proxys_connection_is_decided_about_by_itself(tmp
 
 
 @pytest.mark.parametrize("how", ["closed", "upgraded"])
-async def test_a_connection_that_is_over_remembers_nothing(stage: Stage, how: str) -> None:
+async def test_a_connection_that_is_over_remembers_nothing(stage: OpenPlane, how: str) -> None:
     room = stage.plane.reading
     before = room.fields
-    caller, notebook = await stage.get(b"/first", fields=FIELDS)
+    caller, notebook = await stage.forwarded(b"/first", fields=FIELDS)
     notebook.send(ok(b"x"))
     await caller.response()
     assert room.fields < before

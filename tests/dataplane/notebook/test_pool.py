@@ -29,8 +29,11 @@ from proxy.wire.heads import ResponseFacts
 from tests.harness.certificates import self_signed, serving, trusting
 from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
-from tests.harness.raw_upstream import Peer, RawUpstream
-from tests.harness.stage import Stage, eventually, get, ok, open_stage, session_at
+from tests.harness.keeper import session_at
+from tests.harness.notebook import Notebook, ok
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, get, open_stage
+from tests.harness.waiting import eventually
 
 NO_FAULTS = collecting([])
 
@@ -68,16 +71,16 @@ class Asked:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[RawUpstream]:
-    async with RawUpstream() as listening:
+async def upstream() -> AsyncIterator[Notebook]:
+    async with Notebook() as listening:
         yield listening
 
 
-def origin_of(upstream: RawUpstream, *, tls: bool = False) -> Origin:
+def origin_of(upstream: Notebook, *, tls: bool = False) -> Origin:
     return session_at(upstream.port, tls=tls).origin
 
 
-async def used(pool: UpstreamPool, upstream: RawUpstream) -> tuple[UpstreamConnection, Peer]:
+async def used(pool: UpstreamPool, upstream: Notebook) -> tuple[UpstreamConnection, Peer]:
     """A new connection that has carried one exchange."""
     connection = await pool.connect(origin_of(upstream))
     notebook = await upstream.accept()
@@ -94,7 +97,7 @@ async def exchange(connection: UpstreamConnection, notebook: Peer, answer: bytes
     await asked.ended.wait()
 
 
-async def test_the_connection_used_last_is_taken_first(upstream: RawUpstream) -> None:
+async def test_the_connection_used_last_is_taken_first(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     first, _ = await used(pool, upstream)
     second, _ = await used(pool, upstream)
@@ -110,7 +113,7 @@ async def test_the_connection_used_last_is_taken_first(upstream: RawUpstream) ->
         connection.abort()
 
 
-async def test_origins_do_not_share_connections(upstream: RawUpstream) -> None:
+async def test_origins_do_not_share_connections(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, _ = await used(pool, upstream)
     pool.give_back(connection)
@@ -120,7 +123,7 @@ async def test_origins_do_not_share_connections(upstream: RawUpstream) -> None:
     pool.close()
 
 
-async def test_idle_connections_end_by_the_clock(upstream: RawUpstream) -> None:
+async def test_idle_connections_end_by_the_clock(upstream: Notebook) -> None:
     clock = FakeClock()
     pool = UpstreamPool(PoolLimits(idle_seconds=50.0), clock=clock, dial=Dialler())
     old, old_notebook = await used(pool, upstream)
@@ -143,7 +146,7 @@ async def test_idle_connections_end_by_the_clock(upstream: RawUpstream) -> None:
     await eventually(lambda: pool.open_connections(old.origin) == 0)
 
 
-async def test_use_begins_the_idle_time_anew(upstream: RawUpstream) -> None:
+async def test_use_begins_the_idle_time_anew(upstream: Notebook) -> None:
     clock = FakeClock()
     pool = UpstreamPool(PoolLimits(idle_seconds=50.0), clock=clock, dial=Dialler())
     connection, notebook = await used(pool, upstream)
@@ -156,7 +159,7 @@ async def test_use_begins_the_idle_time_anew(upstream: RawUpstream) -> None:
     connection.abort()
 
 
-async def test_more_than_so_many_idle_connections_are_not_kept(upstream: RawUpstream) -> None:
+async def test_more_than_so_many_idle_connections_are_not_kept(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(idle_connections=1), clock=FakeClock(), dial=Dialler())
     first, _ = await used(pool, upstream)
     second, notebook = await used(pool, upstream)
@@ -167,7 +170,7 @@ async def test_more_than_so_many_idle_connections_are_not_kept(upstream: RawUpst
     pool.close()
 
 
-async def test_more_than_so_many_connections_are_not_opened(upstream: RawUpstream) -> None:
+async def test_more_than_so_many_connections_are_not_opened(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(connections=1), clock=FakeClock(), dial=Dialler())
     connection, _ = await used(pool, upstream)
     with pytest.raises(TooManyUpstreams, match="too many"):
@@ -177,10 +180,10 @@ async def test_more_than_so_many_connections_are_not_opened(upstream: RawUpstrea
     (await pool.connect(connection.origin)).abort()
 
 
-async def test_what_has_been_idle_longest_makes_room_for_another(upstream: RawUpstream) -> None:
+async def test_what_has_been_idle_longest_makes_room_for_another(upstream: Notebook) -> None:
     """Of all hosts together there are no more than descriptors for them."""
     clock = FakeClock()
-    async with RawUpstream() as other:
+    async with Notebook() as other:
         pool = UpstreamPool(PoolLimits(), clock=clock, dial=Dialler(), most=3)
         held = []
         for one in (other, upstream, upstream):
@@ -202,7 +205,7 @@ async def test_what_has_been_idle_longest_makes_room_for_another(upstream: RawUp
         pool.close()
 
 
-async def test_a_connection_that_did_not_come_about_is_not_counted(upstream: RawUpstream) -> None:
+async def test_a_connection_that_did_not_come_about_is_not_counted(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(connections=1), clock=FakeClock(), dial=Dialler())
     origin = origin_of(upstream)
     upstream.refuse()
@@ -214,7 +217,7 @@ async def test_a_connection_that_did_not_come_about_is_not_counted(upstream: Raw
 
 
 async def test_a_connection_that_is_lost_before_anybody_takes_it_is_unreachable(
-    upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+    upstream: Notebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request sent on it would never hear that it is gone."""
     loop = asyncio.get_running_loop()
@@ -234,7 +237,7 @@ async def test_a_connection_that_is_lost_before_anybody_takes_it_is_unreachable(
         await pool.connect(origin)
 
 
-async def test_a_cancelled_connect_is_not_counted(upstream: RawUpstream) -> None:
+async def test_a_cancelled_connect_is_not_counted(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     origin = origin_of(upstream, tls=True)
     connecting = asyncio.ensure_future(pool.connect(origin))
@@ -253,7 +256,7 @@ async def test_a_host_that_does_not_exist_is_unreachable() -> None:
         await pool.connect(Origin("http", "notebook.invalid", 80))
 
 
-async def test_bytes_on_an_idle_connection_end_it(upstream: RawUpstream) -> None:
+async def test_bytes_on_an_idle_connection_end_it(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, notebook = await used(pool, upstream)
     pool.give_back(connection)
@@ -264,7 +267,7 @@ async def test_bytes_on_an_idle_connection_end_it(upstream: RawUpstream) -> None
 
 
 @pytest.mark.parametrize("way", ["close", "end", "reset"])
-async def test_an_idle_connection_that_ends_is_forgotten(upstream: RawUpstream, way: str) -> None:
+async def test_an_idle_connection_that_ends_is_forgotten(upstream: Notebook, way: str) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, notebook = await used(pool, upstream)
     pool.give_back(connection)
@@ -282,7 +285,7 @@ async def test_an_idle_connection_that_ends_is_forgotten(upstream: RawUpstream, 
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nmore",
     ],
 )
-async def test_a_connection_that_is_not_persistent_is_not_kept(upstream: RawUpstream, answer: bytes) -> None:
+async def test_a_connection_that_is_not_persistent_is_not_kept(upstream: Notebook, answer: bytes) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection = await pool.connect(origin_of(upstream))
     notebook = await upstream.accept()
@@ -292,7 +295,7 @@ async def test_a_connection_that_is_not_persistent_is_not_kept(upstream: RawUpst
     assert pool.take(pool.shelf(connection.origin)) is None
 
 
-async def test_a_connection_whose_send_queue_is_full_is_not_kept(upstream: RawUpstream) -> None:
+async def test_a_connection_whose_send_queue_is_full_is_not_kept(upstream: Notebook) -> None:
     """The notebook answered without reading the upload; the next one would queue up without a bound."""
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection = await pool.connect(origin_of(upstream))
@@ -308,7 +311,7 @@ async def test_a_connection_whose_send_queue_is_full_is_not_kept(upstream: RawUp
     assert pool.idle_connections(connection.origin) == 0
 
 
-async def test_closing_the_pool_ends_what_is_idle_and_leaves_what_is_used(upstream: RawUpstream) -> None:
+async def test_closing_the_pool_ends_what_is_idle_and_leaves_what_is_used(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     idle, idle_notebook = await used(pool, upstream)
     busy, busy_notebook = await used(pool, upstream)
@@ -319,7 +322,7 @@ async def test_closing_the_pool_ends_what_is_idle_and_leaves_what_is_used(upstre
     busy.abort()
 
 
-async def test_connections_notice_a_notebook_that_vanished(upstream: RawUpstream) -> None:
+async def test_connections_notice_a_notebook_that_vanished(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, _ = await used(pool, upstream)
     sock = connection.transport.get_extra_info("socket")
@@ -327,7 +330,7 @@ async def test_connections_notice_a_notebook_that_vanished(upstream: RawUpstream
     connection.abort()
 
 
-async def test_a_connection_that_is_reset_looks_broken_to_its_peer(upstream: RawUpstream) -> None:
+async def test_a_connection_that_is_reset_looks_broken_to_its_peer(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, notebook = await used(pool, upstream)
     reset(connection.transport)
@@ -345,14 +348,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def tls_upstream(certificate: Path) -> AsyncIterator[RawUpstream]:
-    upstream = RawUpstream()
+async def tls_upstream(certificate: Path) -> AsyncIterator[Notebook]:
+    upstream = Notebook()
     upstream.tls = serving(certificate)
     async with upstream:
         yield upstream
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_upstream: RawUpstream) -> None:
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     origin = origin_of(tls_upstream, tls=True)
     with pytest.raises(UpstreamUntrusted, match="certificate could not be verified") as caught:
@@ -361,15 +364,13 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tls_upstream: Ra
     assert pool.open_connections(origin) == 0
 
 
-async def test_a_certificate_for_another_name_is_refused(
-    tls_upstream: RawUpstream, certificate: Path
-) -> None:
+async def test_a_certificate_for_another_name_is_refused(tls_upstream: Notebook, certificate: Path) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler(), tls=trusting(certificate))
     with pytest.raises(UpstreamUntrusted, match="certificate could not be verified"):
         await pool.connect(Origin("https", "127.0.0.1", tls_upstream.port))
 
 
-async def test_something_that_is_not_tls_is_refused(upstream: RawUpstream) -> None:
+async def test_something_that_is_not_tls_is_refused(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connecting = asyncio.ensure_future(pool.connect(origin_of(upstream, tls=True)))
     notebook = await upstream.accept()
@@ -378,7 +379,7 @@ async def test_something_that_is_not_tls_is_refused(upstream: RawUpstream) -> No
         await connecting
 
 
-async def test_a_notebook_that_takes_too_long_to_be_connected_is_a_timeout(upstream: RawUpstream) -> None:
+async def test_a_notebook_that_takes_too_long_to_be_connected_is_a_timeout(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(connect_seconds=0.05), clock=FakeClock(), dial=Dialler())
     origin = origin_of(upstream, tls=True)
     with pytest.raises(UpstreamTimeout):
@@ -386,7 +387,7 @@ async def test_a_notebook_that_takes_too_long_to_be_connected_is_a_timeout(upstr
     assert pool.open_connections(origin) == 0
 
 
-async def test_a_verified_notebook_is_spoken_to(tls_upstream: RawUpstream, certificate: Path) -> None:
+async def test_a_verified_notebook_is_spoken_to(tls_upstream: Notebook, certificate: Path) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler(), tls=trusting(certificate))
     connection = await pool.connect(origin_of(tls_upstream, tls=True))
     notebook = await tls_upstream.accept()
@@ -395,7 +396,7 @@ async def test_a_verified_notebook_is_spoken_to(tls_upstream: RawUpstream, certi
     connection.abort()
 
 
-async def test_no_tls_means_a_502_for_the_caller(tls_upstream: RawUpstream, tmp_path: Path) -> None:
+async def test_no_tls_means_a_502_for_the_caller(tls_upstream: Notebook, tmp_path: Path) -> None:
     async with open_stage(tmp_path) as stage:
         stage.keeper.session = session_at(tls_upstream.port, tls=True)
         caller = await stage.call(get())
@@ -405,7 +406,7 @@ async def test_no_tls_means_a_502_for_the_caller(tls_upstream: RawUpstream, tmp_
 
 
 @pytest.fixture
-async def tls_stage(tls_upstream: RawUpstream, certificate: Path, tmp_path: Path) -> AsyncIterator[Stage]:
+async def tls_stage(tls_upstream: Notebook, certificate: Path, tmp_path: Path) -> AsyncIterator[OpenPlane]:
     async with open_stage(tmp_path) as stage:
         stage.plane.pool._tls = trusting(certificate)
         stage.keeper.session = session_at(tls_upstream.port, tls=True)
@@ -413,31 +414,31 @@ async def tls_stage(tls_upstream: RawUpstream, certificate: Path, tmp_path: Path
         yield stage
 
 
-async def test_a_close_delimited_body_under_tls_ends_with_close_notify(tls_stage: Stage) -> None:
-    caller, notebook = await tls_stage.get()
+async def test_a_close_delimited_body_under_tls_ends_with_close_notify(tls_stage: OpenPlane) -> None:
+    caller, notebook = await tls_stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\n\r\nhello").close()
     await caller.head()
     await caller.expect(b"5\r\nhello\r\n0\r\n\r\n")
 
 
 async def test_a_close_delimited_body_under_tls_does_not_end_with_the_connection_alone(
-    tls_stage: Stage,
+    tls_stage: OpenPlane,
 ) -> None:
     """Anybody on the way can end a connection; only the notebook can say close_notify (RFC 9112 section 9.8)."""
-    caller, notebook = await tls_stage.get()
+    caller, notebook = await tls_stage.forwarded()
     notebook.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
     await caller.head()
     await caller.expect(b"5\r\nhello\r\n")
-    notebook._writer.transport.abort()
+    notebook.writer.transport.abort()
     with pytest.raises(ConnectionResetError):
         await caller.rest()
 
 
 async def test_many_tiny_chunks_under_tls_are_whole_although_the_end_is_told_at_once(
-    tls_stage: Stage,
+    tls_stage: OpenPlane,
 ) -> None:
     chunks = b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
-    caller, notebook = await tls_stage.get()
+    caller, notebook = await tls_stage.forwarded()
     notebook.send(
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
     ).close()

@@ -12,8 +12,9 @@ import pytest
 from proxy.dataplane.websocket.closes import FOR_EVER, told
 from proxy.wire.frames import close_frame
 from tests.harness.clocks import settle
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import Stage, eventually
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane
+from tests.harness.waiting import eventually
 from tests.harness.websocket_peers import MASK, client_frame, close_of, server_frame, websocket
 
 KERNEL = "/api/kernels/0c9f/channels"
@@ -66,7 +67,7 @@ TOLD = close_frame(1012, "Going away", mask=None)
 
 @pytest.mark.parametrize("cut", range(len(CLOSE) + 1))
 async def test_a_close_of_awss_side_reaches_the_page_as_a_restart_wherever_it_is_cut(
-    stage: Stage, cut: int
+    stage: OpenPlane, cut: int
 ) -> None:
     caller, notebook = await websocket(stage)
     before = server_frame(b"last output")
@@ -86,7 +87,7 @@ async def test_a_close_of_awss_side_reaches_the_page_as_a_restart_wherever_it_is
 
 
 @pytest.mark.parametrize("code", FOR_EVER)
-async def test_what_was_under_way_before_such_a_close_still_arrives(stage: Stage, code: int) -> None:
+async def test_what_was_under_way_before_such_a_close_still_arrives(stage: OpenPlane, code: int) -> None:
     caller, notebook = await websocket(stage, receive_bytes=65536)
     frames = server_frame(bytes(60_000)) * 100
     notebook.send(frames + close_frame(code, mask=None) + server_frame(b"pong", opcode=10)).close()
@@ -114,7 +115,7 @@ VERBATIM = {
 
 
 @pytest.mark.parametrize(("begin", "frames"), VERBATIM.values(), ids=VERBATIM)
-async def test_everything_else_passes_as_it_is(stage: Stage, begin, frames: bytes) -> None:
+async def test_everything_else_passes_as_it_is(stage: OpenPlane, begin, frames: bytes) -> None:
     caller, notebook = await websocket(stage)
     await begin(caller, notebook)
     notebook.send(frames).close()
@@ -126,7 +127,7 @@ async def test_everything_else_passes_as_it_is(stage: Stage, begin, frames: byte
 @pytest.mark.parametrize("code", FOR_EVER)
 @pytest.mark.parametrize("is_over", [False, True])
 async def test_an_applications_close_is_its_own_while_the_session_lasts(
-    stage: Stage, code: int, is_over: bool
+    stage: OpenPlane, code: int, is_over: bool
 ) -> None:
     caller, notebook = await websocket(stage, target=b"/proxy/8501/stream")
     if is_over:
@@ -135,7 +136,7 @@ async def test_an_applications_close_is_its_own_while_the_session_lasts(
     assert await close_of(caller, masked=False) == (1012 if is_over else code)
 
 
-async def test_a_session_that_was_followed_by_another_ends_its_own_websockets_alone(stage: Stage) -> None:
+async def test_a_session_that_was_followed_by_another_ends_its_own_websockets_alone(stage: OpenPlane) -> None:
     """Each is judged by the session of its own handshake."""
     first, first_notebook = await websocket(stage, target=b"/proxy/8501/stream")
     assert stage.keeper.session is not None
@@ -155,7 +156,7 @@ async def test_a_session_that_was_followed_by_another_ends_its_own_websockets_al
     assert await close_of(second, masked=False) == 1000
 
 
-async def test_a_data_frame_behind_such_a_close_does_not_pass(stage: Stage) -> None:
+async def test_a_data_frame_behind_such_a_close_does_not_pass(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     notebook.send(CLOSE + server_frame(b"pong", opcode=10) + server_frame(b"more"))
     await caller.expect(TOLD + server_frame(b"pong", opcode=10))
@@ -164,7 +165,7 @@ async def test_a_data_frame_behind_such_a_close_does_not_pass(stage: Stage) -> N
 
 @pytest.mark.parametrize("cut", range(1, len(CLOSE)))
 async def test_a_close_that_is_half_through_when_the_gateway_drains_is_a_restart_too(
-    stage: Stage, cut: int
+    stage: OpenPlane, cut: int
 ) -> None:
     caller, notebook = await websocket(stage)
     notebook.send(CLOSE[:cut])

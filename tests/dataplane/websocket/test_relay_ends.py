@@ -20,8 +20,9 @@ from proxy.wire.frames import (
     ping_frame,
 )
 from tests.harness.clocks import settle
-from tests.harness.raw_upstream import Peer
-from tests.harness.stage import Stage, eventually, open_stage
+from tests.harness.peer import Peer
+from tests.harness.plane import OpenPlane, open_stage
+from tests.harness.waiting import eventually
 from tests.harness.websocket_peers import MASK, client_frame, close_of, server_frame, websocket
 
 CLOSES = {
@@ -36,7 +37,7 @@ CLOSES = {
 @pytest.mark.parametrize("cut", [0, 1, 3, 7])
 @pytest.mark.parametrize("closes", CLOSES.values(), ids=CLOSES)
 async def test_both_have_closed_and_neither_ends_its_connection(
-    stage: Stage, closes: tuple[bytes, bytes, int | None], first: str, cut: int
+    stage: OpenPlane, closes: tuple[bytes, bytes, int | None], first: str, cut: int
 ) -> None:
     """RFC 6455 section 7.1.1: nothing can come any more. The one waits for the other's end, for ever, mostly."""
     of_caller, of_notebook, code = closes
@@ -56,7 +57,7 @@ async def test_both_have_closed_and_neither_ends_its_connection(
     assert record.close_code == code or (code is None and record.close_code in (4001, 4002))
 
 
-async def test_one_that_has_closed_still_hears_what_the_other_says(stage: Stage) -> None:
+async def test_one_that_has_closed_still_hears_what_the_other_says(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     caller.send(close_frame(4000, mask=MASK))
     assert await close_of(notebook, masked=True) == 4000
@@ -71,7 +72,7 @@ async def test_one_that_has_closed_still_hears_what_the_other_says(stage: Stage)
     assert await notebook.rest() == b""
 
 
-async def test_both_have_closed_and_one_takes_nothing(stage: Stage) -> None:
+async def test_both_have_closed_and_one_takes_nothing(stage: OpenPlane) -> None:
     """What is owed to it is sent for as long as our own close would be waited for."""
     caller, notebook = await websocket(stage, receive_bytes=65536)
     notebook.send(server_frame(bytes(20_000_000)) + close_frame(4000, mask=None))
@@ -88,7 +89,7 @@ async def test_both_have_closed_and_one_takes_nothing(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("silent", ["caller", "notebook"])
-async def test_who_is_silent_is_told_so_and_so_is_the_other(stage: Stage, silent: str) -> None:
+async def test_who_is_silent_is_told_so_and_so_is_the_other(stage: OpenPlane, silent: str) -> None:
     caller, notebook = await websocket(stage)
     await stage.sweep(25.0)
     await caller.expect(ping_frame(PING_PAYLOAD, mask=None))
@@ -112,7 +113,7 @@ async def test_who_is_silent_is_told_so_and_so_is_the_other(stage: Stage, silent
     assert (record.close_code, record.error) == (TIMED_OUT, "WEBSOCKET_SILENT")
 
 
-async def test_who_is_silent_in_the_middle_of_a_frame_leaves_no_place_to_say_so(stage: Stage) -> None:
+async def test_who_is_silent_in_the_middle_of_a_frame_leaves_no_place_to_say_so(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     notebook.send(server_frame(b"whole")[:3])
     await caller.expect(server_frame(b"whole")[:3])
@@ -128,7 +129,7 @@ async def test_who_is_silent_in_the_middle_of_a_frame_leaves_no_place_to_say_so(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["caller", "notebook"])
-async def test_a_frame_of_any_size_passes(stage: Stage, side: str) -> None:
+async def test_a_frame_of_any_size_passes(stage: OpenPlane, side: str) -> None:
     """Nothing of it is held. Outputs of 70 MB are ordinary, and work without a gateway."""
     size, piece = 70 * 2**20, bytes(2**20)
     caller, notebook = await websocket(stage)
@@ -150,26 +151,26 @@ async def test_a_frame_of_any_size_passes(stage: Stage, side: str) -> None:
 
 # -- why ---------------------------------------------------------------------------------------------------------
 
-End = Callable[[Stage, Peer, Peer], Awaitable[None]]
+End = Callable[[OpenPlane, Peer, Peer], Awaitable[None]]
 
 
-async def frame_of_the_callers_that_is_ill_formed(_stage: Stage, caller: Peer, _notebook: Peer) -> None:
+async def frame_of_the_callers_that_is_ill_formed(_stage: OpenPlane, caller: Peer, _notebook: Peer) -> None:
     caller.send(client_frame(b"x", opcode=3))
 
 
-async def frame_of_the_notebooks_that_is_ill_formed(_stage: Stage, _caller: Peer, notebook: Peer) -> None:
+async def frame_of_the_notebooks_that_is_ill_formed(_stage: OpenPlane, _caller: Peer, notebook: Peer) -> None:
     notebook.send(server_frame(b"x", opcode=3))
 
 
-async def frame_that_is_too_large(_stage: Stage, caller: Peer, _notebook: Peer) -> None:
+async def frame_that_is_too_large(_stage: OpenPlane, caller: Peer, _notebook: Peer) -> None:
     caller.send(client_frame(bytes(2**20 + 1)))
 
 
-async def drain(stage: Stage, _caller: Peer, _notebook: Peer) -> None:
+async def drain(stage: OpenPlane, _caller: Peer, _notebook: Peer) -> None:
     stage.plane.tasks.start(stage.plane.drain(0), name="drain")
 
 
-async def fault_of_our_own(stage: Stage, _caller: Peer, _notebook: Peer) -> None:
+async def fault_of_our_own(stage: OpenPlane, _caller: Peer, _notebook: Peer) -> None:
     [relay] = stage.plane.relays
     relay.abort()
 
@@ -212,7 +213,7 @@ async def test_what_the_gateway_ends_is_recorded_with_the_reason(
 @pytest.mark.parametrize("whose", ["CALLER_GONE", "UPSTREAM_GONE"])
 @pytest.mark.parametrize("within", [b"", client_frame(b"x")[:3]], ids=["between frames", "within one"])
 async def test_a_connection_that_ends_without_a_close_is_recorded_with_whose_it_was(
-    stage: Stage, whose: str, how: Callable[[Peer], object], within: bytes
+    stage: OpenPlane, whose: str, how: Callable[[Peer], object], within: bytes
 ) -> None:
     """Both are 1006: a notebook that broke would look like a lid that was closed."""
     caller, notebook = await websocket(stage)
@@ -225,7 +226,7 @@ async def test_a_connection_that_ends_without_a_close_is_recorded_with_whose_it_
 
 
 @pytest.mark.parametrize("first", ["caller", "notebook"])
-async def test_who_closes_and_does_not_wait_for_the_answer_is_not_gone(stage: Stage, first: str) -> None:
+async def test_who_closes_and_does_not_wait_for_the_answer_is_not_gone(stage: OpenPlane, first: str) -> None:
     caller, notebook = await websocket(stage)
     if first == "caller":
         caller.send(close_frame(4001, mask=MASK)).close()

@@ -11,7 +11,8 @@ import pytest
 from proxy.dataplane.websocket.relay import Relay
 from proxy.wire.frames import FRAMES_A_FEED, POLICY_VIOLATION, SERVICE_RESTART
 from tests.harness.clocks import settle
-from tests.harness.stage import Stage, eventually, open_stage
+from tests.harness.plane import OpenPlane, open_stage
+from tests.harness.waiting import eventually
 from tests.harness.websocket_peers import client_frame, close_of, server_frame, websocket
 
 COUNT = 20 * FRAMES_A_FEED
@@ -23,17 +24,17 @@ def flood(frame, count: int = COUNT) -> bytes:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path) -> AsyncIterator[OpenPlane]:
     async with open_stage(tmp_path) as stage:
         yield stage
 
 
-def relay_of(stage: Stage) -> Relay:
+def relay_of(stage: OpenPlane) -> Relay:
     [relay] = stage.plane.relays
     return relay
 
 
-async def test_both_ways_at_once_all_arrive_in_their_order(stage: Stage) -> None:
+async def test_both_ways_at_once_all_arrive_in_their_order(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     to_notebook, to_caller = flood(client_frame), flood(server_frame)
     caller.send(to_notebook)
@@ -45,7 +46,7 @@ async def test_both_ways_at_once_all_arrive_in_their_order(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_what_came_before_the_end_of_a_side_is_passed_on_before_it(stage: Stage, how: str) -> None:
+async def test_what_came_before_the_end_of_a_side_is_passed_on_before_it(stage: OpenPlane, how: str) -> None:
     """As under TLS, where the end may be told although reading is paused."""
     caller, notebook = await websocket(stage)
     data = flood(server_frame)
@@ -59,7 +60,7 @@ async def test_what_came_before_the_end_of_a_side_is_passed_on_before_it(stage: 
     assert stage.records[-1].bytes_out == len(data)
 
 
-async def test_a_close_behind_them_comes_behind_them(stage: Stage) -> None:
+async def test_a_close_behind_them_comes_behind_them(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     data = flood(client_frame)
     caller.send(data + client_frame((1000).to_bytes(2, "big"), opcode=8))
@@ -67,7 +68,7 @@ async def test_a_close_behind_them_comes_behind_them(stage: Stage) -> None:
     assert await close_of(notebook, masked=True) == 1000
 
 
-async def test_what_waits_does_not_pass_once_access_was_withdrawn(stage: Stage) -> None:
+async def test_what_waits_does_not_pass_once_access_was_withdrawn(stage: OpenPlane) -> None:
     """No frame that begins after the withdrawal, although it came before it."""
     caller, notebook = await websocket(stage)
     data = flood(client_frame)
@@ -78,13 +79,13 @@ async def test_what_waits_does_not_pass_once_access_was_withdrawn(stage: Stage) 
     assert await close_of(caller, masked=False) == POLICY_VIOLATION
     heard = await notebook.exactly(len(flood(client_frame, FRAMES_A_FEED - 1)))
     assert data.startswith(heard)
-    left = bytes(notebook._reader._buffer)
+    left = notebook.unread
     close_at = left.find(b"\x88")
     assert 0 <= close_at <= 3 * len(client_frame(b"000000"))
     assert data.startswith(heard + left[:close_at])
 
 
-async def test_a_flood_behind_our_close_is_read_in_turns_to_its_end(stage: Stage) -> None:
+async def test_a_flood_behind_our_close_is_read_in_turns_to_its_end(stage: OpenPlane) -> None:
     """The caller's own close is what is waited for."""
     caller, notebook = await websocket(stage)
     relay_of(stage).close(SERVICE_RESTART, "restarting", now=stage.clock.monotonic())
@@ -94,7 +95,7 @@ async def test_a_flood_behind_our_close_is_read_in_turns_to_its_end(stage: Stage
     assert await close_of(notebook, masked=True) == SERVICE_RESTART
 
 
-async def test_the_other_sides_pause_outlasts_what_waits(stage: Stage) -> None:
+async def test_the_other_sides_pause_outlasts_what_waits(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     relay = relay_of(stage)
     data = flood(client_frame)

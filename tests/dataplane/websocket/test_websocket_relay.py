@@ -19,7 +19,8 @@ from proxy.wire.frames import (
 )
 from tests.harness.clocks import settle
 from tests.harness.gateways import Rig
-from tests.harness.stage import Stage, eventually, get, open_stage
+from tests.harness.plane import OpenPlane, get, open_stage
+from tests.harness.waiting import eventually
 from tests.harness.websocket_peers import (
     MASK,
     SWITCHED,
@@ -31,19 +32,19 @@ from tests.harness.websocket_peers import (
 )
 
 
-def relay_of(stage: Stage) -> Relay:
+def relay_of(stage: OpenPlane) -> Relay:
     [relay] = stage.plane.relays
     return relay
 
 
-def close(stage: Stage, code: int, reason: str = "") -> None:
+def close(stage: OpenPlane, code: int, reason: str = "") -> None:
     relay_of(stage).close(code, reason, now=stage.clock.monotonic())
 
 
 # -- the handshake ---------------------------------------------------------------------------------------------
 
 
-async def test_the_handshake_is_the_callers_own(stage: Stage) -> None:
+async def test_the_handshake_is_the_callers_own(stage: OpenPlane) -> None:
     """Subprotocols and extensions are the ends' affair: offers and answer pass as they are."""
     offers = (
         b"Sec-WebSocket-Protocol: v1.kernel.websocket.jupyter.org\r\n"
@@ -72,7 +73,7 @@ async def test_the_handshake_is_the_callers_own(stage: Stage) -> None:
     assert head.count(b"Upgrade: websocket") == 1
 
 
-async def test_bytes_glued_to_the_101_are_the_first_frames(stage: Stage) -> None:
+async def test_bytes_glued_to_the_101_are_the_first_frames(stage: OpenPlane) -> None:
     caller = await stage.call(get(fields=UPGRADE))
     notebook = await stage.notebook()
     await notebook.head()
@@ -83,7 +84,7 @@ async def test_bytes_glued_to_the_101_are_the_first_frames(stage: Stage) -> None
     await caller.expect(server_frame(b"second")[3:])
 
 
-async def test_bytes_glued_to_the_upgrade_are_the_first_frames_too(stage: Stage) -> None:
+async def test_bytes_glued_to_the_upgrade_are_the_first_frames_too(stage: OpenPlane) -> None:
     caller = await stage.call(get(fields=UPGRADE) + client_frame(b"glued"))
     notebook = await stage.notebook()
     await notebook.head()
@@ -97,7 +98,7 @@ async def test_bytes_glued_to_the_upgrade_are_the_first_frames_too(stage: Stage)
     await notebook.expect(client_frame(b"glued") + client_frame(b"before the 101"))
 
 
-async def test_much_that_came_before_the_101_is_not_lost(stage: Stage) -> None:
+async def test_much_that_came_before_the_101_is_not_lost(stage: OpenPlane) -> None:
     """More than the gateway holds: reading paused, and goes on behind the 101."""
     frames = client_frame(bytes(50_000)) * 20
     caller = await stage.call(get(fields=UPGRADE) + frames)
@@ -113,7 +114,7 @@ async def test_much_that_came_before_the_101_is_not_lost(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"403 Forbidden", b"404 Not Found", b"500 Oops"])
-async def test_an_upgrade_that_is_not_answered_101_stays_http(stage: Stage, status: bytes) -> None:
+async def test_an_upgrade_that_is_not_answered_101_stays_http(stage: OpenPlane, status: bytes) -> None:
     caller = await stage.call(get(fields=UPGRADE))
     notebook = await stage.notebook()
     await notebook.head()
@@ -125,7 +126,7 @@ async def test_an_upgrade_that_is_not_answered_101_stays_http(stage: Stage, stat
 
 
 @pytest.mark.parametrize("upgrade", [b"", b"Upgrade: h2c\r\n"])
-async def test_a_101_to_something_else_opens_nothing(stage: Stage, upgrade: bytes) -> None:
+async def test_a_101_to_something_else_opens_nothing(stage: OpenPlane, upgrade: bytes) -> None:
     caller = await stage.call(get(fields=UPGRADE))
     notebook = await stage.notebook()
     await notebook.head()
@@ -136,7 +137,7 @@ async def test_a_101_to_something_else_opens_nothing(stage: Stage, upgrade: byte
     assert await notebook.gone()
 
 
-async def test_a_caller_that_goes_before_the_101_ends_the_attempt(stage: Stage) -> None:
+async def test_a_caller_that_goes_before_the_101_ends_the_attempt(stage: OpenPlane) -> None:
     caller = await stage.call(get(fields=UPGRADE))
     notebook = await stage.notebook()
     await notebook.head()
@@ -148,7 +149,7 @@ async def test_a_caller_that_goes_before_the_101_ends_the_attempt(stage: Stage) 
 # -- frames ----------------------------------------------------------------------------------------------------
 
 
-async def test_frames_pass_verbatim_both_ways(stage: Stage) -> None:
+async def test_frames_pass_verbatim_both_ways(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     for size in (0, 1, 125, 126, 65535, 65536, 300_000):
         up, down = client_frame(bytes(size)), server_frame(bytes(size), opcode=1)
@@ -158,7 +159,7 @@ async def test_frames_pass_verbatim_both_ways(stage: Stage) -> None:
         assert await caller.exactly(len(down)) == down
 
 
-async def test_fragments_and_control_frames_between_them_pass(stage: Stage) -> None:
+async def test_fragments_and_control_frames_between_them_pass(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     frames = (
         client_frame(b"a", fin=False)
@@ -171,7 +172,7 @@ async def test_fragments_and_control_frames_between_them_pass(stage: Stage) -> N
     await notebook.expect(frames)
 
 
-async def test_a_frame_passes_while_it_arrives(stage: Stage) -> None:
+async def test_a_frame_passes_while_it_arrives(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     frame = server_frame(bytes(1000))
     notebook.send(frame[:500])
@@ -180,7 +181,7 @@ async def test_a_frame_passes_while_it_arrives(stage: Stage) -> None:
     await caller.expect(frame[500:])
 
 
-async def test_a_close_handshake_passes_with_code_and_reason(stage: Stage) -> None:
+async def test_a_close_handshake_passes_with_code_and_reason(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     close_of_caller = close_frame(4001, "kernel died", mask=MASK)
     caller.send(close_of_caller)
@@ -193,7 +194,7 @@ async def test_a_close_handshake_passes_with_code_and_reason(stage: Stage) -> No
 
 
 @pytest.mark.parametrize("way", ["close", "reset"])
-async def test_a_notebook_that_dies_takes_the_caller_with_it(stage: Stage, way: str) -> None:
+async def test_a_notebook_that_dies_takes_the_caller_with_it(stage: OpenPlane, way: str) -> None:
     caller, notebook = await websocket(stage)
     notebook.send(server_frame(b"last words"))
     await caller.expect(server_frame(b"last words"))
@@ -205,7 +206,7 @@ async def test_a_notebook_that_dies_takes_the_caller_with_it(stage: Stage, way: 
 
 
 @pytest.mark.parametrize("way", ["close", "reset"])
-async def test_a_caller_that_dies_takes_the_notebooks_connection_with_it(stage: Stage, way: str) -> None:
+async def test_a_caller_that_dies_takes_the_notebooks_connection_with_it(stage: OpenPlane, way: str) -> None:
     """It counts as an open connection for Jupyter's culling of idle kernels."""
     caller, notebook = await websocket(stage)
     getattr(caller, way)()
@@ -215,14 +216,14 @@ async def test_a_caller_that_dies_takes_the_notebooks_connection_with_it(stage: 
     assert stage.records[-1].bytes_in == 0
 
 
-async def test_what_was_under_way_when_one_side_ended_still_arrives(stage: Stage) -> None:
+async def test_what_was_under_way_when_one_side_ended_still_arrives(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage, receive_bytes=65536)
     frames = server_frame(bytes(60_000)) * 100 + close_frame(4000, mask=None)
     notebook.send(frames).close()
     assert await caller.rest() == frames
 
 
-async def test_the_record_counts_both_ways(stage: Stage) -> None:
+async def test_the_record_counts_both_ways(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     caller.send(client_frame(b"four"))
     await notebook.expect(client_frame(b"four"))
@@ -237,7 +238,7 @@ async def test_the_record_counts_both_ways(stage: Stage) -> None:
 # -- backpressure ----------------------------------------------------------------------------------------------
 
 
-async def test_a_caller_that_does_not_read_stops_the_notebook_and_loses_nothing(stage: Stage) -> None:
+async def test_a_caller_that_does_not_read_stops_the_notebook_and_loses_nothing(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage, receive_bytes=65536)
     frames = server_frame(bytes(range(256)) * 400) * 240
     notebook.send(frames)
@@ -251,7 +252,7 @@ async def test_a_caller_that_does_not_read_stops_the_notebook_and_loses_nothing(
     assert not relay.notebook.read_paused
 
 
-async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(stage: Stage) -> None:
+async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     frames = client_frame(bytes(100_000)) * 240
     caller.send(frames)
@@ -264,7 +265,7 @@ async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(
     assert await notebook.exactly(len(frames)) == frames
 
 
-async def test_much_that_comes_with_the_101_waits_for_a_caller_that_does_not_read(stage: Stage) -> None:
+async def test_much_that_comes_with_the_101_waits_for_a_caller_that_does_not_read(stage: OpenPlane) -> None:
     caller = await stage.call(get(fields=UPGRADE), receive_bytes=65536)
     notebook = await stage.notebook()
     await notebook.head()
@@ -280,7 +281,7 @@ async def test_much_that_comes_with_the_101_waits_for_a_caller_that_does_not_rea
 
 
 @pytest.mark.parametrize("code", [POLICY_VIOLATION, SERVICE_RESTART])
-async def test_the_gateway_closes_both_sides_at_once_between_frames(stage: Stage, code: int) -> None:
+async def test_the_gateway_closes_both_sides_at_once_between_frames(stage: OpenPlane, code: int) -> None:
     caller, notebook = await websocket(stage)
     caller.send(client_frame(b"a"))
     await notebook.expect(client_frame(b"a"))
@@ -299,7 +300,9 @@ FRAME = server_frame(b"x" * 300)
 
 
 @pytest.mark.parametrize("cut", range(len(FRAME) + 1))
-async def test_a_close_waits_for_the_end_of_the_frame_under_way_to_the_caller(stage: Stage, cut: int) -> None:
+async def test_a_close_waits_for_the_end_of_the_frame_under_way_to_the_caller(
+    stage: OpenPlane, cut: int
+) -> None:
     caller, notebook = await websocket(stage)
     notebook.send(FRAME[:cut])
     await caller.expect(FRAME[:cut])
@@ -323,7 +326,7 @@ CLIENT_FRAME = client_frame(b"y" * 130)
 
 @pytest.mark.parametrize("cut", range(1, len(CLIENT_FRAME)))
 async def test_a_close_waits_for_the_end_of_the_frame_under_way_to_the_notebook(
-    stage: Stage, cut: int
+    stage: OpenPlane, cut: int
 ) -> None:
     caller, notebook = await websocket(stage)
     caller.send(CLIENT_FRAME[:cut])
@@ -336,7 +339,7 @@ async def test_a_close_waits_for_the_end_of_the_frame_under_way_to_the_notebook(
     assert await close_of(notebook, masked=True) == SERVICE_RESTART
 
 
-async def test_no_frame_passes_after_the_gateways_close(stage: Stage) -> None:
+async def test_no_frame_passes_after_the_gateways_close(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     close(stage, POLICY_VIOLATION)
     caller.send(client_frame(b"no more"))
@@ -349,7 +352,7 @@ async def test_no_frame_passes_after_the_gateways_close(stage: Stage) -> None:
     assert await notebook.gone()
 
 
-async def test_a_second_close_changes_nothing(stage: Stage) -> None:
+async def test_a_second_close_changes_nothing(stage: OpenPlane) -> None:
     caller, _ = await websocket(stage)
     close(stage, POLICY_VIOLATION)
     close(stage, SERVICE_RESTART)
@@ -358,7 +361,7 @@ async def test_a_second_close_changes_nothing(stage: Stage) -> None:
     assert caller.is_silent
 
 
-async def test_a_side_that_had_closed_already_is_not_told_again(stage: Stage) -> None:
+async def test_a_side_that_had_closed_already_is_not_told_again(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     caller.send(close_frame(1000, mask=MASK))
     await notebook.expect(close_frame(1000, mask=MASK))
@@ -369,7 +372,7 @@ async def test_a_side_that_had_closed_already_is_not_told_again(stage: Stage) ->
 
 
 @pytest.mark.parametrize("side", ["caller", "notebook"])
-async def test_a_side_that_answers_a_close_with_nonsense_is_cut(stage: Stage, side: str) -> None:
+async def test_a_side_that_answers_a_close_with_nonsense_is_cut(stage: OpenPlane, side: str) -> None:
     caller, notebook = await websocket(stage)
     close(stage, SERVICE_RESTART)
     assert await close_of(caller, masked=False) == SERVICE_RESTART
@@ -380,7 +383,7 @@ async def test_a_side_that_answers_a_close_with_nonsense_is_cut(stage: Stage, si
     await eventually(lambda: not stage.plane.relays)
 
 
-async def test_a_side_that_does_not_answer_a_close_is_cut(stage: Stage) -> None:
+async def test_a_side_that_does_not_answer_a_close_is_cut(stage: OpenPlane) -> None:
     caller, _ = await websocket(stage)
     close(stage, SERVICE_RESTART)
     await stage.sweep(LINGER_SECONDS - 0.1)
@@ -391,7 +394,7 @@ async def test_a_side_that_does_not_answer_a_close_is_cut(stage: Stage) -> None:
     assert not stage.plane.relays
 
 
-async def test_a_caller_may_answer_a_close_after_the_notebook_has_gone(stage: Stage) -> None:
+async def test_a_caller_may_answer_a_close_after_the_notebook_has_gone(stage: OpenPlane) -> None:
     """Its answer would meet a reset otherwise, and might take the close from it before it was read."""
     caller, notebook = await websocket(stage)
     close(stage, SERVICE_RESTART)
@@ -405,7 +408,7 @@ async def test_a_caller_may_answer_a_close_after_the_notebook_has_gone(stage: St
     await eventually(lambda: not stage.plane.relays)
 
 
-async def test_a_caller_that_never_answers_is_cut_all_the_same(stage: Stage) -> None:
+async def test_a_caller_that_never_answers_is_cut_all_the_same(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     close(stage, SERVICE_RESTART)
     notebook.send(close_frame(SERVICE_RESTART, mask=None)).close()
@@ -415,7 +418,9 @@ async def test_a_caller_that_never_answers_is_cut_all_the_same(stage: Stage) -> 
     assert not stage.plane.relays
 
 
-async def test_a_close_does_not_make_the_gateway_hold_what_a_full_side_does_not_take(stage: Stage) -> None:
+async def test_a_close_does_not_make_the_gateway_hold_what_a_full_side_does_not_take(
+    stage: OpenPlane,
+) -> None:
     """A large frame is under way to a caller that does not read: it is cut, not collected."""
     caller, notebook = await websocket(stage, receive_bytes=65536)
     notebook.send(server_frame(bytes(32_000_000)))
@@ -431,7 +436,7 @@ async def test_a_close_does_not_make_the_gateway_hold_what_a_full_side_does_not_
     assert not stage.plane.relays
 
 
-async def test_a_paused_side_is_read_until_its_close(stage: Stage) -> None:
+async def test_a_paused_side_is_read_until_its_close(stage: OpenPlane) -> None:
     """The caller takes nothing, but stands at a boundary: nothing more is owed to it but the close."""
     caller, notebook = await websocket(stage)
     relay = relay_of(stage)
@@ -458,7 +463,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
-async def test_a_broken_frame_fails_the_connection_with_1002(stage: Stage, broken: bytes) -> None:
+async def test_a_broken_frame_fails_the_connection_with_1002(stage: OpenPlane, broken: bytes) -> None:
     caller, notebook = await websocket(stage)
     caller.send(client_frame(b"good") + broken)
     await notebook.expect(client_frame(b"good"))
@@ -472,7 +477,7 @@ async def test_a_broken_frame_fails_the_connection_with_1002(stage: Stage, broke
     assert stage.records[-1].close_code == PROTOCOL_ERROR
 
 
-async def test_a_broken_frame_of_the_notebooks_fails_the_connection_too(stage: Stage) -> None:
+async def test_a_broken_frame_of_the_notebooks_fails_the_connection_too(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     notebook.send(server_frame(b"good") + client_frame(b"masked"))
     await caller.expect(server_frame(b"good"))
@@ -498,7 +503,7 @@ async def test_a_frame_over_the_limit_is_1009_and_the_caller_learns_why(tmp_path
         await eventually(lambda: not stage.plane.relays)
 
 
-async def test_a_caller_that_never_ends_after_its_broken_frame_is_cut(stage: Stage) -> None:
+async def test_a_caller_that_never_ends_after_its_broken_frame_is_cut(stage: OpenPlane) -> None:
     caller, _ = await websocket(stage)
     caller.send(BROKEN["a reserved opcode"])
     assert await close_of(caller, masked=False) == PROTOCOL_ERROR
@@ -507,7 +512,7 @@ async def test_a_caller_that_never_ends_after_its_broken_frame_is_cut(stage: Sta
     assert not stage.plane.relays
 
 
-async def test_a_header_of_which_half_has_passed_leaves_no_boundary_to_close_at(stage: Stage) -> None:
+async def test_a_header_of_which_half_has_passed_leaves_no_boundary_to_close_at(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     frame = client_frame(b"x", opcode=9)
     caller.send(frame[:1])
@@ -517,7 +522,7 @@ async def test_a_header_of_which_half_has_passed_leaves_no_boundary_to_close_at(
     assert await notebook.gone()
 
 
-async def test_with_an_extension_its_bits_pass(stage: Stage) -> None:
+async def test_with_an_extension_its_bits_pass(stage: OpenPlane) -> None:
     caller, notebook = await websocket(
         stage,
         fields=b"Sec-WebSocket-Extensions: permessage-deflate\r\n",
@@ -531,7 +536,7 @@ async def test_with_an_extension_its_bits_pass(stage: Stage) -> None:
 # -- silence ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_silent_websocket_is_pinged_on_both_sides(stage: Stage) -> None:
+async def test_a_silent_websocket_is_pinged_on_both_sides(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     await stage.sweep(24.0)
     assert caller.is_silent
@@ -543,7 +548,7 @@ async def test_a_silent_websocket_is_pinged_on_both_sides(stage: Stage) -> None:
     assert caller.is_silent
 
 
-async def test_pongs_keep_a_websocket_open(stage: Stage) -> None:
+async def test_pongs_keep_a_websocket_open(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     for _ in range(5):
         await stage.sweep(25.0)
@@ -556,7 +561,7 @@ async def test_pongs_keep_a_websocket_open(stage: Stage) -> None:
     assert stage.plane.relays
 
 
-async def test_silence_that_goes_on_after_a_ping_ends_the_websocket(stage: Stage) -> None:
+async def test_silence_that_goes_on_after_a_ping_ends_the_websocket(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     await stage.sweep(25.0)
     await caller.expect(ping_frame(PING_PAYLOAD, mask=None))
@@ -570,7 +575,7 @@ async def test_silence_that_goes_on_after_a_ping_ends_the_websocket(stage: Stage
     assert not stage.plane.relays
 
 
-async def test_no_ping_falls_into_a_frame(stage: Stage) -> None:
+async def test_no_ping_falls_into_a_frame(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     notebook.send(FRAME[:100])
     await caller.expect(FRAME[:100])
@@ -583,7 +588,7 @@ async def test_no_ping_falls_into_a_frame(stage: Stage) -> None:
     await caller.expect(ping_frame(PING_PAYLOAD, mask=None))
 
 
-async def test_a_caller_that_takes_a_long_frame_for_minutes_is_not_silent(stage: Stage) -> None:
+async def test_a_caller_that_takes_a_long_frame_for_minutes_is_not_silent(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage)
     frame = server_frame(bytes(10_000))
     for start in range(0, 10_000, 1000):

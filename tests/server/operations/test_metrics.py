@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from proxy import __version__
 from tests.harness.gateways import Rig, body_of, open_rig, status_of
-from tests.harness.planes import PATIENCE
+from tests.harness.waiting import PATIENCE_SECONDS
 
 Samples = dict[tuple[str, ...], float]
 UPGRADE = (
@@ -32,7 +32,7 @@ async def scrape(rig: Rig, accept: str = "text/plain") -> bytes:
     writer.write(
         f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n".encode()
     )
-    answer = await asyncio.wait_for(reader.read(), PATIENCE)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
     writer.close()
     assert status_of(answer) == 200
     return answer
@@ -126,10 +126,10 @@ async def test_what_is_open_and_what_a_change_ends(rig: Rig) -> None:
     assert counted["nbgate_withdrawn_total", "websocket"] == 0
     settings = yaml.safe_load(rig.log_file.with_name("nbgate.yaml").read_text())
     assert await reloaded(rig, yaml.safe_dump({**settings, "policy": {"allow": ["elsewhere"]}}))
-    assert (await asyncio.wait_for(reader.readexactly(4), PATIENCE))[2:] == b"\x03\xf0"
+    assert (await asyncio.wait_for(reader.readexactly(4), PATIENCE_SECONDS))[2:] == b"\x03\xf0"
     writer.write(b"\x88\x82\0\0\0\0\x03\xf0")
-    await asyncio.wait_for(reader.read(), PATIENCE)
-    assert await asyncio.wait_for(kept.read(), PATIENCE) == b""
+    await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
+    assert await asyncio.wait_for(kept.read(), PATIENCE_SECONDS) == b""
     counted = await samples(rig)
     assert counted["nbgate_websockets",] == counted["nbgate_connections",] == 0
     assert counted["nbgate_withdrawn_total", "websocket"] == 1
