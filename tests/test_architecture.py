@@ -64,6 +64,10 @@ def test_nothing_leans_on_the_insides_of_aiohttp() -> None:
     assert list(house.foreign_insides(texts)) == []
 
 
+def test_nothing_asks_for_what_is_private_to_another_module() -> None:
+    assert list(house.private_names(TEXTS)) == []
+
+
 def test_no_version_of_aiohttp_is_too_new() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert list(house.aiohttp_bounds(project["dependencies"])) == []
@@ -279,6 +283,23 @@ def test_a_name_that_must_be_explained_is_found(sources: Mapping[str, str], prob
 )
 def test_leaning_on_the_insides_of_aiohttp_is_found(text: str, problem: str | None) -> None:
     only(house.foreign_insides({"proxy/x.py": text}), problem)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("class C:\n    def __init__(self, other):\n        self._x = other._x\n        self.__dict__", None),
+        ("def _f(): ...\nx = module._f(record._replace(a=1))", None),
+        ("from aiohttp.web import _helper", "proxy.a:1: _helper is private"),
+        ("def f(request):\n    request._payload.feed_eof()", "proxy.a:2: _payload is private"),
+        (
+            "class C(BaseConnector):\n    def f(self):\n        return self._factory()",
+            "proxy.a:3: _factory is private",
+        ),
+    ],
+)
+def test_a_private_name_of_others_is_found(source: str, problem: str | None) -> None:
+    only(house.private_names({"proxy.a": source}, needed={}), problem)
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,50 @@ def foreign_insides(texts: Mapping[str, str]) -> Iterator[str]:
                 yield f"{path}:{number}: {found[0]} is aiohttp's own affair: serve pages through web.Server alone"
 
 
+PUBLIC_ALL_THE_SAME: Mapping[str, str] = {
+    "_replace": "of named tuples: the underscore keeps it apart from their fields",
+    "_exit": "of `os`",
+    "_Decompress": "the type of what `zlib.decompressobj` makes, which has no other name",
+}
+PRIVATE_BUT_NEEDED: Mapping[str, str] = {
+    "proxy.aws.client": "aiohttp's connectors have no public way to connect through something of one's own",
+}
+"""Modules that use another library's private names, and why."""
+
+
+def private_names(
+    sources: Mapping[str, str], needed: Mapping[str, str] = PRIVATE_BUT_NEEDED
+) -> Iterator[str]:
+    """What begins with an underscore is its module's own: no other module, and no other library's user, asks for it."""
+    for module, source in sources.items():
+        tree = ast.parse(source)
+        used = list(_private_names_of_others(tree))
+        if module not in needed:
+            yield from (f"{module}:{line}: {name} is private to whoever defines it" for name, line in used)
+        elif not used:
+            yield f"{module} uses no private names any more: take its entry out of PRIVATE_BUT_NEEDED"
+
+
+def _private_names_of_others(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    own = set(PUBLIC_ALL_THE_SAME)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
+            own.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            own.add(node.name)
+    for node in ast.walk(tree):
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom)
+            else [node.attr]
+            if isinstance(node, ast.Attribute)
+            else []
+        )
+        for name in names:
+            if re.match(r"_(?!_)", name) and name not in own:
+                yield name, node.lineno
+
+
 def aiohttp_bounds(dependencies: Iterable[str]) -> Iterator[str]:
     """aiohttp serves own pages through its public interface, so that a newer one is never too new."""
     found = [one for one in dependencies if re.match(r"aiohttp\b(?!-)", one)]
