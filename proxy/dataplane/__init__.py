@@ -2,14 +2,14 @@
 
 The life of one request:
 
-1. `arrival` counts a connection when it is accepted, reads its PROXY prelude if there is one, and begins TLS.
+1. `caller.reception` counts a connection when it is accepted; `caller.prelude` reads the PROXY prelude, and begins TLS.
 2. `caller.connection` is a thin shell: `caller.intake` holds what has come, `caller.reader` takes a head out of it.
 3. `caller.states` says what becomes of bytes at any moment, as two tables.
-4. `caller.admitting` asks `Gateway.admit`, and makes whoever answers: `forward`, `answer.page`, or a few words of ours.
+4. `caller.admitting` asks `Gateway.admit`, and makes whoever answers: `answer.forward`, `answer.page`, or a few words.
 5. `caller.request` is what that one sees of the caller, until its answer has ended and its record is written.
-6. `forward` waits for a session, takes a connection from `pool`, and sends the head on, translated along its `link`.
-7. `upstream` reads the notebook's answer strictly; `rewriting` changes pages under a path mount while they stream.
-8. `caller.writer` sends it, together with what else goes out in this turn (`outbox`).
-9. On 101, `plane.splice` hands both transports to `relay`, which follows frames and never holds one.
-10. `plane` knows all that is open: it sweeps deadlines, judges again after a reload, and drains.
+6. `answer.forward` waits for a session (`sessions`), takes a connection from `notebook.pool`, and sends the head on.
+7. `notebook.connection` reads the answer strictly; `answer.rewriting` changes pages under a path mount on their way.
+8. `caller.writer` sends it, together with what else goes out in this turn (`batching`).
+9. On 101, `websocket.splice` hands both transports to `websocket.relay`, which follows frames and never holds one.
+10. All that is open stands in `register`, which sweeps deadlines, judges again after a reload, and drains.
 """

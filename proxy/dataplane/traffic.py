@@ -23,8 +23,8 @@ from proxy.routing.router import Route
 from proxy.telemetry.access_log import RequestRecord
 
 if TYPE_CHECKING:
-    from proxy.dataplane.caller.connection import CallerConnection
     from proxy.dataplane.plane import DataPlane
+    from proxy.dataplane.register import OpenConnection
 
 VERDICTS_REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 256
@@ -46,7 +46,7 @@ class Traffic:
         self._used_at: dict[Hashable, float] = {}
         """By notebook."""
         self._relays: dict[Relay, CountedMessages] = {}
-        self._bytes: dict[CallerConnection, int] = {}
+        self._bytes: dict[OpenConnection, int] = {}
         self._verdicts: Memo[tuple[str, str, str], bool] = Memo(VERDICTS_REMEMBERED)
 
     def watch(
@@ -102,7 +102,7 @@ class Traffic:
         return verdict
 
     def _look_at_websockets(self, now: float) -> None:
-        before, relays = self._relays, self.plane.relays
+        before, relays = self._relays, self.plane.open.relays
         watched = [relay for relay, record in relays.items() if record.instance in self._prefixes]
         self._relays = {}
 
@@ -132,7 +132,7 @@ class Traffic:
     def _look_at_requests(self, now: float) -> None:
         before, self._bytes = self._bytes, {}
 
-        def look(connection: CallerConnection) -> None:
+        def look(connection: OpenConnection) -> None:
             under_way = connection.under_way
             if under_way is None:
                 return
@@ -145,8 +145,8 @@ class Traffic:
                 if before.get(connection) != size:
                     self._use(instance, now)
 
-        def in_use(_connection: CallerConnection) -> None:
+        def in_use(_connection: OpenConnection) -> None:
             # It is not even known of which instance.
             self._used_at |= dict.fromkeys(self._notebooks.values(), now)
 
-        self.plane.faults.each("traffic", self.plane.connections, look, broken=in_use)
+        self.plane.faults.each("traffic", self.plane.open.connections, look, broken=in_use)

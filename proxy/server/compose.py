@@ -31,7 +31,7 @@ from proxy.dataplane.answers import Page, Render
 from proxy.dataplane.budgets import Budgets
 from proxy.dataplane.descriptors import connections_for, upstreams_for
 from proxy.dataplane.notebook.pool import UpstreamPool
-from proxy.dataplane.plane import DataPlane, pool_limits
+from proxy.dataplane.plane import Current, DataPlane, pool_limits
 from proxy.dataplane.sessions import Keeper
 from proxy.errors import NbgateError
 from proxy.faults import Faults
@@ -254,11 +254,8 @@ def data_plane(
         dial=Dialler(egress(settings)),
     )
     return DataPlane(
-        gateway=door,
-        keepers=sessions,
+        current=Current(gateway=door, keepers=sessions, limits=limits, timeouts=timeouts),
         pool=pool,
-        limits=limits,
-        timeouts=timeouts,
         clock=clock,
         new_id=new_id,
         jitter=jitter,

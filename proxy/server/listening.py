@@ -14,6 +14,7 @@ import stat
 from dataclasses import dataclass, replace
 
 from proxy.config.settings import Bind, Listener, SocketAddress, UnixSocket
+from proxy.dataplane.caller.reception import Reception
 from proxy.dataplane.plane import DataPlane
 from proxy.server import certificates
 from proxy.server.accepting import Acceptor
@@ -50,7 +51,7 @@ def listen(plane: DataPlane, listener: Listener) -> OpenListener:
         listener = replace(listener, public_port=address.port)
     acceptor = Acceptor(
         sock,
-        plane.reception(listener, tls=context),
+        Reception(plane, listener, tls=context).receive,
         on_fault=plane.ran_out,
         clock=plane.clock,
         tasks=plane.tasks,

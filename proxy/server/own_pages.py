@@ -61,7 +61,7 @@ class OwnVisit:
 
     @property
     def gateway(self) -> Gateway:
-        return self._asked.plane.gateway
+        return self._asked.plane.current.gateway
 
     @property
     def caller(self) -> Caller:

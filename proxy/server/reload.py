@@ -21,7 +21,7 @@ from typing import Final
 from proxy.aws.keeper import SessionKeeper
 from proxy.clock import Clock
 from proxy.config.settings import Settings
-from proxy.dataplane.plane import DataPlane
+from proxy.dataplane.plane import Current, DataPlane
 from proxy.errors import ConfigError, Problem
 from proxy.faults import Faults
 from proxy.gateway import Gateway
@@ -203,15 +203,15 @@ class Reloader:
         self, settings: Settings, gateway: Gateway, keepers: Mapping[str, SessionKeeper]
     ) -> dict[str, int]:
         """Serve this from now on; returns how much of what was open was ended, by kind, once all is judged."""
-        before = self._plane.withdrawn.copy()
+        before = self._plane.open.withdrawn.copy()
         self.settings = settings
         self.keepers = keepers
         self._changes_at = gateway.changes_at
         self._on_adopt(settings, keepers)
         await self._plane.adopt(
-            gateway=gateway, keepers=keepers, limits=settings.limits, timeouts=settings.timeouts
+            Current(gateway=gateway, keepers=keepers, limits=settings.limits, timeouts=settings.timeouts)
         )
-        ended = self._plane.withdrawn - before
+        ended = self._plane.open.withdrawn - before
         return {f"{kind}_ended": ended[kind] for kind in ("websockets", "requests", "connections")}
 
     def _confirm(self, version: _Version, *, asked: bool) -> None:

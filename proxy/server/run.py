@@ -27,7 +27,8 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.load import load as load_settings
 from proxy.config.settings import Bind, Limits, Settings, SocketAddress
 from proxy.dataplane import descriptors
-from proxy.dataplane.plane import DRAIN_STEP_SECONDS, SWEEP_SECONDS, DataPlane
+from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
+from proxy.dataplane.register import DRAIN_STEP_SECONDS
 from proxy.dataplane.traffic import Traffic
 from proxy.faults import Faults
 from proxy.identity.entrance import Entrance
@@ -221,7 +222,7 @@ async def start(
             lambda: reloader.settings,
             fleet=fleet,
             forms=forms,
-            websockets=lambda name: sum(record.instance == name for record in plane.relays.values()),
+            websockets=lambda name: sum(record.instance == name for record in plane.open.relays.values()),
             awake=lambda name: by_itself.lifecycle.state(name),
             clock=clock,
             tasks=tasks,
@@ -334,7 +335,7 @@ async def start(
             admin = AdminListener(
                 sock,
                 make=server,
-                seconds=lambda: plane.timeouts.request_head_seconds,
+                seconds=lambda: plane.current.timeouts.request_head_seconds,
                 refused=plane.refused,
                 on_fault=plane.ran_out,
                 clock=clock,
@@ -510,8 +511,8 @@ def _readiness(
         details={
             "draining": plane.leaving,
             "instances": len(reloader.settings.instances),
-            "connections": len(plane.connections),
-            "websockets": len(plane.relays),
+            "connections": len(plane.open.connections),
+            "websockets": len(plane.open.relays),
             "aws": sagemaker.last_answer,
             "aws_region": aws_check.region_in_words(reloader.settings),
             **({"certificate_ends_at": format_instant(ends_at)} if ends_at is not None else {}),

@@ -30,6 +30,7 @@ from rich.table import Table
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.dataplane.budgets import Claim, Place
+from proxy.dataplane.caller.reception import Reception
 from proxy.server.run import GC_THRESHOLDS, RunningGateway, start
 from tests.benchmarks.install import BUILD, ROOT
 from tests.benchmarks.machine import LOAD_CORE, PROXY_CORE, TICKS_PER_SECOND
@@ -225,7 +226,7 @@ async def _drive(
         caller = NotingTransport()
         place = gateway.plane.budgets.take(ip_address("127.0.0.1"), Claim.WELCOME)
         assert isinstance(place, Place)
-        downstream = gateway.plane.maker(settings.listeners[0])(place, math.inf)
+        downstream = Reception(gateway.plane, settings.listeners[0]).connection(place, math.inf)
         downstream.connection_made(caller)
         request = _request(gateway, BROWSER_FIELDS if as_browser else "")
 

@@ -54,6 +54,7 @@ from proxy.dataplane.budgets import Claim, Place
 from proxy.dataplane.buffers import Landing
 from proxy.dataplane.caller.reader import Reader as CallerReader
 from proxy.dataplane.caller.reader import ReadingLimits
+from proxy.dataplane.caller.reception import Reception
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.plane import REQUEST_FIELDS as FIELDS
 from proxy.dataplane.websocket import closes
@@ -502,7 +503,7 @@ limits: {request_head: 64KiB}
             log=lambda record: None,
             faults=collecting([]),
         )
-        make_connection = plane.maker(settings.listeners[0])
+        make_connection = Reception(plane, settings.listeners[0]).connection
 
         def connect() -> Any:
             place = plane.budgets.take(ELSEWHERE, Claim.TRUSTED)

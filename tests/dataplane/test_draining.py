@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.settings import Listener, SocketAddress
+from proxy.dataplane.caller.reception import Reception
 from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.wire.frames import close_frame
@@ -91,7 +92,7 @@ async def test_websockets_are_closed_with_1012_one_after_the_other(stage: OpenPl
         assert await close_of(caller, masked=False) == 1012
         assert await close_of(notebook, masked=True) == 1012
         await goodbye(caller, notebook)
-    await eventually(lambda: not stage.plane.relays)
+    await eventually(lambda: not stage.plane.open.relays)
     await stage.clock.advance(0.1)
     await draining
     assert {record.close_code for record in stage.records} == {1012}
@@ -118,7 +119,7 @@ async def test_draining_is_over_as_soon_as_nothing_is_open(stage: OpenPlane) -> 
     draining = asyncio.ensure_future(stage.plane.drain(600.0))
     await stage.clock.advance(1.0)
     caller.close()
-    await eventually(lambda: not stage.plane.relays)
+    await eventually(lambda: not stage.plane.open.relays)
     await stage.clock.advance(0.1)
     await draining
 
@@ -200,7 +201,7 @@ async def test_a_websocket_that_opens_while_draining_is_told_at_once(stage: Open
     assert await close_of(caller, masked=False) == 1012
     caller.close()
     notebook.close()
-    await eventually(lambda: not stage.plane.relays)
+    await eventually(lambda: not stage.plane.open.relays)
     await stage.clock.advance(0.1)
     await draining
 
@@ -209,7 +210,7 @@ async def test_a_handshake_that_comes_while_draining_is_refused_for_a_moment(sta
     """503 and when to come again: pages do, after a 503."""
     handshake = get(b"/api/kernels/1/channels", fields=UPGRADE)
     caller = await stage.call(handshake[:40])
-    await eventually(lambda: stage.plane.connections)
+    await eventually(lambda: stage.plane.open.connections)
     await settle()
     draining = asyncio.ensure_future(stage.plane.drain(30.0))
     await settle()
@@ -265,14 +266,14 @@ async def test_a_connection_that_comes_in_the_very_turn_is_cut_and_not_waited_fo
     ours, callers = socket.socketpair()
     ours.setblocking(False)
     callers.setblocking(False)
-    receive = stage.plane.reception(Listener(bind=SocketAddress("127.0.0.1", 0)))
+    receive = Reception(stage.plane, Listener(bind=SocketAddress("127.0.0.1", 0))).receive
     draining = asyncio.ensure_future(stage.plane.drain(600.0))
     receive(ours, ip_address("127.0.0.1"))
     assert stage.plane.budgets.in_all == 1
     with callers:
         assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(callers, 30), 30) == b""
     assert stage.plane.budgets.in_all == 0
-    assert not stage.plane.arrivals
+    assert not stage.plane.open.new_connections
     await stage.clock.advance(0.1)
     await draining
 
@@ -289,17 +290,17 @@ async def test_whoever_takes_its_last_answer_slowly_is_not_waited_for_once_it_ha
     # How much it takes until a caller that reads nothing is full.
     caller, notebook = await asked()
     notebook.send(ok(b"x" * 16_000_000))
-    [first] = stage.plane.connections
+    [first] = stage.plane.open.connections
     await eventually(lambda: first.writer.is_full)
     await settle()
     assert first.under_way is not None
     body = b"x" * first.under_way[3]
     caller.close()
-    await eventually(lambda: not stage.plane.connections)
+    await eventually(lambda: not stage.plane.open.connections)
 
     caller, notebook = await asked()
     notebook.send(ok(body))
-    [last] = stage.plane.connections
+    [last] = stage.plane.open.connections
     await eventually(lambda: last.is_idle)
     assert last.writer.is_full
     draining = asyncio.ensure_future(stage.plane.drain(600.0))

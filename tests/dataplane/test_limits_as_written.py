@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.settings import Limits
-from proxy.dataplane.plane import REQUEST_FIELDS
+from proxy.dataplane.plane import REQUEST_FIELDS, Current
 from proxy.errors import HeadTooLarge, TooManyRequestFields
 from proxy.server.own_pages import OwnPages
 from proxy.telemetry.access_log import loggable_path
@@ -95,10 +95,12 @@ async def test_the_largest_setting_counts_too_also_on_a_connection_from_before(t
         assert (await peer.response()).status == 200
         plane = opened.plane
         await plane.adopt(
-            gateway=plane.gateway,
-            keepers={"research": opened.keeper},  # type: ignore[dict-item]
-            limits=Limits(request_head_bytes=LARGEST),
-            timeouts=plane.timeouts,
+            Current(
+                gateway=plane.current.gateway,
+                keepers={"research": opened.keeper},  # type: ignore[dict-item]
+                limits=Limits(request_head_bytes=LARGEST),
+                timeouts=plane.current.timeouts,
+            )
         )
         peer.send(shape(opened, "/api", LARGEST))
         assert (await peer.response()).status == 200

@@ -187,16 +187,16 @@ async def two_connections_that_rest(opened: OpenPlane) -> None:
 async def half_a_head(opened: OpenPlane) -> None:
     peer = await opened.call()
     peer.send("GET / HTTP/1.1\r\n")
-    await opened.settled(lambda: any(one.unread_bytes for one in opened.plane.connections))
-    await opened.pass_time(opened.plane.timeouts.request_head_seconds)
+    await opened.settled(lambda: any(one.unread_bytes for one in opened.plane.open.connections))
+    await opened.pass_time(opened.plane.current.timeouts.request_head_seconds)
     assert (await peer.response()).status == 408
 
 
 @case("timeouts.request_head", "REQUEST_TIMEOUT", status=0)
 async def no_head(opened: OpenPlane) -> None:
     peer = await opened.call()
-    await opened.settled(lambda: bool(opened.plane.connections))
-    await opened.pass_time(opened.plane.timeouts.request_head_seconds)
+    await opened.settled(lambda: bool(opened.plane.open.connections))
+    await opened.pass_time(opened.plane.current.timeouts.request_head_seconds)
     assert await peer.rest() == b""
 
 
@@ -206,13 +206,13 @@ async def half_a_body(opened: OpenPlane) -> None:
     peer.send(opened.head("/up", method="PUT", extra="Content-Length: 10\r\n") + "x")
     await opened.settled(
         lambda: (
-            bool(opened.plane.connections)
+            bool(opened.plane.open.connections)
             and opened.connection.under_way is not None
             and opened.connection.under_way[3] == 1
         )
     )
     opened.plane.sweep()
-    await opened.pass_time(opened.plane.timeouts.request_body_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.request_body_seconds)
     await peer.head()
 
 
@@ -225,7 +225,7 @@ async def half_a_body_behind_half_an_answer(opened: OpenPlane) -> None:
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + b"x" * 19999)
     await peer.head()
     opened.plane.sweep()
-    await opened.pass_time(opened.plane.timeouts.request_body_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.request_body_seconds)
 
 
 @case("timeouts.idle", "")
@@ -233,7 +233,7 @@ async def connection_that_rests(opened: OpenPlane) -> None:
     peer = await opened.call()
     peer.send(opened.head())
     assert (await peer.response()).status == 200
-    await opened.pass_time(opened.plane.timeouts.idle_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.idle_seconds)
     assert await peer.rest() == b""
 
 
@@ -245,14 +245,14 @@ async def deaf(opened: OpenPlane, request: str, *, all_is_written: bool = False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(sock, ("127.0.0.1", opened.port))
     if all_is_written:
-        await opened.settled(lambda: bool(opened.plane.connections))
+        await opened.settled(lambda: bool(opened.plane.open.connections))
         transport = opened.connection.transport
         transport.set_write_buffer_limits(high=1 << 30)
         # By itself the system may take some megabytes.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     await loop.sock_sendall(sock, request.encode())
     if not all_is_written:
-        await opened.settled(lambda: bool(opened.plane.connections) and opened.connection.writer.is_full)
+        await opened.settled(lambda: bool(opened.plane.open.connections) and opened.connection.writer.is_full)
     return sock
 
 
@@ -265,8 +265,8 @@ async def answer_that_is_not_taken(opened: OpenPlane) -> None:
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 10_000_000)
     with await calling:
         for _ in range(3):
-            await opened.pass_time(opened.plane.timeouts.send_seconds)
-        await opened.settled(lambda: not opened.plane.connections)
+            await opened.pass_time(opened.plane.current.timeouts.send_seconds)
+        await opened.settled(lambda: not opened.plane.open.connections)
 
 
 HELD = {"limits": {"held_per_address": "1MiB"}}
@@ -274,7 +274,7 @@ HELD = {"limits": {"held_per_address": "1MiB"}}
 
 def held(opened: OpenPlane) -> int:
     """What callers have waiting in the gateway."""
-    return sum(one.held_bytes for one in (*opened.plane.connections, *opened.plane.relays))
+    return sum(one.held_bytes for one in (*opened.plane.open.connections, *opened.plane.open.relays))
 
 
 async def connect_deaf(opened: OpenPlane, request: str | bytes) -> Peer:
@@ -298,10 +298,10 @@ async def answers_that_nobody_takes(opened: OpenPlane) -> None:
         await notebook.head()
         notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 10_000_000)
         await opened.settled(lambda before=before: held(opened) > before)
-        await opened.settled(lambda: all(one.writer.is_full for one in opened.plane.connections))
-    count = len(opened.plane.connections)
+        await opened.settled(lambda: all(one.writer.is_full for one in opened.plane.open.connections))
+    count = len(opened.plane.open.connections)
     opened.plane.sweep()
-    await opened.settled(lambda: len(opened.plane.connections) == count - 1)
+    await opened.settled(lambda: len(opened.plane.open.connections) == count - 1)
     assert held(opened) <= 2**20
 
 
@@ -313,7 +313,7 @@ async def uploads_that_wait_for_a_notebook(opened: OpenPlane) -> None:
         peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 100000000\r\n") + "x" * 1_000_000)
         await opened.settled(lambda before=before: held(opened) > before)
-        await opened.settled(lambda: all(not one.is_reading for one in opened.plane.connections))
+        await opened.settled(lambda: all(not one.is_reading for one in opened.plane.open.connections))
     opened.plane.sweep()
     await opened.settled(lambda: held(opened) <= 2**20)
 
@@ -327,10 +327,10 @@ async def frames_that_nobody_takes(opened: OpenPlane) -> None:
         notebook.send(switching(await notebook.head()))
         notebook.send((b"\x82\x7f" + (10**7).to_bytes(8, "big") + bytes(10**7)) * 2)
         await opened.settled(lambda before=before: held(opened) > before)
-        await opened.settled(lambda: all(relay.notebook.read_paused for relay in opened.plane.relays))
-    count = len(opened.plane.relays)
+        await opened.settled(lambda: all(relay.notebook.read_paused for relay in opened.plane.open.relays))
+    count = len(opened.plane.open.relays)
     opened.plane.sweep()
-    await opened.settled(lambda: len(opened.plane.relays) == count - 1)
+    await opened.settled(lambda: len(opened.plane.open.relays) == count - 1)
     assert held(opened) <= 2**20
 
 
@@ -342,8 +342,8 @@ async def end_of_an_answer_that_is_not_taken(opened: OpenPlane) -> None:
     with await deaf(opened, opened.head(extra="Connection: close\r\n"), all_is_written=True):
         await opened.settled(lambda: bool(opened.records))
         for _ in range(3):
-            await opened.pass_time(opened.plane.timeouts.send_seconds)
-        await opened.settled(lambda: not opened.plane.connections)
+            await opened.pass_time(opened.plane.current.timeouts.send_seconds)
+        await opened.settled(lambda: not opened.plane.open.connections)
 
 
 @case("timeouts.send", "OUTCOME_UNKNOWN", status=504, by_hand=True)
@@ -356,7 +356,7 @@ async def body_that_the_notebook_does_not_take(opened: OpenPlane) -> None:
     peer.send(b"x" * 50_000_000)
     await opened.settled(lambda: not opened.connection.is_reading)
     for _ in range(3):
-        await opened.pass_time(opened.plane.timeouts.send_seconds)
+        await opened.pass_time(opened.plane.current.timeouts.send_seconds)
     await peer.head()
 
 
@@ -378,7 +378,7 @@ async def notebook_that_does_not_answer(opened: OpenPlane) -> None:
     peer = await opened.call()
     peer.send(opened.head())
     await (await opened.upstream.accept()).head()
-    await opened.pass_time(opened.plane.timeouts.response_head_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.response_head_seconds)
     assert (await peer.response()).status == 503
 
 
@@ -391,7 +391,7 @@ async def notebook_that_stops_in_the_middle(opened: OpenPlane) -> None:
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nx")
     assert Response(await peer.head()).status == 200
     opened.plane.sweep()
-    await opened.pass_time(opened.plane.timeouts.response_body_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.response_body_seconds)
     with pytest.raises(ConnectionResetError):
         await peer.rest()
 
@@ -407,7 +407,7 @@ async def sign_in_that_outlasts_all_patience(opened: OpenPlane) -> None:
 async def connection_to_the_notebook_that_rests(opened: OpenPlane) -> None:
     assert (await opened.get()).status == 200
     await opened.settled(lambda: opened.plane.pool.idle_connections(opened.keeper.session.origin) == 1)
-    await opened.pass_time(opened.plane.timeouts.upstream_idle_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.upstream_idle_seconds)
 
 
 @case("timeouts.websocket_silence", "WEBSOCKET_SILENT", status=101)
@@ -416,9 +416,9 @@ async def silent_websocket(opened: OpenPlane) -> None:
     peer.send(opened.upgrade())
     assert b" 101 " in await peer.head()
     opened.plane.sweep()
-    await opened.pass_time(opened.plane.timeouts.websocket_ping_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.websocket_ping_seconds)
     assert await peer.until(b"nbgate") == b"\x89\x06nbgate"
-    await opened.pass_time(opened.plane.timeouts.websocket_silence_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.websocket_silence_seconds)
     # It is told so, and given a moment to answer.
     await opened.pass_time(LINGER_SECONDS)
 

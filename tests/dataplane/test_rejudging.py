@@ -16,7 +16,8 @@ import yaml
 from aiohttp import web
 
 from proxy.config.load import load
-from proxy.dataplane import plane as planes_module
+from proxy.dataplane import register as register_module
+from proxy.dataplane.plane import Current
 from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.wire.frames import POLICY_VIOLATION, close_frame
@@ -47,10 +48,12 @@ def change(directory: Path, opened: OpenPlane, keeper: Keeper | None = None, **c
         opened.refusals.append(refusal)
 
     return opened.plane.adopt(
-        gateway=compose.gateway(settings, audit=audit),
-        keepers=dict.fromkeys(settings.instances, keeper or opened.keeper),
-        limits=settings.limits,
-        timeouts=settings.timeouts,
+        Current(
+            gateway=compose.gateway(settings, audit=audit),
+            keepers=dict.fromkeys(settings.instances, keeper or opened.keeper),
+            limits=settings.limits,
+            timeouts=settings.timeouts,
+        )
     )
 
 
@@ -101,10 +104,10 @@ async def test_a_websocket_whose_caller_is_let_in_no_longer_is_closed_with_1008(
     assert (await notebook.exactly(2))[0] == 0x88
     caller.close()
     notebook.close()
-    await opened.settled(lambda: not opened.plane.relays)
+    await opened.settled(lambda: not opened.plane.open.relays)
     record = opened.records[-1]
     assert (record.close_code, record.error) == (POLICY_VIOLATION, "ACCESS_DENIED")
-    assert opened.plane.withdrawn["websockets"] == 1
+    assert opened.plane.open.withdrawn["websockets"] == 1
     [refusal] = opened.refusals
     assert refusal.instance == "research"
 
@@ -137,14 +140,14 @@ async def test_a_frame_that_comes_before_its_websocket_was_judged_does_not_pass(
     tmp_path: Path, opened: OpenPlane, monkeypatch: pytest.MonkeyPatch, sender: str
 ) -> None:
     """Many are judged by and by; whose frame comes first is judged by that frame."""
-    monkeypatch.setattr(planes_module, "JUDGED_AT_ONCE", 1)
+    monkeypatch.setattr(register_module, "JUDGED_AT_ONCE", 1)
     caller, notebook = await websocket(opened)
     await opened.call()
-    await opened.settled(lambda: len(opened.plane.connections) == 1)
+    await opened.settled(lambda: len(opened.plane.open.connections) == 1)
     judging = change(tmp_path, opened, **DENY)
     # As far as the exchange goes without the loop: the one connection is looked at, its WebSocket is not yet.
     judging.send(None)
-    [relay] = opened.plane.relays
+    [relay] = opened.plane.open.relays
     assert relay.closing is None
     if sender == "caller":
         relay.caller.data_received(MASKED_HELLO)
@@ -171,7 +174,7 @@ async def test_a_handshake_that_is_answered_after_the_change_is_judged_by_it(
 async def test_a_101_that_outruns_its_judging_opens_nothing(
     tmp_path: Path, opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planes_module, "JUDGED_AT_ONCE", 1)
+    monkeypatch.setattr(register_module, "JUDGED_AT_ONCE", 1)
     callers = []
     notebooks = []
     for _ in range(2):
@@ -182,7 +185,7 @@ async def test_a_101_that_outruns_its_judging_opens_nothing(
     heads = [await notebook.head() for notebook in notebooks]
     judging = change(tmp_path, opened, **DENY)
     judging.send(None)
-    [behind] = [one for one in opened.plane.connections if not one.is_idle]
+    [behind] = [one for one in opened.plane.open.connections if not one.is_idle]
     behind.request.answerer._connection.data_received(switching(heads[0]) + HELLO)
     judging.close()
     answers = {bytes(await caller.head()).split(b" ")[1]: caller for caller in callers}
@@ -203,7 +206,7 @@ async def test_a_request_that_waits_for_its_answer_is_refused_and_the_notebook_d
     assert answer.value("connection") == "close"
     assert await caller.rest() == b""
     assert await notebook.rest() == b""
-    assert opened.plane.withdrawn["requests"] == 1
+    assert opened.plane.open.withdrawn["requests"] == 1
     assert opened.records[-1].allowed is False
 
 
@@ -240,7 +243,7 @@ async def test_a_request_that_waits_for_a_session_is_refused(tmp_path: Path, ope
     opened.keeper.cold()
     caller = await opened.call()
     caller.send(opened.head())
-    await opened.settled(lambda: bool(opened.plane.connections) and not opened.connection.is_idle)
+    await opened.settled(lambda: bool(opened.plane.open.connections) and not opened.connection.is_idle)
     await change(tmp_path, opened, **DENY)
     assert (await caller.response()).status == 403
     opened.keeper.warm()
@@ -288,13 +291,13 @@ async def test_a_connection_kept_open_is_closed(tmp_path: Path, opened: OpenPlan
     assert (await caller.response()).status == 200
     await change(tmp_path, opened, **DENY)
     assert await caller.rest() == b""
-    assert opened.plane.withdrawn["connections"] == 1
+    assert opened.plane.open.withdrawn["connections"] == 1
 
 
 async def test_a_connection_that_asked_for_nothing_yet_stays(tmp_path: Path, opened: OpenPlane) -> None:
     """There is nobody to judge, and its first request meets the gateway of then."""
     caller = await opened.call()
-    await opened.settled(lambda: bool(opened.plane.connections))
+    await opened.settled(lambda: bool(opened.plane.open.connections))
     await change(tmp_path, opened, **DENY)
     caller.send(opened.head())
     assert (await caller.response()).status == 403
@@ -309,7 +312,7 @@ async def test_the_next_request_of_a_connection_is_decided_anew(tmp_path: Path, 
     notebook.send(OK)
     assert (await caller.response()).status == 200
     await notebook.head()
-    assert opened.connection.known.gateway is opened.plane.gateway
+    assert opened.connection.known.gateway is opened.plane.current.gateway
 
 
 async def test_what_a_proxys_connection_repeats_is_decided_anew_too(tmp_path: Path) -> None:
@@ -350,7 +353,7 @@ async def test_an_instance_that_is_another_notebook_now_ends_what_went_to_the_ol
     await change(tmp_path, opened, another)
     await closed_with_1008(caller)
     caller.abort()
-    await opened.settled(lambda: not opened.plane.relays)
+    await opened.settled(lambda: not opened.plane.open.relays)
     assert "LEADS_ELSEWHERE" in {record.error for record in opened.records}
     answer = await waiting.response()
     assert answer.status == 503
@@ -371,7 +374,7 @@ async def test_a_connection_kept_open_stays_where_its_address_leads_to_another_n
     notebook.send(OK)
     assert (await caller.response()).status == 200
     assert opened.connection.request.keeper is another
-    assert not opened.plane.withdrawn
+    assert not opened.plane.open.withdrawn
 
 
 async def test_a_host_name_that_is_ours_no_longer_ends_its_websockets(
@@ -421,14 +424,14 @@ async def test_new_limits_and_timeouts_count_for_what_comes(tmp_path: Path, open
 async def test_everything_open_is_judged_however_many_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planes_module, "JUDGED_AT_ONCE", 3)
+    monkeypatch.setattr(register_module, "JUDGED_AT_ONCE", 3)
     async with open_plane(tmp_path) as opened:
         callers = [await opened.call() for _ in range(20)]
         for number, caller in enumerate(callers):
             caller.send(opened.upgrade() if number % 2 else opened.head())
             await caller.head()
         await change(tmp_path, opened, **DENY)
-        assert opened.plane.withdrawn == {"websockets": 10, "connections": 10}
+        assert opened.plane.open.withdrawn == {"websockets": 10, "connections": 10}
         for number, caller in enumerate(callers):
             if number % 2:
                 await closed_with_1008(caller)
@@ -440,13 +443,13 @@ async def test_what_was_not_judged_yet_is_judged_by_the_latest(
     tmp_path: Path, opened: OpenPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One change overtakes another: nobody is closed for a version that is no longer in effect."""
-    monkeypatch.setattr(planes_module, "JUDGED_AT_ONCE", 1)
+    monkeypatch.setattr(register_module, "JUDGED_AT_ONCE", 1)
     pairs = [await websocket(opened) for _ in range(3)]
     overtaken = change(tmp_path, opened, **DENY)
     overtaken.send(None)
     await change(tmp_path, opened, policy={"allow": ["here"]})
     await asyncio.ensure_future(rest_of(overtaken))
-    first, *rest = sorted(opened.plane.relays, key=lambda relay: relay.closing is None)
+    first, *rest = sorted(opened.plane.open.relays, key=lambda relay: relay.closing is None)
     assert first.closing is not None
     assert all(relay.closing is None and not relay.halted for relay in rest)
     assert len(pairs) == 1 + len(rest)

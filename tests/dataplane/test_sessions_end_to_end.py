@@ -100,7 +100,7 @@ async def test_a_caller_that_goes_while_others_wait_does_not_take_their_session_
         staying = asyncio.ensure_future(rig.get("/stays"))
         await eventually(lambda: len(forwarding(rig)) == 2)
         leaving.close()
-        await eventually(lambda: len(rig.gateway.plane.connections) == 1)
+        await eventually(lambda: len(rig.gateway.plane.open.connections) == 1)
         await eventually(lambda: of_sagemaker.sleeping == 1)
         await of_sagemaker.advance(5)
         assert status_of(await staying) == 200
@@ -231,7 +231,9 @@ async def test_an_upload_that_cannot_be_repeated_is_a_503_and_the_next_one_succe
 
 
 def forwarding(rig: Rig) -> list[CallerConnection]:
-    return [connection for connection in rig.gateway.plane.connections if connection.under_way is not None]
+    return [
+        connection for connection in rig.gateway.plane.open.connections if connection.under_way is not None
+    ]
 
 
 async def test_jupyters_own_refusal_passes_and_costs_nothing(rig: Rig) -> None:

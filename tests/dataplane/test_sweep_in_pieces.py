@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from proxy.dataplane import plane as plane_module
+from proxy.dataplane import register as register_module
+from proxy.dataplane.plane import Current
 from proxy.gateway import Admission, Gateway, Inbound, Refusal
 from proxy.routing.entry import Permit
 from tests.harness.plane import OpenPlane, open_plane
@@ -23,23 +24,23 @@ OPEN = 10
 
 @pytest.fixture
 async def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenPlane]:
-    monkeypatch.setattr(plane_module, "SWEPT_AT_ONCE", AT_ONCE)
-    monkeypatch.setattr(plane_module, "JUDGED_AT_ONCE", 1)
+    monkeypatch.setattr(register_module, "SWEPT_AT_ONCE", AT_ONCE)
+    monkeypatch.setattr(register_module, "JUDGED_AT_ONCE", 1)
     async with open_plane(tmp_path) as opened:
         yield opened
 
 
 def swept(opened: OpenPlane) -> int:
     """Connections that the sweep has closed."""
-    return sum(one.transport is None or one.transport.is_closing() for one in opened.plane.connections)
+    return sum(one.transport is None or one.transport.is_closing() for one in opened.plane.open.connections)
 
 
 async def test_each_turn_judges_so_many_deadlines(opened: OpenPlane) -> None:
     for _ in range(OPEN):
         await opened.call()
-    await opened.settled(lambda: len(opened.plane.connections) == OPEN)
-    await opened.clock.advance(opened.plane.timeouts.request_head_seconds)
-    everybody = tuple(opened.plane.connections)
+    await opened.settled(lambda: len(opened.plane.open.connections) == OPEN)
+    await opened.clock.advance(opened.plane.current.timeouts.request_head_seconds)
+    everybody = tuple(opened.plane.open.connections)
     turns = []
 
     def turn() -> None:
@@ -53,33 +54,33 @@ async def test_each_turn_judges_so_many_deadlines(opened: OpenPlane) -> None:
     await opened.settled(lambda: turns[-1] == OPEN)
     assert turns[0] == AT_ONCE
     assert max(after - before for before, after in pairwise(turns)) <= AT_ONCE
-    await opened.settled(lambda: not opened.plane.connections)
+    await opened.settled(lambda: not opened.plane.open.connections)
 
 
 async def test_a_sweep_that_is_under_way_is_not_begun_again(opened: OpenPlane) -> None:
     for _ in range(OPEN):
         await opened.call()
-    await opened.settled(lambda: len(opened.plane.connections) == OPEN)
-    await opened.clock.advance(opened.plane.timeouts.request_head_seconds)
+    await opened.settled(lambda: len(opened.plane.open.connections) == OPEN)
+    await opened.clock.advance(opened.plane.current.timeouts.request_head_seconds)
     for _ in range(5):
         opened.plane.sweep()
     assert swept(opened) == AT_ONCE
-    await opened.settled(lambda: not opened.plane.connections)
+    await opened.settled(lambda: not opened.plane.open.connections)
     assert len(opened.records) == OPEN
     opened.plane.sweep()
 
 
 async def test_what_ends_between_two_pieces_is_not_judged(opened: OpenPlane) -> None:
     peers = [await opened.call() for _ in range(OPEN)]
-    await opened.settled(lambda: len(opened.plane.connections) == OPEN)
-    await opened.clock.advance(opened.plane.timeouts.request_head_seconds)
+    await opened.settled(lambda: len(opened.plane.open.connections) == OPEN)
+    await opened.clock.advance(opened.plane.current.timeouts.request_head_seconds)
     opened.plane.sweep()
-    for one in tuple(opened.plane.connections):
+    for one in tuple(opened.plane.open.connections):
         if one.transport is not None and not one.transport.is_closing():
             # As if their callers had gone in the same turn.
             one.connection_lost(None)
     await asyncio.sleep(0)
-    await opened.settled(lambda: not opened.plane.connections)
+    await opened.settled(lambda: not opened.plane.open.connections)
     assert len(opened.records) == AT_ONCE
     assert all(peers)
 
@@ -92,7 +93,7 @@ async def test_draining_many_takes_turns_too(opened: OpenPlane) -> None:
     draining = asyncio.ensure_future(opened.plane.drain(30))
     await asyncio.sleep(0)
     assert swept(opened) == AT_ONCE
-    await opened.settled(lambda: not opened.plane.connections)
+    await opened.settled(lambda: not opened.plane.open.connections)
     await opened.clock.advance(1)
     await draining
 
@@ -120,20 +121,22 @@ async def test_a_websocket_that_ended_between_two_batches_is_not_kept(
         assert b" 101 " in await peer.head()
         peers.append(peer)
     plane = opened.plane
-    assert len(plane._ending) == 3
+    assert len(plane.open.ending) == 3
     judging = plane.adopt(
-        gateway=plane.gateway,
-        keepers={"research": opened.keeper},  # type: ignore[dict-item]
-        limits=plane.limits,
-        timeouts=plane.timeouts,
+        Current(
+            gateway=plane.current.gateway,
+            keepers={"research": opened.keeper},  # type: ignore[dict-item]
+            limits=plane.current.limits,
+            timeouts=plane.current.timeouts,
+        )
     )
     # Exchanged, and the first of them judged.
     judging.send(None)
-    for relay in tuple(plane.relays):
+    for relay in tuple(plane.open.relays):
         relay.abort()
-    await opened.settled(lambda: not plane.relays)
+    await opened.settled(lambda: not plane.open.relays)
     await rest_of(judging)
-    assert not plane._ending
+    assert not plane.open.ending
     assert all(peers)
 
 

@@ -269,7 +269,7 @@ async def test_after_a_message_no_frame_is_looked_at_until_the_next_look(opened:
     peer = await websocket(opened)
     traffic.look()
     traffic.look()
-    [relay] = opened.plane.relays
+    [relay] = opened.plane.open.relays
     caller = relay.caller
     watching = caller._follow
     await arrived(opened, peer, PONG)
@@ -348,7 +348,7 @@ async def test_what_cannot_be_looked_at_counts_as_use_and_hides_no_other(
     traffic = watch(opened)
     for _ in range(2):
         await websocket(opened)
-    first, second = opened.plane.relays
+    first, second = opened.plane.open.relays
     looked: list[object] = []
     monkeypatch.setattr(type(first.caller), "watch", lambda end: looked.append(end))
     traffic.look()

@@ -29,7 +29,7 @@ async def test_a_websocket_holds_nothing_of_the_http_connection_that_it_was(rig:
         assert (await socket.receive()).data == "one"
         gc.collect()
         assert [one for one in http_objects() if id(one) not in before] == []
-        assert len(rig.gateway.plane.relays) == 1
+        assert len(rig.gateway.plane.open.relays) == 1
         await socket.send_str("two")
         assert (await socket.receive()).data == "two"
     del kept

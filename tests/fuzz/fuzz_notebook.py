@@ -335,20 +335,20 @@ async def check(stages: Stages, one: Example) -> None:
     got, is_open = await heard(stage, caller)
     assert not stages.broken, stages.broken
     assert not stage.faults, stage.faults
-    assert len(stage.records) + len(stage.plane.relays) == 1, stage.records
+    assert len(stage.records) + len(stage.plane.open.relays) == 1, stage.records
     final = one_answer(got, one.method, is_open=is_open)
-    if stage.plane.relays:
+    if stage.plane.open.relays:
         caller.transport.abort()
         await turns()
         for _ in range(2):
             # A notebook that sent nonsense is left a moment to read why it is over.
             stage.plane.sweep()
             await stage.clock.jump(LINGER_SECONDS)
-        await until(lambda: not stage.plane.relays)
+        await until(lambda: not stage.plane.open.relays)
     elif is_open and final and not one.is_http_10 and not one.body:
         await ask_again(stage, caller, notebook, prefix)
     caller.transport.abort()
-    await until(lambda: not stage.plane.connections)
+    await until(lambda: not stage.plane.open.connections)
     assert len({record.request_id for record in stage.records}) == len(stage.records), stage.records
     stage.plane.pool.close()
     for left in connections(stage):
@@ -421,17 +421,17 @@ async def until(holds: Any) -> None:
 
 async def heard(stage: OpenPlane, caller: Caller) -> tuple[bytes, bool]:
     """All that the caller got, and whether its connection is still open. Time passes for what never ends by itself."""
-    patience = stage.plane.timeouts
+    patience = stage.plane.current.timeouts
     for seconds in (0.0, patience.response_head_seconds, patience.response_body_seconds, 5.0):
         if seconds:
             stage.plane.sweep()
             await stage.clock.jump(seconds)
             stage.plane.sweep()
         await turns()
-        if stage.records or stage.plane.relays:
+        if stage.records or stage.plane.open.relays:
             break
-    assert stage.records or stage.plane.relays, "it goes on for ever"
-    if not stage.plane.connections and not stage.plane.relays:
+    assert stage.records or stage.plane.open.relays, "it goes on for ever"
+    if not stage.plane.open.connections and not stage.plane.open.relays:
         await until(lambda: caller.has_ended)
     # Whatever was written is on its way: a turn of the kernel's, and it is there.
     for _ in range(3):

@@ -86,7 +86,7 @@ class OpenPlane:
     @property
     def connection(self) -> CallerConnection:
         """The one downstream connection that is open."""
-        [connection] = self.plane.connections
+        [connection] = self.plane.open.connections
         return connection
 
     # -- callers ----------------------------------------------------------------------------------------

@@ -68,17 +68,17 @@ class TestPreludes:
         self, tmp_path: Path, prelude: bytes
     ) -> None:
         async with open_rig(tmp_path, listeners=LISTED, **FRIENDS_ONLY) as rig:
-            arrivals = rig.gateway.plane.arrivals
+            new_connections = rig.gateway.plane.open.new_connections
             for at in range(1, len(prelude)):
                 reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
                 writer.write(prelude[:at])
                 await until(
-                    lambda at=at: [len(one._prelude._received) for one in arrivals] == [at]  # type: ignore[misc]
+                    lambda at=at: [len(one._prelude._received) for one in new_connections] == [at]  # type: ignore[misc]
                 )
                 writer.write(prelude[at:] + get(rig))
                 assert status_of(await received(reader)) == 200, at
                 writer.close()
-                await until(lambda: not arrivals)
+                await until(lambda: not new_connections)
 
     async def test_forwarding_headers_count_if_the_source_is_a_trusted_proxy(self, tmp_path: Path) -> None:
         """A network load balancer in front of a proxy: the proxy is the prelude's source, the header is its word."""
@@ -123,7 +123,7 @@ class TestPreludes:
     async def test_waiting_for_a_prelude_counts_as_a_connection(self, tmp_path: Path) -> None:
         async with open_rig(tmp_path, listeners=LISTED, limits={"connections": 2}) as rig:
             waiting = [await asyncio.open_connection("127.0.0.1", rig.port) for _ in range(2)]
-            await until(lambda: len(rig.gateway.plane.arrivals) == 2)
+            await until(lambda: len(rig.gateway.plane.open.new_connections) == 2)
             assert status_of(await exchange(rig.port, local() + get(rig))) == 503
             for _, writer in waiting:
                 writer.close()
@@ -131,7 +131,7 @@ class TestPreludes:
     async def test_draining_ends_the_wait(self, tmp_path: Path) -> None:
         async with open_rig(tmp_path, listeners=LISTED) as rig:
             reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
-            await until(lambda: len(rig.gateway.plane.arrivals) == 1)
+            await until(lambda: len(rig.gateway.plane.open.new_connections) == 1)
             await rig.gateway.drain(1)
             assert await received(reader) == b""
             writer.close()
@@ -141,10 +141,10 @@ class TestPreludes:
         async with open_rig(tmp_path, listeners=LISTED) as rig:
             for data in (b"", b"PROXY TC"):
                 _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
-                await until(lambda: len(rig.gateway.plane.arrivals) == 1)
+                await until(lambda: len(rig.gateway.plane.open.new_connections) == 1)
                 writer.write(data)
                 writer.close()
-                await until(lambda: not rig.gateway.plane.arrivals)
+                await until(lambda: not rig.gateway.plane.open.new_connections)
             assert told(rig) == ["PROXY_MALFORMED"]
 
 
@@ -170,7 +170,7 @@ class TestPreludesBeforeTls:
                 assert status_of(answer) == status
             assert rig.upstream.seen[-1].values("x-forwarded-for") == [FRIEND]
             assert rig.upstream.seen[-1].values("x-forwarded-proto") == ["https"]
-            assert not rig.gateway.plane.arrivals
+            assert not rig.gateway.plane.open.new_connections
 
     async def test_tls_1_2_works_as_well(self, tmp_path: Path, listeners: Any, certificate: Path) -> None:
         context = trusting(certificate)
@@ -193,7 +193,7 @@ class TestPreludesBeforeTls:
             answer = await exchange(rig.port, v1(FRIEND), get(rig))
             assert status_of(answer) == 400
             assert b"This port speaks TLS" in answer
-            await until(lambda: not rig.gateway.plane.arrivals)
+            await until(lambda: not rig.gateway.plane.open.new_connections)
             assert not rig.upstream.seen
 
     async def test_a_handshake_that_is_broken_off_leaves_nothing_behind(
@@ -203,18 +203,18 @@ class TestPreludesBeforeTls:
             for data in (v1(FRIEND), v1(FRIEND) + b"\x16\x03\x01\x02\x00"):
                 _, writer = await asyncio.open_connection("127.0.0.1", rig.port)
                 writer.write(data)
-                await until(lambda: len(rig.gateway.plane.arrivals) == 1)
+                await until(lambda: len(rig.gateway.plane.open.new_connections) == 1)
                 writer.close()
-                await until(lambda: not rig.gateway.plane.arrivals)
+                await until(lambda: not rig.gateway.plane.open.new_connections)
 
     async def test_draining_ends_a_handshake(self, tmp_path: Path, listeners: Any) -> None:
         async with open_rig(tmp_path, listeners=listeners) as rig:
             reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
             writer.write(v1(FRIEND))
-            await until(lambda: [one._prelude for one in rig.gateway.plane.arrivals] == [None])
+            await until(lambda: [one._prelude for one in rig.gateway.plane.open.new_connections] == [None])
             await rig.gateway.drain(1)
             assert await received(reader) == b""
-            await until(lambda: not rig.gateway.plane.arrivals)
+            await until(lambda: not rig.gateway.plane.open.new_connections)
             writer.close()
 
 
@@ -228,7 +228,9 @@ def test_a_request_that_comes_together_with_the_end_of_the_handshake(tmp_path: P
         async with open_rig(tmp_path, listeners=[{**LISTED[0], "tls": tls}], **FRIENDS_ONLY) as rig:
             request = get(rig, host=rig.authority)
             answer = await exchange_in_tls(rig.port, v2(FRIEND), trusting(certificate), request)
-            await until(lambda: not rig.gateway.plane.arrivals and not rig.gateway.plane.connections)
+            await until(
+                lambda: not rig.gateway.plane.open.new_connections and not rig.gateway.plane.open.connections
+            )
             return answer
 
     with asyncio.Runner(loop_factory=loop) as runner:
@@ -393,15 +395,17 @@ async def test_a_prelude_has_as_long_as_a_requests_head(tmp_path: Path) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
             writer.write(data)
             await until(
-                lambda data=data: [len(one._prelude._received) for one in plane.arrivals] == [len(data)]
+                lambda data=data: (
+                    [len(one._prelude._received) for one in plane.open.new_connections] == [len(data)]
+                )
             )  # type: ignore[misc]
             await clock.advance(9)
             plane.sweep()
             await settle()
-            assert len(plane.arrivals) == 1
+            assert len(plane.open.new_connections) == 1
             await clock.advance(2)
             plane.sweep()
             assert await received(reader) == b""
-            await until(lambda: not plane.arrivals)
+            await until(lambda: not plane.open.new_connections)
             writer.close()
         assert told(rig) == ["PROXY_TIMEOUT", "PROXY_TIMEOUT"]

@@ -125,7 +125,7 @@ async def hanging(directory: Path, _patch: Patch) -> AsyncIterator[Rig]:
         await signed_in(rig)
         rig.sandbox.faults.slow(seconds=1e6)
         asked = asyncio.ensure_future(rig.get("/api/kernels"))
-        await eventually(lambda: any(one.under_way for one in rig.gateway.plane.connections))
+        await eventually(lambda: any(one.under_way for one in rig.gateway.plane.open.connections))
         for _ in range(4):
             await clock.advance(100.0)
         await asked

@@ -23,6 +23,7 @@ from proxy.aws.cookies import Cookies, parse_set_cookies
 from proxy.aws.presigned import SessionKey
 from proxy.config.load import load
 from proxy.config.settings import Settings
+from proxy.dataplane.plane import Current
 from proxy.errors import ConfigError, Problem
 from proxy.rounds import Round, Rounds
 from proxy.server import compose
@@ -115,7 +116,7 @@ async def open_reloading(directory: Path, **changes: Any) -> AsyncIterator[Reloa
         )
         gateway = make_gateway(settings, at=opened.clock.now())
         await opened.plane.adopt(
-            gateway=gateway, keepers=keepers, limits=settings.limits, timeouts=settings.timeouts
+            Current(gateway=gateway, keepers=keepers, limits=settings.limits, timeouts=settings.timeouts)
         )
         reloader = Reloader(
             settings,
@@ -159,10 +160,10 @@ async def test_an_invalid_change_leaves_all_as_it_was_and_is_shouted_with_its_li
     reloading: Reloading,
 ) -> None:
     opened, reloader = reloading.opened, reloading.reloader
-    gateway = opened.plane.gateway
+    gateway = opened.plane.current.gateway
     valid = reloading.spoil()
     assert not await reloader.reload_now()
-    assert opened.plane.gateway is gateway
+    assert opened.plane.current.gateway is gateway
     assert (await opened.get()).status == 200
     assert reloader.status.word == "refused"
     assert reloader.status.details() | {"config_applied_at": ""} == {
@@ -192,10 +193,10 @@ async def test_what_was_refused_is_refused_again_quietly_unless_somebody_asked(r
 
 
 async def test_a_look_at_a_file_that_says_nothing_new_is_quiet(reloading: Reloading) -> None:
-    gateway = reloading.opened.plane.gateway
+    gateway = reloading.opened.plane.current.gateway
     reloading.file.write_text(f"{reloading.file.read_text()}\n# a comment\n")
     assert await reloading.reloader.reload_now(asked=False)
-    assert reloading.opened.plane.gateway is gateway
+    assert reloading.opened.plane.current.gateway is gateway
     assert reloading.events() == []
 
 
@@ -204,7 +205,7 @@ async def test_lines_that_have_moved_are_followed(reloading: Reloading) -> None:
     before = reloading.reloader.settings.origins
     reloading.file.write_text(f"# a comment\n{reloading.file.read_text()}")
     assert await reloading.reloader.reload_now(asked=False)
-    after = reloading.opened.plane.gateway.policy("research").statements
+    after = reloading.opened.plane.current.gateway.policy("research").statements
     assert {statement.origin for statement in after}.isdisjoint(before)
     assert {statement.origin for statement in after} <= set(reloading.reloader.settings.origins)
 
@@ -431,7 +432,7 @@ async def test_a_date_condition_is_judged_again_when_it_passes(
         assert (await opened.get()).status == after
         if after == 403:
             assert (await caller.exactly(4))[2:] == b"\x03\xf0"
-            assert opened.plane.withdrawn["websockets"] == 1
+            assert opened.plane.open.withdrawn["websockets"] == 1
         following.stop()
 
 
@@ -595,11 +596,11 @@ async def test_of_1000_open_websockets_the_withdrawn_half_closes_and_the_other_l
         passed: dict[tuple[str, int], tuple[int, int]] = {}
         adopt = plane.adopt
 
-        async def watched(**parts: Any) -> None:
-            for relay in plane.relays:
+        async def watched(current: Current) -> None:
+            for relay in plane.open.relays:
                 peer = relay.caller.transport.get_extra_info("peername")
                 passed[peer] = relay.caller.bytes_received, relay.notebook.bytes_received
-            await adopt(**parts)
+            await adopt(current)
 
         plane.adopt = watched  # type: ignore[method-assign]
         reloading.write(policy={"allow": ["one"]})
@@ -625,13 +626,13 @@ async def test_of_1000_open_websockets_the_withdrawn_half_closes_and_the_other_l
         counts = [chatter.received for chatter in stay]
         await until(lambda: all(one.received >= two + 20 for one, two in zip(stay, counts, strict=True)))
         assert all(chatter.is_in_order and not chatter.close_code and not chatter.is_lost for chatter in stay)
-        assert len(plane.relays) == 500
-        assert plane.withdrawn == {"websockets": 500}
+        assert len(plane.open.relays) == 500
+        assert plane.open.withdrawn == {"websockets": 500}
         event = reloading.events()[-1]
         assert event["websockets_ended"] == 500
         for chatter in chatters:
             chatter.transport.abort()
-        await until(lambda: not plane.relays)
+        await until(lambda: not plane.open.relays)
         server.close()
 
 

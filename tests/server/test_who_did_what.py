@@ -79,7 +79,7 @@ async def test_a_websocket_names_its_user_at_its_end(guarded: Rig) -> None:
     token = made(guarded, TokenKind.API, principal="build")
     head = f"GET /ws?token={token} HTTP/1.1\r\nHost: {guarded.authority}\r\nOrigin: {guarded.origin}\r\n{HANDSHAKE}\r\n"
     assert status_of(await guarded.raw(head.encode(), until_eof=False)) == 101
-    await eventually(lambda: not guarded.gateway.plane.relays)
+    await eventually(lambda: not guarded.gateway.plane.open.relays)
     [line] = lines(guarded, "websocket")
     assert line["user"] == "build"
     assert token not in json.dumps(line)

@@ -48,7 +48,7 @@ async def test_plain_http_on_a_tls_port_is_told_so_and_logged(
         assert status_of(answer) == 400
         assert b"Content-Type: text/plain" in answer
         assert body_of(answer).startswith(b"This port speaks TLS")
-        await eventually(lambda: not rig.gateway.plane.arrivals)
+        await eventually(lambda: not rig.gateway.plane.open.new_connections)
         lines = [line for line in rig.log_lines() if line["kind"] == "http"]
         [line] = lines
         assert (line["error"], line["status"]) == ("PLAIN_HTTP_ON_TLS", 400)
@@ -59,7 +59,7 @@ async def test_plain_http_on_a_tls_port_is_told_so_and_logged(
 async def test_what_is_neither_is_closed_with_a_line(tmp_path: Path, tls: list[dict[str, Any]]) -> None:
     async with open_rig(tmp_path, listeners=tls) as rig:
         assert await exchange(rig.port, b"\x00\x01\x02") == b""
-        await eventually(lambda: not rig.gateway.plane.arrivals)
+        await eventually(lambda: not rig.gateway.plane.open.new_connections)
         [line] = [line for line in rig.log_lines() if line["kind"] == "http"]
         assert (line["error"], line["status"]) == ("PLAIN_HTTP_ON_TLS", 0)
 
@@ -81,7 +81,7 @@ async def test_a_caller_that_does_not_trust_the_certificate_is_a_line(
             # An event loop's own client only breaks off; OpenSSL's says why.
             await asyncio.to_thread(shake_hands, rig.port, distrusting)
         plane = rig.gateway.plane
-        await eventually(lambda: not plane.arrivals and not plane.connections)
+        await eventually(lambda: not plane.open.new_connections and not plane.open.connections)
         [line] = [line for line in rig.log_lines() if line["kind"] == "http"]
         assert line["error"] == "TLS_FAILED"
         assert "ALERT" in line["detail"].upper()
@@ -98,7 +98,7 @@ async def test_tls_is_served_as_ever_and_who_only_looks_leaves_no_line(
         writer.write(b"GET /lab HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         assert status_of(await reader.read()) == 200
         writer.close()
-        await eventually(lambda: not rig.gateway.plane.arrivals)
+        await eventually(lambda: not rig.gateway.plane.open.new_connections)
         assert [line["status"] for line in rig.log_lines() if line["kind"] == "http"] == [200]
 
 
@@ -109,7 +109,9 @@ async def check(rig: Rig, sent: bytes) -> None:
     writer.write_eof()
     await asyncio.sleep(0)
     writer.close()
-    await eventually(lambda: not rig.gateway.plane.arrivals and not rig.gateway.plane.connections)
+    await eventually(
+        lambda: not rig.gateway.plane.open.new_connections and not rig.gateway.plane.open.connections
+    )
 
 
 CHECKS = {
@@ -149,6 +151,6 @@ async def test_a_health_check_leaves_no_trace(tmp_path: Path, sent: bytes, liste
 async def test_who_is_not_listed_and_wants_more_is_no_health_check(tmp_path: Path, sent: bytes) -> None:
     async with open_rig(tmp_path, listeners=FAR) as rig:
         assert await exchange(rig.port, sent) == b""
-        await eventually(lambda: not rig.gateway.plane.arrivals)
+        await eventually(lambda: not rig.gateway.plane.open.new_connections)
         codes = [line["error"] for line in rig.log_lines() if line["kind"] == "http"]
         assert codes == ["PROXY_NOT_LISTED"]

@@ -106,7 +106,7 @@ async def test_a_connection_is_over_when_its_time_is_up(tmp_path: Path, sent: by
                 await clock.advance(1)
         assert b"408" not in await received(reader)
         if sent != get() + b"GET":
-            assert clock.monotonic() - 1000 >= rig.gateway.plane.timeouts.request_head_seconds
+            assert clock.monotonic() - 1000 >= rig.gateway.plane.current.timeouts.request_head_seconds
             assert told(rig) == {("ADMIN_TIMEOUT", "127.0.0.1")}
         close(reader)
 

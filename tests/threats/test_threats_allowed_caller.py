@@ -49,7 +49,9 @@ class Row:
 async def settled(opened: OpenPlane) -> None:
     """Until the gateway has read and written what it will, for now."""
     before = None
-    while before != (before := [one.held_bytes for one in (*opened.plane.connections, *opened.plane.relays)]):
+    while before != (
+        before := [one.held_bytes for one in (*opened.plane.open.connections, *opened.plane.open.relays)]
+    ):
         for _ in range(20):
             await asyncio.sleep(0.001)
 
@@ -57,14 +59,14 @@ async def settled(opened: OpenPlane) -> None:
 async def silent(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
         await opened.call()
-    await opened.settled(lambda: len(opened.plane.connections) >= count)
+    await opened.settled(lambda: len(opened.plane.open.connections) >= count)
 
 
 async def half_heads(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
         (await opened.call()).send("GET / HTTP/1.1\r\nX: " + "x" * 60 * KIB)
     await opened.settled(
-        lambda: sum(one.unread_bytes for one in opened.plane.connections) >= count * 60 * KIB
+        lambda: sum(one.unread_bytes for one in opened.plane.open.connections) >= count * 60 * KIB
     )
 
 
@@ -153,7 +155,9 @@ async def waiting_sign_ins(opened: OpenPlane, count: int) -> None:
     opened.keeper.cold()
     for _ in range(count):
         (await opened.call()).send(opened.head())
-    await opened.settled(lambda: sum(one.under_way is not None for one in opened.plane.connections) >= count)
+    await opened.settled(
+        lambda: sum(one.under_way is not None for one in opened.plane.open.connections) >= count
+    )
 
 
 async def websockets(opened: OpenPlane, count: int) -> None:
@@ -260,13 +264,13 @@ async def test_what_one_address_holds_is_bounded(tmp_path: Path) -> None:
     async with open_plane(tmp_path, by_hand=True, limits={"held_per_address": most}) as opened:
         await unread_answers(opened, 40)
         plane = opened.plane
-        assert sum(one.held_bytes for one in plane.connections) > most
+        assert sum(one.held_bytes for one in plane.open.connections) > most
         plane.sweep()
-        held = sum(one.held_bytes for one in plane.connections if not one.transport.is_closing())
+        held = sum(one.held_bytes for one in plane.open.connections if not one.transport.is_closing())
         assert most // 2 < held <= most
-        await opened.settled(lambda: len(plane.connections) < 40)
+        await opened.settled(lambda: len(plane.open.connections) < 40)
         ended = [record for record in opened.records if record.error == "HELD_TOO_MUCH"]
-        assert len(ended) == 40 - len(plane.connections)
+        assert len(ended) == 40 - len(plane.open.connections)
         assert {(one["limit"], one["most"]) for one in opened.events} == {("limits.held_per_address", most)}
 
 

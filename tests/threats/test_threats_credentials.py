@@ -244,7 +244,7 @@ async def test_reprs_hold_no_credential(tmp_path: Path) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
         writer.write(f"GET / HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode())
         await reader.readuntil(b"\r\n\r\n")
-        for connection in plane.connections:
+        for connection in plane.open.connections:
             texts += [repr(connection)] + [
                 repr(getattr(connection, name, None))
                 for name in type(connection).__slots__

@@ -219,13 +219,18 @@ async def test_a_handshake_has_until_the_first_heads_deadline(open_site: Any, ki
     site = await open_site(kind, clock=clock)
     plane = site.rig.gateway.plane
     readers = [await site.silent(source) for source in (FRIEND, STRANGER)]
-    await site.until(lambda: len(plane.arrivals) == 2 and all(one._prelude is None for one in plane.arrivals))
-    await clock.advance(plane.timeouts.request_head_seconds - 1)
+    await site.until(
+        lambda: (
+            len(plane.open.new_connections) == 2
+            and all(one._prelude is None for one in plane.open.new_connections)
+        )
+    )
+    await clock.advance(plane.current.timeouts.request_head_seconds - 1)
     assert plane.budgets.in_all == 2
     await clock.advance(2)
     for reader in readers:
         assert await received(reader) == b""
-    await site.until(lambda: not plane.arrivals)
+    await site.until(lambda: not plane.open.new_connections)
     assert plane.budgets.in_all == 0
     assert site.codes() == {code: 2}
     assert {("timeouts.request_head", code, source) for source in (FRIEND, STRANGER)} <= site.told()
@@ -236,10 +241,10 @@ async def test_a_handshake_puts_the_first_heads_deadline_off_by_nothing(open_sit
     site = await open_site("tls", clock=clock)
     plane = site.rig.gateway.plane
     reader = await site.silent(FRIEND)
-    await site.until(lambda: len(plane.arrivals) == 1)
-    await clock.advance(plane.timeouts.request_head_seconds - 2)
+    await site.until(lambda: len(plane.open.new_connections) == 1)
+    await clock.advance(plane.current.timeouts.request_head_seconds - 2)
     await site._writers[-1].start_tls(site.tls, server_hostname="127.0.0.1")
-    await site.until(lambda: len(plane.connections) == 1)
+    await site.until(lambda: len(plane.open.connections) == 1)
     await clock.advance(3)
     assert await received(reader) == b""
     assert site.codes() == {"REQUEST_TIMEOUT": 1}
@@ -252,7 +257,7 @@ async def test_a_connection_that_says_nothing_leaves_a_trace(open_site: Any, kin
     plane = site.rig.gateway.plane
     reader = await site.silent(STRANGER)
     await site.until(lambda: plane.budgets.in_all == 1)
-    await clock.advance(plane.timeouts.request_head_seconds + 1)
+    await clock.advance(plane.current.timeouts.request_head_seconds + 1)
     assert await received(reader) == b""
     [code] = site.codes()
     assert ("timeouts.request_head", code, STRANGER) in site.told()

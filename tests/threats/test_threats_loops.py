@@ -19,8 +19,9 @@ import yaml
 from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.answer.outages import Outages
 from proxy.dataplane.caller.connection import CallerConnection
-from proxy.dataplane.caller.prelude import Arrival
+from proxy.dataplane.caller.prelude import NewConnection
 from proxy.dataplane.notebook.connection import UpstreamConnection
+from proxy.dataplane.plane import Current
 from proxy.dataplane.websocket.relay import Relay
 from proxy.errors import UpstreamUnreachable
 from proxy.identity.tokens import Tokens
@@ -90,19 +91,19 @@ async def test_a_connection_that_cannot_be_swept_is_cut_and_the_others_have_thei
     for number in range(3):
         peers.append(await opened.call())
         peers[-1].send("GET / HTTP/1.1\r\n")
-        await opened.settled(lambda number=number: len(opened.plane.connections) == number + 1)
+        await opened.settled(lambda number=number: len(opened.plane.open.connections) == number + 1)
     [broken] = [
         one
-        for one in opened.plane.connections
+        for one in opened.plane.open.connections
         if one.transport.get_extra_info("peername")[1] == port_of(peers[1])
     ]
     plant(CallerConnection, "sweep", broken)
-    patience = opened.plane.timeouts.request_head_seconds
+    patience = opened.plane.current.timeouts.request_head_seconds
     await opened.pass_time(1)
     assert await peers[1].rest() == b""
     later = await opened.call()
     later.send("GET / HTTP/1.1\r\n")
-    await opened.settled(lambda: len(opened.plane.connections) == 3)
+    await opened.settled(lambda: len(opened.plane.open.connections) == 3)
     await opened.pass_time(patience)
     for peer in (peers[0], peers[2], later):
         assert (await peer.response()).status == 408
@@ -118,10 +119,10 @@ async def test_a_websocket_that_cannot_be_swept_is_cut_and_the_others_are_asked_
         peers.append(await opened.call())
         peers[-1].send(opened.upgrade())
         assert (await peers[-1].response()).status == 101
-    plant(Relay, "sweep", list(opened.plane.relays)[1])
+    plant(Relay, "sweep", list(opened.plane.open.relays)[1])
     await opened.pass_time(1)
     assert await peers[1].rest() == b""
-    await opened.pass_time(opened.plane.timeouts.websocket_ping_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.websocket_ping_seconds)
     for peer in (peers[0], peers[2]):
         assert await peer.exactly(8) == b"\x89\x06nbgate"
     assert planted_alone(opened)
@@ -133,18 +134,18 @@ async def test_an_arrival_that_cannot_be_swept_is_cut_and_the_others_have_their_
     clock = FakeClock()
     listeners = [{"bind": "127.0.0.1:0", "proxy_protocol": ["127.0.0.0/8"]}]
     async with open_rig(tmp_path, clock=clock, listeners=listeners) as rig:
-        arrivals = rig.gateway.plane.arrivals
+        new_connections = rig.gateway.plane.open.new_connections
         peers = []
         for number in range(3):
             peers.append(await asyncio.open_connection("127.0.0.1", rig.port))
-            await until(lambda number=number: len(arrivals) == number + 1)
+            await until(lambda number=number: len(new_connections) == number + 1)
             if number == 0:
-                [broken] = arrivals
-        plant(Arrival, "sweep", broken)
+                [broken] = new_connections
+        plant(NewConnection, "sweep", broken)
         await clock.advance(1)
         assert await received(peers[0][0]) == b""
-        assert len(arrivals) == 2
-        await clock.advance(rig.gateway.plane.timeouts.request_head_seconds)
+        assert len(new_connections) == 2
+        await clock.advance(rig.gateway.plane.current.timeouts.request_head_seconds)
         for reader, _ in peers:
             assert await received(reader) == b""
         for _, writer in peers:
@@ -173,7 +174,7 @@ async def test_an_idle_upstream_connection_that_cannot_be_judged_is_closed_with_
     monkeypatch.setattr(UpstreamConnection, "is_open", property(broken))
     await opened.pass_time(1)
     await opened.settled(lambda: pool.open_connections(origin) == 2)
-    await opened.pass_time(opened.plane.timeouts.upstream_idle_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.upstream_idle_seconds)
     await opened.settled(lambda: pool.open_connections(origin) == 0)
     assert planted_alone(opened)
 
@@ -191,17 +192,19 @@ async def test_what_cannot_be_judged_again_is_cut_and_all_others_are_judged(
         sockets[-1].send(opened.upgrade())
         assert (await sockets[-1].response()).status == 101
     plane = opened.plane
-    await opened.settled(lambda: all(one.is_idle for one in plane.connections))
-    plant(CallerConnection, "judge", next(iter(plane.connections)))
-    plant(Relay, "settle", list(plane.relays)[1])
+    await opened.settled(lambda: all(one.is_idle for one in plane.open.connections))
+    plant(CallerConnection, "judge", next(iter(plane.open.connections)))
+    plant(Relay, "settle", list(plane.open.relays)[1])
     file = tmp_path / "nbgate.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "policy": {"allow": ["elsewhere"]}}))
     settings = compose_settings(file)
     await plane.adopt(
-        gateway=compose.gateway(settings, audit=lambda _inbound, _refusal: None),
-        keepers={"research": opened.keeper},
-        limits=settings.limits,
-        timeouts=settings.timeouts,
+        Current(
+            gateway=compose.gateway(settings, audit=lambda _inbound, _refusal: None),
+            keepers={"research": opened.keeper},
+            limits=settings.limits,
+            timeouts=settings.timeouts,
+        )
     )
     for peer in kept:
         assert await peer.rest() == b""
@@ -222,8 +225,8 @@ async def test_what_cannot_be_told_that_the_gateway_goes_away_is_cut_and_all_oth
         sockets.append(await opened.call())
         sockets[-1].send(opened.upgrade())
         assert (await sockets[-1].response()).status == 101
-    plant(CallerConnection, "drain", next(iter(opened.plane.connections)))
-    plant(Relay, "close", list(opened.plane.relays)[1])
+    plant(CallerConnection, "drain", next(iter(opened.plane.open.connections)))
+    plant(Relay, "close", list(opened.plane.open.relays)[1])
     await opened.plane.drain(0.0)
     for peer in kept:
         assert await peer.rest() == b""
@@ -267,7 +270,7 @@ async def test_what_waits_and_cannot_be_told_in_its_time_is_cut_and_all_others_a
 ) -> None:
     peers = await waits_for_the_notebook(opened, 3)
     plant(Forward, "give_up", forward_of(opened, peers[0]))
-    await opened.pass_time(opened.plane.timeouts.outage_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.outage_seconds)
     with pytest.raises(ConnectionResetError):
         await peers[0].rest()
     for peer in peers[1:]:
@@ -292,7 +295,7 @@ async def test_what_waits_and_cannot_be_tried_is_cut_and_all_others_are_answered
 def forward_of(opened: OpenPlane, peer: Peer) -> Forward:
     [found] = [
         one.request.answerer
-        for one in opened.plane.connections
+        for one in opened.plane.open.connections
         if one.transport.get_extra_info("peername")[1] == port_of(peer)
     ]
     assert found is not None
@@ -306,7 +309,7 @@ async def test_no_byte_passes_on_a_websocket_that_could_not_be_judged(
     peer = await opened.call()
     peer.send(opened.upgrade())
     assert (await peer.response()).status == 101
-    [relay] = opened.plane.relays
+    [relay] = opened.plane.open.relays
 
     def broken(_relay: Relay) -> None:
         raise Planted
@@ -315,7 +318,7 @@ async def test_no_byte_passes_on_a_websocket_that_could_not_be_judged(
     relay.doubt()
     peer.send(b"\x81\x82\0\0\0\0hi")
     assert await peer.rest() == b""
-    await opened.settled(lambda: not opened.plane.relays)
+    await opened.settled(lambda: not opened.plane.open.relays)
     assert [bytes(one) for one in opened.upstream.tunnelled] == [b""]
     assert [type(one["exception"]) for one in opened.errors] == [Planted]
     opened.errors.clear()

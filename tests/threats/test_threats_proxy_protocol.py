@@ -110,7 +110,7 @@ async def test_a_truncated_prelude_is_closed_in_time(tmp_path: Path) -> None:
             assert await received(reader) == b""
             writer.close()
         assert untouched(rig)
-        assert not rig.gateway.plane.arrivals
+        assert not rig.gateway.plane.open.new_connections
 
 
 async def test_a_second_prelude_is_no_prelude(tmp_path: Path) -> None:

@@ -39,32 +39,33 @@ async def test_half_sent_heads_are_answered_408_at_their_deadline(opened: OpenPl
         peer.send(f"GET / HTTP/1.1\r\nHost: {opened.authority}\r\nX-a: ")
     await opened.settled(
         lambda: (
-            len(opened.plane.connections) == 50 and all(one.unread_bytes for one in opened.plane.connections)
+            len(opened.plane.open.connections) == 50
+            and all(one.unread_bytes for one in opened.plane.open.connections)
         )
     )
-    patience = opened.plane.timeouts.request_head_seconds
+    patience = opened.plane.current.timeouts.request_head_seconds
     await opened.pass_time(patience - 1)
-    assert len(opened.plane.connections) == 50
+    assert len(opened.plane.open.connections) == 50
     await opened.pass_time(1)
     for peer in peers:
         assert (await peer.response()).status == 408
         assert await ended(peer) == b""
     await opened.pass_time(10)
-    await opened.settled(lambda: not opened.plane.connections)
+    await opened.settled(lambda: not opened.plane.open.connections)
     assert [record.status for record in opened.records] == [408] * 50
     assert opened.upstream.accepted == 0
 
 
 async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
     """Slowloris: a byte now and then, or an empty line, puts nothing off."""
-    patience = opened.plane.timeouts.request_head_seconds
+    patience = opened.plane.current.timeouts.request_head_seconds
     dripping, empty = await opened.call(), await opened.call()
-    await opened.settled(lambda: len(opened.plane.connections) == 2)
+    await opened.settled(lambda: len(opened.plane.open.connections) == 2)
     for at in range(10):
         dripping.send("GET / HTT"[at % 9])
         empty.send("\r\n" * (1 + at % 2))
         await opened.settled(
-            lambda at=at: any(one.unread_bytes == at + 1 for one in opened.plane.connections)
+            lambda at=at: any(one.unread_bytes == at + 1 for one in opened.plane.open.connections)
         )
         await opened.pass_time(patience / 10)
     answered = await ended(dripping)
@@ -74,14 +75,14 @@ async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
 
 async def test_a_connection_that_says_nothing_is_closed(opened: OpenPlane) -> None:
     peer = await opened.call()
-    await opened.settled(lambda: bool(opened.plane.connections))
-    await opened.pass_time(opened.plane.timeouts.request_head_seconds)
+    await opened.settled(lambda: bool(opened.plane.open.connections))
+    await opened.pass_time(opened.plane.current.timeouts.request_head_seconds)
     assert await ended(peer) == b""
 
 
 async def test_later_heads_have_a_deadline_of_their_own(opened: OpenPlane) -> None:
     """Between requests a connection may rest; a head that began may not."""
-    timeouts = opened.plane.timeouts
+    timeouts = opened.plane.current.timeouts
     peer = await opened.call()
     peer.send(opened.head())
     await peer.response()
@@ -90,14 +91,14 @@ async def test_later_heads_have_a_deadline_of_their_own(opened: OpenPlane) -> No
     peer.send("GET /")
     await opened.settled(lambda: bool(opened.connection.unread_bytes))
     await opened.pass_time(timeouts.request_head_seconds - 1)
-    assert opened.plane.connections
+    assert opened.plane.open.connections
     await opened.pass_time(1)
     assert (await peer.response()).status == 408
 
 
 async def test_a_body_in_drops_has_a_deadline_for_each_silence(opened: OpenPlane) -> None:
     """R-U-Dead-Yet: an upload may be slow, but not silent; the notebook's side ends with it."""
-    patience = opened.plane.timeouts.request_body_seconds
+    patience = opened.plane.current.timeouts.request_body_seconds
     peer = await opened.call()
     peer.send(opened.head("/up", method="POST", extra="Content-Length: 1000\r\n"))
     for number in range(3):
@@ -131,7 +132,7 @@ async def test_one_address_cannot_take_every_connection(tmp_path: Path) -> None:
             assert answer.value("retry-after")
             assert await ended(refused) == b""
         first.abort()
-        await opened.settled(lambda: not opened.plane.relays)
+        await opened.settled(lambda: not opened.plane.open.relays)
         again = await opened.call()
         again.send(opened.head())
         assert (await again.response()).status == 200
@@ -166,9 +167,9 @@ async def test_the_deadlines_are_swept_by_the_gateway_itself(tmp_path: Path) -> 
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: ")
         async with asyncio.timeout(30):
-            while not any(one.unread_bytes for one in rig.gateway.plane.connections):
+            while not any(one.unread_bytes for one in rig.gateway.plane.open.connections):
                 await asyncio.sleep(0.001)
-        await clock.advance(rig.gateway.plane.timeouts.request_head_seconds + 1)
+        await clock.advance(rig.gateway.plane.current.timeouts.request_head_seconds + 1)
         assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 408 ")
         writer.close()
 
@@ -211,7 +212,7 @@ async def test_who_is_slow_after_that_is(tmp_path: Path) -> None:
         stage.keeper.gate.clear()
         caller = await stage.call(post(bytes(500_000))[:-1])
         await eventually(lambda: bool(stage.keeper.waits))
-        [connection] = stage.plane.connections
+        [connection] = stage.plane.open.connections
         await eventually(lambda: not connection.is_reading)
         await stage.sweep(15.0)
         stage.keeper.gate.set()

@@ -15,6 +15,7 @@ from aiohttp import web
 from callers import HANDSHAKE, ask, asked, audited, untouched
 
 from proxy.client_address.networks import parse_address
+from proxy.dataplane.plane import Current
 from proxy.identity.tokens import TokenKind, authorized_url
 from tests.harness.clocks import FakeClock
 from tests.harness.gateways import Rig, body_of, open_rig, status_of
@@ -172,7 +173,7 @@ async def test_a_denied_address_learns_nothing_of_tokens(tmp_path: Path) -> None
             assert await ask(rig, target, extra=extra) == [403, 403]
         assert untouched(rig)
         # And the link was not used up.
-        assert not rig.gateway.plane.gateway._entrance._used
+        assert not rig.gateway.plane.current.gateway._entrance._used
 
 
 @pytest.mark.parametrize(
@@ -248,20 +249,20 @@ async def test_a_session_that_ends_closes_its_websockets_and_no_others(guarded: 
         sockets.append((reader, writer))
     plane = guarded.gateway.plane
     # A WebSocket that is silent for so long is pinged, and gone when it does not answer: not what is tested here.
-    for relay in plane.relays:
+    for relay in plane.open.relays:
         relay.timeouts = type(relay.timeouts)(1e9, 1e9)
-    assert len(plane.relays) == 3
+    assert len(plane.open.relays) == 3
     await clock.jump(1699)
     plane.sweep()
-    assert len([relay for relay in plane.relays if relay.closing is None]) == 3
+    assert len([relay for relay in plane.open.relays if relay.closing is None]) == 3
     await clock.jump(2)
     plane.sweep()
-    assert len([relay for relay in plane.relays if relay.closing is None]) == 2
+    assert len([relay for relay in plane.open.relays if relay.closing is None]) == 2
     frame = await asyncio.wait_for(sockets[2][0].readexactly(4), 30)
     assert (frame[0], int.from_bytes(frame[2:4], "big")) == (0x88, 1008)
     await clock.jump(100)
     plane.sweep()
-    assert len([relay for relay in plane.relays if relay.closing is None]) == 1
+    assert len([relay for relay in plane.open.relays if relay.closing is None]) == 1
     frame = await asyncio.wait_for(sockets[0][0].readexactly(2), 30)
     assert b"the session has ended" in await sockets[0][0].readexactly(frame[1])
     # The longer one works on.
@@ -305,7 +306,7 @@ async def test_a_session_that_was_not_needed_at_first_ends_what_needs_it_later(t
         writer.write(b"\x81\x82\0\0\0\0hi")
         assert await asyncio.wait_for(reader.readexactly(4), 30) == b"\x81\x02hi"
         plane = rig.gateway.plane
-        for relay in plane.relays:
+        for relay in plane.open.relays:
             relay.timeouts = type(relay.timeouts)(1e9, 1e9)
         await clock.jump(1800)
         plane.sweep()
@@ -344,10 +345,12 @@ async def test_a_kept_connection_on_which_a_link_was_opened_survives_a_reload(gu
     plane = guarded.gateway.plane
     reloader = guarded.gateway.reloader
     await plane.adopt(
-        gateway=reloader._make_gateway(reloader.settings, plane.clock.now()),
-        keepers=reloader.keepers,
-        limits=plane.limits,
-        timeouts=plane.timeouts,
+        Current(
+            gateway=reloader._make_gateway(reloader.settings, plane.clock.now()),
+            keepers=reloader.keepers,
+            limits=plane.current.limits,
+            timeouts=plane.current.timeouts,
+        )
     )
     writer.write(f"GET /.nbgate/sign-in HTTP/1.1\r\nHost: {guarded.authority}\r\n\r\n".encode())
     assert b" 401 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
@@ -619,7 +622,7 @@ async def test_a_programs_token_lets_it_in_and_stops_at_the_gateway(tmp_path: Pa
 
 
 async def test_an_open_gateway_looks_at_nothing_until_there_is_a_token(opened: Rig) -> None:
-    entrance = opened.gateway.plane.gateway._entrance
+    entrance = opened.gateway.plane.current.gateway._entrance
     judged = []
     judge = entrance.judge
     entrance.judge = lambda presented, *, guarded: (

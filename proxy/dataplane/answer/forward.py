@@ -132,7 +132,7 @@ class Forward:
         self._replay: list[bytes] | None = []
         """The body so far, for as long as it can be repeated."""
         if has_body:
-            self._replay_room = plane.limits.replay_body_bytes
+            self._replay_room = plane.current.limits.replay_body_bytes
 
     @property
     def held_bytes(self) -> int:
@@ -163,7 +163,7 @@ class Forward:
     async def _start_cold(self) -> None:
         try:
             session = await self._keeper.acquire(
-                within_seconds=self._plane.timeouts.sign_in_seconds,
+                within_seconds=self._plane.current.timeouts.sign_in_seconds,
                 patience_seconds=PAGE_SECONDS if self._caller.is_window else math.inf,
                 asked_by=self._caller.id,
             )
@@ -388,7 +388,7 @@ class Forward:
 
     def sweep(self, now: float) -> None:
         """Judge silence. Called about once a second; `now` is the monotonic clock's."""
-        timeouts = self._plane.timeouts
+        timeouts = self._plane.current.timeouts
         if self._head_sent:
             patience = timeouts.send_seconds if self._caller.is_full else timeouts.response_body_seconds
             if self._stands_still(self.bytes_out - self._caller.unsent_bytes, now, patience):
@@ -475,7 +475,7 @@ class Forward:
         """The instance is not in service: signing in says in which state it is."""
         error: NbgateError = JupyterStarting(detail=_answered(facts))
         try:
-            await self._keeper.acquire(within_seconds=self._plane.timeouts.sign_in_seconds)
+            await self._keeper.acquire(within_seconds=self._plane.current.timeouts.sign_in_seconds)
         except NbgateError as its_state:
             error = its_state
         except Exception:
@@ -648,7 +648,7 @@ class Forward:
             allowed.decode("latin-1"),
             script=(route.prefix + route.upstream_target).partition("?")[0],
             mount=route.mount.path or "/",
-            others=self._plane.gateway.others_at(route.mount),
+            others=self._plane.current.gateway.others_at(route.mount),
         )
         return scope.encode("latin-1")
 

@@ -146,7 +146,7 @@ class Page:
         if taken != self._swept_bytes:
             self._swept_bytes = taken
             self._quiet_since = now
-        elif now - self._quiet_since >= self._plane.timeouts.send_seconds:
+        elif now - self._quiet_since >= self._plane.current.timeouts.send_seconds:
             self.cancel()
             self._caller.broken(SEND_LATE)
 

@@ -44,7 +44,7 @@ def who_answers(connection: CallerConnection, request: Request, head: reader.Req
     request.inbound = inbound = _inbound(
         connection, request, head.headers, host=fields.host, target=head.target, method=head.method
     )
-    gateway = connection.plane.gateway
+    gateway = connection.plane.current.gateway
     if head.is_repeated:
         verdict = gateway.admit(inbound, fields.known, is_repeated=True)
     else:
@@ -104,7 +104,7 @@ def turn_away(connection: CallerConnection, request: Request, error: NbgateError
     )
     if fault.request is not None:
         request.inbound = unread
-    connection.plane.gateway.turn_away(unread, error, has_fields=False)
+    connection.plane.current.gateway.turn_away(unread, error, has_fields=False)
 
 
 def _inbound(

@@ -114,7 +114,7 @@ class CallerConnection(asyncio.Protocol):
         if (sock := transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.place.is_held = True
-        self.plane.connections.add(self)
+        self.plane.open.connections.add(self)
         if self.plane.draining:
             self.go("stop")
             self.transport.abort()
@@ -207,7 +207,9 @@ class CallerConnection(asyncio.Protocol):
             if head is None:
                 if reader.has_begun and not had_begun and self.request is not None:
                     # The first head's time began with the connection.
-                    self._deadline = self.plane.clock.monotonic() + self.plane.timeouts.request_head_seconds
+                    self._deadline = (
+                        self.plane.clock.monotonic() + self.plane.current.timeouts.request_head_seconds
+                    )
                 return
             self._read_head(head)
         self.intake.hold(b"")
@@ -337,7 +339,7 @@ class CallerConnection(asyncio.Protocol):
             # Or it was cut in this turn, and does not know yet that it is lost.
             self._hang_up(lingers=self._lingers)
             return
-        self._deadline = self.plane.clock.monotonic() + self.plane.timeouts.idle_seconds
+        self._deadline = self.plane.clock.monotonic() + self.plane.current.timeouts.idle_seconds
         if self.reader.held_bytes or self.writer.is_full:
             # Pipelined: a turn of the loop for each, so that one caller's queue delays nobody else. Nothing is
             # begun for a caller that does not take what it was answered: its answers would pile up here.
@@ -371,12 +373,12 @@ class CallerConnection(asyncio.Protocol):
             self.intake.resume(ALL)
         else:
             self._lingers = False
-            self._deadline = self.plane.clock.monotonic() + self.plane.timeouts.send_seconds
+            self._deadline = self.plane.clock.monotonic() + self.plane.current.timeouts.send_seconds
             self.writer.close()
 
     def _leave(self) -> None:
         """No longer one of the connections that are open."""
-        self.plane.connections.discard(self)
+        self.plane.open.connections.discard(self)
         self.intake.close()
 
     def over(self) -> None:
@@ -384,7 +386,7 @@ class CallerConnection(asyncio.Protocol):
         self.go("stop")
         self.go("over")
         self._let_go()
-        self._deadline = self.plane.clock.monotonic() + self.plane.timeouts.send_seconds
+        self._deadline = self.plane.clock.monotonic() + self.plane.current.timeouts.send_seconds
 
     # -- time -------------------------------------------------------------------------------------------
 
@@ -403,7 +405,7 @@ class CallerConnection(asyncio.Protocol):
         plane = self.plane
         if self._state.doing is _READ and self.reader.held_bytes:
             request = self._begin()
-            request.started_at = due - plane.timeouts.request_head_seconds
+            request.started_at = due - plane.current.timeouts.request_head_seconds
             self._turn_away(RequestTimeout(), HeadFault("it did not come in time"))
         elif self._state.doing is _READ:
             if self.request is not None:
@@ -456,7 +458,7 @@ class CallerConnection(asyncio.Protocol):
         request = self.request
         if self.transport is None or request is None or not (reason := request.objection()):
             return
-        withdrawn = self.plane.withdrawn
+        withdrawn = self.plane.open.withdrawn
         if self.is_owed:
             withdrawn["requests"] += 1
             request.withdraw(reason)

@@ -1,10 +1,10 @@
-"""A connection from the moment it is accepted until somebody reads requests from it.
+"""What comes before a connection's first request: the PROXY protocol's prelude, and TLS.
 
-The rule: it is counted before anything else, whatever kind of listener it came to, and refused without a byte where it
-has no place. Then comes the PROXY protocol's prelude, where the listener asks for one: only listed peers may send it,
-and they have to; whoever else connects, sends something else or nothing in time is cut off. It is read from the bare
-socket, exactly up to its end, so that what follows is read from its beginning by whom it is meant for. The source that
-it names is the connection's peer from then on. Last comes TLS. All of it has one deadline, which the sweep judges.
+The rule: it has its place already (`proxy.dataplane.caller.reception`). Where the listener asks for a prelude, only
+listed peers may send it, and they have to; whoever else connects, sends something else or nothing in time is cut off.
+It is read from the bare socket, exactly up to its end, so that what follows is read from its beginning by whom it is
+meant for. The source that it names is the connection's peer from then on. Last comes TLS. All of it has one deadline,
+which the sweep judges.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.client_address.networks import Address, read_address
+from proxy.client_address.networks import Address
 from proxy.client_address.proxy_protocol import Origin, Prelude, PreludeError, is_check
-from proxy.config.settings import UnixSocket
 from proxy.dataplane.answers import Page, message_of
 from proxy.dataplane.bounds import (
     HANDSHAKE_LATE,
@@ -28,12 +27,11 @@ from proxy.dataplane.bounds import (
     PRELUDE_LATE,
     TLS_FAILED,
 )
-from proxy.dataplane.budgets import Claim, Place
+from proxy.dataplane.budgets import Place
 from proxy.telemetry.limits_met import Bound
 
 if TYPE_CHECKING:
     from proxy.config.settings import Listener
-    from proxy.dataplane.caller.connection import CallerConnection
     from proxy.dataplane.plane import DataPlane
 
 LOOP_PATIENCE_SECONDS: Final = 10.0
@@ -46,52 +44,11 @@ SPEAKS_TLS: Final = b"This port speaks TLS: the address begins with https://\n"
 _TLS_RECORDS: Final = frozenset({0x16, 0x80})
 """A TLS client's first byte: a handshake's (RFC 8446 section 5.1), or an SSL 2.0 hello's, which OpenSSL refuses."""
 
-Make = Callable[[Place, float], "CallerConnection"]
+Make = Callable[[Place, float], asyncio.Protocol]
 """Makes the protocol that takes a connection over, in its place; its first head's deadline comes with it."""
 
 
-class Reception:
-    """Takes the connections of one listener."""
-
-    def __init__(
-        self, plane: DataPlane, listener: Listener, *, make: Make, tls: ssl.SSLContext | None
-    ) -> None:
-        self._plane = plane
-        self._listener = listener
-        self._make = make
-        self._tls = tls
-
-    def receive(self, sock: socket.socket, peer: Address | None) -> None:
-        """Take a connection that was accepted a moment ago, or close it. `peer`: None on a Unix socket."""
-        plane, listener = self._plane, self._listener
-        if plane.draining:
-            sock.close()
-            return
-        claim, is_listed = plane.claim(peer), True
-        if listener.proxy_protocol is not None:
-            if not isinstance(listener.bind, UnixSocket) and (
-                peer is None or peer not in listener.proxy_protocol
-            ):
-                is_listed = False
-                if peer is None or peer != _own_address(sock):
-                    plane.refused(NOT_LISTED, peer)
-                    sock.close()
-                    return
-            else:
-                # It is a load balancer of ours, whoever is behind it.
-                claim = Claim.TRUSTED
-        place = plane.budgets.take(peer, claim)
-        if isinstance(place, Bound):
-            plane.refused(place, peer)
-            sock.close()
-            return
-        if place.met is not None:
-            plane.met(place.met, peer)
-        arrival = Arrival(plane, listener, sock, place, make=self._make, tls=self._tls)
-        arrival.start(is_listed=is_listed)
-
-
-class Arrival:
+class NewConnection:
     """One connection that has a place, and nobody yet who reads requests from it."""
 
     __slots__ = (
@@ -129,11 +86,11 @@ class Arrival:
 
     def start(self, *, is_listed: bool = True) -> None:
         """Go on in a task of its own. Who is not listed is only looked at: this machine's health check, perhaps."""
-        self._plane.arrivals.add(self)
-        coming = self._arrive() if is_listed else self._look()
-        self._task = self._plane.tasks.start(coming, name="arrival")
+        self._plane.open.new_connections.add(self)
+        coming = self._prepare() if is_listed else self._look()
+        self._task = self._plane.tasks.start(coming, name="new connection")
         # Not at the end of what it runs: one that is ended in the turn in which it came runs nothing.
-        self._task.add_done_callback(self._arrived)
+        self._task.add_done_callback(self._ended)
 
     def sweep(self, now: float) -> None:
         """Judge silence. Called about once a second; `now` is the monotonic clock's."""
@@ -149,7 +106,7 @@ class Arrival:
         self._deadline = math.inf
         self._task.cancel()
 
-    async def _arrive(self) -> None:
+    async def _prepare(self) -> None:
         sock = self._sock
         try:
             if self._prelude is not None and not await self._read_prelude(self._prelude):
@@ -229,9 +186,9 @@ class Arrival:
             if not await loop.sock_recv(self._sock, LINGER_READ_BYTES):
                 return
 
-    def _arrived(self, _task: asyncio.Task[None]) -> None:
+    def _ended(self, _task: asyncio.Task[None]) -> None:
         """It is over, however it ended: somebody reads requests, or the connection is given up."""
-        self._plane.arrivals.discard(self)
+        self._plane.open.new_connections.discard(self)
         if not self._place.is_held:
             self._place.leave()
             self._sock.close()
@@ -239,7 +196,7 @@ class Arrival:
     def _tls_options(self) -> dict[str, Any]:
         if self._tls is None:
             return {}
-        seconds = self._plane.timeouts.request_head_seconds + LOOP_PATIENCE_SECONDS
+        seconds = self._plane.current.timeouts.request_head_seconds + LOOP_PATIENCE_SECONDS
         return {"ssl": self._tls, "ssl_handshake_timeout": seconds}
 
     async def _read_prelude(self, prelude: Prelude) -> bool:
@@ -276,11 +233,6 @@ class Arrival:
         self._place = place
         self._deadline = min(self._deadline, plane.clock.monotonic() + plane.patience(place))
         return True
-
-
-def _own_address(sock: socket.socket) -> Address | None:
-    """The address of this machine that a connection came to."""
-    return read_address(sock.getsockname()[0])
 
 
 async def _first_byte(sock: socket.socket) -> bytes:

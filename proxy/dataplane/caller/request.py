@@ -14,6 +14,7 @@ from proxy.dataplane.bounds import DRAIN_OVER, bound_of
 from proxy.dataplane.caller.intake import ANSWERER
 from proxy.dataplane.notebook.link import Link, link
 from proxy.dataplane.records import CALLER_GONE, RESPONSE_CUT, request_record, text_of
+from proxy.dataplane.websocket.splice import splice
 from proxy.errors import BadRequest, BodyTimeout, NbgateError, UpstreamUnreachable
 from proxy.gateway import Admission, Inbound, Refusal
 from proxy.routing.jupyters import is_proxied
@@ -241,7 +242,8 @@ class Request:
         # From here on request and connection are done with, and nothing may hold them: a WebSocket may last for days.
         transport, waiting, is_full = connection.hand_over()
         try:
-            self.plane.splice(
+            splice(
+                self.plane,
                 transport,
                 notebook,
                 place=connection.place,
@@ -337,7 +339,7 @@ class Request:
         elif answerer.bytes_in != self._swept_bytes or is_held or answerer.has_not_asked:
             self._swept_bytes = answerer.bytes_in
             self._quiet_since = now
-        elif now - self._quiet_since >= self.plane.timeouts.request_body_seconds:
+        elif now - self._quiet_since >= self.plane.current.timeouts.request_body_seconds:
             self.abandon(BodyTimeout())
 
     def _blame(self, error: NbgateError) -> None:

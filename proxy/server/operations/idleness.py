@@ -135,12 +135,12 @@ class ByItself:
     def _may_start(self, admission: Admission, inbound: Inbound) -> bool:
         """False where a statement denies it; that none allows it is no objection here."""
         caller = admission.caller
-        decision = self._plane.gateway.decide(
+        decision = self._plane.current.gateway.decide(
             caller.client.address, admission.instance, secure_transport=caller.scheme == "https", action=START
         )
         if decision.allowed or not decision.sids:
             return True
-        self._plane.gateway.permit(inbound, caller, admission.instance, START, user=admission.user)
+        self._plane.current.gateway.permit(inbound, caller, admission.instance, START, user=admission.user)
         return False
 
     def details(self) -> dict[str, Detail]:

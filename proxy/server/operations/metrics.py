@@ -132,7 +132,7 @@ class _Gateway(Collector):
         yield GaugeMetricFamily(
             "nbgate_connections",
             "Callers' connections, WebSockets not counted.",
-            value=len(plane.connections),
+            value=len(plane.open.connections),
         )
         yield GaugeMetricFamily(
             "nbgate_connections_most",
@@ -160,7 +160,7 @@ class _Gateway(Collector):
             "How often something failed because there was no file descriptor left.",
             value=met[RAN_OUT],
         )
-        yield GaugeMetricFamily("nbgate_websockets", "Open WebSockets.", value=len(plane.relays))
+        yield GaugeMetricFamily("nbgate_websockets", "Open WebSockets.", value=len(plane.open.relays))
         yield GaugeMetricFamily(
             "nbgate_upstream_connections",
             "Connections to notebooks, WebSockets included.",
@@ -170,7 +170,7 @@ class _Gateway(Collector):
             "nbgate_withdrawn",
             "What ended because a later configuration, or a date in it, did not let its caller stay.",
             "kind",
-            [((word,), plane.withdrawn[kind]) for kind, word in _WITHDRAWN.items()],
+            [((word,), plane.open.withdrawn[kind]) for kind, word in _WITHDRAWN.items()],
         )
         # What has not happened yet is 0, not absent: else Prometheus would not see it happen for the first time.
         instances = ("", *self._reloader.settings.instances)

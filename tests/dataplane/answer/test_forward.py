@@ -81,7 +81,7 @@ async def test_a_response_may_come_in_any_pieces(stage: OpenPlane, cut: int) -> 
     caller, notebook = await stage.forwarded()
     notebook.send(whole[:cut])
     await notebook.drain()
-    await eventually(lambda: len(stage.plane.connections) == 1)
+    await eventually(lambda: len(stage.plane.open.connections) == 1)
     notebook.send(whole[cut:])
     assert await caller.response() == (b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\n", b"hello")
 
@@ -356,7 +356,7 @@ async def test_an_early_answer_between_two_turns_of_tiny_chunks_goes_on_to_the_n
     caller = await stage.call(get(method=b"POST", fields=b"Transfer-Encoding: chunked\r\n"))
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     # What one turn of the loop brings.
     downstream.data_received(chunks)
     downstream.request.answerer._connection.data_received(ok(b"enough"))
@@ -416,9 +416,9 @@ async def test_a_caller_that_goes_before_there_is_a_session_is_not_sent_to_the_n
     stage.keeper.session = None
     stage.keeper.gate.clear()
     caller = await stage.call(get())
-    await eventually(lambda: len(stage.plane.connections) == 1 and len(stage.plane.tasks) > 0)
+    await eventually(lambda: len(stage.plane.open.connections) == 1 and len(stage.plane.tasks) > 0)
     caller.close()
-    await eventually(lambda: not stage.plane.connections)
+    await eventually(lambda: not stage.plane.open.connections)
     stage.keeper.gate.set()
     await eventually(lambda: not len(stage.plane.tasks))
     assert stage.upstream.accepted == 0
@@ -430,7 +430,7 @@ async def test_a_caller_that_goes_while_the_gateway_connects_leaves_no_connectio
     notebook = await stage.notebook()
     await notebook.exactly(5)  # a TLS handshake begins, and is not answered
     caller.close()
-    await eventually(lambda: not stage.plane.connections)
+    await eventually(lambda: not stage.plane.open.connections)
     notebook.close()
     await eventually(lambda: not len(stage.plane.tasks))
     assert stage.plane.pool.open_connections(stage.keeper.session.origin) == 0
@@ -640,7 +640,7 @@ async def test_a_caller_that_does_not_read_stops_the_notebook_and_loses_nothing(
     await notebook.head()
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
     await caller.head()
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     await eventually(lambda: downstream.writer.is_full)
     held = downstream.transport.get_write_buffer_size()
     assert held < 1_000_000
@@ -655,7 +655,7 @@ async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: %d\r\n" % size) + body)
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     await eventually(lambda: not downstream.is_reading)
     held = downstream.request.answerer._connection.transport.get_write_buffer_size()
     assert held < 1_000_000
@@ -680,7 +680,7 @@ async def test_a_caller_that_asks_on_and_never_reads_waits(stage: OpenPlane, pip
     caller = await stage.call(get(), receive_bytes=65536)
     notebook = await stage.notebook()
     answering = asyncio.ensure_future(answer_all(notebook, body))
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     if pipelined:
         caller.send(get() * (count - 1))
         await eventually(lambda: downstream.writer.is_full)
@@ -707,7 +707,7 @@ async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(sta
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
     sent = 0
     while not downstream.writer.is_full:
@@ -718,9 +718,9 @@ async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(sta
     downstream.request.answerer._connection.data_received(b"0\r\n\r\n")
     assert stage.records
     await stage.sweep(119.0)
-    assert stage.plane.connections
+    assert stage.plane.open.connections
     await stage.sweep(1.0)
-    await eventually(lambda: not stage.plane.connections)
+    await eventually(lambda: not stage.plane.open.connections)
     assert len(await caller.rest()) < sent
 
 
@@ -781,12 +781,12 @@ async def test_a_caller_that_takes_nothing_of_a_response_is_cut(stage: OpenPlane
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 24000000\r\n\r\n" + bytes(24_000_000))
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     await eventually(lambda: downstream.writer.is_full)
     await stage.sweep(119.0)
-    assert stage.plane.connections
+    assert stage.plane.open.connections
     await stage.sweep(1.0)
-    await eventually(lambda: not stage.plane.connections)
+    await eventually(lambda: not stage.plane.open.connections)
     await eventually(lambda: stage.open == 0)
 
 
@@ -798,7 +798,7 @@ async def test_a_caller_that_takes_a_little_is_not_cut(stage: OpenPlane) -> None
     size = 24_000_000
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
     await caller.head()
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     await eventually(lambda: downstream.writer.is_full)
     transport = downstream.transport
     read = 0
@@ -815,7 +815,7 @@ async def test_a_notebook_that_takes_nothing_of_an_upload_is_a_504(stage: OpenPl
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: 24000000\r\n") + bytes(24_000_000))
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     await eventually(lambda: not downstream.is_reading)
     await stage.sweep(119.0)
     await stage.sweep(0.5)

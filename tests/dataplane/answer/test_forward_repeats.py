@@ -294,7 +294,7 @@ async def test_tiny_chunks_on_their_way_when_the_session_is_rejected_arrive_whol
     caller = await stage.call(get(method=b"POST", fields=b"Transfer-Encoding: chunked\r\n"))
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     if caller_first:
         # What one turn of the loop brings: tiny chunks, then the rejection.
         downstream.data_received(chunks[: 6 * 5000])
@@ -323,7 +323,7 @@ async def test_a_notebook_that_was_full_says_nothing_of_the_one_that_the_body_is
         notebook = await stage.notebook()
         await notebook.head()
         await notebook.expect(b"ab")
-        [downstream] = stage.plane.connections
+        [downstream] = stage.plane.open.connections
         first = downstream.request.answerer._connection
         first.pause_writing()
         first.data_received(REJECTIONS["redirect"])
@@ -475,7 +475,7 @@ async def test_an_answer_for_which_nobody_can_say_has_the_patience_of_any_other(
     caller, notebook = await stage.forwarded(b"/proxy/8000/")
     notebook.send(LOOK_ALIKES["401"])
     await eventually(lambda: stage.keeper.asked == 1)
-    await stage.sweep(stage.plane.timeouts.response_head_seconds)
+    await stage.sweep(stage.plane.current.timeouts.response_head_seconds)
     assert (await caller.response())[0].startswith(b"HTTP/1.1 503 ")
     assert await notebook.gone()
     stage.keeper.asking.set()

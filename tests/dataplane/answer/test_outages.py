@@ -360,10 +360,10 @@ async def test_who_is_cut_in_the_turn_in_which_it_is_told_is_no_fault(stage: Ope
     """The end of a connection is known to it one turn after it was cut, as at the end of the process."""
     go_away(stage)
     caller = await waits(stage, get(SESSIONS, fields=SCRIPT))
-    [connection] = stage.plane.connections
+    [connection] = stage.plane.open.connections
     connection.abort()
     stage.plane.outages.close()
     assert await caller.gone()
-    await eventually(lambda: not stage.plane.connections)
+    await eventually(lambda: not stage.plane.open.connections)
     assert len(stage.records) == 1
     assert stage.faults == []

@@ -92,14 +92,14 @@ async def test_the_answer_is_seen_by_who_goes_on_sending(pages: Pages) -> None:
     assert await peer.rest() == b""
     peer.send("x" * 1_000_000)
     await pages.opened.pass_time(LINGER_SECONDS)
-    await pages.opened.settled(lambda: not pages.opened.plane.connections)
+    await pages.opened.settled(lambda: not pages.opened.plane.open.connections)
 
 
 async def test_a_slow_body_is_408(pages: Pages) -> None:
     opened = pages.opened
     peer = await pages.post("hel", extra="Content-Length: 5\r\n")
     opened.plane.sweep()
-    await opened.pass_time(opened.plane.timeouts.request_body_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.request_body_seconds)
     answer = await peer.response()
     assert (answer.status, answer.value("connection")) == (408, "close")
     assert await peer.rest() == b""
@@ -176,14 +176,14 @@ async def test_who_is_not_read_is_not_slow(pages: Pages, extra: str) -> None:
     if not extra:
         await opened.settled(lambda: not opened.connection.is_reading)
     for _ in range(3):
-        await opened.pass_time(opened.plane.timeouts.request_body_seconds)
+        await opened.pass_time(opened.plane.current.timeouts.request_body_seconds)
     pages.may_read.set()
     if extra:
         assert await peer.head() == CONTINUE
         peer.send("x" * size)
     await opened.settled(lambda: opened.connection.is_reading)
     opened.plane.sweep()
-    await opened.pass_time(opened.plane.timeouts.request_body_seconds - 1)
+    await opened.pass_time(opened.plane.current.timeouts.request_body_seconds - 1)
     peer.send("x")
     answer = await peer.response()
     assert (answer.status, answer.body) == (200, str(size + 1).encode())

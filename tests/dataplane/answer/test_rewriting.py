@@ -7,6 +7,7 @@ import gzip
 import os
 import zlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -249,7 +250,7 @@ async def test_little_that_stands_for_much_takes_turns_and_little_memory(stage: 
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(ok(gzip.compress(text), fields=HTML + b"Content-Encoding: gzip\r\n"))
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     await eventually(lambda: downstream.writer.is_full)
     await settle(200)
     assert downstream.writer.unsent_bytes < 1_000_000
@@ -331,7 +332,7 @@ async def test_a_head_that_has_come_ends_the_heads_time(stage: OpenPlane) -> Non
     caller, notebook = await page(stage)
     notebook.send(CHUNKED)
     assert (await caller.head()).startswith(b"HTTP/1.1 200 ")
-    await stage.sweep(stage.plane.timeouts.response_head_seconds + 1)
+    await stage.sweep(stage.plane.current.timeouts.response_head_seconds + 1)
     notebook.send(chunk(PAGE) + b"0\r\n\r\n")
     assert await dechunked(caller) == REWRITTEN
 
@@ -486,7 +487,7 @@ async def test_a_caller_that_does_not_read_a_page_stops_the_notebook_and_loses_n
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(framed(part % PAGE * 300, "length"))
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     await eventually(lambda: downstream.writer.is_full)
     await settle(200)
     assert downstream.writer.unsent_bytes < 1_000_000
@@ -501,7 +502,7 @@ async def all_there(stage: OpenPlane) -> tuple[Peer, Peer, int]:
     caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     connection = downstream.request.answerer._connection
     part = (PAGE + b" " * 1000) * 500
     chunk = b"%x\r\n%b\r\n" % (len(part), part)
@@ -532,10 +533,10 @@ async def test_a_caller_that_leaves_while_its_page_is_rewritten_is_forgotten(sta
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(framed((PAGE + b" " * 70_000) * 300, "length"))
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     await eventually(lambda: downstream.writer.is_full)
     caller.reset()
-    await eventually(lambda: not stage.plane.connections and stage.open == 0)
+    await eventually(lambda: not stage.plane.open.connections and stage.open == 0)
     await settle()
     assert [record.error for record in stage.records] == ["CALLER_GONE"]
 
@@ -543,17 +544,17 @@ async def test_a_caller_that_leaves_while_its_page_is_rewritten_is_forgotten(sta
 async def test_a_caller_that_takes_nothing_of_a_page_that_is_all_there_is_cut(stage: OpenPlane) -> None:
     caller, _, _ = await all_there(stage)
     await stage.sweep(119.0)
-    assert stage.plane.connections
+    assert stage.plane.open.connections
     await stage.sweep(1.0)
-    await eventually(lambda: not stage.plane.connections)
+    await eventually(lambda: not stage.plane.open.connections)
     with pytest.raises(ConnectionResetError):
         await caller.rest()
 
 
 async def test_a_page_whose_caller_may_not_see_it_any_more_never_looks_complete(stage: OpenPlane) -> None:
     caller, _, _ = await all_there(stage)
-    stage.plane.gateway = NOBODY
-    for connection in tuple(stage.plane.connections):
+    stage.plane.current = replace(stage.plane.current, gateway=NOBODY)
+    for connection in tuple(stage.plane.open.connections):
         connection.judge()
     with pytest.raises(ConnectionResetError):
         await caller.rest()
@@ -564,7 +565,7 @@ async def test_a_page_whose_caller_may_not_see_it_any_more_never_looks_complete(
 async def test_a_caller_that_leaves_a_page_that_is_all_there_is_forgotten(stage: OpenPlane) -> None:
     caller, _, _ = await all_there(stage)
     caller.reset()
-    await eventually(lambda: not stage.plane.connections)
+    await eventually(lambda: not stage.plane.open.connections)
     await settle()
     assert [record.error for record in stage.records] == ["CALLER_GONE"]
 

@@ -33,6 +33,8 @@ from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.dataplane.bounds import HELD_TOO_MUCH
 from proxy.dataplane.budgets import Place
+from proxy.dataplane.caller.reception import Reception
+from proxy.dataplane.plane import Current
 from proxy.server import compose
 from proxy.server.own_pages import OwnPages, OwnVisit
 from proxy.tasks import Tasks
@@ -339,7 +341,9 @@ class Play:
         peer = ip_address("127.0.0.1")
         place = self.plane.budgets.take(peer, self.plane.claim(peer))
         assert isinstance(place, Place)
-        self.connection = self.plane.maker(given.listeners[0])(place, self.clock.monotonic() + 30)
+        self.connection = Reception(self.plane, given.listeners[0]).connection(
+            place, self.clock.monotonic() + 30
+        )
         self.wire = Wire(self.errors, is_tls=is_tls)
         self.wire.set_protocol(self.connection)
         self.connection.connection_made(self.wire)
@@ -474,10 +478,12 @@ class Play:
         """Another gateway decides."""
         given = self._settings("elsewhere" if how % 3 == 0 else "here")
         adopting = self.plane.adopt(
-            gateway=compose.gateway(given, audit=lambda _inbound, _refusal: None),
-            keepers=dict.fromkeys(given.instances, self.keeper),  # type: ignore[arg-type]
-            limits=given.limits,
-            timeouts=given.timeouts,
+            Current(
+                gateway=compose.gateway(given, audit=lambda _inbound, _refusal: None),
+                keepers=dict.fromkeys(given.instances, self.keeper),  # type: ignore[arg-type]
+                limits=given.limits,
+                timeouts=given.timeouts,
+            )
         )
         self.judging.append(asyncio.get_running_loop().create_task(adopting))
         await asyncio.sleep(0)
@@ -494,12 +500,12 @@ class Play:
         if how % 8 == 0:
             self.wire.lose()
         elif how % 8 == 1:
-            for one in tuple(self.plane.connections):
+            for one in tuple(self.plane.open.connections):
                 one.cut(HELD_TOO_MUCH)
         elif how % 8 == 3:
             self.wire.end()
         elif how % 8 == 2:
-            for one in tuple(self.plane.connections):
+            for one in tuple(self.plane.open.connections):
                 one.abort()
 
     # -- what holds -------------------------------------------------------------------------------------
@@ -510,7 +516,7 @@ class Play:
         for notebook in self.notebooks:
             notebook.look()
         connection = self.connection
-        if connection in self.plane.connections and not self.wire.is_closing():
+        if connection in self.plane.open.connections and not self.wire.is_closing():
             assert self.wire.reads == connection.is_reading
         ids = [record.request_id for record in self.records]
         assert len(ids) == len(set(ids)), ids
@@ -540,7 +546,7 @@ class Play:
 
     def _is_over(self) -> bool:
         wire = self.wire
-        if wire.is_closing() or wire.has_ended or self.connection not in self.plane.connections:
+        if wire.is_closing() or wire.has_ended or self.connection not in self.plane.open.connections:
             return True
         return self.connection.is_idle and not wire.waiting_bytes and not self.connection.unread_bytes
 
@@ -548,7 +554,7 @@ class Play:
         """What holds at the end."""
         connection, wire = self.connection, self.wire
         assert self._is_over(), (connection, self.records, self.ids)
-        if connection in self.plane.connections and not wire.is_closing() and not wire.has_ended:
+        if connection in self.plane.open.connections and not wire.is_closing() and not wire.has_ended:
             assert connection.is_reading
             assert not self.is_drained
             assert len(self.ids) == len(self.all)
@@ -556,7 +562,7 @@ class Play:
         for _ in range(5):
             await asyncio.sleep(0)
         self.look()
-        assert not self.plane.connections
+        assert not self.plane.open.connections
         assert not self.plane.budgets.in_all
         assert sorted(record.request_id for record in self.records) == self.ids
         self._answers()

@@ -110,7 +110,7 @@ async def test_what_cannot_be_http_is_not_waited_for(opened: OpenPlane) -> None:
 async def test_a_refused_head_has_a_record_of_its_own(tmp_path: Path) -> None:
     """Id, start and page belong to it, and nothing of the request before it on the connection."""
     async with open_plane(tmp_path, limits={"request_head": "4KiB"}) as opened:
-        head_seconds = opened.plane.timeouts.request_head_seconds
+        head_seconds = opened.plane.current.timeouts.request_head_seconds
 
         async def refused(bad: bytes, *, after_seconds: float = 0.0) -> Response:
             peer = await opened.call()
@@ -119,7 +119,7 @@ async def test_a_refused_head_has_a_record_of_its_own(tmp_path: Path) -> None:
             await opened.clock.advance(10)
             peer.send(bad)
             if after_seconds:
-                await opened.settled(lambda: any(one.unread_bytes for one in opened.plane.connections))
+                await opened.settled(lambda: any(one.unread_bytes for one in opened.plane.open.connections))
                 await opened.pass_time(after_seconds)
             return await peer.response()
 
@@ -143,21 +143,21 @@ async def test_empty_lines_alone_are_no_request_and_win_no_time(opened: OpenPlan
     """RFC 9112 section 2.2; nor do they put off the deadline of the request's head."""
     peer = await opened.call()
     peer.send("\r\n\r\n")
-    await opened.settled(lambda: len(opened.plane.connections) == 1)
+    await opened.settled(lambda: len(opened.plane.open.connections) == 1)
     peer.send(opened.head())
     assert (await peer.response()).status == 200
     peer = await opened.call()
     peer.send("\r\n\r\n")
-    await opened.settled(lambda: len(opened.plane.connections) == 2)
-    await opened.pass_time(opened.plane.timeouts.request_head_seconds)
+    await opened.settled(lambda: len(opened.plane.open.connections) == 2)
+    await opened.pass_time(opened.plane.current.timeouts.request_head_seconds)
     assert await peer.rest() == b""
 
 
 async def test_the_first_heads_time_counts_from_the_connection(opened: OpenPlane) -> None:
     """A byte at the last moment buys no more; between requests the time counts from the first byte."""
-    patience = opened.plane.timeouts.request_head_seconds
+    patience = opened.plane.current.timeouts.request_head_seconds
     peer = await opened.call()
-    await opened.settled(lambda: bool(opened.plane.connections))
+    await opened.settled(lambda: bool(opened.plane.open.connections))
     await opened.pass_time(patience - 1)
     peer.send("GET / HTTP/1.1\r\n")
     await opened.settled(lambda: bool(opened.connection.unread_bytes))
@@ -213,13 +213,13 @@ async def test_http_1_0_gets_one_answer_and_the_end(opened: OpenPlane) -> None:
 
 
 async def test_a_silent_connection_is_closed(opened: OpenPlane) -> None:
-    timeouts = opened.plane.timeouts
+    timeouts = opened.plane.current.timeouts
     peer = await opened.call()
     peer.send(opened.head())
     await peer.response()
     await opened.settled(lambda: opened.connection.is_idle)
     await opened.pass_time(timeouts.idle_seconds - 1)
-    assert opened.plane.connections
+    assert opened.plane.open.connections
     await opened.pass_time(1)
     assert await peer.rest() == b""
 
@@ -263,7 +263,7 @@ async def test_a_body_that_waits_for_its_notebook_is_not_overdue(opened: OpenPla
     peer.send(opened.head("/up", method="PUT", extra="Content-Length: 4\r\n") + "ab")
     await opened.settled(lambda: bool(opened.connection.unread_bytes))
     await opened.pass_time(0)
-    await opened.pass_time(opened.plane.timeouts.request_body_seconds + 1)
+    await opened.pass_time(opened.plane.current.timeouts.request_body_seconds + 1)
     opened.keeper.warm()
     await opened.settled(lambda: opened.connection.is_carrying)
     await opened.pass_time(0)
@@ -322,7 +322,7 @@ async def test_a_body_that_falls_silent_is_answered_408(opened: OpenPlane) -> No
     peer.send(opened.head("/up", method="POST", extra="Content-Length: 10\r\n") + "12345")
     await opened.settled(lambda: opened.connection.is_carrying)
     await opened.pass_time(0)
-    await opened.pass_time(opened.plane.timeouts.request_body_seconds)
+    await opened.pass_time(opened.plane.current.timeouts.request_body_seconds)
     assert (await peer.response()).status == 408
 
 
@@ -335,7 +335,7 @@ async def test_silence_counts_from_the_request_it_belongs_to(tmp_path: Path) -> 
             peer.send(opened.head("/up", method="PUT", extra="Content-Length: 4\r\n") + "ab")
             notebook = notebook or await opened.upstream.accept()
             await notebook.until(b"\r\n\r\nab")
-            await opened.pass_time(opened.plane.timeouts.request_body_seconds - 1)
+            await opened.pass_time(opened.plane.current.timeouts.request_body_seconds - 1)
             peer.send("cd")
             assert await notebook.exactly(2) == b"cd"
             notebook.send(OK)
@@ -402,7 +402,7 @@ async def test_a_caller_that_goes_on_sending_after_its_answer_is_cut(tmp_path: P
                 assert await peer.rest() == b""
                 await send_all(peer, block, times=100)
             await opened.pass_time(LINGER_SECONDS)
-            await opened.settled(lambda: not opened.plane.connections)
+            await opened.settled(lambda: not opened.plane.open.connections)
             with pytest.raises(ConnectionError):
                 await send_all(peer, block, times=100)
         assert opened.upstream.accepted == 0
@@ -584,7 +584,7 @@ async def test_a_fault_is_answered_before_the_connection_is_closed(opened: OpenP
     assert await peer.rest() == b""
     assert opened.connection.doing.name == "IGNORE"
     await opened.pass_time(LINGER_SECONDS)
-    await opened.settled(lambda: not opened.plane.connections)
+    await opened.settled(lambda: not opened.plane.open.connections)
 
 
 async def test_head_requests_get_no_body_from_us(tmp_path: Path) -> None:
@@ -618,7 +618,7 @@ async def test_draining_ends_connections_behind_their_request(tmp_path: Path) ->
         notebook.send(OK)
         assert (await busy.response()).status == 200
         assert await busy.rest() == b""
-        await opened.settled(lambda: not opened.plane.connections)
+        await opened.settled(lambda: not opened.plane.open.connections)
         await opened.clock.advance(1)
         await draining
 
@@ -657,12 +657,12 @@ async def test_a_caller_that_reads_nothing_is_cut(tmp_path: Path) -> None:
             await loop.sock_sendall(sock, opened.head(extra="Connection: close\r\n").encode())
             await opened.settled(
                 lambda: bool(
-                    opened.records or (opened.plane.connections and opened.connection.writer.is_full)
+                    opened.records or (opened.plane.open.connections and opened.connection.writer.is_full)
                 )
             )
             for _ in range(3):
-                await opened.pass_time(opened.plane.timeouts.send_seconds)
-            await opened.settled(lambda: not opened.plane.connections)
+                await opened.pass_time(opened.plane.current.timeouts.send_seconds)
+            await opened.settled(lambda: not opened.plane.open.connections)
         finally:
             sock.close()
 
@@ -672,7 +672,7 @@ async def test_a_caller_that_reads_nothing_is_cut(tmp_path: Path) -> None:
 
 async def test_a_connection_is_decided_about_once(opened: OpenPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     """What requests share is worked out with the first: the later ones cost no search, however long the lists are."""
-    gateway = opened.plane.gateway
+    gateway = opened.plane.current.gateway
     asked: list[str] = []
 
     def counted(name: str, do: Callable[..., Any]) -> Callable[..., Any]:

@@ -182,7 +182,7 @@ async def test_a_connection_that_is_over_remembers_nothing(stage: OpenPlane, how
     assert room.fields < before
     if how == "closed":
         caller.close()
-        await eventually(lambda: not stage.plane.connections)
+        await eventually(lambda: not stage.plane.open.connections)
     else:
         caller.send(get(fields=UPGRADE))
         await notebook.head()

@@ -178,6 +178,6 @@ async def test_a_close_that_is_half_through_when_the_gateway_drains_is_a_restart
     assert (await caller.exactly(len(CLOSE) - min(cut, 3))) == TOLD[min(cut, 3) :]
     caller.send(client_frame(b"unheard") + close_frame(1012, mask=MASK)).close()
     notebook.close()
-    await eventually(lambda: not stage.plane.relays)
+    await eventually(lambda: not stage.plane.open.relays)
     await stage.clock.advance(0.1)
     await draining

@@ -50,7 +50,7 @@ async def test_both_have_closed_and_neither_ends_its_connection(
         await other.expect(frame[cut:])
     assert await caller.rest() == await notebook.rest() == b""
     await eventually(lambda: bool(stage.records))
-    assert not stage.plane.relays
+    assert not stage.plane.open.relays
     assert stage.open == 0
     record = stage.records[-1]
     assert record.error == ""
@@ -66,7 +66,7 @@ async def test_one_that_has_closed_still_hears_what_the_other_says(stage: OpenPl
         await caller.expect(server_frame(b"output %d" % number))
     caller.send(client_frame(b"pong", opcode=10))
     await notebook.expect(client_frame(b"pong", opcode=10))
-    assert stage.plane.relays
+    assert stage.plane.open.relays
     notebook.send(server_frame(b"last") + close_frame(4000, mask=None))
     assert await caller.rest() == server_frame(b"last") + close_frame(4000, mask=None)
     assert await notebook.rest() == b""
@@ -77,12 +77,12 @@ async def test_both_have_closed_and_one_takes_nothing(stage: OpenPlane) -> None:
     caller, notebook = await websocket(stage, receive_bytes=65536)
     notebook.send(server_frame(bytes(20_000_000)) + close_frame(4000, mask=None))
     caller.send(close_frame(4000, mask=MASK))
-    [relay] = stage.plane.relays
+    [relay] = stage.plane.open.relays
     await eventually(lambda: relay.notebook.read_paused)
     notebook.close()
     frames = await caller.rest()
     assert frames == server_frame(bytes(20_000_000)) + close_frame(4000, mask=None)
-    await eventually(lambda: not stage.plane.relays)
+    await eventually(lambda: not stage.plane.open.relays)
 
 
 # -- silence -----------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ async def test_who_is_silent_is_told_so_and_so_is_the_other(stage: OpenPlane, si
     await stage.sweep(LINGER_SECONDS)
     assert await caller.gone()
     assert await notebook.gone()
-    assert not stage.plane.relays
+    assert not stage.plane.open.relays
     [record] = stage.records
     assert (record.close_code, record.error) == (TIMED_OUT, "WEBSOCKET_SILENT")
 
@@ -144,7 +144,7 @@ async def test_a_frame_of_any_size_passes(stage: OpenPlane, side: str) -> None:
     for _ in range(size // len(piece)):
         sender.send(piece)
         await receiver.expect(piece)
-        assert sum(relay.held_bytes for relay in stage.plane.relays) < 2**22
+        assert sum(relay.held_bytes for relay in stage.plane.open.relays) < 2**22
     sender.send(client_frame(b"next") if side == "caller" else server_frame(b"next"))
     await receiver.expect(client_frame(b"next") if side == "caller" else server_frame(b"next"))
 
@@ -171,7 +171,7 @@ async def drain(stage: OpenPlane, _caller: Peer, _notebook: Peer) -> None:
 
 
 async def fault_of_our_own(stage: OpenPlane, _caller: Peer, _notebook: Peer) -> None:
-    [relay] = stage.plane.relays
+    [relay] = stage.plane.open.relays
     relay.abort()
 
 

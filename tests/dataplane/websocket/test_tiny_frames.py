@@ -30,7 +30,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[OpenPlane]:
 
 
 def relay_of(stage: OpenPlane) -> Relay:
-    [relay] = stage.plane.relays
+    [relay] = stage.plane.open.relays
     return relay
 
 

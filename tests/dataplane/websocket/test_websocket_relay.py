@@ -33,7 +33,7 @@ from tests.harness.websocket_peers import (
 
 
 def relay_of(stage: OpenPlane) -> Relay:
-    [relay] = stage.plane.relays
+    [relay] = stage.plane.open.relays
     return relay
 
 
@@ -104,7 +104,7 @@ async def test_much_that_came_before_the_101_is_not_lost(stage: OpenPlane) -> No
     caller = await stage.call(get(fields=UPGRADE) + frames)
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.connections
+    [downstream] = stage.plane.open.connections
     await eventually(lambda: not downstream.is_reading)
     notebook.send(SWITCHED % b"")
     await caller.head()
@@ -122,7 +122,7 @@ async def test_an_upgrade_that_is_not_answered_101_stays_http(stage: OpenPlane, 
     head, body = await caller.response()
     assert head.startswith(b"HTTP/1.1 " + status)
     assert body == b"no"
-    assert not stage.plane.relays
+    assert not stage.plane.open.relays
 
 
 @pytest.mark.parametrize("upgrade", [b"", b"Upgrade: h2c\r\n"])
@@ -202,7 +202,7 @@ async def test_a_notebook_that_dies_takes_the_caller_with_it(stage: OpenPlane, w
     assert await caller.gone()
     await eventually(lambda: stage.records)
     assert stage.records[-1].close_code == 1006
-    assert not stage.plane.relays
+    assert not stage.plane.open.relays
 
 
 @pytest.mark.parametrize("way", ["close", "reset"])
@@ -211,8 +211,8 @@ async def test_a_caller_that_dies_takes_the_notebooks_connection_with_it(stage: 
     caller, notebook = await websocket(stage)
     getattr(caller, way)()
     assert await notebook.gone()
-    await eventually(lambda: not stage.plane.relays and stage.open == 0)
-    assert not stage.plane.connections
+    await eventually(lambda: not stage.plane.open.relays and stage.open == 0)
+    assert not stage.plane.open.connections
     assert stage.records[-1].bytes_in == 0
 
 
@@ -271,7 +271,7 @@ async def test_much_that_comes_with_the_101_waits_for_a_caller_that_does_not_rea
     await notebook.head()
     frames = server_frame(bytes(100_000)) * 200
     notebook.send(SWITCHED % b"" + frames)
-    await eventually(lambda: stage.plane.relays and relay_of(stage).notebook.read_paused)
+    await eventually(lambda: stage.plane.open.relays and relay_of(stage).notebook.read_paused)
     assert relay_of(stage).caller.transport.get_write_buffer_size() < 1_000_000
     await caller.head()
     assert await caller.exactly(len(frames)) == frames
@@ -380,18 +380,18 @@ async def test_a_side_that_answers_a_close_with_nonsense_is_cut(stage: OpenPlane
     peer = caller if side == "caller" else notebook
     peer.send(b"\xff" * 20)
     assert await peer.gone()
-    await eventually(lambda: not stage.plane.relays)
+    await eventually(lambda: not stage.plane.open.relays)
 
 
 async def test_a_side_that_does_not_answer_a_close_is_cut(stage: OpenPlane) -> None:
     caller, _ = await websocket(stage)
     close(stage, SERVICE_RESTART)
     await stage.sweep(LINGER_SECONDS - 0.1)
-    assert stage.plane.relays
+    assert stage.plane.open.relays
     await stage.sweep(0.1)
     assert await close_of(caller, masked=False) == SERVICE_RESTART
     assert await caller.gone()
-    assert not stage.plane.relays
+    assert not stage.plane.open.relays
 
 
 async def test_a_caller_may_answer_a_close_after_the_notebook_has_gone(stage: OpenPlane) -> None:
@@ -405,7 +405,7 @@ async def test_a_caller_may_answer_a_close_after_the_notebook_has_gone(stage: Op
     caller.send(client_frame(b"on its way") + close_frame(SERVICE_RESTART, mask=MASK))
     assert await close_of(caller, masked=False) == SERVICE_RESTART
     assert await caller.rest() == b""
-    await eventually(lambda: not stage.plane.relays)
+    await eventually(lambda: not stage.plane.open.relays)
 
 
 async def test_a_caller_that_never_answers_is_cut_all_the_same(stage: OpenPlane) -> None:
@@ -415,7 +415,7 @@ async def test_a_caller_that_never_answers_is_cut_all_the_same(stage: OpenPlane)
     assert await close_of(caller, masked=False) == SERVICE_RESTART
     await stage.sweep(LINGER_SECONDS)
     assert await caller.gone()
-    assert not stage.plane.relays
+    assert not stage.plane.open.relays
 
 
 async def test_a_close_does_not_make_the_gateway_hold_what_a_full_side_does_not_take(
@@ -433,7 +433,7 @@ async def test_a_close_does_not_make_the_gateway_hold_what_a_full_side_does_not_
     assert relay.caller.transport.get_write_buffer_size() <= held
     await stage.sweep(LINGER_SECONDS)
     assert await caller.rest() != b""
-    assert not stage.plane.relays
+    assert not stage.plane.open.relays
 
 
 async def test_a_paused_side_is_read_until_its_close(stage: OpenPlane) -> None:
@@ -500,7 +500,7 @@ async def test_a_frame_over_the_limit_is_1009_and_the_caller_learns_why(tmp_path
         caller.close()
         notebook.send(close_frame(MESSAGE_TOO_BIG, mask=None))
         assert await notebook.gone()
-        await eventually(lambda: not stage.plane.relays)
+        await eventually(lambda: not stage.plane.open.relays)
 
 
 async def test_a_caller_that_never_ends_after_its_broken_frame_is_cut(stage: OpenPlane) -> None:
@@ -509,7 +509,7 @@ async def test_a_caller_that_never_ends_after_its_broken_frame_is_cut(stage: Ope
     assert await close_of(caller, masked=False) == PROTOCOL_ERROR
     await stage.sweep(LINGER_SECONDS)
     await stage.sweep(LINGER_SECONDS)
-    assert not stage.plane.relays
+    assert not stage.plane.open.relays
 
 
 async def test_a_header_of_which_half_has_passed_leaves_no_boundary_to_close_at(stage: OpenPlane) -> None:
@@ -558,7 +558,7 @@ async def test_pongs_keep_a_websocket_open(stage: OpenPlane) -> None:
         notebook.send(server_frame(PING_PAYLOAD, opcode=10))
         await notebook.expect(client_frame(PING_PAYLOAD, opcode=10))
         await caller.expect(server_frame(PING_PAYLOAD, opcode=10))
-    assert stage.plane.relays
+    assert stage.plane.open.relays
 
 
 async def test_silence_that_goes_on_after_a_ping_ends_the_websocket(stage: OpenPlane) -> None:
@@ -569,10 +569,10 @@ async def test_silence_that_goes_on_after_a_ping_ends_the_websocket(stage: OpenP
     notebook.send(server_frame(b"I live"))
     await caller.expect(server_frame(b"I live"))
     await stage.sweep(64.0)
-    assert stage.plane.relays
+    assert stage.plane.open.relays
     await stage.sweep(1.0)
     await stage.sweep(LINGER_SECONDS)
-    assert not stage.plane.relays
+    assert not stage.plane.open.relays
 
 
 async def test_no_ping_falls_into_a_frame(stage: OpenPlane) -> None:
@@ -595,7 +595,7 @@ async def test_a_caller_that_takes_a_long_frame_for_minutes_is_not_silent(stage:
         notebook.send(frame[start : start + 1000])
         await caller.exactly(1000)
         await stage.sweep(30.0)
-    assert stage.plane.relays
+    assert stage.plane.open.relays
 
 
 # -- code that nobody here wrote -------------------------------------------------------------------------------

@@ -366,7 +366,7 @@ async def test_what_runs_is_told_where_it_is_known_anyway(tmp_path) -> None:
         assert "a kernel computes" in page.text
         assert "in use" not in page.text
         record = SimpleNamespace(instance="research", relay=None)
-        relays: Any = rig.gateway.plane.relays
+        relays: Any = rig.gateway.plane.open.relays
         for number in (1, 2):
             relays[object()] = record
             said = {1: "1 kernel or terminal in use", 2: "2 kernels and terminals in use"}[number]
