@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 import uvloop
 
-from tests.harness.gateways import Rig, open_rig
+from tests.harness.gateway import Rig, open_rig
 
 pytest_plugins = [
     "tests.harness.alone",

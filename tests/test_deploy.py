@@ -37,7 +37,7 @@ from proxy.routing.mounts import MountKind
 from proxy.server.operations.admin import Readiness, admin_application
 from proxy.telemetry.sink import MAX_BACKLOG_BYTES
 from tests.harness.certificates import self_signed, trusting
-from tests.harness.gateways import open_rig
+from tests.harness.gateway import open_rig
 from tests.harness.installed import installed
 from tests.harness.peer import Peer
 from tests.harness.websocket_peers import UPGRADE, client_frame, server_frame

@@ -16,7 +16,7 @@ from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.wire.frames import close_frame
 from tests.harness.clocks import settle
-from tests.harness.gateways import Rig
+from tests.harness.gateway import Rig
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer
 from tests.harness.plane import OpenPlane, get

@@ -12,7 +12,7 @@ import pytest
 from proxy.config.settings import UnixSocket
 from proxy.upstream import Origin
 from tests.harness.certificates import self_signed, serving, trusting
-from tests.harness.gateways import open_rig
+from tests.harness.gateway import open_rig
 from tests.harness.notebook import Notebook
 from tests.harness.peer import Peer
 from tests.harness.plane import open_plane

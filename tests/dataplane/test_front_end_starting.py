@@ -16,7 +16,7 @@ from aiohttp import web
 from proxy.sandbox.instance import InstanceSpec, Loading, SignedOutShape
 from proxy.sandbox.plain_upstream import SERVER
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.peer import dial
 from tests.harness.waiting import eventually
 

@@ -23,7 +23,7 @@ from proxy.errors import SignInTimeout
 from proxy.upstream import Honoured, Origin
 from proxy.wire.heads import RESPONSE_FIELDS
 from tests.harness.clocks import settle
-from tests.harness.gateways import open_rig, status_of
+from tests.harness.gateway import open_rig, status_of
 from tests.harness.notebook import switching
 from tests.harness.peer import Peer, Response
 from tests.harness.plane import OpenPlane, open_plane

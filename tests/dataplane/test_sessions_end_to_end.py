@@ -19,7 +19,7 @@ from proxy.sandbox.notebook_host import NotebookHost
 from proxy.sandbox.plain_upstream import SERVER
 from tests.harness.certificates import self_signed, serving, trusting
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.peer import dial
 from tests.harness.waiting import eventually
 

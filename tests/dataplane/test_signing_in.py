@@ -13,7 +13,7 @@ import pytest
 
 from proxy.errors import SigningIn
 from tests.harness.clocks import FakeClock, settle
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.plane import OpenPlane, get, open_stage, post
 from tests.harness.waiting import eventually
 

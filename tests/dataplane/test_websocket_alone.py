@@ -9,7 +9,7 @@ import aiohttp
 from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.caller.request import Request
-from tests.harness.gateways import Rig
+from tests.harness.gateway import Rig
 
 
 def http_objects() -> list[object]:

@@ -20,8 +20,8 @@ from playwright.sync_api import Browser
 
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.browsing import PATIENCE_MS
-from tests.harness.gateways import Rig
-from tests.harness.rigs import AheadClock, open_rig_beside
+from tests.harness.clocks import AheadClock
+from tests.harness.gateway import Rig, in_background
 
 pytestmark = [pytest.mark.e2e, pytest.mark.program, pytest.mark.timeout(300)]
 
@@ -81,8 +81,8 @@ def until(endpoint_url: str, name: str, status: str) -> None:
 def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Rig, str]]:
     mounted, path = WAYS[request.param]
     keys = {"NBGATEALICE1": {"secret": SECRET, "user": "alice"}}
-    with open_rig_beside(tmp_path, instances=SPECS, mounted=mounted, api_keys=keys) as rig:
-        yield rig, f"{rig.origin}{path}"
+    with in_background(tmp_path, instances=SPECS, mounted=mounted, api_keys=keys) as background:
+        yield background.rig, f"{background.origin}{path}"
 
 
 def test_the_aws_cli_runs_all_five_operations(endpoint: tuple[Rig, str]) -> None:
@@ -159,13 +159,15 @@ def test_the_link_that_the_cli_prints_opens_jupyterlab_in_time_and_from_an_addre
     browser: Browser, tmp_path: Path
 ) -> None:
     clock = AheadClock()
-    with open_rig_beside(
+    with in_background(
         tmp_path,
         clock=clock,
+        sandbox_clock=clock,
         instances=[InstanceSpec(name="research-gpu-1", jupyter=True)],
         mounted={"research": {"notebook": "research-gpu-1", "access": "presigned"}},
         client_address={"trusted_proxies": ["127.0.0.1/32"]},
-    ) as rig:
+    ) as background:
+        rig = background.rig
 
         def printed() -> str:
             name = ("--notebook-instance-name", "research-gpu-1")

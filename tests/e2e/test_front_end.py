@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.sandbox.instance import InstanceSpec
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 
 NAME = "research-gpu-1"
 MINT = "CreatePresignedNotebookInstanceUrl"

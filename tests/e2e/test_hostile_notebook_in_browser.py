@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.plain_upstream import SERVER
-from tests.harness.background import Background, in_background
 from tests.harness.browsing import PATIENCE_MS, open_page
+from tests.harness.gateway import Background, in_background
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -15,7 +15,7 @@ import pytest
 from proxy.lifecycle.judge import IdleFinding
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.idleness import keep_jupyters_clock, pass_minutes
 from tests.harness.waiting import eventually
 

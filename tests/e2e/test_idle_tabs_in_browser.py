@@ -22,7 +22,7 @@ from proxy.lifecycle.idle_stopper import TICK_SECONDS
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.browsing import PATIENCE_MS, open_browser_in_loop
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, open_rig
+from tests.harness.gateway import Rig, open_rig
 from tests.harness.idleness import keep_jupyters_clock, tick
 from tests.harness.waiting import eventually
 

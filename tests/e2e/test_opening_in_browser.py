@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from proxy.sandbox.instance import InstanceSpec
-from tests.harness.background import Background, in_background
 from tests.harness.browsing import PATIENCE_MS, open_page
+from tests.harness.gateway import Background, in_background
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 

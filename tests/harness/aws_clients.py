@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.harness.gateways import Rig
+from tests.harness.gateway import Rig
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

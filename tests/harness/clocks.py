@@ -1,4 +1,4 @@
-"""A clock that stands still until the test moves it."""
+"""Clocks that a test moves: one that stands still until then, and the machine's own put forward."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import heapq
 import itertools
 from datetime import UTC, datetime, timedelta
 
+from proxy.clock import SystemClock
 from tests.harness.waiting import settle
 
 
@@ -54,3 +55,16 @@ class FakeClock:
         """Move time in one step, as if the machine had slept: whoever is due wakes once."""
         self._elapsed += seconds
         await self.advance(0)
+
+
+class AheadClock(SystemClock):
+    """The machine's clock, put forward by the test. Whoever sleeps is not woken by it."""
+
+    def __init__(self) -> None:
+        self.ahead_seconds = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead_seconds)
+
+    def monotonic(self) -> float:
+        return SystemClock.monotonic() + self.ahead_seconds

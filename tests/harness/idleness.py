@@ -7,7 +7,7 @@ from dataclasses import replace
 from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.idle_stopper import TICK_SECONDS
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig
+from tests.harness.gateway import Rig
 from tests.harness.waiting import eventually
 
 

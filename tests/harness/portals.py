@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from urllib.parse import urlencode
 
-from tests.harness.gateways import Rig, body_of
+from tests.harness.gateway import Rig, body_of
 
 HTML = "Accept: text/html\r\nSec-Fetch-Mode: navigate\r\n"
 

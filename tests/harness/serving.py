@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from proxy.sandbox.sandbox import Sandbox
-from tests.harness.gateways import config_for
+from tests.harness.gateway import config_for
 
 PATIENCE = 30.0
 _LIMITED = (

@@ -11,7 +11,7 @@ import pytest
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.operations.fleet import LOOK_SECONDS, SETTLED_AT_A_LOOK
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.waiting import eventually
 
 URL, DESCRIBE, LIST = (

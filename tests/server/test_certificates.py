@@ -17,7 +17,7 @@ from proxy.config.load import load
 from proxy.server.certificates import UnusableCertificateError, server_context, validity
 from proxy.server.checking import Checked, certificates
 from tests.harness.certificates import self_signed
-from tests.harness.gateways import open_rig
+from tests.harness.gateway import open_rig
 from tests.harness.installed import installed
 
 pytestmark = pytest.mark.program

@@ -25,7 +25,7 @@ from proxy.sandbox.plain_upstream import SeenRequest
 from proxy.server.connect import Line, open_line
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.ports import held_port
 from tests.harness.waiting import PATIENCE_SECONDS
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.sandbox.instance import InstanceSpec
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 
 HANDSHAKE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

@@ -20,7 +20,7 @@ import yaml
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
 from tests.harness.clocks import FakeClock, settle
-from tests.harness.gateways import Rig, config_for, open_rig, status_of
+from tests.harness.gateway import Rig, config_for, open_rig, status_of
 from tests.harness.peer import Peer, dial
 
 pytestmark = pytest.mark.slow

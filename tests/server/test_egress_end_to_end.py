@@ -9,7 +9,7 @@ from aiohttp import web
 
 from tests.harness.certificates import self_signed, serving
 from tests.harness.egress_proxies import open_egress_proxy
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.plane import KEY
 
 SECRET = "hunter22-hunter22"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.threats.callers import HANDSHAKE, audited, untouched
 
 MOUNTED: dict[str, Any] = {

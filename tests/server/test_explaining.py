@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from proxy.cli import main
 from proxy.server.explaining import audited
-from tests.harness.gateways import open_rig, status_of
+from tests.harness.gateway import open_rig, status_of
 
 
 async def test_a_denials_record_holds_the_statements_that_made_it_and_their_lines(tmp_path: Path) -> None:

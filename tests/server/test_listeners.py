@@ -18,7 +18,7 @@ from proxy.config.settings import UnixSocket
 from proxy.server.listening import bind, remove
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.clocks import FakeClock, settle
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.preludes import exchange, exchange_in_tls, local, received, v1, v2
 
 FRIEND, STRANGER = "203.0.113.7", "192.0.2.66"

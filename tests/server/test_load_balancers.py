@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.harness.certificates import self_signed, trusting
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.installed import installed, missing
 from tests.harness.ports import held_port
 from tests.harness.waiting import PATIENCE_SECONDS, eventually

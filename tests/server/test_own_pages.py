@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy.errors import Throttled
 from proxy.server.own_pages import NOTHING_ALLOWED, OwnPages, OwnVisit
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 
 INSTANCES = {
     "research": {"notebook": "research-gpu-1", "mount": {"path": "/research/"}},

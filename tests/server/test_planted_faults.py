@@ -19,7 +19,7 @@ from proxy.sandbox.instance import InstanceSpec
 from tests.harness.certificates import self_signed, serving
 from tests.harness.clocks import FakeClock
 from tests.harness.egress_proxies import open_egress_proxy
-from tests.harness.gateways import Rig, open_rig
+from tests.harness.gateway import Rig, open_rig
 from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow

@@ -33,7 +33,7 @@ from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.sink import LineSink
 from proxy.upstream import Origin
 from tests.harness.clocks import settle
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.keeper import Keeper
 from tests.harness.notebook import switching
 from tests.harness.plane import OpenPlane, open_plane

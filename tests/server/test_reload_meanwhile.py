@@ -16,7 +16,7 @@ from proxy.sandbox.instance import InstanceSpec
 from proxy.server.api.openapi import BASE
 from proxy.server.sight import START, STOP
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, config_for, open_rig, status_of
+from tests.harness.gateway import Rig, config_for, open_rig, status_of
 
 pytestmark = pytest.mark.slow
 

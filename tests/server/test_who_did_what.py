@@ -18,7 +18,7 @@ from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.aws_clients import call, sagemaker
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.portals import location, post_form, shown
 from tests.harness.waiting import eventually
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.harness.certificates import self_signed, trusting
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.preludes import SIGNATURE, exchange, local, v1, v2
 from tests.harness.waiting import eventually
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.sandbox.plain_upstream import SeenRequest
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 
 HANDSHAKE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

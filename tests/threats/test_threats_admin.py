@@ -14,7 +14,7 @@ import pytest
 
 from proxy.server.operations.admin_listener import CONNECTIONS, CONNECTIONS_PER_ADDRESS
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.preludes import received
 
 HALF = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nX-a: "

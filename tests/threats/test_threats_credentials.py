@@ -28,7 +28,7 @@ from proxy.sandbox.instance import (
     SignInShape,
 )
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 
 HOSTILE = "authToken"
 

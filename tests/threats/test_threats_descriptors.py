@@ -13,7 +13,7 @@ from proxy.dataplane import descriptors
 from proxy.dataplane.descriptors import connections_for
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
-from tests.harness.gateways import open_rig, status_of
+from tests.harness.gateway import open_rig, status_of
 from tests.harness.serving import Served, serving
 
 pytestmark = pytest.mark.slow

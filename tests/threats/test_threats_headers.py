@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.sandbox.instance import InstanceSpec
-from tests.harness.gateways import open_rig, status_of
+from tests.harness.gateway import open_rig, status_of
 from tests.harness.peer import Response
 from tests.harness.plane import OpenPlane, open_plane
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from callers import HANDSHAKE, ask, denying, untouched
 
-from tests.harness.gateways import body_of, open_rig, status_of
+from tests.harness.gateway import body_of, open_rig, status_of
 from tests.harness.plane import OpenPlane, open_plane
 
 TWO_MOUNTS = {

@@ -15,7 +15,7 @@ from callers import HANDSHAKE, ask, asked, audited, denying, untouched
 
 from proxy.config.load import load
 from proxy.errors import ConfigError
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 
 ALLOWED = "203.0.113.7"
 EVIL = "198.51.100.66"

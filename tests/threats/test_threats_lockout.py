@@ -17,7 +17,7 @@ import pytest
 from proxy.dataplane.budgets import ANSWERED_OF_ADDRESS
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.preludes import exchange, received, v1, v2
 
 FRIEND, STRANGER, OTHER = "127.0.0.1", "127.0.0.66", "127.0.0.67"

@@ -32,7 +32,7 @@ from proxy.server.listening import OpenListener
 from proxy.server.operations.fleet import Fleet
 from proxy.server.pages.streams import Streams
 from tests.harness.clocks import FakeClock, settle
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.peer import Peer
 from tests.harness.plane import OpenPlane, open_plane
 

@@ -13,7 +13,7 @@ from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.notebook import switching
 from tests.harness.plane import OpenPlane, open_plane
 

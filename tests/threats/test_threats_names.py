@@ -19,7 +19,7 @@ from callers import HANDSHAKE, audited
 
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.portals import HTML, Form, post_form
 
 HIDDEN, NOBODYS = "secret-1", "nobody-1"

@@ -13,7 +13,7 @@ import pytest
 from callers import untouched
 
 from tests.harness.certificates import self_signed, trusting
-from tests.harness.gateways import open_rig, status_of
+from tests.harness.gateway import open_rig, status_of
 from tests.harness.preludes import SIGNATURE, exchange, exchange_in_tls, local, received, v1, v2
 
 FRIEND, STRANGER = "203.0.113.7", "192.0.2.66"

@@ -24,7 +24,7 @@ from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.plain_upstream import SERVER
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.portals import HTML, Shown, post_form, shown
 from tests.harness.waiting import eventually
 

@@ -17,7 +17,7 @@ from callers import HANDSHAKE
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.leaks import WATCH, found, in_form
 
 KEY = "the-key-of-all-tokens-0123456789-abcdef"

@@ -18,7 +18,7 @@ import pytest
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
 from tests.harness.certificates import self_signed, trusting
-from tests.harness.gateways import status_of
+from tests.harness.gateway import status_of
 from tests.harness.serving import Served, serving
 
 SECONDS = float(os.environ.get("NBGATE_SIEGE_SECONDS", "10"))

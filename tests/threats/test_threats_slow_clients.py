@@ -10,7 +10,7 @@ import pytest
 
 from proxy.upstream import Honoured
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import open_rig
+from tests.harness.gateway import open_rig
 from tests.harness.keeper import session_at
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer

@@ -12,7 +12,7 @@ from proxy.dataplane.notebook.connection import INTERIM_RESPONSES
 from proxy.upstream import Origin
 from proxy.wire.heads import RESPONSE_FIELDS
 from tests.harness.clocks import settle
-from tests.harness.gateways import Rig, body_of, status_of
+from tests.harness.gateway import Rig, body_of, status_of
 from tests.harness.keeper import SESSION_COOKIE, session_at
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer

@@ -18,7 +18,7 @@ from proxy.wire.frames import (
     ping_frame,
 )
 from tests.harness.clocks import settle
-from tests.harness.gateways import Rig
+from tests.harness.gateway import Rig
 from tests.harness.plane import OpenPlane, get, open_stage
 from tests.harness.waiting import eventually
 from tests.harness.websocket_peers import (

@@ -11,7 +11,7 @@ import pytest
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.api.openapi import BASE
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, open_rig, status_of
 
 SPECS = (
     InstanceSpec(name="research-gpu-1"),

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.api.openapi import BASE, document
 from proxy.server.own_pages import OwnVisit
-from tests.harness.gateways import Rig, body_of, open_rig
+from tests.harness.gateway import Rig, body_of, open_rig
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 SPECS = (

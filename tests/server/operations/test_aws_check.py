@@ -17,7 +17,7 @@ from proxy.cli import main
 from proxy.config.load import load
 from proxy.server.operations.aws_check import region_in_words, unknown_region
 from proxy.server.run import look_at_aws
-from tests.harness.gateways import Rig, open_rig
+from tests.harness.gateway import Rig, open_rig
 from tests.harness.ports import held_port
 
 ROLE = "arn:aws:iam::123456789012:role/vision"

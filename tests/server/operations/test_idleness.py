@@ -20,7 +20,7 @@ from proxy.lifecycle.judge import IdleFinding
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.plain_upstream import SERVER
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, body_of, config_for, open_rig, status_of
+from tests.harness.gateway import Rig, body_of, config_for, open_rig, status_of
 from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow

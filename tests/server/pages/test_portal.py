@@ -14,7 +14,7 @@ import yaml
 from proxy.lifecycle.judge import IdleFinding, IdleVerdict
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, config_for, open_rig, status_of
+from tests.harness.gateway import Rig, config_for, open_rig, status_of
 from tests.harness.portals import HTML, Form, Shown, location, post_form, shown
 
 SPECS = (

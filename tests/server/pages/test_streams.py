@@ -14,7 +14,7 @@ import yaml
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.pages.streams import HEARTBEAT_SECONDS, STUCK_SECONDS
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, config_for, open_rig, status_of
+from tests.harness.gateway import Rig, config_for, open_rig, status_of
 from tests.harness.waiting import eventually
 
 SPECS = (InstanceSpec(name="research-gpu-1"), InstanceSpec(name="secret-gpu-1"))

@@ -17,7 +17,7 @@ from proxy.sandbox.instance import InstanceSpec
 from proxy.wire.aws_json import CONTENT_TYPE
 from tests.harness.aws_clients import call, post, refused, sagemaker
 from tests.harness.clocks import FakeClock
-from tests.harness.gateways import Rig, open_rig
+from tests.harness.gateway import Rig, open_rig
 
 pytestmark = pytest.mark.slow
 

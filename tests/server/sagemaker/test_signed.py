@@ -16,7 +16,7 @@ from proxy.client_address.networks import read_address
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.aws_clients import call, post, refused, sagemaker
-from tests.harness.gateways import Rig, open_rig, status_of
+from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.signing import Signing
 
 ALICE = ("NBGATEALICE1", "0123456789abcdef0123456789abcdef")
