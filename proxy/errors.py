@@ -1,6 +1,7 @@
 """Every error that nbgate answers with, in one tree.
 
     NbgateError
+    ├── InternalError          500  a fault of our own, which the log tells with its traceback
     ├── ConfigError                the configuration cannot be used (all problems at once, with lines)
     ├── ClientError                the caller is at fault
     │   ├── BadRequest             400  malformed or ambiguous
@@ -75,6 +76,21 @@ something twice. Who is let in no more (401, 403) is answered in the same spirit
 and `str(error)` the public message: it may be shown to the caller, so it holds no credential, no rule
 of the policy and none of the request's bytes. Details for the operator go into `detail`, which is logged
 and never sent. Foreign exceptions are translated where they enter, with `raise … from`.
+
+Outside the tree stands what a part tells whoever calls it. It reaches nobody else: whoever catches it makes an error of
+the tree of it, a problem of the configuration, or the last line of a command. By package:
+
+    client_address  AddressError, AddressRangeError, PreludeError
+    policy          PolicyError, StatementError, DocumentError
+    wire            HeadFault, FramingError, CodingError, FrameError, NotJson, KeyTwice, NestedTooDeep; CloseBegins,
+                    which is no fault; AwsFault, which is answered in AWS's words
+    shared_fetch    StillUnderWay
+    config          ValueProblem
+    identity        SignatureRefused, an AwsFault
+    lifecycle       AwakeRefused, UnreadableState
+    commands        UnusableError
+    server          UnusableCertificateError
+    sandbox         ApiError, DemoFailed, JupyterFailed
 """
 
 from __future__ import annotations
@@ -88,12 +104,12 @@ SUCCESSOR_PLATFORM: Final = "notebook-al2023-v1"
 
 
 class NbgateError(Exception):
-    """Base of the tree. `detail` is for the operator's log only."""
+    """Base of the tree, which nobody raises. `detail` is for the operator's log only."""
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "INTERNAL_ERROR"
+    status: ClassVar[int]
+    code: ClassVar[str]
     title: ClassVar[str] = "Something went wrong"
-    default_message: ClassVar[str] = "The gateway met an error of its own."
+    default_message: ClassVar[str]
     advice: ClassVar[str] = ""
     """What the caller can do about it, shown below the message; "" where there is nothing."""
     setting: ClassVar[str] = ""
@@ -131,6 +147,14 @@ class NbgateError(Exception):
         return self.retry_after_seconds or self.passes_in_seconds
 
 
+class InternalError(NbgateError):
+    """A fault of our own. What it was, the log alone is told."""
+
+    status = 500
+    code = "INTERNAL_ERROR"
+    default_message = "The gateway met an error of its own."
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One thing wrong with a configuration file.
@@ -155,7 +179,9 @@ class Problem:
 class ConfigError(NbgateError):
     """The configuration cannot be used; `problems` holds all of them, in the order of the file."""
 
+    status = 500
     code = "CONFIG_ERROR"
+    default_message = "The configuration cannot be used."
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems))

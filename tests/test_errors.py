@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import proxy
 from proxy import errors
 from proxy.errors import (
     BadRequest,
@@ -28,7 +32,7 @@ def tree(kind: type[NbgateError], depth: int = 0) -> Iterator[tuple[int, type[Nb
             yield from tree(child, depth + 1)
 
 
-KINDS = [kind for _, kind in tree(NbgateError)]
+KINDS = [kind for _, kind in tree(NbgateError) if kind is not NbgateError]
 LEAVES = [kind for kind in KINDS if not kind.__subclasses__() and kind is not ConfigError]
 
 
@@ -41,12 +45,46 @@ def test_the_docstring_draws_the_tree_that_there_is() -> None:
             status = re.search(r" ([45]\d\d)( |$)", line)
             parents[depth:] = [found[2]]
             drawn.add((found[2], parents[depth - 1] if depth else "", int(status[1]) if status else None))
-    assert {(name, parent) for name, parent, _ in drawn} == {
-        (kind.__name__, "" if kind is NbgateError else kind.__mro__[1].__name__) for kind in KINDS
+    assert {(name, parent) for name, parent, _ in drawn} == {("NbgateError", "")} | {
+        (kind.__name__, kind.__mro__[1].__name__) for kind in KINDS
     }
     for name, _, status in drawn:
         if status is not None:
             assert getattr(errors, name).status == status
+
+
+def exceptions(base: type[BaseException] = BaseException) -> Iterator[type[BaseException]]:
+    for child in base.__subclasses__():
+        yield child
+        yield from exceptions(child)
+
+
+def test_the_docstring_names_all_that_stand_outside_the_tree() -> None:
+    for module in pkgutil.walk_packages(proxy.__path__, "proxy."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    outside = {
+        (kind.__module__.split(".")[1], kind.__name__)
+        for kind in exceptions()
+        if kind.__module__.startswith("proxy.")
+        and not issubclass(kind, NbgateError)
+        and kind.__name__[0] != "_"
+    }
+    named = set()
+    package = ""
+    for line in (errors.__doc__ or "").partition("By package:")[2].splitlines():
+        if found := re.match(r"    ([a-z_]*) +(.*)", line):
+            package = found[1] or package
+            named |= {
+                (package, name)
+                for name in re.findall(r"\b[A-Z][a-z]\w*[A-Z]\w*", found[2].partition(", an ")[0])
+            }
+    assert named == outside
+
+
+def test_nobody_raises_the_base() -> None:
+    for module in (path for path in Path(proxy.__file__).parent.rglob("*.py")):
+        assert "NbgateError()" not in module.read_text("utf-8"), module
 
 
 def test_every_error_that_is_answered_has_its_status_drawn() -> None:

@@ -38,6 +38,7 @@ from proxy.aws.sessions import (
 from proxy.chance import Jitter
 from proxy.clock import Clock
 from proxy.errors import (
+    InternalError,
     JupyterStarting,
     NbgateError,
     SessionRejected,
@@ -305,7 +306,7 @@ class SessionKeeper:
             raise
         except Exception:
             # A fault of our own, which the task's owner tells: a crowd must not repeat it without end either.
-            self._failed(NbgateError())
+            self._failed(InternalError())
             raise
         finally:
             self._signing_in = None

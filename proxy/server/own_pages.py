@@ -15,7 +15,14 @@ from typing import Final, cast
 from aiohttp import hdrs, web
 
 from proxy.dataplane.caller.request import Request
-from proxy.errors import AccessDenied, BodyTooLarge, MethodNotAllowed, NbgateError, RouteNotFound
+from proxy.errors import (
+    AccessDenied,
+    BodyTooLarge,
+    InternalError,
+    MethodNotAllowed,
+    NbgateError,
+    RouteNotFound,
+)
 from proxy.gateway import Caller, Gateway, Inbound, Refusal
 from proxy.lifecycle.order import OrderedBy
 from proxy.policy.context import CONNECT
@@ -200,7 +207,7 @@ class OwnPages:
             raise  # the caller is gone
         except Exception as error:
             self._on_fault(visit.request_id, error)
-            response = visit.error(NbgateError())
+            response = visit.error(InternalError())
         if not response.prepared:
             for name, value in visit.headers().items():
                 response.headers.setdefault(name, value)

@@ -28,6 +28,7 @@ from proxy.errors import (
     Draining,
     InstanceNotFound,
     InstanceNotInService,
+    InternalError,
     JupyterStarting,
     NbgateError,
     PermissionMissing,
@@ -665,7 +666,7 @@ async def test_an_unforeseen_error_is_held_like_any_failure_and_leaves_a_keeper_
         await world.keeper.acquire()
     assert world.keeper.state is SessionState.COLD
     for _ in range(100):
-        assert type(await failure_of(world.keeper.acquire())) is NbgateError
+        assert type(await failure_of(world.keeper.acquire())) is InternalError
     assert world.calls == (1, 1)
     assert [type(error) for error in world.task_errors] == [KeyError]
     await world.clock.advance(1)

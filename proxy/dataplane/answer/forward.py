@@ -18,6 +18,7 @@ from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.notebook.link import Link
 from proxy.errors import (
     BodyNotKept,
+    InternalError,
     JupyterStarting,
     NbgateError,
     OutcomeUnknown,
@@ -172,7 +173,7 @@ class Forward:
             return
         except Exception:
             # A fault of our own; the task's owner logs it. The caller must not wait for ever.
-            self._fail(NbgateError())
+            self._fail(InternalError())
             raise
         if not self._ended:
             self._send(session)
@@ -193,7 +194,7 @@ class Forward:
             self._fail(error)
             return
         except Exception:
-            self._fail(NbgateError())
+            self._fail(InternalError())
             raise
         if self._ended:
             connection.abort()
@@ -446,7 +447,7 @@ class Forward:
             self._fail(error)
             return
         except Exception:
-            self._fail(NbgateError())
+            self._fail(InternalError())
             raise
         if self._ended or self._connection is not connection:
             return  # the caller left, or the answer's time ran out
@@ -479,7 +480,7 @@ class Forward:
         except NbgateError as its_state:
             error = its_state
         except Exception:
-            self._fail(NbgateError())
+            self._fail(InternalError())
             raise
         self._tell_absence(suspicion, error)
 
@@ -565,7 +566,7 @@ class Forward:
                 self.drop()
             else:
                 self._forget_page()
-                self._fail(NbgateError())
+                self._fail(InternalError())
             raise
 
     def _rewrite_piece(self) -> None:

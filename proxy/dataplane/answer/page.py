@@ -18,7 +18,7 @@ from proxy.dataplane.answer.forward import CORKED_BYTES
 from proxy.dataplane.answer.memory_pipe import PipeEnd, pipe
 from proxy.dataplane.bounds import SEND_LATE
 from proxy.dataplane.notebook.connection import UpstreamConnection
-from proxy.errors import NbgateError, UpstreamError
+from proxy.errors import InternalError, NbgateError, UpstreamError
 from proxy.upstream import Origin
 from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
 from proxy.wire.heads import ResponseFacts
@@ -201,7 +201,7 @@ class Page:
             self._caller.broken(detail="the page was ended")
         else:
             self._unsent = b""
-            own = NbgateError()
+            own = InternalError()
             self.status = own.status
             self._caller.answer(own)
 

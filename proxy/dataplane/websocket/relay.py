@@ -20,7 +20,7 @@ from proxy.dataplane.buffers import Landing
 from proxy.dataplane.records import CALLER_GONE
 from proxy.dataplane.websocket.closes import FOR_EVER
 from proxy.dataplane.websocket.end import End
-from proxy.errors import NbgateError
+from proxy.errors import InternalError
 from proxy.telemetry.limits_met import Bound
 from proxy.wire.frames import (
     ABNORMAL_CLOSURE,
@@ -247,7 +247,7 @@ class Relay:
     def abort(self) -> None:
         """Cut both connections. Where nothing is known that would make it so, a fault of our own does."""
         if self.closing is None and self.met is None:
-            self.why = NbgateError.code
+            self.why = InternalError.code
         self.caller.transport.abort()
         self.notebook.transport.abort()
 

@@ -17,7 +17,7 @@ from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
 from proxy.aws.session_states import SessionEvent, SessionState
 from proxy.aws.sessions import OnUnkept
 from proxy.config.settings import Settings
-from proxy.errors import AddressUnknown, NbgateError
+from proxy.errors import AddressUnknown, InternalError, NbgateError
 from proxy.faults import Faults
 from proxy.gateway import Inbound, Refusal
 from proxy.server.explaining import audited
@@ -54,7 +54,7 @@ def named(error: BaseException) -> dict[str, str] | None:
     """
     found: BaseException | None = error
     for _ in range(8):
-        if isinstance(found, NbgateError) and type(found) is not NbgateError:
+        if isinstance(found, NbgateError) and not isinstance(found, InternalError):
             return found.log_fields()
         if isinstance(found, OSError) and found.errno in _OF_THE_MACHINE:
             code, remedy = _OF_THE_MACHINE[found.errno]

@@ -33,6 +33,7 @@ from proxy.errors import (
     Draining,
     HeadTooLarge,
     InstanceNotInService,
+    InternalError,
     JupyterStarting,
     MediaTypeRefused,
     MethodNotAllowed,
@@ -376,7 +377,7 @@ def _text(error: NbgateError) -> _Text:
     return _Text(
         title=error.title,
         # Problems of a configuration name files and lines: never for a caller.
-        message=NbgateError.default_message if isinstance(error, ConfigError) else error.message,
+        message=InternalError.default_message if isinstance(error, ConfigError) else error.message,
         advice=_ADVICE.get(kind) or error.advice or _ADVICE[NbgateError],
         mood=_mood(error, waits=bool(refresh_seconds)),
         retry=retry,

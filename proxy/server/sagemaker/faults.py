@@ -18,6 +18,7 @@ from proxy.errors import (
     CredentialsMissing,
     InstanceNotFound,
     InstanceNotInService,
+    InternalError,
     LimitReached,
     NbgateError,
     PermissionMissing,
@@ -65,7 +66,7 @@ def fault_of(error: NbgateError) -> AwsFault:
         return AwsFault("ThrottlingException", "Rate exceeded")
     if isinstance(error, ConfigError):
         # Its problems name files and lines.
-        return AwsFault("InternalFailure", NbgateError.default_message, status=500)
+        return AwsFault("InternalFailure", InternalError.default_message, status=500)
     if error.wait_seconds and error.status == _UNAVAILABLE and not isinstance(error, _TOLD_OTHERWISE):
         return AwsFault("ServiceUnavailable", error.message, status=_UNAVAILABLE)
     code, status = next((code, status) for kind, code, status in _FAULTS if isinstance(error, kind))

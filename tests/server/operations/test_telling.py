@@ -10,7 +10,7 @@ import pytest
 from proxy.aws.presigned import SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
 from proxy.aws.session_states import SessionEvent, SessionState
-from proxy.errors import CredentialsRefused, NbgateError, PermissionMissing, UpstreamRefused
+from proxy.errors import CredentialsRefused, InternalError, PermissionMissing, UpstreamRefused
 from proxy.faults import Faults
 from proxy.server.operations.telling import NotebookTeller, SessionTeller, task_failed, tell_fault
 from proxy.telemetry.counts import GatewayCounts
@@ -54,7 +54,7 @@ def sessions(told: Told) -> SessionTeller:
 
 
 def test_only_a_fault_of_our_own_has_a_traceback(told: Told) -> None:
-    ours: list[BaseException] = [KeyError("x"), NbgateError(), OSError(errno.EBADF, "Bad file descriptor")]
+    ours: list[BaseException] = [KeyError("x"), InternalError(), OSError(errno.EBADF, "Bad file descriptor")]
     for error in ours:
         tell_fault(told, "sweep", "", error, 0)  # type: ignore[arg-type]
     assert [line.get("exc_info") for line in told.lines] == ours

@@ -48,7 +48,11 @@ def error_classes(base: type[NbgateError] = NbgateError) -> Iterator[type[Nbgate
         yield from error_classes(child)
 
 
-ERRORS = [kind for kind in error_classes() if kind is not ConfigError and kind.__module__ == errors.__name__]
+ERRORS = [
+    kind
+    for kind in error_classes()
+    if kind not in (NbgateError, ConfigError) and kind.__module__ == errors.__name__
+]
 STATES = [
     "Pending",
     "Stopping",
