@@ -57,7 +57,7 @@ class Child:
         return self._process.returncode
 
     @property
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """The end of what it printed."""
         return self._log.read_text(errors="replace")[-2000:]
 

@@ -102,7 +102,7 @@ async def _demo(console: Console, port: int) -> None:
         console.print("[green]✓[/] nbgate in front of it, signed in")
         _tell(console, port, directory, region=sandbox.region)
         status = await gateway.wait()
-        raise DemoFailed(f"nbgate ended with status {status}:\n{gateway.last_words}")
+        raise DemoFailed(f"nbgate ended with status {status}:\n{gateway.last_output}")
 
 
 def _require_jupyter() -> None:
@@ -174,7 +174,7 @@ async def _answers(gateway: Child, url: str) -> None:
     async with aiohttp.ClientSession() as session:
         while clock.monotonic() < give_up_at:
             if gateway.status is not None:
-                raise DemoFailed(f"nbgate ended with status {gateway.status}:\n{gateway.last_words}")
+                raise DemoFailed(f"nbgate ended with status {gateway.status}:\n{gateway.last_output}")
             try:
                 async with session.get(url, allow_redirects=False) as response:
                     if response.status == 200:
@@ -182,7 +182,7 @@ async def _answers(gateway: Child, url: str) -> None:
             except (aiohttp.ClientError, OSError):
                 pass
             await clock.sleep(_POLL_SECONDS)
-    raise DemoFailed(f"{url} did not answer within {_START_SECONDS:g} s:\n{gateway.last_words}")
+    raise DemoFailed(f"{url} did not answer within {_START_SECONDS:g} s:\n{gateway.last_output}")
 
 
 def _tell(console: Console, port: int, directory: Path, *, region: str) -> None:

@@ -90,7 +90,7 @@ class JupyterServer:
         async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket_path))) as session:
             while self._clock.monotonic() < give_up_at:
                 if child.status is not None:
-                    raise JupyterFailed(f"Jupyter ended with {child.status}:\n{child.last_words}")
+                    raise JupyterFailed(f"Jupyter ended with {child.status}:\n{child.last_output}")
                 try:
                     async with session.get("http://jupyter/api/status") as response:
                         if response.status == 200:
@@ -98,7 +98,7 @@ class JupyterServer:
                 except (aiohttp.ClientError, OSError):
                     pass
                 await self._clock.sleep(_POLL_SECONDS)
-        raise JupyterFailed(f"Jupyter did not answer within {START_SECONDS:g} s:\n{child.last_words}")
+        raise JupyterFailed(f"Jupyter did not answer within {START_SECONDS:g} s:\n{child.last_output}")
 
 
 def _prepare(
