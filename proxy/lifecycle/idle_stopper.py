@@ -20,7 +20,7 @@ from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.awake import AwakeState, checked_hours
 from proxy.lifecycle.evidence import Bodies, Evidence, JupyterReading, UnreadableState, read_state
 from proxy.lifecycle.judge import WATCHED_SECONDS, IdleFinding, IdleRules, IdleVerdict, judge
-from proxy.lifecycle.order import ITSELF, OrderedBy
+from proxy.lifecycle.order import THE_GATEWAY, OrderedBy
 from proxy.tasks import Tasks
 
 TICK_SECONDS: Final = 10.0
@@ -157,7 +157,7 @@ class IdleStopper:
 
     # -- for people -------------------------------------------------------------------------------------
 
-    def keep_awake(self, name: str, hours: float, by: OrderedBy = ITSELF) -> AwakeState:
+    def keep_awake(self, name: str, hours: float, by: OrderedBy = THE_GATEWAY) -> AwakeState:
         """Do not stop an instance for so long, 0 to take that back; the last word counts, and the log says whose.
 
         Raises KeyError for an instance that is not configured, AwakeRefused for hours out of bounds.

@@ -17,7 +17,7 @@ from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotInService, NbgateError, UpstreamError
 from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.idle_stopper import Events
-from proxy.lifecycle.order import ITSELF, OrderedBy
+from proxy.lifecycle.order import THE_GATEWAY, OrderedBy
 from proxy.tasks import Tasks
 from proxy.wire.browsers import prefers_html
 
@@ -53,7 +53,7 @@ class PageVisit:
     sec_fetch_dest: str = ""
     is_unattended: bool = False
     """Nobody opened it: a browser fetches ahead, or a program looks at a link that was posted somewhere."""
-    by: OrderedBy = ITSELF
+    by: OrderedBy = THE_GATEWAY
     """Whose it is, for the log."""
 
 

@@ -27,4 +27,4 @@ class OrderedBy:
         return {name: value for name, value in told.items() if value}
 
 
-ITSELF = OrderedBy()
+THE_GATEWAY = OrderedBy()

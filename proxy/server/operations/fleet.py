@@ -34,7 +34,7 @@ from proxy.errors import (
 )
 from proxy.faults import Faults
 from proxy.instance_status import PASSING, InstanceStatus
-from proxy.lifecycle.order import ITSELF, OrderedBy
+from proxy.lifecycle.order import THE_GATEWAY, OrderedBy
 from proxy.rounds import Round, Rounds
 from proxy.shared_fetch import SharedFetch, StillUnderWay
 from proxy.tasks import Tasks
@@ -206,7 +206,7 @@ class Fleet:
         watched = self._watched.get(name)
         return None if watched is None else watched.known
 
-    async def start(self, name: str, *, by: OrderedBy = ITSELF) -> None:
+    async def start(self, name: str, *, by: OrderedBy = THE_GATEWAY) -> None:
         """StartNotebookInstance, by whose order the log says. Raises as `ControlPlane.start`."""
         watched = self._named(name)
         await self._control_plane(watched.key.role_arn).start(watched.key.notebook)
@@ -218,7 +218,7 @@ class Fleet:
             "instance told to start", instance=name, notebook=watched.key.notebook, **by.fields()
         )
 
-    async def stop(self, name: str, *, by: OrderedBy = ITSELF) -> None:
+    async def stop(self, name: str, *, by: OrderedBy = THE_GATEWAY) -> None:
         """StopNotebookInstance, by whose order the log says. Raises as `ControlPlane.stop`."""
         watched = self._named(name)
         await self._control_plane(watched.key.role_arn).stop(watched.key.notebook)

@@ -34,7 +34,7 @@ from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.idle_stopper import Events, IdleStopper
 from proxy.lifecycle.judge import IdleRules
 from proxy.lifecycle.opening import Opening, PageVisit, is_opened
-from proxy.lifecycle.order import ITSELF, OrderedBy
+from proxy.lifecycle.order import THE_GATEWAY, OrderedBy
 from proxy.server.operations.admin import Detail
 from proxy.server.operations.fleet import Fleet
 from proxy.tasks import Tasks
@@ -110,7 +110,7 @@ class ByItself:
             notebooks,
         )
 
-    def keep_awake(self, name: str, hours: float, by: OrderedBy = ITSELF) -> AwakeState:
+    def keep_awake(self, name: str, hours: float, by: OrderedBy = THE_GATEWAY) -> AwakeState:
         """As `IdleStopper.keep_awake`. Raises NotTheStopper; and Draining, since a promise would soon be forgotten."""
         if not self._is_stopper:
             raise NotTheStopper
