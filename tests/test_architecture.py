@@ -263,7 +263,8 @@ def test_a_name_that_means_two_things_is_found(sources: Mapping[str, str], probl
         ({"proxy.a": "class C:\n    shelf: int"}, "proxy.a:2: shelf:"),
         ({"proxy.a": "def told(): ..."}, "proxy.a:1: told:"),
         ({"proxy.a": "def told_by(): ..."}, "proxy.a:1: told_by:"),
-        ({"proxy.a": "class C:\n    told: bool"}, "proxy.a:2: told:"),
+        ({"proxy.a": "class C:\n    told: bool"}, None),
+        ({"proxy.a": "def f():\n    doubts = 1"}, "proxy.a:2: doubts:"),
     ],
 )
 def test_a_name_that_must_be_explained_is_found(sources: Mapping[str, str], problem: str | None) -> None:

@@ -179,8 +179,8 @@ OBSCURE: Mapping[str, str] = {
     "standing": "what the caller is to us",
     "told": "whoever is told what, and by whom",
 }
-"""No class, function, module, parameter or attribute is called so; beside each word what may be meant. (`told` may be
-part of what a value is called: `told_at`.)"""
+"""Nothing is called so, be it a module, a function or a variable; beside each word what may be meant. (What is
+told may be called `told`; what tells may not.)"""
 
 BEING_SAID_PLAINLY: Mapping[str, str] = {
     "proxy.commands": "server",
@@ -201,7 +201,7 @@ def obscure(
         for name, line, does in _names(module, ast.parse(source)):
             parts = [part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
             for word, meaning in OBSCURE.items():
-                may_be = word == "told" and len(parts) > 1 and not does
+                may_be = word == "told" and not does
                 if not may_be and (word in parts or f"{word}s" in parts):
                     yield f"{module}:{line}: {name}: who is new here does not know {word!r}; say {meaning}"
 
@@ -216,8 +216,8 @@ def _names(module: str, tree: ast.Module) -> Iterator[tuple[str, int, bool]]:
             yield node.arg, node.lineno, False
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr, node.lineno, False
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            yield node.target.id, node.lineno, False
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno, False
 
 
 # What is another library's own affair.
