@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.server.operations import telling
+from proxy.server.operations import reports
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "deploy" / "log.md").read_text()
@@ -21,7 +21,7 @@ NOT_OF_THE_GATEWAY = ("sandbox", "wire")
 
 def events() -> set[str]:
     """The first argument of what looks like an event, and those that have names."""
-    found = {telling.SIGN_IN_FAILED, telling.NOTEBOOK_FAILED, "log lines lost", "the log cannot be written"}
+    found = {reports.SIGN_IN_FAILED, reports.NOTEBOOK_FAILED, "log lines lost", "the log cannot be written"}
     for file in (ROOT / "proxy").rglob("*.py"):
         if file.relative_to(ROOT / "proxy").parts[0] in NOT_OF_THE_GATEWAY:
             continue

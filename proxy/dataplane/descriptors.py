@@ -12,6 +12,10 @@ import os
 import resource
 from typing import Final
 
+from proxy.dataplane.bounds import RAN_OUT
+from proxy.errors import NoDescriptor
+from proxy.telemetry.limits_met import LimitsMet
+
 RESERVED: Final = 256
 """64 connections of the admin listener, 64 above a limit, 128 for files, name lookups and AWS; of few, half."""
 EACH: Final = 2
@@ -73,3 +77,9 @@ def ran_out(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def note_exhausted(error: BaseException | None, limits_met: LimitsMet) -> None:
+    """Something failed: have it known where that was because there was no descriptor left."""
+    if ran_out(error):
+        limits_met.note(RAN_OUT, None, most=allowed(), remedy=NoDescriptor.remedy)

@@ -29,7 +29,7 @@ from proxy.dataplane.register import Register
 from proxy.dataplane.sessions import FrontEnd, Keeper
 from proxy.dataplane.turns import Turns
 from proxy.dataplane.websocket.relay import RelayTimeouts
-from proxy.errors import NbgateError, NoDescriptor
+from proxy.errors import NbgateError
 from proxy.faults import Faults
 from proxy.gateway import Admission, Gateway, Inbound, Objection
 from proxy.tasks import Tasks
@@ -55,15 +55,15 @@ OwnPagesHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """Answers for the gateway's own pages."""
 
 
-def _as_it_is(error: NbgateError, _admission: Admission, _inbound: Inbound) -> NbgateError:
+def as_it_is(error: NbgateError, _admission: Admission, _inbound: Inbound) -> NbgateError:
     return error
 
 
-def _untold(_error: NbgateError, _instance: str, _request_id: str) -> None:
+def untold(_error: NbgateError, _instance: str, _request_id: str) -> None:
     pass
 
 
-def _unheard(_instance: str) -> None:
+def unheard(_instance: str) -> None:
     pass
 
 
@@ -103,8 +103,13 @@ class DataPlane:
         budgets: Budgets,
         limits_met: LimitsMet,
         tells_address: Callable[[Origin], bool] = lambda _origin: True,
+        on_error: OnError = as_it_is,
+        on_trouble: OnTrouble = untold,
+        on_recovery: Callable[[str], None] = unheard,
     ) -> None:
-        """`tells_address`: whether a notebook is told callers' addresses."""
+        """`tells_address`: whether a notebook is told callers' addresses; `on_recovery` is told of an instance whose
+        notebook answers again, or for the first time on a connection.
+        """
         self.current = current
         self.pool = pool
         self.front_end = front_end
@@ -118,10 +123,9 @@ class DataPlane:
         self.log = log
         self.faults = faults
         self.own_pages = own_pages
-        self.on_error: OnError = _as_it_is
-        self.on_trouble: OnTrouble = _untold
-        self.on_recovery: Callable[[str], None] = _unheard
-        """Is told of an instance whose notebook answers again, or for the first time on a connection."""
+        self.on_error = on_error
+        self.on_trouble = on_trouble
+        self.on_recovery = on_recovery
         self.is_over = False
         """What is still under way is cut."""
         self.leaving = False
@@ -225,8 +229,7 @@ class DataPlane:
 
     def ran_out(self, error: BaseException | None) -> None:
         """Something failed, perhaps because there are no descriptors left: that is worth a word of its own."""
-        if descriptors.ran_out(error):
-            self.limits_met.note(RAN_OUT, None, most=descriptors.allowed(), remedy=NoDescriptor.remedy)
+        descriptors.note_exhausted(error, self.limits_met)
 
     # -- for the server ---------------------------------------------------------------------------------
 

@@ -33,12 +33,11 @@ _NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
 class Traffic:
-    """The last use of each watched instance. `plane` is set by whoever makes both."""
+    """The last use of each watched instance."""
 
-    plane: DataPlane
-
-    def __init__(self, clock: Clock, write: Callable[[RequestRecord], None]) -> None:
+    def __init__(self, plane: DataPlane, *, clock: Clock, write: Callable[[RequestRecord], None]) -> None:
         """`write` is where access records go."""
+        self._plane = plane
         self._clock = clock
         self._write = write
         self._prefixes = _NOBODY
@@ -102,7 +101,7 @@ class Traffic:
         return verdict
 
     def _look_at_websockets(self, now: float) -> None:
-        before, relays = self._relays, self.plane.open.relays
+        before, relays = self._relays, self._plane.open.relays
         watched = [relay for relay, record in relays.items() if record.instance in self._prefixes]
         self._relays = {}
 
@@ -127,7 +126,7 @@ class Traffic:
             # An instance that is used is not to be stopped: what cannot be looked at counts as use.
             self._use(relays[relay].instance, now)
 
-        self.plane.faults.each("traffic", watched, look, broken=in_use)
+        self._plane.faults.each("traffic", watched, look, broken=in_use)
 
     def _look_at_requests(self, now: float) -> None:
         before, self._bytes = self._bytes, {}
@@ -149,4 +148,4 @@ class Traffic:
             # It is not even known of which instance.
             self._used_at |= dict.fromkeys(self._notebooks.values(), now)
 
-        self.plane.faults.each("traffic", self.plane.open.connections, look, broken=in_use)
+        self._plane.faults.each("traffic", self._plane.open.connections, look, broken=in_use)

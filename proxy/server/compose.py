@@ -1,7 +1,8 @@
-"""The composition root: from one `Settings` snapshot to the parts that serve it, wired by constructor.
+"""From one `Settings` snapshot to single parts: which of its settings each of them is made of.
 
-The rule: everything that has state is made here and handed down; nothing else reads `Settings` as a whole.
-Sockets are opened in `proxy.server.run`.
+The rule: each function makes one part out of settings and of the parts that it is handed, and keeps nothing. In which
+order parts are made, and who is handed to whom, is said in `proxy.server.process`, `proxy.server.serving` and
+`proxy.server.running`.
 """
 
 from __future__ import annotations
@@ -27,25 +28,29 @@ from proxy.aws.sessions import OnUnkept, keep_quiet
 from proxy.chance import Jitter, NewId, jitter, nonce, secret_key
 from proxy.clock import Clock
 from proxy.config.settings import Settings
-from proxy.dataplane.answers import Page, Render
 from proxy.dataplane.budgets import Budgets
 from proxy.dataplane.descriptors import connections_for, upstreams_for
 from proxy.dataplane.notebook.pool import UpstreamPool
-from proxy.dataplane.plane import Current, DataPlane, pool_limits
+from proxy.dataplane.plane import (
+    Current,
+    DataPlane,
+    OnError,
+    OnTrouble,
+    as_it_is,
+    pool_limits,
+    unheard,
+    untold,
+)
 from proxy.dataplane.sessions import Keeper
-from proxy.errors import NbgateError
 from proxy.faults import Faults
-from proxy.gateway import Admission, Audit, Entrance, Gateway, Inbound
+from proxy.gateway import Admission, Audit, Entrance, Gateway
 from proxy.identity.tokens import Tokens
 from proxy.server.own_pages import OwnPages
-from proxy.server.pages import error_pages, sign_in
-from proxy.server.pages.error_pages import Standing
-from proxy.server.sagemaker.faults import fault_page
+from proxy.server.pages.error_pages import InstanceNotice
+from proxy.server.pages.rendering import renderer
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
-from proxy.telemetry.events import Warn
 from proxy.telemetry.limits_met import LimitsMet, ignore
-from proxy.wire.browsers import Asker, who_asks
 from proxy.wire.egress import parse_egress_proxy
 
 
@@ -235,14 +240,17 @@ def data_plane(
     faults: Faults,
     tls: ssl.SSLContext | None = None,
     pages: OwnPages | None = None,
-    standing: Callable[[Admission, int], Standing] | None = None,
-    warn: Warn = ignore,
+    notice: Callable[[Admission, int], InstanceNotice] | None = None,
+    limits_met: LimitsMet | None = None,
     files: int | None = None,
     jitter: Jitter = jitter,
+    on_error: OnError = as_it_is,
+    on_trouble: OnTrouble = untold,
+    on_recovery: Callable[[str], None] = unheard,
 ) -> DataPlane:
-    """Everything that carries bytes. Without `pages` the gateway has none of its own; `standing`: see `renderer`.
+    """Everything that carries bytes. Without `pages` the gateway has none of its own; `notice`: see `renderer`.
 
-    `warn` is told of limits that are met; `files` is how many descriptors there may be, None: as many as it takes.
+    `files` is how many descriptors there may be, None: as many as it takes.
     """
     limits, timeouts = settings.limits, settings.timeouts
     hosts = notebook_hosts(settings)
@@ -260,54 +268,15 @@ def data_plane(
         new_id=new_id,
         jitter=jitter,
         tasks=tasks,
-        render=renderer(standing),
+        render=renderer(notice),
         log=log,
         own_pages=pages or OwnPages(),
         faults=faults,
         budgets=Budgets(limits, most=None if files is None else connections_for(files)),
-        limits_met=LimitsMet(clock, warn),
+        limits_met=limits_met or LimitsMet(clock, ignore),
         front_end=SageMakerFrontEnd(hosts.sign_in_hosts),
+        on_error=on_error,
+        on_trouble=on_trouble,
+        on_recovery=on_recovery,
         tells_address=lambda origin: settings.aws.forward_client_address or not hosts.are_sagemakers(origin),
     )
-
-
-def renderer(standing: Callable[[Admission, int], Standing] | None = None) -> Render:
-    """Shows errors as the caller wants to see them. `standing` says what it may know of the instance it came for."""
-
-    def render(
-        error: NbgateError,
-        inbound: Inbound | None,
-        *,
-        request_id: str,
-        client: str | None,
-        admission: Admission | None,
-        port: int,
-        json_only: bool = False,
-    ) -> Page:
-        status, asker = error.status, Asker.PROGRAM
-        if inbound is not None:
-            if "X-Amz-Target" in inbound.headers:
-                return fault_page(error, request_id=request_id, client_address=client)
-            asker = who_asks(inbound.headers, host=inbound.host, target=inbound.target)
-            # A relative address: the one that the caller asked has this page, too.
-            leads_to = sign_in.PATH if sign_in.is_for(error, asker, inbound) else ""
-            if leads_to := leads_to or sign_in.for_program(error, asker, inbound):
-                redirect = (("Location", leads_to), *error_pages.HEADERS, ("X-Request-Id", request_id))
-                return Page(redirect, b"", status=302)
-            status = error_pages.status_for(error, asker, method=inbound.method, target=inbound.target)
-        wants_html = asker is Asker.WINDOW and not json_only
-        known = None
-        if standing is not None and wants_html and admission is not None and admission.instance:
-            known = standing(admission, port)
-        rendered = error_pages.render(
-            error,
-            wants_html=wants_html,
-            request_id=request_id,
-            client_address=client,
-            standing=known,
-            status=status,
-        )
-        headers = (("Content-Type", rendered.content_type), ("X-Request-Id", request_id), *rendered.headers)
-        return Page(headers, rendered.body, status)
-
-    return render

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.aws.keeper import SessionKeeper
 from proxy.clock import Clock
@@ -25,6 +25,7 @@ from proxy.dataplane.plane import Current, DataPlane
 from proxy.errors import ConfigError, Problem
 from proxy.faults import Faults
 from proxy.gateway import Gateway
+from proxy.server.in_effect import InEffect
 from proxy.server.operations.admin import Detail
 from proxy.telemetry.events import EventLog, Threshold
 
@@ -93,34 +94,45 @@ class _Version:
     is_news: bool
 
 
-class Reloader:
-    """Owns what is served now: `settings`, as far as they are in effect, and the keepers of sessions.
+class MakeGateway(Protocol):
+    """Makes the gateway of a configuration, at an instant (UTC)."""
 
-    `load` reads the files (raises ConfigError), `make_gateway` makes the gateway of an instant, `make_keepers` a
-    keeper for each instance, out of those that there are; `threshold` is that of `events`. `on_adopt` is told what
-    is served from now on, in the same step.
+    def __call__(self, settings: Settings, *, at: datetime) -> Gateway: ...
+
+
+class MakeKeepers(Protocol):
+    """Makes a keeper for each instance of a configuration, out of those that are known."""
+
+    def __call__(
+        self, settings: Settings, *, known: Mapping[str, SessionKeeper]
+    ) -> Mapping[str, SessionKeeper]: ...
+
+
+class Reloader:
+    """Exchanges what counts now, and owns the keepers of sessions.
+
+    `load` reads the files (raises ConfigError); `threshold` is that of `events`. `on_adopt` is told what is served from
+    now on, in the same step.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        in_effect: InEffect,
         *,
-        gateway: Gateway,
         keepers: Mapping[str, SessionKeeper],
         plane: DataPlane,
         load: Callable[[Path], Settings],
-        make_gateway: Callable[[Settings, datetime], Gateway],
-        make_keepers: Callable[[Settings, Mapping[str, SessionKeeper]], Mapping[str, SessionKeeper]],
+        make_gateway: MakeGateway,
+        make_keepers: MakeKeepers,
         events: EventLog,
         faults: Faults,
         threshold: Threshold,
         clock: Clock,
         on_adopt: Callable[[Settings, Mapping[str, SessionKeeper]], None] = _nobody_follows,
     ) -> None:
-        self.settings = settings
         self.status = ReloadStatus(applied_at=clock.now())
         self.keepers = keepers
-        self._changes_at = gateway.changes_at
+        self._in_effect = in_effect
         self._plane = plane
         self._load = load
         self._make_gateway = make_gateway
@@ -132,6 +144,11 @@ class Reloader:
         self._on_adopt = on_adopt
         self._warned: frozenset[Problem] = frozenset()
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """Those in effect."""
+        return self._in_effect.settings()
 
     def files(self) -> tuple[Path, ...]:
         """The files to watch: those that are in effect, and those in which the last version had problems."""
@@ -166,16 +183,15 @@ class Reloader:
         and no later than in `DATE_LOOK_SECONDS`.
         """
         if self._date_in() <= 0:
-            gateway = self._make_gateway(self.settings, self._clock.now())
+            gateway = self._make_gateway(self.settings, at=self._clock.now())
             ended = await self._adopt(self.settings, gateway, self.keepers)
             self._events.info("a date in the policy has passed", **ended)
         return self._date_in()
 
     def _date_in(self) -> float:
         """Seconds until the next date that changes a decision."""
-        if self._changes_at is None:
-            return math.inf
-        return (self._changes_at - self._clock.now()).total_seconds()
+        changes_at = self._in_effect.gateway().changes_at
+        return math.inf if changes_at is None else (changes_at - self._clock.now()).total_seconds()
 
     def _read(self) -> _Version:
         """In a thread of its own."""
@@ -183,11 +199,11 @@ class Reloader:
         served, restart_for = servable(self.settings, new)
         # Where lines have moved, explanations have to point at the new ones.
         is_news = served != self.settings or served.origins != self.settings.origins
-        return _Version(served, self._make_gateway(served, self._clock.now()), restart_for, is_news)
+        return _Version(served, self._make_gateway(served, at=self._clock.now()), restart_for, is_news)
 
     async def _serve(self, version: _Version) -> None:
         old = self.keepers
-        keepers = self._make_keepers(version.settings, old)
+        keepers = self._make_keepers(version.settings, known=old)
         self._note(version)
         self._threshold.move(version.settings.log.level)
         ended = await self._adopt(version.settings, version.gateway, keepers)
@@ -204,9 +220,8 @@ class Reloader:
     ) -> dict[str, int]:
         """Serve this from now on; returns how much of what was open was ended, by kind, once all is judged."""
         before = self._plane.open.withdrawn.copy()
-        self.settings = settings
+        self._in_effect.exchange(settings, gateway)
         self.keepers = keepers
-        self._changes_at = gateway.changes_at
         self._on_adopt(settings, keepers)
         await self._plane.adopt(
             Current(gateway=gateway, keepers=keepers, limits=settings.limits, timeouts=settings.timeouts)

@@ -35,7 +35,6 @@ BEING_SPLIT: Mapping[str, str] = {
     "proxy.gateway": "door",
     "proxy.cli": "server",
     "proxy.server.operations.fleet": "server",
-    "proxy.server.run": "server",
 }
 
 

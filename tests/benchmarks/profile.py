@@ -31,7 +31,8 @@ from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.dataplane.budgets import Claim, Place
 from proxy.dataplane.caller.reception import Reception
-from proxy.server.run import GC_THRESHOLDS, RunningGateway, start
+from proxy.server.run import GC_THRESHOLDS
+from proxy.server.running import RunningGateway, start
 from tests.benchmarks.install import BUILD, ROOT
 from tests.benchmarks.machine import LOAD_CORE, PROXY_CORE, TICKS_PER_SECOND
 from tests.benchmarks.metrics import SMALL_PATH, Effort, small

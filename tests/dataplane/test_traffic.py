@@ -26,8 +26,7 @@ async def opened(tmp_path) -> AsyncIterator[OpenPlane]:
 
 
 def watch(opened: OpenPlane, prefixes: dict[str, str] | None = None) -> Traffic:
-    traffic = Traffic(opened.clock, opened.records.append)
-    traffic.plane = opened.plane
+    traffic = Traffic(opened.plane, clock=opened.clock, write=opened.records.append)
     prefixes = {"research": ""} if prefixes is None else prefixes
     opened.plane.log = traffic.watch(prefixes, dict.fromkeys(prefixes, "research-gpu-1"))
     return traffic

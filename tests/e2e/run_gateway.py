@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from proxy.config.load import load
-from proxy.server.run import start
+from proxy.server.running import start
 
 
 async def main() -> None:

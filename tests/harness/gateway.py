@@ -23,7 +23,7 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.load import load
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
-from proxy.server.run import RunningGateway, start
+from proxy.server.running import RunningGateway, start
 from tests.harness.waiting import PATIENCE_SECONDS
 
 T = TypeVar("T")

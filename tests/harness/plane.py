@@ -29,6 +29,7 @@ from proxy.server import compose
 from proxy.server.listening import listen
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.limits_met import LimitsMet
 from proxy.upstream import Origin
 from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
@@ -247,7 +248,7 @@ async def _opened(
             faults=collecting(faults),
             tls=tls,
             pages=own_pages,
-            warn=lambda event, **fields: events.append({"event": event, **fields}),
+            limits_met=LimitsMet(clock, lambda event, **fields: events.append({"event": event, **fields})),
         )
         listener = listen(plane, replace(settings.listeners[0], public_port=public_port))
         opened = OpenPlane(

@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 
 from proxy.errors import Throttled
-from proxy.server.own_pages import NOTHING_ALLOWED, OwnPages, OwnVisit
+from proxy.server.own_pages import OwnPages
+from proxy.server.page_request import NOTHING_ALLOWED, PageRequest
 from tests.harness.gateway import Rig, body_of, open_rig, status_of
 
 INSTANCES = {
@@ -19,7 +20,7 @@ INSTANCES = {
 START = "sagemaker:StartNotebookInstance"
 
 
-async def told(visit: OwnVisit) -> web.StreamResponse:
+async def told(visit: PageRequest) -> web.StreamResponse:
     return web.json_response({"names": visit.names, "method": visit.inbound.method})
 
 
@@ -93,7 +94,7 @@ async def test_every_answer_carries_the_security_headers(own: Rig) -> None:
 
 
 async def test_an_answer_may_bring_its_own_content_security_policy(own: Rig) -> None:
-    async def page(visit: OwnVisit) -> web.StreamResponse:
+    async def page(visit: PageRequest) -> web.StreamResponse:
         return web.Response(text="", headers={"Content-Security-Policy": "default-src 'self'"})
 
     own.gateway.pages.add("GET", "/.nbgate/try", page)
@@ -101,7 +102,7 @@ async def test_an_answer_may_bring_its_own_content_security_policy(own: Rig) -> 
 
 
 async def test_what_a_handler_raises_is_the_error_page_of_anywhere(own: Rig) -> None:
-    async def page(visit: OwnVisit) -> web.StreamResponse:
+    async def page(visit: PageRequest) -> web.StreamResponse:
         raise Throttled(retry_after_seconds=7)
 
     own.gateway.pages.add("GET", "/.nbgate/try", page)
@@ -112,7 +113,7 @@ async def test_what_a_handler_raises_is_the_error_page_of_anywhere(own: Rig) -> 
 
 
 async def test_a_fault_of_our_own_is_a_500_that_tells_nothing_and_is_logged(own: Rig) -> None:
-    async def page(visit: OwnVisit) -> web.StreamResponse:
+    async def page(visit: PageRequest) -> web.StreamResponse:
         raise KeyError("of the implementation")
 
     own.gateway.pages.add("GET", "/.nbgate/try", page)
@@ -126,7 +127,7 @@ async def test_a_fault_of_our_own_is_a_500_that_tells_nothing_and_is_logged(own:
 
 
 async def test_a_denied_action_is_a_403_and_one_audit_record_that_names_it(own: Rig) -> None:
-    async def page(visit: OwnVisit) -> web.StreamResponse:
+    async def page(visit: PageRequest) -> web.StreamResponse:
         assert visit.may("research", START)
         assert not visit.may("secret", START)
         visit.decide("research", START)
@@ -140,7 +141,7 @@ async def test_a_denied_action_is_a_403_and_one_audit_record_that_names_it(own: 
 
 
 async def test_a_body_is_read_up_to_its_bound(own: Rig) -> None:
-    async def page(visit: OwnVisit) -> web.StreamResponse:
+    async def page(visit: PageRequest) -> web.StreamResponse:
         return web.Response(body=await visit.body(max_bytes=5))
 
     own.gateway.pages.add("POST", "/.nbgate/try", page)

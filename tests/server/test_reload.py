@@ -27,6 +27,7 @@ from proxy.dataplane.plane import Current
 from proxy.errors import ConfigError, Problem
 from proxy.rounds import Round, Rounds
 from proxy.server import compose
+from proxy.server.in_effect import InEffect
 from proxy.server.reload import DATE_LOOK_SECONDS, Reloader, servable
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import Threshold, open_events
@@ -119,13 +120,12 @@ async def open_reloading(directory: Path, **changes: Any) -> AsyncIterator[Reloa
             Current(gateway=gateway, keepers=keepers, limits=settings.limits, timeouts=settings.timeouts)
         )
         reloader = Reloader(
-            settings,
-            gateway=gateway,
+            InEffect(settings, gateway),
             keepers=keepers,
             plane=opened.plane,
             load=partial(load, environ={}),
-            make_gateway=lambda settings, at: make_gateway(settings, at=at),
-            make_keepers=lambda settings, known: compose.keepers(settings, make, known=known),
+            make_gateway=make_gateway,
+            make_keepers=partial(compose.keepers, make=make),
             events=events,
             faults=opened.plane.faults,
             threshold=threshold,

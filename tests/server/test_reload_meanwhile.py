@@ -14,7 +14,7 @@ import yaml
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.api.openapi import BASE
-from proxy.server.sight import START, STOP
+from proxy.server.viewer import START, STOP
 from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, config_for, open_rig, status_of
 

@@ -1,4 +1,4 @@
-"""The gateway's own JSON API under `/api/gateway/v1/`: the portal's sight and buttons, for programs.
+"""The gateway's own JSON API under `/api/gateway/v1/`: what the portal shows and does, for programs.
 
     {"success": true, "data": {…}}    {"success": false, "error": {"code": "…", "message": "…"}}
 
@@ -37,10 +37,12 @@ from proxy.server.api.openapi import (
     SESSION_SECONDS_MIN,
     document,
 )
+from proxy.server.instance_views import InstanceView, InstanceViews
 from proxy.server.operations.fleet import Fleet
-from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.server.own_pages import OwnPages
+from proxy.server.page_request import PageRequest
 from proxy.server.pages.forms import require_same_origin
-from proxy.server.sight import DESCRIBE, START, STOP, Sight, View
+from proxy.server.viewer import DESCRIBE, START, STOP
 from proxy.wire.strict_json import NotJson, read_json
 
 BODY_BYTES: Final = 4096
@@ -55,8 +57,8 @@ class Link:
     expires_at: datetime | None = None
 
 
-MakeLink = Callable[[OwnVisit, str, int], Link]
-"""For a visit, an instance and the seconds that the link's session is to last."""
+MakeLink = Callable[[PageRequest, str, int], Link]
+"""For a request, an instance and the seconds that the link's session is to last."""
 
 
 KeepAwake = Callable[[str, float, OrderedBy], AwakeState]
@@ -67,12 +69,12 @@ class JsonApi:
     """Handlers of the API. Without `link`, links are the instances' plain addresses."""
 
     def __init__(
-        self, *, sight: Sight, fleet: Fleet, keep_awake: KeepAwake, link: MakeLink | None = None
+        self, *, instances: InstanceViews, fleet: Fleet, keep_awake: KeepAwake, link: MakeLink | None = None
     ) -> None:
-        self._sight = sight
+        self._instances = instances
         self._fleet = fleet
         self._keep_awake = keep_awake
-        self._link = link or (lambda visit, name, _seconds: Link(sight.url(visit.beholder, name)))
+        self._link = link or (lambda request, name, _seconds: Link(instances.url(request.viewer, name)))
         self._document = json.dumps(document()).encode()
 
     def register(self, table: OwnPages) -> None:
@@ -86,26 +88,26 @@ class JsonApi:
         table.add("POST", f"{BASE}/instances/{{name}}/awake", self.awake)
         table.add("GET", f"{BASE}/explain", self.explain)
 
-    async def openapi(self, visit: OwnVisit) -> web.StreamResponse:
+    async def openapi(self, request: PageRequest) -> web.StreamResponse:
         """The description of all this."""
-        _query(visit)
+        _query(request)
         return web.Response(body=self._document, content_type="application/json")
 
-    async def instances(self, visit: OwnVisit) -> web.StreamResponse:
+    async def instances(self, request: PageRequest) -> web.StreamResponse:
         """All that this caller may reach."""
-        _query(visit)
-        views = await self._sight.views(visit.beholder)
-        return _answer({"instances": [_told(view) for view in views]})
+        _query(request)
+        views = await self._instances.view_all(request.viewer)
+        return _answer({"instances": [_shown(view) for view in views]})
 
-    async def instance(self, visit: OwnVisit) -> web.StreamResponse:
+    async def instance(self, request: PageRequest) -> web.StreamResponse:
         """One of them."""
-        _query(visit)
-        name = self._named(visit)
-        return _answer(_told(await self._sight.view(visit.beholder, name)))
+        _query(request)
+        name = self._named(request)
+        return _answer(_shown(await self._instances.view(request.viewer, name)))
 
-    async def url(self, visit: OwnVisit) -> web.StreamResponse:
+    async def url(self, request: PageRequest) -> web.StreamResponse:
         """An address to open it at."""
-        name, body = await self._asked(visit, known=("session_seconds",))
+        name, body = await self._asked(request, known=("session_seconds",))
         seconds = body.get("session_seconds", SESSION_SECONDS_DEFAULT)
         # 3600.0 is an integer in JSON Schema, and in JSON the same number; a bool is one in Python alone.
         if isinstance(seconds, float) and seconds.is_integer():
@@ -114,63 +116,63 @@ class JsonApi:
             raise ValidationFailed(
                 f"session_seconds is a whole number from {SESSION_SECONDS_MIN} to {SESSION_SECONDS_MAX}."
             )
-        link = self._link(visit, name, seconds)
+        link = self._link(request, name, seconds)
         return _answer({"url": link.url, "expires_at": _instant(link.expires_at)})
 
-    async def start(self, visit: OwnVisit) -> web.StreamResponse:
+    async def start(self, request: PageRequest) -> web.StreamResponse:
         """Start it, if it is stopped."""
-        name, _ = await self._asked(visit)
-        visit.decide(name, START)
+        name, _ = await self._asked(request)
+        request.decide(name, START)
         try:
-            await self._fleet.start(name, by=visit.ordered_by("api"))
+            await self._fleet.start(name, by=request.ordered_by("api"))
         except InstanceNotInService as error:
             raise _wrong_state(error) from error
-        return _answer(_told(await self._sight.view(visit.beholder, name)), status=202)
+        return _answer(_shown(await self._instances.view(request.viewer, name)), status=202)
 
-    async def stop(self, visit: OwnVisit) -> web.StreamResponse:
+    async def stop(self, request: PageRequest) -> web.StreamResponse:
         """Stop it, if it runs."""
-        name, _ = await self._asked(visit)
-        visit.decide(name, STOP)
+        name, _ = await self._asked(request)
+        request.decide(name, STOP)
         try:
-            await self._fleet.stop(name, by=visit.ordered_by("api"))
+            await self._fleet.stop(name, by=request.ordered_by("api"))
         except InstanceNotInService as error:
             raise _wrong_state(error) from error
-        return _answer(_told(await self._sight.view(visit.beholder, name)), status=202)
+        return _answer(_shown(await self._instances.view(request.viewer, name)), status=202)
 
-    async def awake(self, visit: OwnVisit) -> web.StreamResponse:
+    async def awake(self, request: PageRequest) -> web.StreamResponse:
         """Do not stop it for some hours, although nobody uses it."""
-        name, body = await self._asked(visit, known=("hours",))
+        name, body = await self._asked(request, known=("hours",))
         hours: Any = body.get("hours")
         # A bool is a number in Python alone.
         is_number = isinstance(hours, int | float) and not isinstance(hours, bool)
         if not is_number or not 0 <= hours <= MOST_AWAKE_HOURS:
             raise ValidationFailed(f"hours is a number from 0 (no longer) to {MOST_AWAKE_HOURS:.0f}.")
-        visit.decide(name, START)
-        state = self._keep_awake(name, float(hours), visit.ordered_by("api"))
+        request.decide(name, START)
+        state = self._keep_awake(name, float(hours), request.ordered_by("api"))
         return _answer({"kept_awake_until": _instant(state.kept_awake_until)})
 
-    async def explain(self, visit: OwnVisit) -> web.StreamResponse:
+    async def explain(self, request: PageRequest) -> web.StreamResponse:
         """What the policy says of the caller's own address, and by which statements: ids alone.
 
         Rules are an operator's to read (`nbgate explain`): neither another's address, nor an instance that this
         caller may not reach, nor what a statement holds is told.
         """
-        asked = _query(visit, known=("ip", "instance"))
-        caller, beholder = visit.caller, visit.beholder
+        asked = _query(request, known=("ip", "instance"))
+        caller, viewer = request.caller, request.viewer
         if "ip" in asked:
             address = read_address(asked["ip"])
             if address is None:
                 raise ValidationFailed("ip is not an address.")
             if address != caller.client.address:
                 raise AccessDenied("Only your own address is explained here.")
-        names: Iterable[str] = self._sight.names(beholder)
+        names: Iterable[str] = self._instances.names(viewer)
         if "instance" in asked:
-            self._sight.reach(visit, asked["instance"])
+            self._instances.reach(request, asked["instance"])
             names = [asked["instance"]]
         secure = caller.scheme == "https"
         decided = {
             name: {
-                action: visit.gateway.decide(
+                action: request.gateway.decide(
                     caller.client.address, name, secure_transport=secure, action=action
                 )
                 for action in _EXPLAINED
@@ -194,21 +196,23 @@ class JsonApi:
             }
         )
 
-    def _named(self, visit: OwnVisit) -> str:
-        [name] = visit.names
-        self._sight.reach(visit, name)
+    def _named(self, request: PageRequest) -> str:
+        [name] = request.names
+        self._instances.reach(request, name)
         return name
 
-    async def _asked(self, visit: OwnVisit, *, known: tuple[str, ...] = ()) -> tuple[str, Mapping[str, Any]]:
+    async def _asked(
+        self, request: PageRequest, *, known: tuple[str, ...] = ()
+    ) -> tuple[str, Mapping[str, Any]]:
         """The instance in the path and the body, for what changes something or gives something away."""
-        require_same_origin(visit.inbound.headers, visit.caller, browsers_only=True)
-        _query(visit)
-        kinds = visit.inbound.headers.getall(hdrs.CONTENT_TYPE, [])
+        require_same_origin(request.inbound.headers, request.caller, browsers_only=True)
+        _query(request)
+        kinds = request.inbound.headers.getall(hdrs.CONTENT_TYPE, [])
         if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
             raise MediaTypeRefused("The body is JSON, and Content-Type: application/json says so.")
-        body = _object(await visit.body(max_bytes=BODY_BYTES), known)
+        body = _object(await request.body(max_bytes=BODY_BYTES), known)
         # After the body, which may have taken its time: a reload counts, and nothing waits from here on.
-        return self._named(visit), body
+        return self._named(request), body
 
 
 def _wrong_state(error: InstanceNotInService) -> WrongState:
@@ -228,9 +232,9 @@ def _object(body: bytes, known: tuple[str, ...]) -> Mapping[str, Any]:
     return read
 
 
-def _query(visit: OwnVisit, *, known: tuple[str, ...] = ()) -> dict[str, str]:
+def _query(request: PageRequest, *, known: tuple[str, ...] = ()) -> dict[str, str]:
     """The query's parameters, each at most once and none but `known`. Raises ValidationFailed."""
-    text = visit.inbound.target.partition("?")[2]
+    text = request.inbound.target.partition("?")[2]
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=8)
     except ValueError:
@@ -241,7 +245,7 @@ def _query(visit: OwnVisit, *, known: tuple[str, ...] = ()) -> dict[str, str]:
     return read
 
 
-def _told(view: View) -> dict[str, Any]:
+def _shown(view: InstanceView) -> dict[str, Any]:
     """An instance as the document's `Instance`."""
     seen = view.description
     return {

@@ -18,8 +18,8 @@ from proxy.config.settings import Settings
 from proxy.errors import AccessDenied
 from proxy.identity.tokens import URL_SECONDS, TokenKind, Tokens, authorized_url
 from proxy.server.api.json_api import Link
-from proxy.server.own_pages import OwnVisit
-from proxy.server.sight import Sight
+from proxy.server.instance_views import InstanceViews
+from proxy.server.page_request import PageRequest
 
 _OF_PAGES: Final = (hdrs.ORIGIN, "Sec-Fetch-Site", "Sec-Fetch-Mode")
 
@@ -28,21 +28,21 @@ class Links:
     """Implements `proxy.server.api.json_api.MakeLink`. `settings` are those of now."""
 
     def __init__(
-        self, *, sight: Sight, tokens: Tokens, settings: Callable[[], Settings], clock: Clock
+        self, *, instances: InstanceViews, tokens: Tokens, settings: Callable[[], Settings], clock: Clock
     ) -> None:
-        self._sight = sight
+        self._instances = instances
         self._tokens = tokens
         self._settings = settings
         self._clock = clock
 
-    def __call__(self, visit: OwnVisit, name: str, session_seconds: int) -> Link:
-        settings, caller = self._settings(), visit.caller
-        url = self._sight.url(visit.beholder, name)
+    def __call__(self, request: PageRequest, name: str, session_seconds: int) -> Link:
+        settings, caller = self._settings(), request.caller
+        url = self._instances.url(request.viewer, name)
         if settings.instances[name].access == "open":
             return Link(url)
-        if settings.api.is_signed or any(field in visit.inbound.headers for field in _OF_PAGES):
-            visit.gateway.refuse(
-                visit.inbound,
+        if settings.api.is_signed or any(field in request.inbound.headers for field in _OF_PAGES):
+            request.gateway.refuse(
+                request.inbound,
                 caller,
                 AccessDenied(),
                 reason="a link without a signature, or for a page",

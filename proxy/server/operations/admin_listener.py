@@ -13,13 +13,17 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
+from aiohttp import web
+
 from proxy.client_address.networks import Address, subscriber
-from proxy.clock import Clock
+from proxy.config.settings import SocketAddress
+from proxy.dataplane.plane import DataPlane
 from proxy.server.accepting import Acceptor
-from proxy.server.operations.admin_connection import AdminConnection, Key
-from proxy.tasks import Tasks
+from proxy.server.listening import address_of, bind
+from proxy.server.operations.admin_connection import HEAD_BYTES, AdminConnection, Key
 from proxy.telemetry.limits_met import Bound
 
 CONNECTIONS: Final = 64
@@ -31,30 +35,45 @@ LATE: Final = Bound("timeouts.request_head", "ADMIN_TIMEOUT")
 OF_ADMIN: Final = (IN_ALL, OF_ADDRESS, LATE)
 
 
+async def open_admin(
+    address: SocketAddress, application: web.Application, *, plane: DataPlane, closing: AsyncExitStack
+) -> SocketAddress:
+    """Have `application` answer at `address`; returns the bound one. Raises OSError where that cannot be had."""
+    runner = web.AppRunner(application, access_log=None, max_line_size=HEAD_BYTES, max_field_size=HEAD_BYTES)
+    await runner.setup()
+    closing.push_async_callback(runner.cleanup)
+    server = runner.server
+    assert server is not None
+    sock = bind(address)
+    listener = AdminListener(
+        sock,
+        make=server,
+        plane=plane,
+    )
+    closing.callback(listener.close)
+    listener.open()
+    return address_of(sock)
+
+
 class AdminListener:
-    """One listening socket. `make` makes what answers a connection, `seconds()` is how long that may take, and
-    `refused` is told of each limit that is met, and by whom."""
+    """One listening socket. `make` makes what answers a connection. Limits, and those of time, are the data plane's to
+    say, and it is told of each that is met, and by whom."""
 
     def __init__(
         self,
         sock: socket.socket,
         *,
         make: Callable[[], asyncio.Protocol],
-        seconds: Callable[[], float],
-        refused: Callable[[Bound, Address | None], None],
-        on_fault: Callable[[OSError], None],
-        clock: Clock,
-        tasks: Tasks,
+        plane: DataPlane,
     ) -> None:
         self._make = make
-        self._seconds = seconds
-        self._refused = refused
-        self._clock = clock
-        self._tasks = tasks
+        self._plane = plane
         self._open: dict[AdminConnection, None] = {}
         """In the order in which they came."""
         self._by_address: Counter[Key] = Counter()
-        self._acceptor = Acceptor(sock, self._receive, on_fault=on_fault, clock=clock, tasks=tasks)
+        self._acceptor = Acceptor(
+            sock, self._receive, on_fault=plane.ran_out, clock=plane.clock, tasks=plane.tasks
+        )
 
     def open(self) -> None:
         """Listen. Raises OSError."""
@@ -79,21 +98,21 @@ class AdminListener:
         connection = AdminConnection(self._make, peer, key, on_lost=self._left)
         self._open[connection] = None
         self._by_address[key] += 1
-        connection.task = self._tasks.start(self._serve(connection, sock), name="admin connection")
+        connection.task = self._plane.tasks.start(self._serve(connection, sock), name="admin connection")
         # Not at the end of what it runs: one that makes room in the turn in which it came runs nothing.
         connection.task.add_done_callback(lambda _task: self._served(connection, sock))
 
     def _make_room(self, bound: Bound, key: Key = None) -> None:
         oldest = next(one for one in self._open if bound is IN_ALL or one.key == key)
-        self._refused(bound, oldest.peer)
+        self._plane.refused(bound, oldest.peer)
         self._left(oldest)
         oldest.abort()
 
     async def _serve(self, connection: AdminConnection, sock: socket.socket) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock)
-            await self._clock.sleep(self._seconds())
-            self._refused(LATE, connection.peer)
+            await self._plane.clock.sleep(self._plane.current.timeouts.request_head_seconds)
+            self._plane.refused(LATE, connection.peer)
         except OSError:
             pass  # gone already
 

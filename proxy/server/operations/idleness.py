@@ -1,9 +1,7 @@
-"""What happens to instances by themselves: the lifecycle and the opening, wired to SageMaker, Jupyter and the traffic.
+"""Instances that are stopped because nobody uses them: the lifecycle, wired to SageMaker, Jupyter and the traffic.
 
-The rule: adapters only. When to stop is judged in `proxy.lifecycle.judge`, what counts as a visitor in
-`proxy.lifecycle.opening`; here stands who is asked, and whom the policy forbids to start something. `start_on_open`
-is the operator's permission to start, so a visitor needs no other; an explicit Deny of
-sagemaker:StartNotebookInstance counts all the same.
+The rule: adapters only. When to stop is judged in `proxy.lifecycle.judge`; here stands who is asked. What is started
+for visitors follows the same configuration, and an instance that was stopped idle is not started again by a script.
 """
 
 from __future__ import annotations
@@ -19,35 +17,24 @@ from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.dataplane.plane import DataPlane
 from proxy.dataplane.traffic import Traffic
-from proxy.errors import (
-    Draining,
-    InstanceNotFound,
-    InstanceNotInService,
-    NbgateError,
-    NotTheStopper,
-    UpstreamError,
-)
+from proxy.errors import Draining, InstanceNotFound, NotTheStopper
 from proxy.faults import Faults
-from proxy.gateway import Admission, Inbound
 from proxy.lifecycle.awake import AwakeState
 from proxy.lifecycle.evidence import Bodies
 from proxy.lifecycle.idle_stopper import Events, IdleStopper
 from proxy.lifecycle.judge import IdleRules
-from proxy.lifecycle.opening import Opening, PageVisit, is_opened
+from proxy.lifecycle.opening import Opening
 from proxy.lifecycle.order import THE_GATEWAY, OrderedBy
 from proxy.server.operations.admin import Detail
 from proxy.server.operations.fleet import Fleet
 from proxy.tasks import Tasks
-from proxy.wire.browsers import is_unattended
-
-START: Final = "sagemaker:StartNotebookInstance"
 
 _PATHS: Final = ("/api/status", "/api/kernels", "/api/terminals")
 _NOT_FOUND: Final = 404
 _GONE: Final = "not configured any more"
 
 
-class ByItself:
+class Idleness:
     """One per process; `adopt` follows the configuration."""
 
     def __init__(
@@ -61,15 +48,16 @@ class ByItself:
         faults: Faults,
         events: Events,
         questions: QuestionLimits,
+        opening: Opening,
     ) -> None:
         """`traffic` is where the plane's access records go; `questions` bounds what Jupyter is asked."""
-        self.opening = Opening(clock=clock, tasks=tasks, starter=fleet, events=events)
+        self.opening = opening
         self._notebooks = _Notebooks(questions)
         self.lifecycle = IdleStopper(
             clock=clock,
             tasks=tasks,
             faults=faults,
-            instances=_Instances(fleet, self.opening),
+            instances=_Instances(fleet, opening),
             notebooks=self._notebooks,
             traffic=traffic,
             events=events,
@@ -77,8 +65,6 @@ class ByItself:
         self._is_stopper = True
         self._plane = plane
         self._traffic = traffic
-        traffic.plane = plane
-        plane.on_error = self.met
 
     def adopt(self, settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
         """Go by this configuration from now on."""
@@ -117,31 +103,6 @@ class ByItself:
         if self._plane.leaving:
             raise Draining
         return self.lifecycle.keep_awake(name, hours, by)
-
-    def met(self, error: NbgateError, admission: Admission, inbound: Inbound) -> NbgateError:
-        """What to answer a permitted visitor in the place of `error`, or `error` itself."""
-        name = admission.instance
-        if not isinstance(error, InstanceNotInService | UpstreamError) or not self.opening.serves(name):
-            return error
-        visit = _visit(inbound, admission)
-        if (
-            isinstance(error, InstanceNotInService)
-            and is_opened(visit)
-            and not self._may_start(admission, inbound)
-        ):
-            return error
-        return self.opening.answer_for(name, error, visit)
-
-    def _may_start(self, admission: Admission, inbound: Inbound) -> bool:
-        """False where a statement denies it; that none allows it is no objection here."""
-        caller = admission.caller
-        decision = self._plane.current.gateway.decide(
-            caller.client.address, admission.instance, secure_transport=caller.scheme == "https", action=START
-        )
-        if decision.allowed or not decision.sids:
-            return True
-        self._plane.current.gateway.permit(inbound, caller, admission.instance, START, user=admission.user)
-        return False
 
     def details(self) -> dict[str, Detail]:
         """For /readyz and metrics: counts since the process started."""
@@ -186,15 +147,3 @@ class _Notebooks:
             None if terminals.status == _NOT_FOUND else terminals.body,
             terminals.date,
         )
-
-
-def _visit(inbound: Inbound, admission: Admission) -> PageVisit:
-    fields = inbound.headers
-    return PageVisit(
-        method=inbound.method,
-        accept=fields.get("Accept", ""),
-        sec_fetch_mode=fields.get("Sec-Fetch-Mode", ""),
-        sec_fetch_dest=fields.get("Sec-Fetch-Dest", ""),
-        is_unattended=is_unattended(fields),
-        by=OrderedBy("opening", admission.caller.address, admission.user, inbound.request_id),
-    )

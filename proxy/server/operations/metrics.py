@@ -25,7 +25,7 @@ from proxy.config.settings import Limits, Timeouts
 from proxy.dataplane.bounds import OF_CONNECTIONS, RAN_OUT
 from proxy.dataplane.plane import DataPlane
 from proxy.server.operations.admin_listener import OF_ADMIN
-from proxy.server.operations.idleness import ByItself
+from proxy.server.operations.idleness import Idleness
 from proxy.server.operations.longest_turn import LongestTurn
 from proxy.server.reload import Reloader
 from proxy.telemetry.logs import Logs
@@ -49,14 +49,14 @@ def exposition(
     *,
     plane: DataPlane,
     reloader: Reloader,
-    by_itself: ByItself,
+    idleness: Idleness,
     logs: Logs,
     longest_turn: LongestTurn,
     accept: str,
 ) -> tuple[bytes, str]:
     """All metrics of now, and their content type, in the format that the scraper's `Accept` asks for."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Gateway(plane, reloader, by_itself, logs, longest_turn))
+    registry.register(_Gateway(plane, reloader, idleness, logs, longest_turn))
     ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
@@ -66,11 +66,11 @@ class _Gateway(Collector):
     """The gateway's own families."""
 
     def __init__(
-        self, plane: DataPlane, reloader: Reloader, by_itself: ByItself, logs: Logs, longest_turn: LongestTurn
+        self, plane: DataPlane, reloader: Reloader, idleness: Idleness, logs: Logs, longest_turn: LongestTurn
     ) -> None:
         self._plane = plane
         self._reloader = reloader
-        self._by_itself = by_itself
+        self._idleness = idleness
         self._logs = logs
         self._longest_turn = longest_turn
 
@@ -226,7 +226,7 @@ class _Gateway(Collector):
         )
 
     def _stops_and_starts(self) -> Iterator[Metric]:
-        lifecycle = self._by_itself.lifecycle
+        lifecycle = self._idleness.lifecycle
         yield CounterMetricFamily(
             "nbgate_idle_stops", "Instances stopped because nobody used them.", value=lifecycle.stops
         )
@@ -238,7 +238,7 @@ class _Gateway(Collector):
         yield CounterMetricFamily(
             "nbgate_starts_on_open",
             "Instances started for a visitor.",
-            value=self._by_itself.opening.starts,
+            value=self._idleness.opening.starts,
         )
 
 

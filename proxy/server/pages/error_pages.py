@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.aws.control_plane import not_in_service
+from proxy.aws.control_plane import InstanceDescription, not_in_service
 from proxy.errors import (
     AccessDenied,
     BadRequest,
@@ -60,7 +60,9 @@ from proxy.errors import (
     WrongState,
 )
 from proxy.instance_status import STARTABLE, TEXTS, InstanceStatus
+from proxy.server.instance_starts import Progress
 from proxy.server.pages import templates as pages
+from proxy.server.pages.buttons import Button
 from proxy.wire.browsers import Asker, mount_of_api
 
 Headers = tuple[tuple[str, str], ...]
@@ -76,33 +78,7 @@ class ErrorBody:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """A button: where it posts to, and the token that proves that we offered it to this caller."""
-
-    name: str
-    action: str
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a start has come: both in seconds, None where not known."""
-
-    name: str
-    waited_seconds: int
-    usual_seconds: int | None = None
-
-    @property
-    def waited(self) -> str:
-        return duration(self.waited_seconds)
-
-    @property
-    def usual(self) -> str:
-        return "" if self.usual_seconds is None else duration(self.usual_seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
+class InstanceNotice:
     """What a page about an instance's state can say beyond the error: what this caller may see and do, and no more.
 
     `start` is offered where the caller may start it; `reason` is SageMaker's for a failure, fit for callers
@@ -110,7 +86,7 @@ class Standing:
     """
 
     instance: str
-    start: Form | None = None
+    start: Button | None = None
     progress: Progress | None = None
     reason: str = ""
     home: str = ""
@@ -246,11 +222,11 @@ def render(
     wants_html: bool,
     request_id: str,
     client_address: str | None,
-    standing: Standing | None = None,
+    notice: InstanceNotice | None = None,
     status: int = 0,
 ) -> ErrorBody:
     """The body for `error`. `client_address` (None: it could not be determined) is told to a denied caller
-    only; `standing` is what is known of the instance that the request was for; `status` is what is answered, 0 the
+    only; `notice` is what is known of the instance that the request was for; `status` is what is answered, 0 the
     error's own.
     """
     text = _text(error)
@@ -275,9 +251,7 @@ def render(
             error, message=message, reason=reason, request_id=request_id, client_address=client_address
         )
         return ErrorBody("application/json", body, headers)
-    return _page(
-        error, text, headers, request_id=request_id, client_address=client_address, standing=standing
-    )
+    return _page(error, text, headers, request_id=request_id, client_address=client_address, notice=notice)
 
 
 def _page(
@@ -287,15 +261,15 @@ def _page(
     *,
     request_id: str,
     client_address: str | None,
-    standing: Standing | None,
+    notice: InstanceNotice | None,
 ) -> ErrorBody:
     refresh_seconds = (error.wait_seconds or text.refresh_seconds) if text.refresh_seconds else 0
     status = error.instance_status if isinstance(error, InstanceNotInService) else ""
     # It need not be offered where it was done already.
     can_start = status in STARTABLE and not error.retry_after_seconds
-    start = standing.start if standing is not None and can_start else None
-    progress = standing.progress if standing is not None and status == InstanceStatus.PENDING else None
-    instance = standing.instance if standing is not None else ""
+    start = notice.start if notice is not None and can_start else None
+    progress = notice.progress if notice is not None and status == InstanceStatus.PENDING else None
+    instance = notice.instance if notice is not None else ""
     watch = instance if status else ""
     live = bool(refresh_seconds or watch)
     values: dict[str, Any] = {
@@ -312,8 +286,8 @@ def _page(
         "instance_status": status,
         "start": start,
         "progress": progress,
-        "reason": standing.reason if standing is not None and status == InstanceStatus.FAILED else "",
-        "home": standing.home if standing is not None else "",
+        "reason": notice.reason if notice is not None and status == InstanceStatus.FAILED else "",
+        "home": notice.home if notice is not None else "",
         "facts": _facts(error, request_id=request_id, client_address=client_address, instance=instance),
     }
     policy = pages.ERROR.policy(live=live, forms=start is not None)
@@ -339,12 +313,9 @@ def _ended(error: NbgateError) -> tuple[str, str]:
     )
 
 
-def duration(seconds: float) -> str:
-    """A duration as a page says it; the script counts on in the same words."""
-    minutes, rest = divmod(max(int(seconds), 0), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+def failure_reason(description: InstanceDescription) -> str:
+    """SageMaker's reason why an instance failed, fit for callers; "" where it did not fail."""
+    return public_reason(description.failure_reason) if description.status == InstanceStatus.FAILED else ""
 
 
 def public_reason(text: str) -> str:

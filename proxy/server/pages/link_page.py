@@ -11,7 +11,8 @@ from aiohttp import hdrs, web
 
 from proxy.errors import RouteNotFound
 from proxy.routing.entry import LINK_PAGE
-from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.server.own_pages import OwnPages
+from proxy.server.page_request import PageRequest
 from proxy.server.pages import templates as pages
 
 
@@ -20,12 +21,12 @@ def register(table: OwnPages) -> None:
     table.add(hdrs.METH_GET, LINK_PAGE, _page)
 
 
-async def _page(visit: OwnVisit) -> web.StreamResponse:
-    if not visit.instance:
+async def _page(request: PageRequest) -> web.StreamResponse:
+    if not request.instance:
         # It is no page to go to: there it would have nothing to open.
         raise RouteNotFound
     return web.Response(
-        body=pages.LINK.render(live=False, request_id=visit.request_id),
+        body=pages.LINK.render(live=False, request_id=request.request_id),
         headers={
             hdrs.CONTENT_TYPE: "text/html; charset=utf-8",
             "Content-Security-Policy": pages.LINK.policy(live=False, forms=True),

@@ -22,12 +22,15 @@ from proxy.instance_status import TEXTS, InstanceStatus
 from proxy.lifecycle.awake import AwakeState
 from proxy.lifecycle.judge import IdleFinding
 from proxy.lifecycle.order import OrderedBy
+from proxy.server.instance_starts import Progress
+from proxy.server.instance_views import InstanceView, InstanceViews
 from proxy.server.operations.fleet import Fleet
-from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.server.own_pages import OwnPages
+from proxy.server.page_request import PageRequest
 from proxy.server.pages import templates as pages
-from proxy.server.pages.error_pages import Form, Progress
+from proxy.server.pages.buttons import AWAKE, AWAKE_PATH, START_PATH, STOP_PATH, Button, Buttons
 from proxy.server.pages.forms import require_same_origin
-from proxy.server.sight import AWAKE, AWAKE_PATH, START, START_PATH, STOP, STOP_PATH, Beholder, Sight, View
+from proxy.server.viewer import START, STOP, Viewer
 
 FORM_BYTES: Final = 4096
 AWAKE_HOURS: Final = ("2", "8", "24", "0")
@@ -74,9 +77,9 @@ class Card:
     is_passing: bool
     views: tuple[_Link, ...]
     progress: Progress | None
-    start: Form | None
-    stop: Form | None
-    awake: Form | None
+    start: Button | None
+    stop: Button | None
+    awake: Button | None
     is_kept: bool
     idle: _Idle | None
 
@@ -94,10 +97,16 @@ class Portal:
     """Handlers of the portal's pages."""
 
     def __init__(
-        self, *, sight: Sight, fleet: Fleet, keep_awake: Callable[[str, float, OrderedBy], object]
+        self,
+        *,
+        instances: InstanceViews,
+        buttons: Buttons,
+        fleet: Fleet,
+        keep_awake: Callable[[str, float, OrderedBy], object],
     ) -> None:
         """`keep_awake` takes an instance and hours, 0 for no longer, and who asks for it."""
-        self._sight = sight
+        self._instances = instances
+        self._buttons = buttons
         self._fleet = fleet
         self._keep_awake = keep_awake
 
@@ -110,104 +119,104 @@ class Portal:
         table.add("POST", STOP_PATH + "{name}", self.stop)
         table.add("POST", AWAKE_PATH + "{name}", self.awake)
 
-    async def page(self, visit: OwnVisit) -> web.StreamResponse:
+    async def page(self, request: PageRequest) -> web.StreamResponse:
         """All that there is for this caller."""
-        beholder = visit.beholder
-        views = await self._sight.views(beholder)
+        viewer = request.viewer
+        views = await self._instances.view_all(viewer)
         body = pages.PORTAL.render(
             live=True,
-            cards=[self._card(beholder, view) for view in views],
-            address=visit.caller.address,
-            request_id=visit.request_id,
+            cards=[self._card(viewer, view) for view in views],
+            address=request.caller.address,
+            request_id=request.request_id,
         )
-        return self._html(visit, body)
+        return self._html(request, body)
 
-    async def door(self, visit: OwnVisit) -> web.StreamResponse:
+    async def door(self, request: PageRequest) -> web.StreamResponse:
         """Where one waits for an instance: leads into it as soon as it is in service."""
-        name = self._named(visit)
-        beholder = visit.beholder
-        view = await self._sight.view(beholder, name)
+        name = self._named(request)
+        viewer = request.viewer
+        view = await self._instances.view(viewer, name)
         if view.status and view.status != InstanceStatus.IN_SERVICE:
-            return visit.error(InstanceNotInService(instance_status=view.status), instance=name)
+            return request.error(InstanceNotInService(instance_status=view.status), instance=name)
         return web.Response(status=303, headers={hdrs.LOCATION: view.url})
 
-    async def start(self, visit: OwnVisit) -> web.StreamResponse:
+    async def start(self, request: PageRequest) -> web.StreamResponse:
         """The button *Start*, or *Open* of one that is stopped."""
-        name, fields = await self._pressed(visit, START)
+        name, fields = await self._pressed(request, START)
         opens = fields.get("then") == "open"
         try:
-            await self._fleet.start(name, by=visit.ordered_by("portal"))
+            await self._fleet.start(name, by=request.ordered_by("portal"))
         except InstanceNotInService as error:
             # Somebody else was quicker: what was wanted is under way.
             if error.instance_status not in (InstanceStatus.PENDING, InstanceStatus.IN_SERVICE):
-                return visit.error(error, instance=name)
-            if error.instance_status == InstanceStatus.IN_SERVICE and self._is_elsewhere(visit, name):
+                return request.error(error, instance=name)
+            if error.instance_status == InstanceStatus.IN_SERVICE and self._is_elsewhere(request, name):
                 # The door would lead to another origin at once, which `form-action 'self'` forbids a form.
                 opens = False
         # Only one of two places, and neither of them is the request's.
-        leads_to = START_PATH + name if opens else self._home(visit)
+        leads_to = START_PATH + name if opens else self._home(request)
         return web.Response(status=303, headers={hdrs.LOCATION: leads_to})
 
-    async def stop(self, visit: OwnVisit) -> web.StreamResponse:
+    async def stop(self, request: PageRequest) -> web.StreamResponse:
         """The button *Stop*."""
-        name, _ = await self._pressed(visit, STOP)
+        name, _ = await self._pressed(request, STOP)
         try:
-            await self._fleet.stop(name, by=visit.ordered_by("portal"))
+            await self._fleet.stop(name, by=request.ordered_by("portal"))
         except InstanceNotInService as error:
             if error.instance_status not in (InstanceStatus.STOPPING, InstanceStatus.STOPPED):
-                return visit.error(error, instance=name)
-        return web.Response(status=303, headers={hdrs.LOCATION: self._home(visit)})
+                return request.error(error, instance=name)
+        return web.Response(status=303, headers={hdrs.LOCATION: self._home(request)})
 
-    async def awake(self, visit: OwnVisit) -> web.StreamResponse:
+    async def awake(self, request: PageRequest) -> web.StreamResponse:
         """The buttons of *Keep awake*."""
-        name, fields = await self._pressed(visit, START, offered=AWAKE)
+        name, fields = await self._pressed(request, START, offered=AWAKE)
         hours = fields.get("hours", "")
         if hours not in AWAKE_HOURS:
             raise ValidationFailed
-        self._keep_awake(name, float(hours), visit.ordered_by("portal"))
-        return web.Response(status=303, headers={hdrs.LOCATION: self._home(visit)})
+        self._keep_awake(name, float(hours), request.ordered_by("portal"))
+        return web.Response(status=303, headers={hdrs.LOCATION: self._home(request)})
 
     # -- pressing a button --------------------------------------------------------------------------------
 
     async def _pressed(
-        self, visit: OwnVisit, action: str, *, offered: str = ""
+        self, request: PageRequest, action: str, *, offered: str = ""
     ) -> tuple[str, dict[str, str]]:
         """The instance whose button was pressed, by who may press it, on a page of ours; and the form's fields.
 
         `offered` is what the form was made for, if not for `action`, by which is decided.
         """
-        require_same_origin(visit.inbound.headers, visit.caller)
-        kind = visit.inbound.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+        require_same_origin(request.inbound.headers, request.caller)
+        kind = request.inbound.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
             raise MediaTypeRefused
-        text = (await visit.body(max_bytes=FORM_BYTES)).decode("ascii", "replace")
+        text = (await request.body(max_bytes=FORM_BYTES)).decode("ascii", "replace")
         try:
             fields = {key: values[-1] for key, values in parse_qs(text, max_num_fields=16).items()}
         except ValueError:
             fields = {}
         # After the body, which may have taken its time: a reload counts, and nothing waits from here on.
-        name = self._named(visit)
-        self._sight.verify(visit.beholder, name, offered or action, fields.get("token", ""))
-        visit.decide(name, action)
+        name = self._named(request)
+        self._buttons.verify(request.viewer, name, offered or action, token=fields.get("token", ""))
+        request.decide(name, action)
         return name, fields
 
-    def _named(self, visit: OwnVisit) -> str:
+    def _named(self, request: PageRequest) -> str:
         """The instance in the path, which this caller may reach. Raises RouteNotFound, which is audited."""
-        [name] = visit.names
-        self._sight.reach(visit, name)
+        [name] = request.names
+        self._instances.reach(request, name)
         return name
 
-    def _is_elsewhere(self, visit: OwnVisit, name: str) -> bool:
+    def _is_elsewhere(self, request: PageRequest, name: str) -> bool:
         """Whether an instance is at another origin than this page."""
-        own = f"{visit.caller.scheme}://{visit.caller.authority}/"
-        return not self._sight.url(visit.beholder, name).startswith(own)
+        own = f"{request.caller.scheme}://{request.caller.authority}/"
+        return not self._instances.url(request.viewer, name).startswith(own)
 
-    def _home(self, visit: OwnVisit) -> str:
-        return visit.gateway.home(visit.caller, visit.inbound.port)
+    def _home(self, request: PageRequest) -> str:
+        return request.viewer.home
 
     # -- showing ------------------------------------------------------------------------------------------
 
-    def _card(self, beholder: Beholder, view: View) -> Card:
+    def _card(self, viewer: Viewer, view: InstanceView) -> Card:
         word, mood = _word(view.status)
         note = f"SageMaker’s reason: {view.reason}" if view.reason else view.problem
         if not view.status:
@@ -225,15 +234,15 @@ class Portal:
             is_passing=view.status == InstanceStatus.PENDING,
             views=tuple(_Link(name, view.url + path) for name, path in _VIEWS),
             progress=view.progress,
-            start=self._sight.form(beholder, view.name, START) if view.may_start else None,
-            stop=self._sight.form(beholder, view.name, STOP) if view.may_stop else None,
-            awake=self._sight.form(beholder, view.name, AWAKE) if view.may_keep_awake else None,
+            start=self._buttons.make(viewer, view.name, START) if view.may_start else None,
+            stop=self._buttons.make(viewer, view.name, STOP) if view.may_stop else None,
+            awake=self._buttons.make(viewer, view.name, AWAKE) if view.may_keep_awake else None,
             is_kept=view.awake.kept_awake_until is not None,
             idle=_idle(view.awake),
         )
 
     @staticmethod
-    def _html(visit: OwnVisit, body: bytes) -> web.Response:
+    def _html(request: PageRequest, body: bytes) -> web.Response:
         headers = {
             "Content-Type": "text/html; charset=utf-8",
             "Content-Security-Policy": pages.PORTAL.policy(live=True, forms=True),
@@ -261,7 +270,7 @@ def _word(status: str) -> tuple[str, str]:
     return (status, "fault") if text is None else (text.word, text.mood)
 
 
-def _facts(view: View) -> Iterable[str]:
+def _facts(view: InstanceView) -> Iterable[str]:
     if view.description is not None:
         if view.description.instance_type:
             yield view.description.instance_type

@@ -12,7 +12,8 @@ from aiohttp import hdrs, web
 
 from proxy.errors import NbgateError, SignInRequired, TokenRefused
 from proxy.gateway import Inbound
-from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.server.own_pages import OwnPages
+from proxy.server.page_request import PageRequest
 from proxy.server.pages import error_pages
 from proxy.wire.browsers import Asker, fetch_mode, is_unattended, who_asks
 
@@ -44,16 +45,16 @@ def register(pages: OwnPages) -> None:
     pages.add(hdrs.METH_GET, PATH, _page)
 
 
-async def _page(visit: OwnVisit) -> web.StreamResponse:
-    inbound = visit.inbound
+async def _page(request: PageRequest) -> web.StreamResponse:
+    inbound = request.inbound
     asker = who_asks(inbound.headers, host=inbound.host, target=inbound.target)
     wants_html = asker is Asker.WINDOW
     rendered = error_pages.render(
         SignInRequired(),
         wants_html=wants_html,
-        request_id=visit.request_id,
+        request_id=request.request_id,
         client_address=None,
-        standing=error_pages.Standing("", home=visit.gateway.home(visit.caller, visit.inbound.port)),
+        notice=error_pages.InstanceNotice("", home=request.viewer.home),
     )
     return web.Response(
         # For people this is the page that they came for, and no error.

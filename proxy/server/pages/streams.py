@@ -21,12 +21,15 @@ from aiohttp import web
 from proxy.aws.control_plane import InstanceDescription
 from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
+from proxy.config.settings import Settings
 from proxy.errors import AccessDenied, Draining, TooManyStreams
 from proxy.faults import Faults
 from proxy.rounds import Round, Rounds
+from proxy.server.instance_views import InstanceViews
 from proxy.server.operations.fleet import Fleet
-from proxy.server.own_pages import OwnPages, OwnVisit
-from proxy.server.sight import DESCRIBE, Sight
+from proxy.server.own_pages import OwnPages
+from proxy.server.page_request import PageRequest
+from proxy.server.viewer import DESCRIBE
 
 HEARTBEAT_SECONDS: Final = 15.0
 """Between two signs of life on a stream where nothing happens; load balancers cut what is quiet for a minute."""
@@ -43,10 +46,10 @@ class _Stream:
     """One listening page, and the names of what changed since the last write: the status is read when it is told, for a
     name may lead to another notebook by then."""
 
-    __slots__ = ("changed", "is_over", "visit", "wakes", "writing_since")
+    __slots__ = ("changed", "is_over", "request", "wakes", "writing_since")
 
-    def __init__(self, visit: OwnVisit) -> None:
-        self.visit = visit
+    def __init__(self, request: PageRequest) -> None:
+        self.request = request
         self.changed: dict[str, None] = {}
         self.wakes = asyncio.Event()
         self.is_over = False
@@ -58,21 +61,21 @@ class _Stream:
 
 
 class Streams:
-    """The open streams of this process; `limit` (per client address) is read when one is opened."""
+    """The open streams of this process; `settings` (those of now) are read when one is opened."""
 
     def __init__(
         self,
         *,
-        sight: Sight,
+        instances: InstanceViews,
         fleet: Fleet,
-        limit: Callable[[], int],
+        settings: Callable[[], Settings],
         clock: Clock,
         rounds: Rounds,
         faults: Faults,
     ) -> None:
-        self._sight = sight
+        self._instances = instances
         self._fleet = fleet
-        self._limit = limit
+        self._settings = settings
         self._clock = clock
         self._rounds = rounds
         self._faults = faults
@@ -94,33 +97,33 @@ class Streams:
         for stream in self._open:
             stream.end()
 
-    async def events(self, visit: OwnVisit) -> web.StreamResponse:
+    async def events(self, request: PageRequest) -> web.StreamResponse:
         """A stream, until the page closes it or `close`. Raises TooManyStreams, Draining."""
         if self._is_closed:
             raise Draining
-        client = visit.caller.client.address
+        client = request.caller.client.address
         address = None if client is None else subscriber(client)
-        if self._by_address[address] >= self._limit():
+        if self._by_address[address] >= self._settings().limits.event_streams_per_address:
             raise TooManyStreams
         response = web.StreamResponse(
             headers={
-                **visit.headers(),
+                **request.headers(),
                 "Content-Type": "text/event-stream",
                 # nginx would hold events back.
                 "X-Accel-Buffering": "no",
             }
         )
         # It ends with this response: what is under way on a connection must not be confused with what follows.
-        visit.end_connection()
-        if visit.inbound.method == "HEAD":
+        request.end_connection()
+        if request.inbound.method == "HEAD":
             return response
-        stream = _Stream(visit)
+        stream = _Stream(request)
         # What changed since the page was made is not to be missed.
-        stream.changed = dict.fromkeys(self._sight.names(visit.beholder))
+        stream.changed = dict.fromkeys(self._instances.names(request.viewer))
         stream.wakes.set()
         self._opened(stream, address)
         try:
-            await response.prepare(visit.request)
+            await response.prepare(request.web)
             await self._send(stream, response, f"retry: {RETRY_MILLISECONDS}\n\n")
             await self._run(stream, response)
         finally:
@@ -152,8 +155,8 @@ class Streams:
 
     def _may_hear(self, stream: _Stream, name: str) -> bool:
         """Raises AccessDenied for a caller that is not admitted at all any more."""
-        beholder = stream.visit.beholder
-        return name in self._sight.names(beholder) and beholder.may(name, DESCRIBE)
+        viewer = stream.request.viewer
+        return name in self._instances.names(viewer) and viewer.may(name, DESCRIBE)
 
     def _happened(self, name: str, _description: InstanceDescription) -> None:
         def note(stream: _Stream) -> None:
@@ -168,7 +171,7 @@ class Streams:
 
         def beat(stream: _Stream) -> None:
             if now - stream.writing_since > STUCK_SECONDS:
-                transport = stream.visit.request.transport
+                transport = stream.request.web.transport
                 if transport is not None:
                     transport.abort()
             stream.wakes.set()

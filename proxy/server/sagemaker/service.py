@@ -25,7 +25,8 @@ from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.order import OrderedBy
 from proxy.server.addresses import mount_url
 from proxy.server.operations.fleet import Fleet
-from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.server.own_pages import OwnPages
+from proxy.server.page_request import PageRequest
 from proxy.server.sagemaker.faults import fault_of
 from proxy.server.sagemaker.listing import needs_states, page, page_of_names, summary
 from proxy.server.sagemaker.signed import Identify, Principal
@@ -68,7 +69,7 @@ _MOVES: Final = {
 class _Call:
     """An operation under way."""
 
-    visit: OwnVisit
+    request: PageRequest
     operation: str
     parameters: Parameters
     principal: Principal
@@ -110,31 +111,31 @@ class SageMakerApi:
             STOP: self._stop,
         }
 
-    def add_to(self, pages: OwnPages) -> None:
+    def register(self, pages: OwnPages) -> None:
         """Answer at the paths that clients post to."""
         for path in PATHS:
             pages.add(hdrs.METH_POST, path, self.answer)
 
-    async def answer(self, visit: OwnVisit) -> web.StreamResponse:
+    async def answer(self, request: PageRequest) -> web.StreamResponse:
         """One call."""
         status = 200
         try:
-            body = await self._answer(visit)
+            body = await self._answer(request)
         except (AwsFault, NbgateError) as error:
             fault = fault_of(error) if isinstance(error, NbgateError) else error
             body, status = aws_json.answer_fault(fault), fault.status
         return web.Response(
             status=status,
             body=body,
-            headers={"Content-Type": CONTENT_TYPE, "x-amzn-RequestId": visit.request_id},
+            headers={"Content-Type": CONTENT_TYPE, "x-amzn-RequestId": request.request_id},
         )
 
-    async def _answer(self, visit: OwnVisit) -> bytes:
-        operation = read_operation(visit.inbound.headers.get("X-Amz-Target"))
-        content = await visit.body(max_bytes=BODY_BYTES)
-        principal = await self._identify(visit, operation, content)
-        visit.named(principal.user or "")
-        call = _Call(visit, operation, read_parameters(operation, content), principal)
+    async def _answer(self, request: PageRequest) -> bytes:
+        operation = read_operation(request.inbound.headers.get("X-Amz-Target"))
+        content = await request.body(max_bytes=BODY_BYTES)
+        principal = await self._identify(request, operation, content)
+        request.named(principal.user or "")
+        call = _Call(request, operation, read_parameters(operation, content), principal)
         return aws_json.answer(await self._operations[operation](call))
 
     # -- operations -----------------------------------------------------------------------------------------
@@ -146,7 +147,7 @@ class SageMakerApi:
         description = await self._fleet.describe(name)
         if not description.in_service:
             raise _wrong_state(call.operation, description.status, description.arn)
-        caller = call.visit.caller
+        caller = call.request.caller
         token = self._tokens.issue(
             TokenKind.URL,
             instance=name,
@@ -205,7 +206,7 @@ class SageMakerApi:
         known = self._fleet.known(name)
         arn = known.description.arn if known is not None else self._settings().instances[name].arn
         try:
-            await move(name, by=call.visit.ordered_by("AWS API"))
+            await move(name, by=call.request.ordered_by("AWS API"))
         except InstanceNotInService as error:
             raise _wrong_state(call.operation, error.instance_status, arn) from error
         self._note(call, name)
@@ -218,8 +219,8 @@ class SageMakerApi:
             operation=call.operation,
             instance=name,
             user=call.principal.user,
-            client=call.visit.caller.address,
-            request_id=call.visit.request_id,
+            client=call.request.caller.address,
+            request_id=call.request.request_id,
         )
 
     # -- instances ------------------------------------------------------------------------------------------
@@ -247,13 +248,13 @@ class SageMakerApi:
         """Raises AwsFault, after it was audited, where this caller may not do this to the instance ("": to any; None:
         there is no such instance).
         """
-        visit, user = call.visit, call.principal.user
+        request, user = call.request, call.principal.user
         try:
-            visit.decide(name or "", action_of(call.operation), username=user)
+            request.decide(name or "", action_of(call.operation), username=user)
             if name is None or (name and not call.principal.reaches(name)):
-                refusal = visit.gateway.refuse(
-                    visit.inbound,
-                    visit.caller,
+                refusal = request.gateway.refuse(
+                    request.inbound,
+                    request.caller,
                     AccessDenied(),
                     reason="denied: there is no such instance"
                     if name is None
@@ -264,12 +265,12 @@ class SageMakerApi:
                 )
                 raise refusal.error
         except AccessDenied as error:
-            who = user or visit.caller.address or "an unknown address"
+            who = user or request.caller.address or "an unknown address"
             text = f"User: {who} is not authorized to perform: {action_of(call.operation)}"
             raise AwsFault("AccessDeniedException", f"{text} on resource: {resource}", status=403) from error
 
     def _may(self, call: _Call, name: str) -> bool:
-        return call.principal.reaches(name) and call.visit.may(
+        return call.principal.reaches(name) and call.request.may(
             name, action_of(call.operation), username=call.principal.user
         )
 
@@ -290,7 +291,7 @@ class SageMakerApi:
         return found
 
     def _url(self, call: _Call, name: str) -> str:
-        return mount_url(self._settings(), name, caller=call.visit.caller, port=call.visit.inbound.port)
+        return mount_url(self._settings(), name, caller=call.request.caller, port=call.request.inbound.port)
 
     def _bare_url(self, call: _Call, name: str) -> str:
         """As SageMaker gives it: without a scheme. Whoever puts one in front finds the gateway."""

@@ -15,10 +15,10 @@ from typing import Final
 
 from aiohttp import hdrs
 
-from proxy.config.settings import Api
+from proxy.config.settings import Api, Settings
 from proxy.errors import AccessDenied
 from proxy.identity.sigv4 import AccessKey, SignatureRefused, Signatures, SignedRequest, prepare
-from proxy.server.own_pages import OwnVisit
+from proxy.server.page_request import PageRequest
 from proxy.wire.aws_json import DESCRIBE, LIST
 
 _QUESTIONS: Final = frozenset({DESCRIBE, LIST})
@@ -39,7 +39,7 @@ class Principal:
 
 ANYBODY: Final = Principal()
 
-Identify = Callable[[OwnVisit, str, bytes], Awaitable[Principal]]
+Identify = Callable[[PageRequest, str, bytes], Awaitable[Principal]]
 """Who makes a call of an operation with that body. Raises AwsFault, after it was audited."""
 
 
@@ -59,32 +59,32 @@ def _is_id(text: str) -> bool:
 
 
 class Signers:
-    """Implements `Identify`. `api` gives the settings of now."""
+    """Implements `Identify`. `settings` are those of now."""
 
-    def __init__(self, signatures: Signatures, *, api: Callable[[], Api]) -> None:
+    def __init__(self, signatures: Signatures, *, settings: Callable[[], Settings]) -> None:
         self._signatures = signatures
-        self._api = api
+        self._settings = settings
         self._is_prepared = False
 
-    async def __call__(self, visit: OwnVisit, operation: str, body: bytes) -> Principal:
+    async def __call__(self, request: PageRequest, operation: str, body: bytes) -> Principal:
         try:
-            return await self._identify(visit, operation, body)
+            return await self._identify(request, operation, body)
         except SignatureRefused as error:
-            is_shown = error.key_id in self._api().keys or _is_id(error.key_id)
+            is_shown = error.key_id in self._settings().api.keys or _is_id(error.key_id)
             named = f" (access key {error.key_id})" if is_shown else ""
-            visit.gateway.refuse(
-                visit.inbound,
-                visit.caller,
+            request.gateway.refuse(
+                request.inbound,
+                request.caller,
                 AccessDenied(),
                 reason=f"denied: {error.reason}{named}",
                 action=f"sagemaker:{operation}",
             )
             raise
 
-    async def _identify(self, visit: OwnVisit, operation: str, body: bytes) -> Principal:
-        headers = visit.inbound.headers
+    async def _identify(self, request: PageRequest, operation: str, body: bytes) -> Principal:
+        headers = request.inbound.headers
         signed = headers.getall(hdrs.AUTHORIZATION, [])
-        if not self._api().is_signed and not any(self._signatures.knows(value) for value in signed):
+        if not self._settings().api.is_signed and not any(self._signatures.knows(value) for value in signed):
             if any(name in headers for name in _OF_PAGES):
                 raise SignatureRefused(
                     "MissingAuthenticationTokenException",
@@ -97,11 +97,11 @@ class Signers:
             self._is_prepared = True
         key = self._signatures.verify(
             SignedRequest(
-                visit.inbound.method,
-                visit.inbound.target,
+                request.inbound.method,
+                request.inbound.target,
                 tuple(headers.items()),
                 body,
-                visit.caller.address or "",
+                request.caller.address or "",
             ),
             is_question=operation in _QUESTIONS,
         )

@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 
 from proxy.dataplane.caller.connection import LINGER_SECONDS
-from proxy.server.own_pages import BODY_BYTES, OwnPages, OwnVisit
+from proxy.server.own_pages import OwnPages
+from proxy.server.page_request import BODY_BYTES, PageRequest
 from tests.harness.peer import Peer
 from tests.harness.plane import OpenPlane, open_plane
 
@@ -29,12 +30,12 @@ class Pages:
     may_read: asyncio.Event = field(default_factory=asyncio.Event)
     seen: int = 0
 
-    async def read(self, visit: OwnVisit) -> web.Response:
+    async def read(self, visit: PageRequest) -> web.Response:
         self.seen += 1
         await self.may_read.wait()
         return web.Response(text=str(len(await visit.body(max_bytes=64 * BODY_BYTES))))
 
-    async def look(self, visit: OwnVisit) -> web.Response:
+    async def look(self, visit: PageRequest) -> web.Response:
         self.seen += 1
         return web.Response(text="looked")
 

@@ -36,7 +36,8 @@ from proxy.dataplane.budgets import Place
 from proxy.dataplane.caller.reception import Reception
 from proxy.dataplane.plane import Current
 from proxy.server import compose
-from proxy.server.own_pages import OwnPages, OwnVisit
+from proxy.server.own_pages import OwnPages
+from proxy.server.page_request import PageRequest
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 from proxy.upstream import Honoured, Origin
@@ -364,49 +365,49 @@ class Play:
     # -- pages ------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _page(visit: OwnVisit, size: int) -> web.Response:
+    def _page(visit: PageRequest, size: int) -> web.Response:
         [number] = visit.names
         return web.Response(body=mark(int(number)) * size, headers={"X-N": number})
 
-    async def _hello(self, visit: OwnVisit) -> web.Response:
+    async def _hello(self, visit: PageRequest) -> web.Response:
         return self._page(visit, 3)
 
-    async def _read(self, visit: OwnVisit) -> web.Response:
+    async def _read(self, visit: PageRequest) -> web.Response:
         body = await visit.body()
         if body.strip(mark(int(visit.names[0]))):
             self.errors.append(AssertionError("a page read what is none of its request's"))
         return self._page(visit, 4)
 
-    async def _stream(self, visit: OwnVisit) -> web.StreamResponse:
+    async def _stream(self, visit: PageRequest) -> web.StreamResponse:
         response = web.StreamResponse(headers={"X-N": visit.names[0]})
-        await response.prepare(visit.request)
+        await response.prepare(visit.web)
         await response.write(mark(int(visit.names[0])) * 5)
         await self.gate.wait()
         await response.write(mark(int(visit.names[0])) * LARGE)
         await response.write_eof()
         return response
 
-    async def _raise(self, visit: OwnVisit) -> web.StreamResponse:
+    async def _raise(self, visit: PageRequest) -> web.StreamResponse:
         response = web.StreamResponse(headers={"X-N": visit.names[0], "Content-Length": "200"})
-        await response.prepare(visit.request)
+        await response.prepare(visit.web)
         await response.write(mark(int(visit.names[0])) * 5)
         raise ValueError("a fault of the handler's own")
 
-    async def _large(self, visit: OwnVisit) -> web.Response:
+    async def _large(self, visit: PageRequest) -> web.Response:
         return self._page(visit, 3 * LARGE)
 
-    async def _wait(self, visit: OwnVisit) -> web.Response:
+    async def _wait(self, visit: PageRequest) -> web.Response:
         await self.gate.wait()
         return self._page(visit, 7)
 
-    async def _stuck(self, visit: OwnVisit) -> web.StreamResponse:
+    async def _stuck(self, visit: PageRequest) -> web.StreamResponse:
         response = web.StreamResponse(headers={"X-N": visit.names[0], "Content-Length": str(4 * LARGE)})
-        await response.prepare(visit.request)
+        await response.prepare(visit.web)
         for _ in range(4):
             await response.write(mark(int(visit.names[0])) * LARGE)
         return response
 
-    async def _none(self, visit: OwnVisit) -> web.Response:
+    async def _none(self, visit: PageRequest) -> web.Response:
         return web.Response(status=204, headers={"X-N": visit.names[0]})
 
     # -- what may happen --------------------------------------------------------------------------------

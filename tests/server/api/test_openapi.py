@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.api.openapi import BASE, document
-from proxy.server.own_pages import OwnVisit
+from proxy.server.page_request import PageRequest
 from tests.harness.gateway import Rig, body_of, open_rig
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -80,7 +80,7 @@ async def test_what_is_described_is_answered_and_what_is_answered_is_described(r
 async def test_the_stranger_would_notice(tmp_path: Path) -> None:
     """Shown to fail: an answer that is not described."""
 
-    async def other(visit: OwnVisit) -> web.StreamResponse:
+    async def other(visit: PageRequest) -> web.StreamResponse:
         return web.json_response({"success": True, "data": {"instances": [{"name": "research"}]}})
 
     async with open_rig(tmp_path, instances=SPECS, mounted=MOUNTED) as rig:

@@ -15,8 +15,9 @@ from proxy.aws.regions import known_regions
 from proxy.aws.service_data import new_session
 from proxy.cli import main
 from proxy.config.load import load
+from proxy.config.settings import Settings
 from proxy.server.operations.aws_check import region_in_words, unknown_region
-from proxy.server.run import look_at_aws
+from proxy.server.operations.first_look import report_first_look
 from tests.harness.gateway import Rig, open_rig
 from tests.harness.ports import held_port
 
@@ -44,8 +45,12 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-async def look(rig: Rig) -> None:
-    await look_at_aws(rig.gateway, rig.gateway.reloader.settings)
+async def look(rig: Rig, settings: Settings | None = None) -> None:
+    await report_first_look(
+        settings or rig.gateway.reloader.settings,
+        sagemaker=rig.gateway.process.sagemaker,
+        events=rig.gateway.logs.events,
+    )
 
 
 async def said_of_aws(rig: Rig) -> str:
@@ -217,7 +222,7 @@ async def test_the_start_says_that_a_region_is_not_known(rig: Rig, tmp_path: Pat
     file.write_text(MINIMAL.read_text().replace("eu-west-1", "eu-west-11"))
     rig.sandbox.faults.throttle(times=9)
     settings = load(file, environ={})
-    await look_at_aws(rig.gateway, settings)
+    await look(rig, settings)
     assert region_in_words(settings) == "eu-west-11 (not known)"
     [line] = [line for line in rig.log_lines() if line.get("event") == "the Region is not known"]
     assert (line["level"], line["hint"]) == ("warning", "did you mean 'eu-west-1'?")

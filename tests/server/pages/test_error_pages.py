@@ -31,15 +31,9 @@ from proxy.errors import (
     UpgradeRequired,
     UpstreamUnreachable,
 )
-from proxy.server.pages.error_pages import (
-    ErrorBody,
-    Form,
-    Progress,
-    Standing,
-    duration,
-    public_reason,
-    render,
-)
+from proxy.server.instance_starts import Progress, duration
+from proxy.server.pages.buttons import Button
+from proxy.server.pages.error_pages import ErrorBody, InstanceNotice, public_reason, render
 
 
 def error_classes(base: type[NbgateError] = NbgateError) -> Iterator[type[NbgateError]]:
@@ -323,22 +317,22 @@ def test_what_would_fail_again_does_not_offer_to_try_again(kind: type[NbgateErro
     assert Page(page(kind()).body).attributes("a") == []
 
 
-STANDING = Standing(
+NOTICE = InstanceNotice(
     "research",
-    start=Form("research", "/.nbgate/start/research", "a-token"),
+    start=Button("research", "/.nbgate/start/research", "a-token"),
     progress=Progress("research", 75, 200),
     reason="no capacity",
     home="/",
 )
 
 
-def stands(status: str, standing: Standing = STANDING) -> ErrorBody:
+def stands(status: str, notice: InstanceNotice = NOTICE) -> ErrorBody:
     return render(
         InstanceNotInService(instance_status=status),
         wants_html=True,
         request_id="r",
         client_address=None,
-        standing=standing,
+        notice=notice,
     )
 
 
@@ -364,7 +358,7 @@ def test_a_form_is_sent_with_its_origin_and_everything_else_without_a_referrer()
 
 def test_what_is_being_started_already_is_not_offered_again() -> None:
     error = InstanceNotInService(instance_status="Stopped", retry_after_seconds=5)
-    body = render(error, wants_html=True, request_id="r", client_address=None, standing=STANDING)
+    body = render(error, wants_html=True, request_id="r", client_address=None, notice=NOTICE)
     assert Page(body.body).attributes("form") == []
 
 
@@ -390,26 +384,26 @@ def test_progress_is_shown_with_what_is_usual_if_that_is_known() -> None:
     assert "1 min 15 s" in body
     assert "usually takes 3 min 20 s" in body
     assert 'max="200" value="75"' in " ".join(body.split())
-    unknown = stands("Pending", replace(STANDING, progress=Progress("research", 75))).body.decode()
+    unknown = stands("Pending", replace(NOTICE, progress=Progress("research", 75))).body.decode()
     assert "usually takes a few minutes" in unknown
     assert "value=" not in unknown.split("<progress")[1].split(">")[0]
 
 
 def test_a_start_that_takes_longer_than_usual_fills_the_bar_and_no_more() -> None:
-    body = stands("Pending", replace(STANDING, progress=Progress("research", 999, 200))).body.decode()
+    body = stands("Pending", replace(NOTICE, progress=Progress("research", 999, 200))).body.decode()
     assert 'max="200" value="200"' in " ".join(body.split())
 
 
 @given(name=st.text(), reason=st.text(), token=st.text(), home=st.text())
 def test_whatever_is_known_of_an_instance_is_escaped(name: str, reason: str, token: str, home: str) -> None:
     trick = "\"'><script>alert(1)</script>"
-    standing = Standing(
+    notice = InstanceNotice(
         name + trick,
-        start=Form(name + trick, "/a" + trick, token + trick),
+        start=Button(name + trick, "/a" + trick, token + trick),
         reason=reason + trick,
         home=home + trick,
     )
-    assert stands("Failed", standing).body.count(b"<script") == 1
+    assert stands("Failed", notice).body.count(b"<script") == 1
 
 
 @pytest.mark.parametrize(

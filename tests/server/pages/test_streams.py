@@ -219,7 +219,7 @@ async def test_a_stream_that_cannot_be_told_is_ended_and_the_others_hear(
     [stream] = [
         one
         for one in rig.gateway.streams._open
-        if f"X-Request-Id: {one.visit.request_id}\r\n".encode() in broken.head
+        if f"X-Request-Id: {one.request.request_id}\r\n".encode() in broken.head
     ]
     stream.wakes = Broken()
     for _ in range(2):

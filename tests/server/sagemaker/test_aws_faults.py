@@ -25,7 +25,7 @@ RETRIED = {"ThrottlingException", "ServiceUnavailable", "InternalFailure", "Requ
 """Codes, and statuses of 500 and more, that botocore's standard mode repeats."""
 
 
-@pytest.mark.parametrize("kind", [*LEAVES, NbgateError], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", LEAVES, ids=lambda kind: kind.__name__)
 def test_every_error_has_a_fault_that_says_no_more_than_its_page(kind: type[NbgateError]) -> None:
     fault = fault_of(kind(detail="arn:aws:iam::123456789012:role/nbgate"))
     assert fault.code

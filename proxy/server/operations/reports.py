@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from proxy.aws.cookies import Unkept
 from proxy.aws.presigned import SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
 from proxy.aws.session_states import SessionEvent, SessionState
 from proxy.aws.sessions import OnUnkept
-from proxy.config.settings import Settings
+from proxy.config.settings import Instance, Settings
 from proxy.errors import AddressUnknown, InternalError, NbgateError
 from proxy.faults import Faults
 from proxy.gateway import Inbound, Refusal
@@ -47,7 +47,7 @@ _OF_THE_MACHINE: Final = {
 """What the machine lacks, by the system's number for it: a code, and what to mend."""
 
 
-def named(error: BaseException) -> dict[str, str] | None:
+def expected_fields(error: BaseException) -> dict[str, str] | None:
     """What an event says of a fault that is to be expected; None: it is the gateway's own, and its traceback says more.
 
     Looks behind errors that were raised from others.
@@ -63,19 +63,19 @@ def named(error: BaseException) -> dict[str, str] | None:
     return None
 
 
-def tell_fault(events: EventLog, where: str, what: str, error: BaseException, untold: int) -> None:
+def report_fault(events: EventLog, where: str, what: str, error: BaseException, untold: int) -> None:
     """Something failed, and what it belongs to goes on (`proxy.faults`)."""
-    more: dict[str, Any] = {"what": what} if what else {}
+    more: dict[str, object] = {"what": what} if what else {}
     if untold:
         more["times_since"] = untold
-    expected = named(error)
+    expected = expected_fields(error)
     if expected is None:
         events.error("a fault of the gateway's own", where=where, **more, exc_info=error)
     else:
         events.error("something failed and is tried again", where=where, **more, **expected)
 
 
-def task_failed(events: EventLog, faults: Faults, name: str, error: BaseException) -> None:
+def report_failed_task(events: EventLog, faults: Faults, name: str, error: BaseException) -> None:
     """Something in the background failed of which nobody told."""
     if isinstance(error, NbgateError):
         events.warning("task failed", task=name, **error.log_fields())
@@ -83,8 +83,8 @@ def task_failed(events: EventLog, faults: Faults, name: str, error: BaseExceptio
         faults.met("task", error, what=name)
 
 
-class SessionTeller:
-    """Tells of sessions with notebooks. `settings` gives those of now, which say what notebooks are called."""
+class SessionReports:
+    """Reports on sessions with notebooks. `settings` gives those of now, which say what notebooks are called."""
 
     def __init__(
         self, events: EventLog, troubles: Troubles, counts: GatewayCounts, *, settings: Callable[[], Settings]
@@ -96,8 +96,8 @@ class SessionTeller:
         self._known: set[SessionKey] = set()
         """Who had a session before: the next one is a renewal."""
 
-    def happened(self, key: SessionKey, event: SessionEvent, state: SessionState) -> None:
-        """A session's state changed."""
+    def changed(self, key: SessionKey, event: SessionEvent, state: SessionState) -> None:
+        """A session's state did."""
         self._counts.sessions[key.notebook, event.value] += 1
         if event is SessionEvent.LATE:
             self._events.warning(
@@ -106,7 +106,7 @@ class SessionTeller:
                 step=state.value,
             )
 
-    def told(self, key: SessionKey, news: News) -> None:
+    def learnt(self, key: SessionKey, news: News) -> None:
         """There is news of a session."""
         match news:
             case Obtained():
@@ -135,12 +135,12 @@ class SessionTeller:
         return {"instance": ", ".join(names), "notebook": key.notebook, **role}
 
 
-def _key(instance: Any) -> Hashable:
+def _key(instance: Instance) -> Hashable:
     return SessionKey(instance.notebook, instance.assume_role or "")
 
 
-class NotebookTeller:
-    """Tells of what notebooks do to requests, once they are signed in to."""
+class NotebookReports:
+    """Reports what notebooks do to requests, once they are signed in to."""
 
     def __init__(self, events: EventLog, troubles: Troubles, *, settings: Callable[[], Settings]) -> None:
         self._events = events
@@ -164,7 +164,7 @@ class NotebookTeller:
         return {"instance": instance, **({"notebook": known.notebook} if known is not None else {})}
 
 
-def audit(logs: Logs, troubles: Troubles) -> Callable[[Inbound, Refusal], None]:
+def audit_refusals(logs: Logs, troubles: Troubles) -> Callable[[Inbound, Refusal], None]:
     """What writes refusals down."""
 
     def denied(inbound: Inbound, refusal: Refusal) -> None:
@@ -197,7 +197,7 @@ def audit(logs: Logs, troubles: Troubles) -> Callable[[Inbound, Refusal], None]:
     return denied
 
 
-def tell_unkept(events: EventLog) -> OnUnkept:
+def report_unkept(events: EventLog) -> OnUnkept:
     """What tells of cookies that a notebook's front end set and that were not kept."""
 
     def unkept(origin: Origin, cookies: Sequence[Unkept]) -> None:

@@ -12,7 +12,7 @@ from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
 from proxy.aws.session_states import SessionEvent, SessionState
 from proxy.errors import CredentialsRefused, InternalError, PermissionMissing, UpstreamRefused
 from proxy.faults import Faults
-from proxy.server.operations.telling import NotebookTeller, SessionTeller, task_failed, tell_fault
+from proxy.server.operations.reports import NotebookReports, SessionReports, report_failed_task, report_fault
 from proxy.telemetry.counts import GatewayCounts
 from proxy.telemetry.troubles import Troubles
 from tests.harness.clocks import FakeClock
@@ -48,20 +48,20 @@ def told() -> Told:
 
 
 @pytest.fixture
-def sessions(told: Told) -> SessionTeller:
+def sessions(told: Told) -> SessionReports:
     troubles = Troubles(FakeClock(), told.warning)
-    return SessionTeller(told, troubles, GatewayCounts(), settings=Configured)  # type: ignore[arg-type]
+    return SessionReports(told, troubles, GatewayCounts(), settings=Configured)  # type: ignore[arg-type]
 
 
 def test_only_a_fault_of_our_own_has_a_traceback(told: Told) -> None:
     ours: list[BaseException] = [KeyError("x"), InternalError(), OSError(errno.EBADF, "Bad file descriptor")]
     for error in ours:
-        tell_fault(told, "sweep", "", error, 0)  # type: ignore[arg-type]
+        report_fault(told, "sweep", "", error, 0)  # type: ignore[arg-type]
     assert [line.get("exc_info") for line in told.lines] == ours
     told.lines.clear()
     theirs = [PermissionMissing(detail="no"), OSError(errno.ENOSPC, "No space left on device", "/etc/x")]
     for error in theirs:
-        tell_fault(told, "sweep", "what", error, 3)  # type: ignore[arg-type]
+        report_fault(told, "sweep", "what", error, 3)  # type: ignore[arg-type]
     assert [line["code"] for line in told.lines] == ["PERMISSION_MISSING", "DISK_FULL"]
     for line in told.lines:
         assert "exc_info" not in line
@@ -72,19 +72,19 @@ def test_only_a_fault_of_our_own_has_a_traceback(told: Told) -> None:
 def test_what_a_fault_came_from_is_looked_for_and_never_without_end(told: Told) -> None:
     error = RuntimeError("reading failed")
     error.__cause__ = OSError(errno.EMFILE, "Too many open files")
-    tell_fault(told, "configuration", "", error, 0)  # type: ignore[arg-type]
+    report_fault(told, "configuration", "", error, 0)  # type: ignore[arg-type]
     assert told.lines[0]["code"] == "NO_DESCRIPTORS"
     error.__cause__ = error
-    tell_fault(told, "configuration", "", error, 0)  # type: ignore[arg-type]
+    report_fault(told, "configuration", "", error, 0)  # type: ignore[arg-type]
     assert told.lines[1]["exc_info"] is error
 
 
 def test_a_task_that_failed_as_expected_is_one_line(told: Told) -> None:
     faults = Faults(lambda where, what, error, untold: None, monotonic=lambda: 0.0)
-    task_failed(told, faults, "reload", PermissionMissing(detail="no"))  # type: ignore[arg-type]
+    report_failed_task(told, faults, "reload", PermissionMissing(detail="no"))  # type: ignore[arg-type]
     assert told.lines[0]["code"] == "PERMISSION_MISSING"
     assert not faults.counts
-    task_failed(told, faults, "reload", KeyError())  # type: ignore[arg-type]
+    report_failed_task(told, faults, "reload", KeyError())  # type: ignore[arg-type]
     assert faults.counts["task"] == 1
 
 
@@ -99,11 +99,11 @@ NEWS: list[News] = [
 
 
 def test_sessions_that_are_opened_lost_renewed_or_not_obtained_are_events(
-    told: Told, sessions: SessionTeller
+    told: Told, sessions: SessionReports
 ) -> None:
     for news in NEWS:
-        sessions.told(KEY, news)
-    sessions.happened(KEY, SessionEvent.LATE, SessionState.MINTING)
+        sessions.learnt(KEY, news)
+    sessions.changed(KEY, SessionEvent.LATE, SessionState.MINTING)
     whose = {"instance": "research", "notebook": "research-gpu-1"}
     for line in told.lines:
         assert whose.items() <= line.items()
@@ -129,7 +129,7 @@ def test_sessions_that_are_opened_lost_renewed_or_not_obtained_are_events(
 
 
 def test_a_notebook_that_fails_and_answers_again_is_two_events(told: Told) -> None:
-    notebooks = NotebookTeller(told, Troubles(FakeClock(), told.warning), settings=Configured)  # type: ignore[arg-type]
+    notebooks = NotebookReports(told, Troubles(FakeClock(), told.warning), settings=Configured)  # type: ignore[arg-type]
     notebooks.answered("research")
     for number in range(100):
         notebooks.failed(UpstreamRefused(detail="connect: refused"), "research", f"request-{number}")

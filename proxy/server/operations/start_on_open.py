@@ -1,0 +1,62 @@
+"""Instances that are started because a visitor opens them: `proxy.lifecycle.opening`, wired to the policy.
+
+The rule: an adapter only. What counts as a visitor is judged in `proxy.lifecycle.opening`; here stands whom the policy
+forbids to start something. `start_on_open` is the operator's permission to start, so a visitor needs no other; an
+explicit Deny of sagemaker:StartNotebookInstance counts all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.errors import InstanceNotInService, NbgateError, UpstreamError
+from proxy.gateway import Admission, Gateway, Inbound
+from proxy.lifecycle.opening import Opening, PageVisit, is_opened
+from proxy.lifecycle.order import OrderedBy
+from proxy.server.viewer import START
+from proxy.wire.browsers import is_unattended
+
+
+class StartOnOpen:
+    """One per process. `gateway` is the one of now."""
+
+    def __init__(self, opening: Opening, *, gateway: Callable[[], Gateway]) -> None:
+        self._opening = opening
+        self._gateway = gateway
+
+    def answer(self, error: NbgateError, admission: Admission, inbound: Inbound) -> NbgateError:
+        """What to answer a permitted visitor in the place of `error`, or `error` itself."""
+        name = admission.instance
+        if not isinstance(error, InstanceNotInService | UpstreamError) or not self._opening.serves(name):
+            return error
+        visit = _visit(inbound, admission)
+        if (
+            isinstance(error, InstanceNotInService)
+            and is_opened(visit)
+            and not self._may_start(admission, inbound)
+        ):
+            return error
+        return self._opening.answer_for(name, error, visit)
+
+    def _may_start(self, admission: Admission, inbound: Inbound) -> bool:
+        """False where a statement denies it; that none allows it is no objection here."""
+        caller, gateway = admission.caller, self._gateway()
+        decision = gateway.decide(
+            caller.client.address, admission.instance, secure_transport=caller.scheme == "https", action=START
+        )
+        if decision.allowed or not decision.sids:
+            return True
+        gateway.permit(inbound, caller, admission.instance, START, user=admission.user)
+        return False
+
+
+def _visit(inbound: Inbound, admission: Admission) -> PageVisit:
+    fields = inbound.headers
+    return PageVisit(
+        method=inbound.method,
+        accept=fields.get("Accept", ""),
+        sec_fetch_mode=fields.get("Sec-Fetch-Mode", ""),
+        sec_fetch_dest=fields.get("Sec-Fetch-Dest", ""),
+        is_unattended=is_unattended(fields),
+        by=OrderedBy("opening", admission.caller.address, admission.user, inbound.request_id),
+    )
