@@ -10,13 +10,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 from yarl import URL
 
 from proxy.aws.cookies import Cookies, SetCookie, Unkept, parse_set_cookies, unkept
-from proxy.aws.dial import DIRECT, Egress, dial
+from proxy.aws.dial import Egress, dial
 from proxy.aws.sessions import NotConnected, NotLetThrough, NotTrusted, no_connection
 from proxy.errors import (
     ConnectTimeout,
@@ -77,18 +77,27 @@ class _Dialling(aiohttp.BaseConnector):
         return protocol
 
 
-def open_client(
-    *, connect_seconds: float, ssl_context: ssl.SSLContext | None = None, egress: Egress = DIRECT
-) -> aiohttp.ClientSession:
-    """A client for a few requests to one host. `ssl_context` replaces the system's trust."""
+class Reaching(Protocol):
+    """How notebook hosts are reached. `ssl_context` replaces the system's trust."""
+
+    @property
+    def connect_seconds(self) -> float: ...
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None: ...
+    @property
+    def egress(self) -> Egress: ...
+
+
+def open_client(way: Reaching) -> aiohttp.ClientSession:
+    """A client for a few requests to one host."""
     return aiohttp.ClientSession(
         connector=(
-            aiohttp.TCPConnector(limit=2, ssl=ssl_context or True)
-            if egress.is_direct
-            else _Dialling(egress, ssl_context, seconds=connect_seconds)
+            aiohttp.TCPConnector(limit=2, ssl=way.ssl_context or True)
+            if way.egress.is_direct
+            else _Dialling(way.egress, way.ssl_context, seconds=way.connect_seconds)
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds),
+        timeout=aiohttp.ClientTimeout(total=None, connect=way.connect_seconds),
         headers={"User-Agent": "nbgate", "Accept-Encoding": "identity"},
         auto_decompress=False,
         max_line_size=_HEAD_LIMIT_BYTES,

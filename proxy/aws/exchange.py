@@ -109,11 +109,7 @@ class NotebookExchange:
         try:
             async with (
                 asyncio.timeout(min(options.total_seconds, remaining_seconds)),
-                open_client(
-                    connect_seconds=options.connect_seconds,
-                    ssl_context=options.ssl_context,
-                    egress=options.egress,
-                ) as client,
+                open_client(options) as client,
             ):
                 return await self._walk(client, target)
         except TimeoutError:

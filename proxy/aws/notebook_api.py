@@ -95,7 +95,7 @@ async def honours(session: UpstreamSession, limits: QuestionLimits) -> StatusMea
     try:
         async with (
             asyncio.timeout(min(limits.total_seconds, HONOURS_SECONDS)),
-            _client(limits) as client,
+            open_client(limits) as client,
         ):
             said = await _status_meaning(client, session.origin, session.cookies, limits)
             if said is StatusMeaning.PAGE:
@@ -116,16 +116,10 @@ async def _status_meaning(
     return meaning_of(Asked(answer, body, origin, limits.sign_in_hosts))
 
 
-def _client(limits: QuestionLimits) -> aiohttp.ClientSession:
-    return open_client(
-        connect_seconds=limits.connect_seconds, ssl_context=limits.ssl_context, egress=limits.egress
-    )
-
-
 async def _ask(
     session: UpstreamSession, paths: Sequence[str], limits: QuestionLimits
 ) -> tuple[JupyterAnswer, ...]:
-    async with _client(limits) as client:
+    async with open_client(limits) as client:
         return tuple([await _one(client, session, path, limits) for path in paths])
 
 

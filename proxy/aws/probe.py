@@ -10,14 +10,12 @@ configuration file and no terminal.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from typing import Final
 
 from yarl import URL
 
-from proxy.aws.client import ask, open_client
 from proxy.aws.control_plane import SESSION_SECONDS_MIN, ControlPlane
 from proxy.aws.cookies import SetCookie, Unkept
 from proxy.aws.exchange import ExchangeOptions, Hop, NotebookExchange
@@ -29,6 +27,7 @@ from proxy.aws.probe_questions import (
     LineKind,
     ProbeTools,
     Say,
+    ask_once,
     by_path,
     end_of_session,
     from_start_to_jupyter,
@@ -40,7 +39,7 @@ from proxy.aws.probe_questions import (
 from proxy.aws.sessions import SignIn
 from proxy.chance import NewId
 from proxy.clock import Clock
-from proxy.errors import ControlPlaneError, InstanceNotFound, NbgateError, UpstreamTimeout
+from proxy.errors import ControlPlaneError, InstanceNotFound, NbgateError
 
 _ACCOUNT: Final = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
 
@@ -142,18 +141,7 @@ async def _open_websocket(sign_in: SignIn, options: ExchangeOptions, new_id: New
     say(LineKind.STEP, f"WebSocket to {EVENTS_TARGET}")
     headers = handshake_fields(sign_in.origin, sign_in.cookies, new_id)
     target = URL(f"{sign_in.origin}{EVENTS_TARGET}")
-    try:
-        async with (
-            asyncio.timeout(options.total_seconds),
-            open_client(
-                connect_seconds=options.connect_seconds,
-                ssl_context=options.ssl_context,
-                egress=options.egress,
-            ) as client,
-        ):
-            answer = await ask(client, target, headers=headers)
-    except TimeoutError:
-        raise UpstreamTimeout(detail=f"{EVENTS_TARGET} did not answer the upgrade") from None
+    answer = await ask_once(target, headers, options)
     server = answer.server.decode("latin-1") or "no Server field"
     if answer.cookies:
         say(LineKind.FACT, f"sets {names(answer.cookies)}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -32,7 +32,7 @@ from proxy.aws.sessions import SignIn
 from proxy.aws.status_answer import STATUS_TARGET
 from proxy.chance import NewId
 from proxy.clock import Clock
-from proxy.errors import NbgateError
+from proxy.errors import NbgateError, UpstreamTimeout
 from proxy.instance_status import PASSING, STARTABLE, InstanceStatus
 from proxy.tasks import Tasks
 from proxy.upstream import Origin
@@ -72,6 +72,15 @@ class ProbeTools:
     new_id: NewId
     say: Say
     options: ExchangeOptions = field(default_factory=ExchangeOptions)
+
+
+async def ask_once(target: URL, fields: Mapping[str, str], options: ExchangeOptions) -> NotebookAnswer:
+    """The answer to a GET by a client that asks nothing else. Raises as `proxy.aws.client.ask`, and UpstreamTimeout."""
+    try:
+        async with asyncio.timeout(options.total_seconds), open_client(options) as client:
+            return await ask(client, target, headers=fields)
+    except TimeoutError:
+        raise UpstreamTimeout(detail=f"GET {target.path} was not answered") from None
 
 
 def query_names(url: URL) -> str:
@@ -202,11 +211,7 @@ async def end_of_session(
     say(LineKind.STEP, f"The end of a session of {session_seconds} s (this takes {minutes:.0f} minutes)")
     line = _TimeLine(clock, say, began_at=began_at)
     tasks = Tasks(lambda name, error: line.tell(name, type(error).__name__))
-    async with open_client(
-        connect_seconds=means.options.connect_seconds,
-        ssl_context=means.options.ssl_context,
-        egress=means.options.egress,
-    ) as client:
+    async with open_client(means.options) as client:
         begun = asyncio.Event()
         held = tasks.start(_hold(client, sign_in, line, begun), name="WebSocket")
         try:
@@ -278,19 +283,10 @@ async def _answer(
     means: ProbeTools, origin: Origin, target: str, fields: dict[str, str]
 ) -> NotebookAnswer | str:
     """The answer to a GET, or what became of it in a word. The client's own text is not told: it may hold the URL."""
-    options = means.options
     try:
-        async with (
-            asyncio.timeout(options.total_seconds),
-            open_client(
-                connect_seconds=options.connect_seconds,
-                ssl_context=options.ssl_context,
-                egress=options.egress,
-            ) as client,
-        ):
-            return await ask(client, URL(target, encoded=True), headers=fields)
-    except TimeoutError:
-        return f"no answer within {options.total_seconds:.0f} s"
+        return await ask_once(URL(target, encoded=True), fields, means.options)
+    except UpstreamTimeout:
+        return f"no answer within {means.options.total_seconds:.0f} s"
     except NbgateError as error:
         return error.code
 

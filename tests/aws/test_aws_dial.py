@@ -17,6 +17,7 @@ from yarl import URL
 
 from proxy.aws.client import ask, open_client
 from proxy.aws.dial import DIRECT, Egress, dial
+from proxy.aws.exchange import ExchangeOptions
 from proxy.aws.sessions import NotConnected, NotLetThrough, NotTrusted
 from proxy.errors import (
     ConnectTimeout,
@@ -293,7 +294,7 @@ async def test_what_the_gateway_asks_by_itself_goes_the_same_way(certificate: Pa
     ):
         for egress in (through(proxy.port), Egress(endpoint=("127.0.0.1", notebook.port))):
             async with open_client(
-                connect_seconds=30, ssl_context=trusting(certificate), egress=egress
+                ExchangeOptions(connect_seconds=30, ssl_context=trusting(certificate), egress=egress)
             ) as client:
                 answer = await ask(client, URL(f"https://{HOST}/api/status"), headers={})
             assert answer.status == 200
@@ -308,7 +309,7 @@ async def test_a_question_that_never_left_leaves_its_url_unspent(
 ) -> None:
     async def asked(egress: Egress, *, seconds: float = 30.0) -> UpstreamError:
         async with open_client(
-            connect_seconds=seconds, ssl_context=trusting(certificate), egress=egress
+            ExchangeOptions(connect_seconds=seconds, ssl_context=trusting(certificate), egress=egress)
         ) as client:
             with pytest.raises(UpstreamError) as caught:
                 await ask(client, URL(f"https://{HOST}/?authToken=secret"), headers={}, first=first)
