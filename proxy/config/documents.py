@@ -19,6 +19,7 @@ from proxy.config.yaml_lines import dotted, line_of, parse
 from proxy.errors import ConfigError, Problem
 from proxy.policy.documents import DocumentError, Imported, import_document, parse_document
 from proxy.policy.export import Exported, callers_document, gateway_document
+from proxy.wire.strict_json import NotJson
 
 MAX_BYTES = 1024 * 1024
 """AWS's documents end at 10,240 characters."""
@@ -71,9 +72,9 @@ def document_text(document: Mapping[str, Any]) -> str:
 
 
 def _problems(error: DocumentError, text: str, file: str) -> list[Problem]:
-    if isinstance(error.__cause__, json.JSONDecodeError) and not error.flaws[0].path:
-        cause = error.__cause__
-        return [Problem(file, cause.lineno, "", f"is not JSON: {cause.msg}", error.hint)]
+    cause = error.__cause__
+    if isinstance(cause, NotJson) and cause.line and not error.flaws[0].path:
+        return [Problem(file, cause.line, "", f"is not JSON: {cause.reason}", error.hint)]
     try:
         # JSON is YAML, and this reader knows lines.
         root = parse(text, file)[0]

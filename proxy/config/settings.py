@@ -356,7 +356,3 @@ class Settings:
         # The Region is that which is served: ARNs may have the file's, which waits for a restart.
         account = instance.arn.split(":")[4] if instance.arn else ""
         return f"{self.aws.region} {account} {instance.assume_role or ''} {instance.notebook}"
-
-    def policy_for(self, instance_name: str) -> Policy:
-        """The policy that decides about an instance; KeyError for one that is not configured."""
-        return self.instances[instance_name].policy

@@ -24,7 +24,7 @@ class AwakeState:
 
     `after_seconds` is its `stop_after_idle`, None where it is never stopped: then everything else says nothing.
     `idle_since` is None while it is used, or where that is not known. `stops_at` is when it will be stopped if nobody
-    uses it before; `warned` that this is near. With `dry_run` it is only written into the log. `why` says what the
+    uses it before. With `dry_run` it is only written into the log. `why` says what the
     judgement rests on, in a few words that may be shown.
     """
 
@@ -35,10 +35,6 @@ class AwakeState:
     stops_at: datetime | None = None
     kept_awake_until: datetime | None = None
     dry_run: bool = False
-
-    @property
-    def warned(self) -> bool:
-        return self.finding in (IdleFinding.WARN, IdleFinding.STOP)
 
 
 def checked_hours(hours: float) -> float:

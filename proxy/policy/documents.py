@@ -143,11 +143,11 @@ def _json(text: str, path: Path) -> Any:
         return read_json(text)
     except KeyTwice as error:
         flaw = Flaw(path, f"the key {error.key!r} is in one mapping twice", "keep one of them")
-    except NestedTooDeep:
-        flaw = Flaw(path, "is nested too deep")
+        raise DocumentError([flaw]) from error
+    except NestedTooDeep as error:
+        raise DocumentError([Flaw(path, "is nested too deep")]) from error
     except NotJson as error:
-        flaw = Flaw(path, f"is not JSON: {error}", "give it as AWS prints it")
-    raise DocumentError([flaw])
+        raise DocumentError([Flaw(path, f"is not JSON: {error}", "give it as AWS prints it")]) from error
 
 
 def _ours(element: Any, index: int, remarks: list[str]) -> Any:

@@ -11,7 +11,7 @@ FramingError, and the connection that sent it cannot be used any more.
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Final
+from typing import Final
 
 CHUNKS_A_FEED: Final = 2000
 """A feed handles this many chunks at most: about two milliseconds of one-byte chunks."""
@@ -50,8 +50,6 @@ class LengthBody:
 
     __slots__ = ("done", "remaining")
 
-    ends_at_close: ClassVar[bool] = False
-
     def __init__(self, length: int) -> None:
         self.remaining = length
         self.done = length == 0
@@ -72,9 +70,6 @@ class UntilClose:
     """A response body that the end of the connection ends (RFC 9112 section 6.3, rule 8)."""
 
     __slots__ = ("done",)
-
-    ends_at_close: ClassVar[bool] = True
-    """Whether a connection that closes now has completed the body, when it is not `done`."""
 
     def __init__(self) -> None:
         self.done = False
@@ -106,7 +101,7 @@ class ChunkedBody:
     """A body in the chunked transfer coding (RFC 9112 section 7.1), read strictly.
 
     What passes on is the same coding without extensions and trailers, or the payload alone with
-    `decode=True`. `payload_bytes` counts the payload that was declared so far.
+    `decode=True`.
     """
 
     __slots__ = (
@@ -122,14 +117,10 @@ class ChunkedBody:
         "_trailers",
         "chunks_a_feed",
         "done",
-        "payload_bytes",
     )
-
-    ends_at_close: ClassVar[bool] = False
 
     def __init__(self, *, decode: bool = False, chunks_a_feed: int = CHUNKS_A_FEED) -> None:
         self.done = False
-        self.payload_bytes = 0
         self.chunks_a_feed = chunks_a_feed
         self._decode = decode
         self._dropped = _DROPPED_DECODED if decode else _DROPPED_ENCODED
@@ -176,7 +167,6 @@ class ChunkedBody:
                         size = int(bytes(data[position : start - 2]), 16)
                         end = start + size
                         if size and data[end : end + 2] == b"\r\n":
-                            self.payload_bytes += size
                             if self._excess:
                                 self._earn(size)
                             if decode:
@@ -293,7 +283,6 @@ class ChunkedBody:
         self._digits = self._size = self._extension = 0
         self._earn(size)
         self._remaining = size
-        self.payload_bytes += size
         return _DATA if size else _TRAILER
 
     def _overhead(self, count: int) -> None:

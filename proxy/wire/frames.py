@@ -22,7 +22,6 @@ ABNORMAL_CLOSURE: Final = 1006
 """Never on the wire: the connection ended without a close frame."""
 POLICY_VIOLATION: Final = 1008
 MESSAGE_TOO_BIG: Final = 1009
-INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 """IANA's registry of close codes: the service is restarted, and whoever comes again is welcome."""
 
@@ -153,11 +152,6 @@ class FrameTracker:
     def is_over(self) -> bool:
         """Its close frame is whole: nothing of interest is to come."""
         return self.close_seen and self.at_boundary
-
-    @property
-    def in_message(self) -> bool:
-        """A fragmented message is under way; control frames may still be put in at a boundary."""
-        return self._fragmented
 
     def feed(self, data: bytes | memoryview) -> int:
         """Follow `data`, which may end anywhere.
@@ -466,11 +460,6 @@ def close_frame(code: int, reason: str = "", *, mask: bytes | None) -> bytes:
 def ping_frame(payload: bytes = b"", *, mask: bytes | None) -> bytes:
     """Build a ping (RFC 6455 section 5.5.2). Raises ValueError for more than 125 bytes."""
     return _control_frame(_PING, payload, mask)
-
-
-def pong_frame(payload: bytes = b"", *, mask: bytes | None) -> bytes:
-    """Build a pong (RFC 6455 section 5.5.3). Raises ValueError for more than 125 bytes."""
-    return _control_frame(_PONG, payload, mask)
 
 
 def _control_frame(opcode: int, payload: bytes, mask: bytes | None) -> bytes:

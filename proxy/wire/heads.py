@@ -9,7 +9,7 @@ one of ours. Raw targets and values pass byte for byte. This module knows no soc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -26,9 +26,6 @@ from proxy.wire.credentials import without_credentials
 from proxy.wire.fields import FIRST_OF_MOUNTS, RESPONSE_RULES, Rule, has_token, nominated
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
 from proxy.wire.request_heads import ReadLine, RequestField
-
-Fields = Iterable[tuple[bytes, bytes]]
-
 
 _VALUES_REMEMBERED: Final = 4
 _VALUE_BYTES_REMEMBERED: Final = 2048

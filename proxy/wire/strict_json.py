@@ -11,7 +11,15 @@ from typing import Any
 
 
 class NotJson(ValueError):
-    """The text is no JSON; `str` says why, in the words of Python's reader."""
+    """The text is no JSON; `str` says why and where, `reason` why, in the words of Python's reader.
+
+    `line` counts from 1; 0 where it is not known.
+    """
+
+    def __init__(self, text: str, *, reason: str = "", line: int = 0) -> None:
+        super().__init__(text)
+        self.reason = reason or text
+        self.line = line
 
 
 class KeyTwice(NotJson):
@@ -36,6 +44,8 @@ def read_json(text: bytes | str) -> Any:
         )
     except NotJson:
         raise
+    except json.JSONDecodeError as error:
+        raise NotJson(str(error), reason=error.msg, line=error.lineno) from None
     except ValueError as error:
         raise NotJson(str(error)) from None
     except RecursionError:

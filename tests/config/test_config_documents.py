@@ -113,7 +113,7 @@ def test_what_was_exported_is_imported_and_decides_the_same(tmp_path: Path) -> N
             for secure in (True, False):
                 context = Context(parse_address(address), resource=instance.arn, secure_transport=secure)
                 expected = evaluate(instance.policy, context).allowed
-                assert evaluate(imported.policy_for(name), context).allowed is expected, (
+                assert evaluate(imported.instances[name].policy, context).allowed is expected, (
                     name,
                     address,
                     secure,

@@ -976,7 +976,7 @@ def test_lists_are_compiled_to_each_instances_policy(
             "  denying: {notebook: c, deny: [vpn]}",
         ),
     )
-    decision = evaluate(settings.policy_for(instance), Context(source_ip=ip_address(address)))
+    decision = evaluate(settings.instances[instance].policy, Context(source_ip=ip_address(address)))
     assert decision.allowed is allowed
 
 

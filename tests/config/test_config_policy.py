@@ -48,7 +48,7 @@ def test_entries_have_notes_and_ends(tmp_path: Path) -> None:
         Remark(ip_network("198.51.100.9"), "", datetime(2027, 1, 31, 10, tzinfo=UTC)),
     )
     assert office.origin == f"{tmp_path}/nbgate.yaml:2"
-    policy = settings.policy_for("research")
+    policy = settings.instances["research"].policy
     assert policy.changes_at == (JANUARY, datetime(2027, 1, 31, 10, tzinfo=UTC))
     context = Context(parse_address("198.51.100.7"), now=datetime(2027, 1, 30, tzinfo=UTC))
     assert evaluate(policy, context).allowed
@@ -190,7 +190,7 @@ def test_statements_join_the_short_form_and_know_their_lines(tmp_path: Path) -> 
             "      Condition: {Bool: {aws:SecureTransport: false}}\n",
         ),
     )
-    policy = settings.policy_for("research")
+    policy = settings.instances["research"].policy
     assert [(statement.sid, statement.origin.rpartition(":")[2]) for statement in policy.statements] == [
         ("gateway-allow", "2"),
         ("gateway-allow-listed", "2"),

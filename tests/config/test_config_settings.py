@@ -46,13 +46,6 @@ def test_an_instances_addresses_follow_from_its_mount_and_the_listeners(
     assert load(EXAMPLES / "nbgate.yaml", environ={}).urls(instance) == urls
 
 
-def test_an_instance_that_is_not_configured_has_no_policy(tmp_path: Path) -> None:
-    settings = load_text(tmp_path, text_of())
-    assert settings.policy_for("research") is settings.instances["research"].policy
-    with pytest.raises(KeyError):
-        settings.policy_for("other")
-
-
 def test_a_snapshot_cannot_be_changed(tmp_path: Path) -> None:
     settings = load_text(tmp_path, text_of())
     with pytest.raises(dataclasses.FrozenInstanceError):

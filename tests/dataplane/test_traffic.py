@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from proxy.dataplane.traffic import Traffic
-from proxy.wire.frames import ping_frame, pong_frame
+from proxy.wire.frames import ping_frame
 from tests.harness.peer import Peer
 from tests.harness.plane import OpenPlane, open_plane
 from tests.harness.turns import counted
 
 MASK = b"\x01\x02\x03\x04"
-PONG = pong_frame(b"nbgate", mask=MASK)
+PONG = b"\x8a\x86" + MASK + bytes(6)
 KEYSTROKE = b"\x81\x8d" + MASK + bytes(13)
 CHUNK = b"5\r\nhello\r\n"
 

@@ -113,6 +113,10 @@ class Stage:
     def state(self) -> Any:
         return self.lifecycle.state("research")
 
+    @property
+    def is_warned(self) -> bool:
+        return self.state().finding in (IdleFinding.WARN, IdleFinding.STOP)
+
     async def pass_minutes(self, minutes: float) -> None:
         await self.clock.advance(minutes * 60)
 
@@ -140,13 +144,13 @@ async def stage() -> AsyncIterator[Stage]:
 async def test_an_instance_that_nobody_uses_is_announced_and_then_stopped(stage: Stage) -> None:
     await stage.pass_minutes(49)
     assert stage.state().finding is IdleFinding.IDLE
-    assert not stage.state().warned
+    assert not stage.is_warned
     assert stage.world.logged == []
     began = stage.world.started
     assert abs(stage.state().idle_since - began) < timedelta(seconds=2)
     assert abs(stage.state().stops_at - began - timedelta(hours=1)) < timedelta(seconds=2)
     await stage.pass_minutes(2.5)
-    assert stage.state().warned
+    assert stage.is_warned
     assert stage.world.stopped == []
     [told] = stage.world.said("will be stopped")
     assert told["instance"] == "research"
@@ -271,13 +275,13 @@ async def test_a_stopped_instance_is_not_asked_anything(stage: Stage) -> None:
 
 async def test_use_after_the_warning_takes_it_back_at_once(stage: Stage) -> None:
     await stage.pass_minutes(52)
-    assert stage.state().warned
+    assert stage.is_warned
     stage.world.used_at["research"] = stage.clock.monotonic()
     await stage.clock.advance(TICK_SECONDS)
-    assert not stage.state().warned
+    assert not stage.is_warned
     assert len(stage.world.said("will not be stopped")) == 1
     await stage.pass_minutes(49)
-    assert not stage.state().warned
+    assert not stage.is_warned
     await stage.pass_minutes(13)
     assert stage.world.stopped == ["research"]
     assert len(stage.world.said("is idle and will be stopped")) == 2
@@ -304,7 +308,7 @@ async def test_keeping_awake_puts_it_off_and_is_announced_again_afterwards(stage
     assert stage.world.stopped == []
     assert stage.state().finding is IdleFinding.KEPT_AWAKE
     await stage.pass_minutes(5)
-    assert stage.state().warned
+    assert stage.is_warned
     assert stage.state().kept_awake_until is None
     await stage.pass_minutes(12)
     assert stage.world.stopped == ["research"]
@@ -353,7 +357,7 @@ async def test_a_machine_that_slept_announces_before_it_stops(stage: Stage) -> N
     await stage.pass_minutes(30)
     await stage.clock.jump(8 * 3600)
     await stage.pass_minutes(9)
-    assert stage.state().warned
+    assert stage.is_warned
     assert stage.world.stopped == []
     await stage.pass_minutes(3)
     assert stage.world.stopped == ["research"]
