@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.harness.browsing import open_browser, open_page
-from tests.harness.houses import MOUNTS, House, open_house
 from tests.harness.installed import installed
+from tests.harness.jupyter import MOUNTS, House, open_house
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tests.harness.browsing import (
     run_cell,
     run_in_terminal,
 )
-from tests.harness.houses import House
+from tests.harness.jupyter import House
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response, WebSocket, expect
 
 from tests.harness.browsing import PATIENCE_MS, open_browser
-from tests.harness.estates import BROWSER_FLAGS, Estate, open_estate
+from tests.harness.jupyter import BROWSER_FLAGS, Estate, open_estate
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 

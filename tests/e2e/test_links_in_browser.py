@@ -12,7 +12,7 @@ from proxy.clock import SystemClock
 from proxy.config.load import load
 from proxy.identity.tokens import TokenKind, Tokens, authorized_url
 from tests.harness.browsing import open_notebook, open_page, run_cell
-from tests.harness.houses import GUARDED_MOUNTS, TOKEN_KEY, House
+from tests.harness.jupyter import GUARDED_MOUNTS, TOKEN_KEY, House
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.harness.houses import GUARDED_MOUNTS, House
 from tests.harness.installed import installed
+from tests.harness.jupyter import GUARDED_MOUNTS, House
 from tests.harness.npm import npm_packages
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]

@@ -5,10 +5,6 @@ one Jupyter, and beside it Dash and streams. All run as processes of their own.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.harness import processes
 
 EXTENSIONS = ("nbclassic", "voila.server_extension", "jupyter_server_proxy", "jupyter_server_nbmodel")
 IN_LAB = ("@datalayer/jupyter-server-nbmodel", "@jupyterhub/jupyter-server-proxy")
@@ -79,13 +77,13 @@ class Applications:
 def open_applications(directory: Path) -> Iterator[Applications]:
     with ExitStack() as stack:
         named = [f"--extension={name}" for name in (*EXTENSIONS, *IN_LAB)]
-        sandbox = _started(stack, directory / "sandbox.log", "-m", "proxy.sandbox", "--jupyter", *named)
-        applications = _started(stack, directory / "applications.log", str(_APPLICATIONS), MOUNT)
+        sandbox = processes.told(stack, directory / "sandbox.log", "-m", "proxy.sandbox", "--jupyter", *named)
+        applications = processes.told(stack, directory / "applications.log", str(_APPLICATIONS), MOUNT)
         urls = []
         for name, timeouts in (("patient", {}), ("hasty", {"response_head": f"{HEAD_SECONDS:g}s"})):
             config = directory / f"{name}.yaml"
             config.write_text(yaml.safe_dump(_gateways(sandbox, timeouts)))
-            gateway = _started(stack, directory / f"{name}.log", str(_GATEWAY), str(config))
+            gateway = processes.told(stack, directory / f"{name}.log", str(_GATEWAY), str(config))
             urls.append(f"http://127.0.0.1:{gateway['port']}{MOUNT}/")
         yield Applications(*urls, applications)
 
@@ -109,32 +107,3 @@ def _gateways(sandbox: dict[str, Any], timeouts: dict[str, str]) -> dict[str, An
 
 
 _GATEWAY = Path(__file__).parents[1] / "e2e" / "run_gateway.py"
-
-
-def _started(stack: ExitStack, log: Path, *arguments: str) -> dict[str, Any]:
-    """What a program says in its first line; it ends with the stack."""
-    environ = os.environ | {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
-    stream = stack.enter_context(log.open("w"))
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stream,
-        text=True,
-        env=environ,
-    )
-    stack.callback(_end, process)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, log.read_text()
-    said: dict[str, Any] = json.loads(line)
-    return said
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.communicate(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
