@@ -133,8 +133,8 @@ def check(file: Path | None, schema: bool, aws_wanted: bool) -> None:
     assert file is not None
     settings = _load(file)
     from proxy.clock import SystemClock
+    from proxy.commands.summary import print_summary
     from proxy.config.load import located
-    from proxy.config.summary import print_summary
     from proxy.errors import ConfigError
     from proxy.server.checking import everything
 
@@ -388,7 +388,7 @@ def connect(instance: str, file: Path | None, token_file: Path | None, port: int
 
     Prints the address to give to those programs. Whoever on this machine knows that address gets in.
     """
-    from proxy.commands.connect import UnusableError, run, wanted
+    from proxy.commands.connect import UnusableError, read_destination, run
 
     address, token = instance, ""
     if "://" not in instance:
@@ -411,7 +411,7 @@ def connect(instance: str, file: Path | None, token_file: Path | None, port: int
     elif not token:
         token = _asked_for_token(instance, file)
     try:
-        to = wanted(address, token)
+        to = read_destination(address, token)
     except UnusableError as error:
         raise click.UsageError(str(error)) from None
     sys.exit(run(to, port=port, authority=ca, say=click.echo, tell=lambda text: click.echo(text, err=True)))
@@ -464,10 +464,10 @@ def explain(
         _check_instance(settings, file, instance)
     from proxy.clock import SystemClock
     from proxy.commands.explain import run
-    from proxy.server.explaining import Question
+    from proxy.server.explaining import ExplainOptions
 
     try:
-        question = Question(
+        question = ExplainOptions(
             at=parse_instant(at) if at else SystemClock().now().replace(microsecond=0),
             address=parse_address(ip) if ip else None,
             peer=parse_address(peer) if peer else None,

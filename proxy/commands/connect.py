@@ -15,7 +15,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.chance import secret_key
-from proxy.server.connect import CONNECT_SECONDS, open_client, open_line
+from proxy.server.connect import CONNECT_SECONDS, open_client, open_local_port
 from proxy.signals import PROCESS
 from proxy.wire.credentials import TOKEN_PARAMETER
 
@@ -23,7 +23,7 @@ ANSWER_SECONDS: Final = 60.0
 Tell = Callable[[str], None]
 
 
-class Wanted(NamedTuple):
+class Destination(NamedTuple):
     """An instance's address at the gateway, and the token for it."""
 
     base: URL
@@ -34,7 +34,7 @@ class UnusableError(Exception):
     """What was given leads nowhere; the text says why, and never holds the token."""
 
 
-def wanted(address: str, token: str) -> Wanted:
+def read_destination(address: str, token: str) -> Destination:
     """Read what was given. `token` may be the whole address that `nbgate url --token` prints. Raises UnusableError."""
     base = _server(address)
     token = token.strip()
@@ -45,7 +45,7 @@ def wanted(address: str, token: str) -> Wanted:
             raise UnusableError(f"the token is for another address than {base}")
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise UnusableError("there is no token in what was given: nbgate url INSTANCE --token prints one")
-    return Wanted(base, token)
+    return Destination(base, token)
 
 
 def _server(address: str) -> URL:
@@ -67,7 +67,7 @@ def _server(address: str) -> URL:
     return url.with_path(f"{url.raw_path.rstrip('/')}/", encoded=True).with_fragment(None)
 
 
-def run(to: Wanted, *, port: int, authority: str | None, say: Tell, tell: Tell) -> int:
+def run(to: Destination, *, port: int, authority: str | None, say: Tell, tell: Tell) -> int:
     """Carry until Ctrl-C or SIGTERM. `authority` names a file of certificates to trust besides none others; `say` is
     standard output, `tell` standard error. Returns the exit status.
     """
@@ -80,7 +80,7 @@ def run(to: Wanted, *, port: int, authority: str | None, say: Tell, tell: Tell) 
     return asyncio.run(_run(to, port=port, tls=tls, say=say, tell=tell))
 
 
-async def _run(to: Wanted, *, port: int, tls: ssl.SSLContext, say: Tell, tell: Tell) -> int:
+async def _run(to: Destination, *, port: int, tls: ssl.SSLContext, say: Tell, tell: Tell) -> int:
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     PROCESS.on_stop(lambda _times: loop.call_soon_threadsafe(asked.set))
@@ -90,7 +90,7 @@ async def _run(to: Wanted, *, port: int, tls: ssl.SSLContext, say: Tell, tell: T
     if is_final:
         return 1
     try:
-        async with open_line(to.base, token=to.token, secret=secret_key(), port=port, tls=tls) as line:
+        async with open_local_port(to.base, token=to.token, secret=secret_key(), port=port, tls=tls) as line:
             say(line.address)
             tell(
                 f"Give programs on this machine that address as Jupyter's; it leads to {to.base}. "
@@ -103,7 +103,7 @@ async def _run(to: Wanted, *, port: int, tls: ssl.SSLContext, say: Tell, tell: T
     return 0
 
 
-async def _look(to: Wanted, tls: ssl.SSLContext) -> tuple[str, bool]:
+async def _look(to: Destination, tls: ssl.SSLContext) -> tuple[str, bool]:
     """What stands in the way, "" for nothing, and whether waiting does not help."""
     where = to.base.origin()
     try:

@@ -13,12 +13,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from proxy.config.settings import Settings
-from proxy.server.explaining import Answer, Cell, Explanation, Question, answer, as_json, lines_of
+from proxy.server.explaining import (
+    ExplainOptions,
+    Explanation,
+    InstanceExplanation,
+    ListCell,
+    answer,
+    as_json,
+    lines_of,
+)
 from proxy.server.explaining import table as table_of
 
 
-def run(settings: Settings, question: Question, *, json_wanted: bool) -> None:
-    """Answer on standard output."""
+def run(settings: Settings, question: ExplainOptions, *, json_wanted: bool) -> None:
+    """InstanceExplanation on standard output."""
     asked = question.address is not None or question.peer is not None
     if json_wanted:
         told = as_json(answer(settings, question)) if asked else _cells_as_json(table_of(settings, question))
@@ -48,17 +56,17 @@ def _print(console: Console, explanation: Explanation) -> None:
         console.print(_instances(explanation.answers))
 
 
-def _judgement(one: Answer) -> str:
+def _judgement(one: InstanceExplanation) -> str:
     return "[bold green]allowed[/]" if one.decision.allowed else "[bold red]denied[/]"
 
 
-def _reason(one: Answer) -> str:
+def _reason(one: InstanceExplanation) -> str:
     reason = one.decision.reason.partition(": ")[2]
     needs_more = one.decision.allowed and one.access == "presigned"
     return f"{reason}; with a link or a token besides" if needs_more else reason
 
 
-def _statements(one: Answer) -> Table:
+def _statements(one: InstanceExplanation) -> Table:
     table = _table("", "STATEMENT", "EFFECT", "APPLIES", "BECAUSE", "AT")
     for verdict in one.verdicts:
         statement = verdict.statement
@@ -73,7 +81,7 @@ def _statements(one: Answer) -> Table:
     return table
 
 
-def _instances(answers: Sequence[Answer]) -> Table:
+def _instances(answers: Sequence[InstanceExplanation]) -> Table:
     table = _table("INSTANCE", "DECISION", "BECAUSE", "AT")
     for one in answers:
         lines = dict.fromkeys(each.statement.origin for each in one.decisive)
@@ -81,7 +89,7 @@ def _instances(answers: Sequence[Answer]) -> Table:
     return table
 
 
-def _lists(cells: Sequence[Cell]) -> Table:
+def _lists(cells: Sequence[ListCell]) -> Table:
     lists = dict.fromkeys(cell.list for cell in cells)
     table = _table("INSTANCE", *(escape(name) for name in lists))
     rows: dict[str, list[str]] = {}
@@ -92,13 +100,13 @@ def _lists(cells: Sequence[Cell]) -> Table:
     return table
 
 
-def _shown(cell: Cell) -> str:
+def _shown(cell: ListCell) -> str:
     if cell.let_in == cell.networks:
         return "[green]let in[/]"
     return f"[yellow]{cell.let_in} of {cell.networks}[/]" if cell.let_in else "[red]denied[/]"
 
 
-def _cells_as_json(cells: Sequence[Cell]) -> dict[str, dict[str, dict[str, int]]]:
+def _cells_as_json(cells: Sequence[ListCell]) -> dict[str, dict[str, dict[str, int]]]:
     told: dict[str, dict[str, dict[str, int]]] = {}
     for cell in cells:
         told.setdefault(cell.instance, {})[cell.list] = {"networks": cell.networks, "let_in": cell.let_in}

@@ -83,21 +83,21 @@ class _RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class LocalPort:
     """An open port: what programs are to be given as Jupyter's address. It is a secret, as a token is."""
 
     address: str
 
 
 @asynccontextmanager
-async def open_line(
+async def open_local_port(
     base: URL,
     *,
     token: str,
     secret: str,
     port: int = 0,
     tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[Line]:
+) -> AsyncIterator[LocalPort]:
     """Listen at 127.0.0.1. `base` is the instance's address at the gateway, with a slash at its end; `secret` names the
     path that everything stands below. Raises OSError where the port cannot be had.
     """
@@ -120,7 +120,7 @@ async def open_line(
             )
             listening = await asyncio.get_running_loop().create_server(server, sock=sock)
             try:
-                yield Line(f"http://{LOOPBACK}:{port}/{secret}/")
+                yield LocalPort(f"http://{LOOPBACK}:{port}/{secret}/")
             finally:
                 listening.close()
                 await tasks.close()
@@ -175,7 +175,9 @@ class _Carrier:
         if refusal := self._refusal(request):
             return refusal
         if self._count >= MOST_AT_ONCE:
-            return _told(503, "More is going on at once than nbgate connect carries.", **{"Retry-After": "1"})
+            return _plain_answer(
+                503, "More is going on at once than nbgate connect carries.", **{"Retry-After": "1"}
+            )
         self._count += 1
         try:
             target = self._target(request)
@@ -190,22 +192,22 @@ class _Carrier:
         """Why whoever asks is no program that was given this port's address; None if it may be."""
         if request.headers.getall(hdrs.HOST, []) not in [[name] for name in self._names]:
             # A page whose own name was made to lead here (DNS rebinding).
-            return _told(421, "Not a name of this port.")
+            return _plain_answer(421, "Not a name of this port.")
         if request.method in _NOT_CARRIED:
-            return _told(
+            return _plain_answer(
                 405, "This method is not supported.", Allow="GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
             )
         origins = request.headers.getall(hdrs.ORIGIN, [])
         if not all(origin.removeprefix("http://") in self._names for origin in origins):
-            return _told(403, "Not for pages of other sites.")
+            return _plain_answer(403, "Not for pages of other sites.")
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-            return _told(403, "Not for pages of other sites.")
+            return _plain_answer(403, "Not for pages of other sites.")
         path = request.raw_path.partition("?")[0]
         given = path[: len(self._prefix)]
         if not compare_digest(given.encode("utf-8", "surrogateescape"), self._prefix.encode("ascii")) or (
             path[len(self._prefix) :][:1] not in ("", "/")
         ):
-            return _told(404, "Nothing is here.")
+            return _plain_answer(404, "Nothing is here.")
         return None
 
     def _target(self, request: web.BaseRequest) -> URL:
@@ -308,7 +310,7 @@ class _Carrier:
 
     def _unreachable(self, error: Exception) -> web.Response:
         # Not its text: that may hold the address, and whatever a program wrote into its query.
-        return _told(502, f"{self._base.origin()} cannot be reached ({type(error).__name__}).")
+        return _plain_answer(502, f"{self._base.origin()} cannot be reached ({type(error).__name__}).")
 
 
 def _onward(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
@@ -371,7 +373,7 @@ def _hang_up(request: web.BaseRequest) -> None:
         request.transport.close()
 
 
-def _told(status: int, message: str, **headers: str) -> web.Response:
+def _plain_answer(status: int, message: str, **headers: str) -> web.Response:
     return web.Response(
         status=status,
         body=json.dumps({"message": message}).encode() + b"\n",

@@ -29,7 +29,7 @@ _SHOWN_NETWORKS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ExplainOptions:
     """What is asked. `peer` and `via` are a connection's other end and the value of its forwarding header."""
 
     at: datetime
@@ -43,7 +43,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class InstanceExplanation:
     """The decision about one instance, and everything that it hung on."""
 
     instance: str
@@ -59,7 +59,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListMatch:
     """A list that an address is on, or not (`entries` is empty then): its networks that hold the address."""
 
     name: str
@@ -71,16 +71,16 @@ class Listing:
 class Explanation:
     """The whole answer to a question about one caller."""
 
-    question: Question
+    question: ExplainOptions
     client: ClientAddress
     found: str
     """How the address was found, in words."""
-    lists: tuple[Listing, ...]
-    answers: tuple[Answer, ...]
+    lists: tuple[ListMatch, ...]
+    answers: tuple[InstanceExplanation, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ListCell:
     """Of one list's networks, how many an instance lets in, judged by their first and last addresses."""
 
     instance: str
@@ -103,7 +103,7 @@ def audited(verdicts: Sequence[Verdict]) -> tuple[AuditedStatement, ...]:
     )
 
 
-def answer(settings: Settings, question: Question) -> Explanation:
+def answer(settings: Settings, question: ExplainOptions) -> Explanation:
     """Decide as the gateway would, about one instance or about all of them."""
     gateway = _gateway(settings, question.at)
     client, found = _client(settings, question)
@@ -115,12 +115,12 @@ def answer(settings: Settings, question: Question) -> Explanation:
         context = context._replace(username=question.user)
         policy = gateway.policy(name)
         access = settings.instances[name].access
-        answers.append(Answer(name, evaluate(policy, context), explain(policy, context), access))
+        answers.append(InstanceExplanation(name, evaluate(policy, context), explain(policy, context), access))
     lists = tuple(_listing(one, client.address) for one in settings.allowlists.values())
     return Explanation(question, client, found, lists, tuple(answers))
 
 
-def table(settings: Settings, question: Question) -> list[Cell]:
+def table(settings: Settings, question: ExplainOptions) -> list[ListCell]:
     """Every instance by every list."""
     gateway = _gateway(settings, question.at)
     cells = []
@@ -133,7 +133,7 @@ def table(settings: Settings, question: Question) -> list[Cell]:
                 )
                 for network in one.networks
             )
-            cells.append(Cell(name, one.name, len(one.networks), let_in))
+            cells.append(ListCell(name, one.name, len(one.networks), let_in))
     return cells
 
 
@@ -180,7 +180,7 @@ def _gateway(settings: Settings, at: datetime) -> Gateway:
     return compose.gateway(settings, audit=lambda inbound, refusal: None, at=at)
 
 
-def _client(settings: Settings, question: Question) -> tuple[ClientAddress, str]:
+def _client(settings: Settings, question: ExplainOptions) -> tuple[ClientAddress, str]:
     if question.address is not None:
         return ClientAddress(question.address, question.address), "as given"
     strategy = settings.trusted_proxies
@@ -197,9 +197,9 @@ def _client(settings: Settings, question: Question) -> tuple[ClientAddress, str]
     return client, f"from {name}, which the trusted proxy {question.peer} sent"
 
 
-def _listing(one: NamedList, address: Address | None) -> Listing:
+def _listing(one: NamedList, address: Address | None) -> ListMatch:
     if address is None or address not in one.networks:
-        return Listing(one.name, (), one.origin)
+        return ListMatch(one.name, (), one.origin)
     remarked = {remark.network for remark in one.remarks}
     entries = [
         str(network) for network in one.networks if network not in remarked and _holds(network, address)
@@ -209,7 +209,7 @@ def _listing(one: NamedList, address: Address | None) -> Listing:
             note = f", {remark.note}" if remark.note else ""
             until = f", until {format_instant(remark.until)}" if remark.until else ""
             entries.append(f"{remark.network}{note}{until}")
-    return Listing(one.name, tuple(entries), one.origin)
+    return ListMatch(one.name, tuple(entries), one.origin)
 
 
 def _holds(network: Any, address: Address) -> bool:

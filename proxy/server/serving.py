@@ -25,8 +25,8 @@ from proxy.identity.sigv4 import Signatures
 from proxy.identity.tokens import Tokens
 from proxy.lifecycle.opening import Opening
 from proxy.server import compose
+from proxy.server.api.instance_links import Links
 from proxy.server.api.json_api import JsonApi
-from proxy.server.api.links import Links
 from proxy.server.in_effect import InEffect
 from proxy.server.instance_views import InstanceViews
 from proxy.server.operations.fleet import Fleet
@@ -42,8 +42,8 @@ from proxy.server.pages.portal import Portal
 from proxy.server.pages.streams import Streams
 from proxy.server.process import GatewayProcess
 from proxy.server.reload import Reloader
-from proxy.server.sagemaker.service import SageMakerApi
-from proxy.server.sagemaker.signed import Signers, access_keys
+from proxy.server.sagemaker.callers import Signers, access_keys
+from proxy.server.sagemaker.sagemaker_api import SageMakerApi
 from proxy.telemetry.events import EventLog
 
 Followers = Callable[[Settings, Mapping[str, SessionKeeper]], None]

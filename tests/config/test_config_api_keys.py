@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from config_files import NOW, load_text, problems_of, said, text_of
 
-from proxy.config.summary import print_summary
+from proxy.commands.summary import print_summary
 
 SECRET = "0123456789abcdef0123456789abcdef"
 KEY = f"secret: '{SECRET}'"

@@ -78,7 +78,7 @@ from proxy.server.api import json_api
 from proxy.server.own_pages import OwnPages
 from proxy.server.pages.error_pages import public_reason
 from proxy.server.pages.forms import FormTokens, require_same_origin
-from proxy.server.sagemaker import listing as sagemaker_list
+from proxy.server.sagemaker import instance_list as sagemaker_list
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import (
     MAX_PATH_CHARACTERS,
@@ -1097,7 +1097,7 @@ APIS: Final = (
     ),
     Reader(
         "a signed request",
-        ("identity.sigv4", "server.sagemaker.signed"),
+        ("identity.sigv4", "server.sagemaker.callers"),
         _signed,
         {
             "credentials": _authorized(of("Credential=")),
@@ -1143,7 +1143,7 @@ APIS: Final = (
     ),
     Reader(
         "a list's cursor and filters",
-        ("server.sagemaker.listing",),
+        ("server.sagemaker.instance_list",),
         _listed,
         {
             "letters": of("A"),

@@ -232,9 +232,7 @@ def _follow() -> None:
     from proxy.gateway import Gateway
     from proxy.identity.sigv4 import Signatures
     from proxy.identity.tokens import Tokens
-    from proxy.server import compose
-    from proxy.server.pages import error_pages
-    from proxy.server.sagemaker import faults as aws_faults
+    from proxy.server.pages import error_pages, rendering
     from proxy.telemetry.sink import LineSink
 
     after(Tokens, "issue", _token)
@@ -246,7 +244,7 @@ def _follow() -> None:
     after(Gateway, "admit", _caller)
     after(LineSink, "_put", _line)
     after(error_pages, "render", _error_body)
-    after(compose if hasattr(compose, "fault_page") else aws_faults, "fault_page", _error_body)
+    after(rendering, "fault_page", _error_body)
     after(CliRunner, "invoke", _command)
     after(subprocess.CompletedProcess, "__init__", _process)
     after(pytest.CaptureFixture, "readouterr", _captured)

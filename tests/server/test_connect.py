@@ -19,10 +19,10 @@ from yarl import URL
 
 from proxy.cli import main
 from proxy.commands import connect
-from proxy.commands.connect import UnusableError, wanted
+from proxy.commands.connect import UnusableError, read_destination
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.plain_upstream import SeenRequest
-from proxy.server.connect import Line, open_line
+from proxy.server.connect import LocalPort, open_local_port
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, body_of, open_rig, status_of
@@ -43,7 +43,7 @@ on_each_mount = pytest.mark.parametrize("laptop", ["root", PATH], ids=str, indir
 class Laptop:
     """A gateway, and a port here that leads to its instance."""
 
-    def __init__(self, rig: Rig, line: Line, token: str) -> None:
+    def __init__(self, rig: Rig, line: LocalPort, token: str) -> None:
         self.rig = rig
         self.address = line.address
         self.token = token
@@ -87,7 +87,7 @@ async def laptop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
             seconds=300,
         )
         prefix = "/" if mount == "root" else "/research/"
-        async with open_line(URL(f"{rig.origin}{prefix}"), token=token, secret=SECRET) as line:
+        async with open_local_port(URL(f"{rig.origin}{prefix}"), token=token, secret=SECRET) as line:
             yield Laptop(rig, line, token)
 
 
@@ -276,14 +276,14 @@ async def test_a_gateway_that_ends_tls_is_one_whose_certificate_is_trusted(
     listener = {"bind": "127.0.0.1:0", "tls": {"certificate": str(certificate), "key": str(certificate)}}
     async with open_rig(tmp_path, listeners=[listener]) as rig:
         base = URL(f"https://{rig.authority}/")
-        async with open_line(base, token="t", secret=SECRET, tls=trusting(certificate)) as line:
+        async with open_local_port(base, token="t", secret=SECRET, tls=trusting(certificate)) as line:
             async with client.get(f"{line.address}api/x") as answer:
                 assert (answer.status, (await answer.json())["target"]) == (200, "/api/x")
             async with client.ws_connect(f"{line.address}ws") as socket:
                 await socket.send_str("there?")
                 assert await socket.receive_str() == "there?"
         async with (
-            open_line(base, token="t", secret=SECRET) as line,
+            open_local_port(base, token="t", secret=SECRET) as line,
             client.get(f"{line.address}api/x") as answer,
         ):
             assert answer.status == 502
@@ -321,7 +321,7 @@ async def test_what_cannot_be_read_is_told_without_what_it_said(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """aiohttp quotes it, with a traceback, on standard error."""
-    async with open_line(URL("http://gateway.invalid/"), token="token", secret=SECRET) as line:
+    async with open_local_port(URL("http://gateway.invalid/"), token="token", secret=SECRET) as line:
         reader, writer = await asyncio.open_connection("127.0.0.1", URL(line.address).port)
         writer.write(f"GET /{SECRET}/\u00e4?token=hidden-credential HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -338,7 +338,7 @@ async def test_a_gateway_that_is_away_is_told_without_the_token(client: aiohttp.
     with held_port() as port:
         nowhere = URL(f"http://127.0.0.1:{port}/research/")
         async with (
-            open_line(nowhere, token="nbgate2_a.t", secret=SECRET) as line,
+            open_local_port(nowhere, token="nbgate2_a.t", secret=SECRET) as line,
             client.get(f"{line.address}api?x=secret") as answer,
         ):
             assert answer.status == 502
@@ -369,7 +369,9 @@ async def test_it_ends_at_once_although_programs_keep_their_connections(
 
     async with open_rig(tmp_path) as rig:
         stack = AsyncExitStack()
-        line = await stack.enter_async_context(open_line(URL(f"{rig.origin}/"), token="t", secret=SECRET))
+        line = await stack.enter_async_context(
+            open_local_port(URL(f"{rig.origin}/"), token="t", secret=SECRET)
+        )
         async with client.get(f"{line.address}api/x") as answer:
             await answer.read()
         socket = await client.ws_connect(f"{line.address}ws")
@@ -387,8 +389,11 @@ async def test_it_ends_at_once_although_programs_keep_their_connections(
 def test_the_token_may_be_the_whole_address_that_was_printed() -> None:
     base = URL("https://nb.internal/research/")
     for address in ("https://nb.internal/research/", "https://nb.internal/research"):
-        assert wanted(address, "nbgate2_a.t\n") == (base, "nbgate2_a.t")
-        assert wanted(address, "https://nb.internal/research/?token=nbgate2_a.t\n") == (base, "nbgate2_a.t")
+        assert read_destination(address, "nbgate2_a.t\n") == (base, "nbgate2_a.t")
+        assert read_destination(address, "https://nb.internal/research/?token=nbgate2_a.t\n") == (
+            base,
+            "nbgate2_a.t",
+        )
 
 
 @pytest.mark.parametrize(
@@ -407,7 +412,7 @@ def test_the_token_may_be_the_whole_address_that_was_printed() -> None:
 )
 def test_what_leads_nowhere_is_told_without_the_token(address: str, token: str, told: str) -> None:
     with pytest.raises(UnusableError) as caught:
-        wanted(address, token)
+        read_destination(address, token)
     assert told in str(caught.value)
     assert "nbgate2_a" not in str(caught.value)
 

@@ -50,14 +50,14 @@ _EXPLAINED: Final = (CONNECT, DESCRIBE, START, STOP)
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class InstanceLink:
     """An address to open an instance at; `expires_at` (UTC) is when it stops working, None: never."""
 
     url: str
     expires_at: datetime | None = None
 
 
-MakeLink = Callable[[PageRequest, str, int], Link]
+MakeLink = Callable[[PageRequest, str, int], InstanceLink]
 """For a request, an instance and the seconds that the link's session is to last."""
 
 
@@ -74,7 +74,9 @@ class JsonApi:
         self._instances = instances
         self._fleet = fleet
         self._keep_awake = keep_awake
-        self._link = link or (lambda request, name, _seconds: Link(instances.url(request.viewer, name)))
+        self._link = link or (
+            lambda request, name, _seconds: InstanceLink(instances.url(request.viewer, name))
+        )
         self._document = json.dumps(document()).encode()
 
     def register(self, table: OwnPages) -> None:

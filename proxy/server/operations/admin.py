@@ -121,10 +121,10 @@ async def _common_headers(request: web.Request, response: web.StreamResponse) ->
 
 
 def _error(code: str, message: str, *, status: int) -> web.Response:
-    return _json(_told(code, message), status=status)
+    return _json(_envelope(code, message), status=status)
 
 
-def _told(code: str, message: str) -> dict[str, object]:
+def _envelope(code: str, message: str) -> dict[str, object]:
     return {"success": False, "error": {"code": code, "message": message}}
 
 
@@ -137,7 +137,7 @@ def _text(content: object) -> bytes:
 
 
 def _malformed() -> bytes:
-    body = _text(_told("BAD_REQUEST", "The request is malformed."))
+    body = _text(_envelope("BAD_REQUEST", "The request is malformed."))
     fields = {"Content-Type": "application/json", "Content-Length": f"{len(body)}", **_FIELDS}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 400 Bad Request\r\n{lines}\r\n".encode() + body

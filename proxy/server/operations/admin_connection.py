@@ -23,7 +23,7 @@ HEAD_BYTES: Final = 64 * 1024
 """Of one head. Cookies know no ports: browsers bring those of the public listener."""
 HEAD_FIELDS: Final = 256
 
-Key = Address | IPv6Network | None
+CountedBy = Address | IPv6Network | None
 """What connections are counted by: of IPv6 the /64; None: it is not known."""
 
 # Whoever asks here asks once: nothing is remembered of it.
@@ -39,7 +39,7 @@ class AdminConnection(asyncio.Protocol):
         self,
         make: Callable[[], asyncio.Protocol],
         peer: Address | None,
-        key: Key,
+        key: CountedBy,
         *,
         on_lost: Callable[[AdminConnection], None],
     ) -> None:

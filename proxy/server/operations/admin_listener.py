@@ -23,7 +23,7 @@ from proxy.config.settings import SocketAddress
 from proxy.dataplane.plane import DataPlane
 from proxy.server.accepting import Acceptor
 from proxy.server.listening import address_of, bind
-from proxy.server.operations.admin_connection import HEAD_BYTES, AdminConnection, Key
+from proxy.server.operations.admin_connection import HEAD_BYTES, AdminConnection, CountedBy
 from proxy.telemetry.limits_met import Bound
 
 CONNECTIONS: Final = 64
@@ -70,7 +70,7 @@ class AdminListener:
         self._plane = plane
         self._open: dict[AdminConnection, None] = {}
         """In the order in which they came."""
-        self._by_address: Counter[Key] = Counter()
+        self._by_address: Counter[CountedBy] = Counter()
         self._acceptor = Acceptor(
             sock, self._receive, on_fault=plane.ran_out, clock=plane.clock, tasks=plane.tasks
         )
@@ -102,7 +102,7 @@ class AdminListener:
         # Not at the end of what it runs: one that makes room in the turn in which it came runs nothing.
         connection.task.add_done_callback(lambda _task: self._served(connection, sock))
 
-    def _make_room(self, bound: Bound, key: Key = None) -> None:
+    def _make_room(self, bound: Bound, key: CountedBy = None) -> None:
         oldest = next(one for one in self._open if bound is IN_ALL or one.key == key)
         self._plane.refused(bound, oldest.peer)
         self._left(oldest)

@@ -67,7 +67,7 @@ LIST_FAILED_SECONDS: Final = 60.0
 _AT_ONCE: Final = 3
 """Descriptions asked for at the same time: the control plane has four threads, and one is left for sign-ins."""
 
-Listener = Callable[[str, InstanceDescription], None]
+StatusListener = Callable[[str, InstanceDescription], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Fleet:
         self._listings: defaultdict[str, _Listing] = defaultdict(
             lambda: _Listing(SharedFetch(clock=clock, tasks=tasks))
         )
-        self._listeners: dict[object, Listener] = {}
+        self._listeners: dict[object, StatusListener] = {}
         self._poller: Round | None = None
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._turn = 0
@@ -230,7 +230,7 @@ class Fleet:
             "instance told to stop", instance=name, notebook=watched.key.notebook, **by.fields()
         )
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: StatusListener) -> Callable[[], None]:
         """Have `listener` called with an instance's name and description on each change of its status, the first one
         that is learnt included. Until the result is called, all instances are watched.
         """

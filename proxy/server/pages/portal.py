@@ -40,7 +40,7 @@ _VIEWS: Final = (("JupyterLab", "lab"), ("Notebook", "tree"), ("Terminal", "term
 
 
 @dataclass(frozen=True, slots=True)
-class _Link:
+class _ViewLink:
     name: str
     url: str
 
@@ -75,7 +75,7 @@ class Card:
     note: str
     is_open: bool
     is_passing: bool
-    views: tuple[_Link, ...]
+    views: tuple[_ViewLink, ...]
     progress: Progress | None
     start: Button | None
     stop: Button | None
@@ -232,7 +232,7 @@ class Portal:
             note,
             is_open=view.status == InstanceStatus.IN_SERVICE or not view.status,
             is_passing=view.status == InstanceStatus.PENDING,
-            views=tuple(_Link(name, view.url + path) for name, path in _VIEWS),
+            views=tuple(_ViewLink(name, view.url + path) for name, path in _VIEWS),
             progress=view.progress,
             start=self._buttons.make(viewer, view.name, START) if view.may_start else None,
             stop=self._buttons.make(viewer, view.name, STOP) if view.may_stop else None,

@@ -12,7 +12,7 @@ from proxy.errors import NbgateError
 from proxy.gateway import Admission, Inbound
 from proxy.server.pages import error_pages, sign_in
 from proxy.server.pages.error_pages import InstanceNotice
-from proxy.server.sagemaker.faults import fault_page
+from proxy.server.sagemaker.aws_faults import fault_page
 from proxy.wire.browsers import Asker, who_asks
 
 

@@ -33,7 +33,7 @@ SCRIPT: Final = _text("live.js")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageTemplate:
     """A template with its style, and who may show it in a frame (a source of CSP's `frame-ancestors`)."""
 
     template: str
@@ -58,9 +58,9 @@ class Page:
 
 
 # JupyterLab shows documents of the same origin in frames, and their errors belong there.
-ERROR: Final = Page("error.html", _text("theme.css") + _text("error.css"), "'self'")
-LINK: Final = Page("link.html", _text("theme.css") + _text("error.css"), "'none'")
-PORTAL: Final = Page("portal.html", _text("theme.css") + _text("portal.css"), "'none'")
+ERROR: Final = PageTemplate("error.html", _text("theme.css") + _text("error.css"), "'self'")
+LINK: Final = PageTemplate("link.html", _text("theme.css") + _text("error.css"), "'none'")
+PORTAL: Final = PageTemplate("portal.html", _text("theme.css") + _text("portal.css"), "'none'")
 
 
 @cache

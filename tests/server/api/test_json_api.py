@@ -1,4 +1,4 @@
-"""The JSON API: the portal's sight and buttons for programs, and nothing for other sites' pages."""
+"""The JSON API: what the portal shows and does, for programs, and nothing for other sites' pages."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from proxy.errors import (
     PlatformRetired,
     Throttled,
 )
-from proxy.server.sagemaker.faults import fault_of, fault_page
+from proxy.server.sagemaker.aws_faults import fault_of, fault_page
 from tests.test_errors import LEAVES
 
 RETRIED = {"ThrottlingException", "ServiceUnavailable", "InternalFailure", "RequestTimeoutException"}

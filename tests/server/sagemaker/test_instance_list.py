@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.aws.control_plane import InstanceDescription
-from proxy.server.sagemaker.listing import needs_states, page, page_of_names, summary
+from proxy.server.sagemaker.instance_list import needs_states, page, page_of_names, summary
 from proxy.wire.aws_json import AwsFault, Parameters, Value
 
 DAY = timedelta(days=1)

@@ -26,7 +26,7 @@ _OF_NAMES: Final = frozenset({"NameContains", "MaxResults", "NextToken", "SortBy
 _EARLIEST: Final = datetime(1, 1, 1, tzinfo=UTC)
 _FINGERPRINT_CHARACTERS: Final = 16
 
-Key = tuple[str, str]
+SortKey = tuple[str, str]
 """What orders instances: what is sorted by, and the name."""
 
 
@@ -52,7 +52,7 @@ def page(found: Iterable[InstanceDescription], wanted: Parameters) -> tuple[list
     return _page([(one, _key(one, by)) for one in found if _is_wanted(one, wanted)], wanted)
 
 
-def _page(items: list[tuple[T, Key]], wanted: Parameters) -> tuple[list[T], str]:
+def _page(items: list[tuple[T, SortKey]], wanted: Parameters) -> tuple[list[T], str]:
     descending = wanted.text("SortOrder") == "Descending"
     if (after := _after(wanted)) is not None:
         items = [(one, key) for one, key in items if (key < after if descending else key > after)]
@@ -62,7 +62,7 @@ def _page(items: list[tuple[T, Key]], wanted: Parameters) -> tuple[list[T], str]
     return [one for one, _ in items[:size]], token
 
 
-def _key(one: InstanceDescription, by: str) -> Key:
+def _key(one: InstanceDescription, by: str) -> SortKey:
     if by == "Status":
         return one.status, one.name
     if by == "CreationTime":
@@ -108,11 +108,11 @@ def _fingerprint(wanted: Parameters) -> str:
     return sha256(json.dumps(asked).encode()).hexdigest()[:_FINGERPRINT_CHARACTERS]
 
 
-def _token(key: Key, wanted: Parameters) -> str:
+def _token(key: SortKey, wanted: Parameters) -> str:
     return urlsafe_b64encode(json.dumps([_fingerprint(wanted), *key]).encode()).decode("ascii")
 
 
-def _after(wanted: Parameters) -> Key | None:
+def _after(wanted: Parameters) -> SortKey | None:
     """Behind what the page begins; None for the first one."""
     token = wanted.text("NextToken")
     if not token:

@@ -17,7 +17,7 @@ from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.errors import AccessDenied
 from proxy.identity.tokens import URL_SECONDS, TokenKind, Tokens, authorized_url
-from proxy.server.api.json_api import Link
+from proxy.server.api.json_api import InstanceLink
 from proxy.server.instance_views import InstanceViews
 from proxy.server.page_request import PageRequest
 
@@ -35,11 +35,11 @@ class Links:
         self._settings = settings
         self._clock = clock
 
-    def __call__(self, request: PageRequest, name: str, session_seconds: int) -> Link:
+    def __call__(self, request: PageRequest, name: str, session_seconds: int) -> InstanceLink:
         settings, caller = self._settings(), request.caller
         url = self._instances.url(request.viewer, name)
         if settings.instances[name].access == "open":
-            return Link(url)
+            return InstanceLink(url)
         if settings.api.is_signed or any(field in request.inbound.headers for field in _OF_PAGES):
             request.gateway.refuse(
                 request.inbound,
@@ -58,4 +58,4 @@ class Links:
             seconds=URL_SECONDS,
             session_seconds=session_seconds,
         )
-        return Link(authorized_url(url, token), self._clock.now() + timedelta(seconds=URL_SECONDS))
+        return InstanceLink(authorized_url(url, token), self._clock.now() + timedelta(seconds=URL_SECONDS))

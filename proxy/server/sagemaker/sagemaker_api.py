@@ -27,9 +27,9 @@ from proxy.server.addresses import mount_url
 from proxy.server.operations.fleet import Fleet
 from proxy.server.own_pages import OwnPages
 from proxy.server.page_request import PageRequest
-from proxy.server.sagemaker.faults import fault_of
-from proxy.server.sagemaker.listing import needs_states, page, page_of_names, summary
-from proxy.server.sagemaker.signed import Identify, Principal
+from proxy.server.sagemaker.aws_faults import fault_of
+from proxy.server.sagemaker.callers import Identify, Principal
+from proxy.server.sagemaker.instance_list import needs_states, page, page_of_names, summary
 from proxy.telemetry.events import EventLog
 from proxy.wire import aws_json
 from proxy.wire.aws_json import (
