@@ -104,18 +104,12 @@ DOUBLES: Mapping[str, str] = {}
 
 BEING_RENAMED: frozenset[str] = frozenset(
     [
-        "Answer",
         "Entrance",
         "Exchange",
-        "Key",
-        "Kind",
         "Limits",
-        "Link",
-        "Listener",
         "Origin",
         "Page",
         "Place",
-        "Sessions",
         "State",
         "Tokens",
         "Visit",
@@ -182,11 +176,9 @@ OBSCURE: Mapping[str, str] = {
 told may be called `told`; what tells may not.)"""
 
 BEING_SAID_PLAINLY: Mapping[str, str] = {
-    "proxy.commands": "server",
     "proxy.dataplane": "rooms",
     "proxy.shared_fetch": "once",
     "proxy.routing": "door",
-    "proxy.server": "server",
 }
 
 
