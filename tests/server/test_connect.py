@@ -18,10 +18,10 @@ from click.testing import CliRunner
 from yarl import URL
 
 from proxy.cli import main
-from proxy.commands import connect
 from proxy.commands.connect import UnusableError, read_destination
 from proxy.identity.tokens import TokenKind
 from proxy.sandbox.plain_upstream import SeenRequest
+from proxy.server import connect
 from proxy.server.connect import LocalPort, open_local_port
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.clocks import FakeClock
