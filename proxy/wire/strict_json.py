@@ -7,6 +7,7 @@ encoding but UTF-8, and what is nested deeper than this reader goes. It must not
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 
@@ -55,8 +56,8 @@ def read_json(text: bytes | str) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise KeyTwice(next(key for key in keys if keys.count(key) > 1))
+        times = Counter(key for key, _ in pairs)
+        raise KeyTwice(times.most_common(1)[0][0])
     return found
 
 

@@ -1043,6 +1043,9 @@ JSON: Final[dict[str, Make]] = {
     "braces": of(b'{"a":'),
     "many keys": lambda size: json.dumps({f"k{number}": number for number in range(size // 12)}).encode(),
     "the same key": of(b'"a":1,', before=b"{", after=b'"b":1}'),
+    "many keys, and one of them again": lambda size: (
+        b"{" + b"".join(b'"k%d":1,' % number for number in range(size // 12)) + b'"z":1,"z":1}'
+    ),
     "an open text": of(b"a", before=b'{"NotebookInstanceName": "'),
     "a long text": of(b"a", before=b'{"NotebookInstanceName": "', after=b'"}'),
     "dashes": of(b"-", before=b'{"NotebookInstanceName": "a', after=b'"}'),
@@ -1129,7 +1132,13 @@ APIS: Final = (
         most=16 * KIB,
     ),
     Reader("X-Amz-Target", ("wire.aws_json",), aws_json.read_operation, {"dots": of("SageMaker.")}),
-    Reader("parameters of an operation", ("wire.aws_json",), _parameters, JSON, ("wire.aws_json:_broken",)),
+    Reader(
+        "parameters of an operation",
+        ("wire.aws_json", "wire.strict_json"),
+        _parameters,
+        JSON,
+        ("wire.aws_json:_broken",),
+    ),
     Reader(
         "a repository's address",
         ("wire.aws_json",),
