@@ -29,9 +29,6 @@ BEING_SPLIT: Mapping[str, str] = {
     "proxy.dataplane.answer.forward": "rooms",
     "proxy.dataplane.caller.connection": "rooms",
     "proxy.dataplane.caller.request": "rooms",
-    "proxy.dataplane.notebook.connection": "rooms",
-    "proxy.dataplane.plane": "rooms",
-    "proxy.dataplane.websocket.relay": "rooms",
     "proxy.gateway": "door",
     "proxy.cli": "server",
     "proxy.server.operations.fleet": "server",
@@ -61,9 +58,7 @@ CIRCLES_BEING_ENDED: frozenset[str] = frozenset(
         "proxy.dataplane.answer.page",
         "proxy.dataplane.caller.admitting",
         "proxy.dataplane.caller.connection",
-        "proxy.dataplane.caller.prelude",
         "proxy.dataplane.caller.request",
-        "proxy.dataplane.plane",
     }
 )
 
@@ -102,19 +97,7 @@ def _reached(module: str, needs: Mapping[str, Iterable[str]]) -> set[str]:
 DOUBLES: Mapping[str, str] = {}
 """Names that several classes have, and why."""
 
-BEING_RENAMED: frozenset[str] = frozenset(
-    [
-        "Entrance",
-        "Exchange",
-        "Limits",
-        "Origin",
-        "Page",
-        "Place",
-        "State",
-        "Tokens",
-        "Visit",
-    ]
-)
+BEING_RENAMED: frozenset[str] = frozenset({"Entrance", "Origin", "Page", "Place", "Tokens"})
 
 
 def doubles(
