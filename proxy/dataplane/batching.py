@@ -15,7 +15,7 @@ LONELY_TURNS: Final = 4
 DIRECT_MESSAGES: Final = 128
 
 
-class Outbox:
+class TurnBatch:
     """What waits for the end of the turn. Belongs to one event loop.
 
     Where messages come one at a time, waiting for others is for nothing: after `LONELY_TURNS` turns in a row with one

@@ -22,7 +22,7 @@ FEW_BYTES: Final = 16 * 1024
 KEPT: Final = 8
 
 
-class Landing:
+class ReadMemory:
     """The memory of one event loop's large reads."""
 
     __slots__ = ("_kept",)
@@ -60,7 +60,7 @@ class Receiver(Protocol):
     def resume_writing(self) -> None: ...
 
 
-def begin_large_reads(receiver: Receiver, transport: asyncio.Transport, landing: Landing) -> None:
+def begin_large_reads(receiver: Receiver, transport: asyncio.Transport, read_memory: ReadMemory) -> None:
     """Much comes at once: from the next read on, until one brings little, it lands in memory that is used again.
 
     Not under TLS, which makes objects of its own from what it decrypts: there this does nothing.
@@ -70,24 +70,24 @@ def begin_large_reads(receiver: Receiver, transport: asyncio.Transport, landing:
         and not transport.is_closing()
         and cast(object, transport.get_protocol()) is receiver
     ):
-        transport.set_protocol(LargeReads(receiver, transport, landing))
+        transport.set_protocol(LargeReads(receiver, transport, read_memory))
 
 
 class LargeReads(asyncio.BufferedProtocol):
     """Stands in for `receiver` on its transport until a read brings little."""
 
-    __slots__ = ("_landing", "_memory", "_receiver", "_transport")
+    __slots__ = ("_memory", "_read_memory", "_receiver", "_transport")
 
-    def __init__(self, receiver: Receiver, transport: asyncio.Transport, landing: Landing) -> None:
+    def __init__(self, receiver: Receiver, transport: asyncio.Transport, read_memory: ReadMemory) -> None:
         self._receiver = receiver
         self._transport = transport
-        self._landing = landing
+        self._read_memory = read_memory
         self._memory: bytearray
 
     # -- asyncio.BufferedProtocol ------------------------------------------------------------------------
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        self._memory = memory = self._landing.take()
+        self._memory = memory = self._read_memory.take()
         return memory
 
     def buffer_updated(self, nbytes: int) -> None:

@@ -19,7 +19,7 @@ from proxy.config.settings import Limits, Timeouts
 from proxy.dataplane import descriptors
 from proxy.dataplane.answer.outages import Outages
 from proxy.dataplane.answers import Render
-from proxy.dataplane.batching import Outbox
+from proxy.dataplane.batching import TurnBatch
 from proxy.dataplane.bounds import RAN_OUT, bound_of
 from proxy.dataplane.budgets import Budgets, Claim, Place
 from proxy.dataplane.caller.reader import ReadingLimits
@@ -133,10 +133,10 @@ class DataPlane:
         self.draining = False
         """Nothing new is taken on: no connection, no WebSocket."""
         self.outages = Outages(current.timeouts.outage_seconds, faults=faults)
-        self.outbox = Outbox()
+        self.batch = TurnBatch()
         self.reading = ReadingLimits(_head_bounds(current.limits))
         self.turns = Turns()
-        self.landing = pool.landing
+        self.read_memory = pool.read_memory
         self.page_servers: list[web.Server] = []
         """What makes the protocols that own pages are served by, one for each listener."""
         self.open = Register(
@@ -261,7 +261,7 @@ class DataPlane:
     async def close(self) -> None:
         """Cut what is left."""
         self.is_over = True
-        self.outbox.flush()
+        self.batch.flush()
         self.open.cut_all()
         for server in self.page_servers:
             server.pre_shutdown()

@@ -115,7 +115,7 @@ class Register:
         """
         for relay in self.relays:
             relay.timeouts = timeouts
-            relay.doubt()
+            relay.suspend()
         # Requests first: what is under way there goes on until it is judged.
         connections = sorted(self.connections, key=lambda connection: connection.is_idle)
         judged: chain[OpenConnection | Relay] = chain(connections, tuple(self.relays))
@@ -162,8 +162,8 @@ class Register:
     def _end_session(self, relay: Relay) -> None:
         """Have a WebSocket judged whose session, or whose token, is over."""
         if self.ending[relay] <= self._clock.now().timestamp():
-            relay.doubt()
-            relay.settle()
+            relay.suspend()
+            relay.judge_now()
 
     def _bound_holdings(self) -> Iterator[int]:
         """Cut what holds most of those addresses that hold too much; in pieces, as a sweep."""
@@ -238,7 +238,7 @@ def _counted(client: Address | None) -> Hashable:
 
 def _judge(one: OpenConnection | Relay) -> None:
     if isinstance(one, Relay):
-        one.settle()
+        one.judge_now()
     else:
         one.judge()
 

@@ -51,7 +51,7 @@ from proxy.client_address.resolve import (
 from proxy.config.load import load
 from proxy.dataplane.answer.rewriting import PIECE_BYTES, wants_plain
 from proxy.dataplane.budgets import Claim, Place
-from proxy.dataplane.buffers import Landing
+from proxy.dataplane.buffers import ReadMemory
 from proxy.dataplane.caller.reader import Reader as CallerReader
 from proxy.dataplane.caller.reader import ReadingLimits
 from proxy.dataplane.caller.reception import Reception
@@ -1328,7 +1328,7 @@ class _Exchange:
 
 def _connection() -> UpstreamConnection:
     connection = UpstreamConnection(
-        ORIGIN, head_limit_bytes=1 << 30, landing=Landing(), on_closed=lambda connection: None
+        ORIGIN, head_limit_bytes=1 << 30, read_memory=ReadMemory(), on_closed=lambda connection: None
     )
     connection.connection_made(_Transport())
     connection.begin(_Exchange())  # type: ignore[arg-type]
@@ -1591,7 +1591,9 @@ NOTEBOOKS: Final = (
     Reader(
         "the target of a WebSocket that closes",
         ("dataplane.websocket.closes",),
-        lambda target: closes.told(1000, target=target, page_closed=False, session_is_over=lambda: False),
+        lambda target: closes.code_for_page(
+            1000, target=target, page_closed=False, session_is_over=lambda: False
+        ),
         TARGETS
         | {
             "channels": of("/channels", before="/api/kernels/"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.dataplane.batching import DIRECT_MESSAGES, LONELY_TURNS, Outbox
+from proxy.dataplane.batching import DIRECT_MESSAGES, LONELY_TURNS, TurnBatch
 from proxy.dataplane.caller.writer import Writer
 from tests.harness.notebook import ok
 from tests.harness.plane import OpenPlane, get, open_stage
@@ -37,62 +37,62 @@ def sent() -> list[tuple[str, bytes]]:
 
 
 async def test_messages_wait_for_the_end_of_the_turn_and_go_in_their_order(sent: list[Any]) -> None:
-    outbox, one, other = Outbox(), Wire(sent, "one"), Wire(sent, "other")
-    outbox.add(one, b"1")
-    outbox.add(other, b"2")
-    outbox.add(one, b"3")
+    batch, one, other = TurnBatch(), Wire(sent, "one"), Wire(sent, "other")
+    batch.add(one, b"1")
+    batch.add(other, b"2")
+    batch.add(one, b"3")
     assert sent == []
     await asyncio.sleep(0)
     assert sent == [("one", b"1"), ("other", b"2"), ("one", b"3")]
 
 
 async def test_a_flush_sends_at_once_and_nothing_twice(sent: list[Any]) -> None:
-    outbox, wire = Outbox(), Wire(sent, "one")
-    before = outbox.turn
-    outbox.add(wire, b"1")
-    assert outbox.turn == before
-    outbox.flush()
-    assert outbox.turn == before + 1
-    outbox.add(wire, b"2")
+    batch, wire = TurnBatch(), Wire(sent, "one")
+    before = batch.turn
+    batch.add(wire, b"1")
+    assert batch.turn == before
+    batch.flush()
+    assert batch.turn == before + 1
+    batch.add(wire, b"2")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert sent == [("one", b"1"), ("one", b"2")]
 
 
 async def test_what_waits_for_an_ended_connection_is_dropped(sent: list[Any]) -> None:
-    outbox, one, other = Outbox(), Wire(sent, "one"), Wire(sent, "other")
-    outbox.add(one, b"1")
-    outbox.add(other, b"2")
+    batch, one, other = TurnBatch(), Wire(sent, "one"), Wire(sent, "other")
+    batch.add(one, b"1")
+    batch.add(other, b"2")
     one.ended = True
-    outbox.flush()
+    batch.flush()
     assert sent == [("other", b"2")]
 
 
 async def test_single_messages_soon_go_at_once_and_company_is_looked_for_again(sent: list[Any]) -> None:
-    outbox, wire = Outbox(), Wire(sent, "one")
+    batch, wire = TurnBatch(), Wire(sent, "one")
     for _ in range(LONELY_TURNS + 1):
-        outbox.add(wire, b"waits")
-        outbox.flush()
+        batch.add(wire, b"waits")
+        batch.flush()
     sent.clear()
     for number in range(DIRECT_MESSAGES):
-        outbox.add(wire, b"%d" % number)
+        batch.add(wire, b"%d" % number)
         assert sent[-1] == ("one", b"%d" % number)
-    outbox.add(wire, b"waits again")
+    batch.add(wire, b"waits again")
     assert len(sent) == DIRECT_MESSAGES
-    outbox.flush()
+    batch.flush()
     assert sent[-1] == ("one", b"waits again")
 
 
 async def test_company_in_between_keeps_messages_waiting(sent: list[Any]) -> None:
-    outbox, wire = Outbox(), Wire(sent, "one")
+    batch, wire = TurnBatch(), Wire(sent, "one")
     for _ in range(3 * LONELY_TURNS):
-        outbox.add(wire, b"a")
-        outbox.flush()
-        outbox.add(wire, b"a")
-        outbox.add(wire, b"a")
-        outbox.flush()
+        batch.add(wire, b"a")
+        batch.flush()
+        batch.add(wire, b"a")
+        batch.add(wire, b"a")
+        batch.flush()
     sent.clear()
-    outbox.add(wire, b"b")
+    batch.add(wire, b"b")
     assert sent == []
 
 
@@ -150,14 +150,14 @@ async def test_a_message_that_cannot_be_sent_keeps_no_other_back(sent: list[Any]
 
     told: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
-    outbox, one, broken, other = Outbox(), Wire(sent, "one"), Broken(sent, "broken"), Wire(sent, "other")
-    outbox.add(one, b"1")
-    outbox.add(broken, b"2")
-    outbox.add(other, b"3")
-    outbox.flush()
+    batch, one, broken, other = TurnBatch(), Wire(sent, "one"), Broken(sent, "broken"), Wire(sent, "other")
+    batch.add(one, b"1")
+    batch.add(broken, b"2")
+    batch.add(other, b"3")
+    batch.flush()
     assert sent == [("one", b"1"), ("other", b"3")]
     assert broken.ended
     assert [str(error) for error in told] == ["broken"]
-    outbox.add(one, b"4")
+    batch.add(one, b"4")
     await asyncio.sleep(0)
     assert sent[-1] == ("one", b"4")

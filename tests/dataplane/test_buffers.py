@@ -17,8 +17,8 @@ from proxy.dataplane.buffers import (
     KEPT,
     LARGE_BYTES,
     OTHER_BYTES,
-    Landing,
     LargeReads,
+    ReadMemory,
     begin_large_reads,
 )
 from tests.harness.notebook import ok
@@ -30,28 +30,28 @@ BULK = 24 * 1024 * 1024
 
 
 def test_memory_that_nobody_looks_at_is_used_again() -> None:
-    landing = Landing()
-    assert landing.take() is landing.take()
+    read_memory = ReadMemory()
+    assert read_memory.take() is read_memory.take()
 
 
 def test_memory_is_not_used_again_while_a_part_of_it_is_looked_at() -> None:
-    landing = Landing()
-    first = landing.take()
+    read_memory = ReadMemory()
+    first = read_memory.take()
     view = memoryview(first)[10:20].toreadonly()
     part = view[3:]
     del view
-    second = landing.take()
+    second = read_memory.take()
     assert second is not first
     assert (len(first), len(second)) == (FIRST_BYTES, OTHER_BYTES)
     del part
-    assert landing.take() is first
+    assert read_memory.take() is first
 
 
 def test_few_pieces_are_kept() -> None:
-    landing = Landing()
-    views = [memoryview(landing.take()) for _ in range(3 * KEPT)]
+    read_memory = ReadMemory()
+    views = [memoryview(read_memory.take()) for _ in range(3 * KEPT)]
     assert len({id(view.obj) for view in views}) == 3 * KEPT
-    assert len(landing._kept) == KEPT
+    assert len(read_memory._kept) == KEPT
 
 
 class Transport(asyncio.Transport):
@@ -102,7 +102,7 @@ class Receiver(asyncio.Protocol):
 def standing_in() -> tuple[LargeReads, Receiver, Transport]:
     receiver, transport = Receiver(), Transport()
     transport.set_protocol(receiver)
-    begin_large_reads(receiver, transport, Landing())
+    begin_large_reads(receiver, transport, ReadMemory())
     assert isinstance(transport.protocol, LargeReads)
     return transport.protocol, receiver, transport
 
@@ -145,7 +145,7 @@ def test_it_does_not_begin(reason: str) -> None:
     before = Receiver() if reason == "taken over" else receiver
     transport.set_protocol(before)
     transport.ended = reason == "closing"
-    begin_large_reads(receiver, transport, Landing())
+    begin_large_reads(receiver, transport, ReadMemory())
     assert transport.protocol is before
 
 
@@ -224,4 +224,4 @@ async def test_bulk_arrives_whole_whoever_shares_the_memory(stage: OpenPlane, fr
 
     await stalled.head()
     assert await digest(stalled, len(sent)) == expected
-    assert stage.plane.landing._kept, "nothing was read into shared memory"
+    assert stage.plane.read_memory._kept, "nothing was read into shared memory"

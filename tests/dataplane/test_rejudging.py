@@ -451,5 +451,5 @@ async def test_what_was_not_judged_yet_is_judged_by_the_latest(
     await asyncio.ensure_future(rest_of(overtaken))
     first, *rest = sorted(opened.plane.open.relays, key=lambda relay: relay.closing is None)
     assert first.closing is not None
-    assert all(relay.closing is None and not relay.halted for relay in rest)
+    assert all(relay.closing is None and not relay.is_suspended for relay in rest)
     assert len(pairs) == 1 + len(rest)

@@ -194,7 +194,7 @@ async def test_what_cannot_be_judged_again_is_cut_and_all_others_are_judged(
     plane = opened.plane
     await opened.settled(lambda: all(one.is_idle for one in plane.open.connections))
     plant(CallerConnection, "judge", next(iter(plane.open.connections)))
-    plant(Relay, "settle", list(plane.open.relays)[1])
+    plant(Relay, "judge_now", list(plane.open.relays)[1])
     file = tmp_path / "nbgate.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "policy": {"allow": ["elsewhere"]}}))
     settings = compose_settings(file)
@@ -315,7 +315,7 @@ async def test_no_byte_passes_on_a_websocket_that_could_not_be_judged(
         raise Planted
 
     monkeypatch.setattr(relay, "_judge", broken)
-    relay.doubt()
+    relay.suspend()
     peer.send(b"\x81\x82\0\0\0\0hi")
     assert await peer.rest() == b""
     await opened.settled(lambda: not opened.plane.open.relays)

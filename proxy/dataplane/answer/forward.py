@@ -208,7 +208,7 @@ class Forward:
         connection.begin(self)
         head = request_head(self._head, self._link.translation)
         if self._body_done:
-            self._plane.outbox.add(
+            self._plane.batch.add(
                 connection.transport, b"".join((head, *self._replay)) if self._replay else head
             )
             self._awaited_since = self._plane.clock.monotonic()

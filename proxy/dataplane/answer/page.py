@@ -103,7 +103,7 @@ class Page:
 
     def start(self) -> None:
         self._connection = connection = UpstreamConnection(
-            _ORIGIN, head_limit_bytes=_HEAD_BYTES, landing=None, on_closed=_ignore
+            _ORIGIN, head_limit_bytes=_HEAD_BYTES, read_memory=None, on_closed=_ignore
         )
         self._ends = pipe(connection, self._server(), facts={"request": self._caller})
         near = self._ends[0]

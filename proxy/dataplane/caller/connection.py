@@ -109,7 +109,7 @@ class CallerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.writer = Writer(self.transport, self.plane.outbox)
+        self.writer = Writer(self.transport, self.plane.batch)
         self.intake.open(self.transport)
         if (sock := transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -141,7 +141,7 @@ class CallerConnection(asyncio.Protocol):
         elif self.is_carrying:
             self._carry(data)
             if len(data) >= LARGE_BYTES and self.is_carrying and self.takes_views:
-                self.intake.read_large(self, self.plane.landing)
+                self.intake.read_large(self, self.plane.read_memory)
         elif doing is _DROP and not self.intake.gives_others_a_turn:
             self._drop(data)
         elif doing is not Doing.IGNORE:

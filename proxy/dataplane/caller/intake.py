@@ -16,7 +16,7 @@ from proxy.dataplane.caller.reader import Reader, ReadingLimits
 from proxy.wire.body import Data
 
 if TYPE_CHECKING:
-    from proxy.dataplane.buffers import Landing, Receiver
+    from proxy.dataplane.buffers import ReadMemory, Receiver
 
 HELD_BYTES: Final = 64 * 1024
 """Reading pauses when this much waits. What one read brings (256 KiB) may come on top of it."""
@@ -97,7 +97,7 @@ class Intake:
         self.resume(TURN)
         then()
 
-    def read_large(self, receiver: Receiver, landing: Landing) -> None:
+    def read_large(self, receiver: Receiver, read_memory: ReadMemory) -> None:
         """Much comes at once: have it land in memory that is used again, until little comes."""
         if self._transport is not None:
-            begin_large_reads(receiver, self._transport, landing)
+            begin_large_reads(receiver, self._transport, read_memory)

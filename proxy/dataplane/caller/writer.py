@@ -1,6 +1,6 @@
 """What goes out to one caller: in order, and together with what else goes out in this turn where that is cheaper.
 
-The rule: whatever is written through here leaves in the order in which it was written, whether it waits in the outbox
+The rule: whatever is written through here leaves in the order in which it was written, whether it waits in the batch
 or not; nobody else flushes. Knows no protocol.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.dataplane.batching import Outbox
+from proxy.dataplane.batching import TurnBatch
 from proxy.dataplane.transports import reset
 from proxy.wire.body import Data
 
@@ -16,14 +16,14 @@ from proxy.wire.body import Data
 class Writer:
     """One caller's. `is_full`: it takes no more for now."""
 
-    __slots__ = ("_last_turn", "_outbox", "is_full", "transport")
+    __slots__ = ("_batch", "_last_turn", "is_full", "transport")
 
-    def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
+    def __init__(self, transport: asyncio.Transport, batch: TurnBatch) -> None:
         self.transport = transport
         self.is_full = False
-        self._outbox = outbox
+        self._batch = batch
         self._last_turn = -1
-        """The outbox's, when something was put there last."""
+        """The batch's, when something was put there last."""
 
     @property
     def unsent_bytes(self) -> int:
@@ -32,15 +32,15 @@ class Writer:
 
     def write(self, data: Data) -> None:
         """Send."""
-        if self._last_turn == self._outbox.turn:
-            self._outbox.flush()
+        if self._last_turn == self._batch.turn:
+            self._batch.flush()
         self.transport.write(data)
 
     def write_last(self, data: bytes) -> None:
         """Send the end of an answer, at the end of this turn of the event loop."""
-        outbox = self._outbox
-        self._last_turn = outbox.turn
-        outbox.add(self.transport, data)
+        batch = self._batch
+        self._last_turn = batch.turn
+        batch.add(self.transport, data)
 
     def give(self) -> asyncio.Transport:
         """The transport, for somebody else to write to."""
@@ -69,5 +69,5 @@ class Writer:
         self.transport.abort()
 
     def _flush(self) -> None:
-        if self._last_turn == self._outbox.turn:
-            self._outbox.flush()
+        if self._last_turn == self._batch.turn:
+            self._batch.flush()

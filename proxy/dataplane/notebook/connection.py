@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
-from proxy.dataplane.buffers import LARGE_BYTES, Landing, begin_large_reads
+from proxy.dataplane.buffers import LARGE_BYTES, ReadMemory, begin_large_reads
 from proxy.dataplane.notebook.exchange import UpstreamExchange
 from proxy.dataplane.notebook.response_heads import declared_body, parse_response_head
 from proxy.errors import (
@@ -56,9 +56,9 @@ class UpstreamConnection(asyncio.Protocol):
         "_interim_left",
         "_is_full",
         "_is_keep_alive",
-        "_landing",
         "_on_closed",
         "_put_off",
+        "_read_memory",
         "_read_paused",
         "_response_done",
         "_rest",
@@ -76,10 +76,10 @@ class UpstreamConnection(asyncio.Protocol):
         origin: Origin,
         *,
         head_limit_bytes: int,
-        landing: Landing | None,
+        read_memory: ReadMemory | None,
         on_closed: Callable[[UpstreamConnection], None],
     ) -> None:
-        """`landing` is where large reads land; None where the transport has objects of its own for what comes."""
+        """`read_memory` takes large reads; None where the transport has objects of its own for what comes."""
         self.origin = origin
         self.shelf: list[UpstreamConnection] = []
         """Where it rests between two exchanges: the pool's, with the others of its origin."""
@@ -90,7 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether any byte came for the exchange under way."""
         self.idle_since = 0.0
         self._head_limit = head_limit_bytes
-        self._landing = landing
+        self._read_memory = read_memory
         self._on_closed = on_closed
         self._head: bytearray | None = None
         """What has come of a head that is not whole."""
@@ -175,8 +175,8 @@ class UpstreamConnection(asyncio.Protocol):
         body = self._body
         if body is not None and not self._response_done:
             self._feed_body(body, data)
-            if len(data) >= LARGE_BYTES and self._body is body and self._landing is not None:
-                begin_large_reads(self, self.transport, self._landing)
+            if len(data) >= LARGE_BYTES and self._body is body and self._read_memory is not None:
+                begin_large_reads(self, self.transport, self._read_memory)
         elif self._response_done:
             if self._put_off is not None:
                 # Somebody had reading resumed meanwhile, or TLS had it already.

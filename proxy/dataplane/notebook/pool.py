@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from proxy.clock import Clock
 from proxy.dataplane.bounds import UPSTREAM_IDLE, UPSTREAM_SURPLUS
-from proxy.dataplane.buffers import Landing
+from proxy.dataplane.buffers import ReadMemory
 from proxy.dataplane.descriptors import ran_out
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.sessions import Dial
@@ -51,7 +51,7 @@ class UpstreamPool:
         """`most`: no more connections than that to all hosts together; what is idle makes room."""
         self.limits = limits
         """May be exchanged; what is open stays as it is."""
-        self.landing = Landing()
+        self.read_memory = ReadMemory()
         self.ended: Counter[Bound] = Counter()
         """How many that were at rest were not kept (any longer), by the limit that ended them."""
         self._clock = clock
@@ -85,7 +85,7 @@ class UpstreamPool:
         if len(self) >= self._most and not self._make_room():
             raise NoDescriptor(detail="connections to all notebooks")
         connection = UpstreamConnection(
-            origin, head_limit_bytes=limits.head_bytes, landing=self.landing, on_closed=self.forget
+            origin, head_limit_bytes=limits.head_bytes, read_memory=self.read_memory, on_closed=self.forget
         )
         connection.shelf = self._idle[origin]
         self._open[origin].add(connection)

@@ -31,7 +31,7 @@ _JUPYTERS: Final = re.compile(
 """Paths of Jupyter's own WebSockets, whose closes are known; all others may be an application's."""
 
 
-def told(code: int, *, target: str, page_closed: bool, session_is_over: Callable[[], bool]) -> int:
+def code_for_page(code: int, *, target: str, page_closed: bool, session_is_over: Callable[[], bool]) -> int:
     """The close code for the page, where the notebook's side sends `code`, one of FOR_EVER.
 
     `target` is the handshake's, as the notebook saw it. `page_closed`: the page had sent its own close, which this

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from proxy.chance import mask_key
-from proxy.dataplane.buffers import LARGE_BYTES, Landing, begin_large_reads
+from proxy.dataplane.buffers import LARGE_BYTES, ReadMemory, begin_large_reads
 from proxy.wire.frames import (
     CloseBegins,
     FrameError,
@@ -32,16 +32,16 @@ CLOSES: Final = frozenset(range(1000, 5000))
 class Pair(Protocol):
     """What a side asks of both together, and tells them."""
 
-    halted: bool
-    """What comes may not simply pass: `settle` says whether it does."""
+    is_suspended: bool
+    """What comes may not simply pass: `judge_now` says whether it does."""
     closing: tuple[int, str] | None
     """The code and reason with which both are being ended."""
-    landing: Landing
+    read_memory: ReadMemory
 
-    def settle(self) -> bool:
+    def judge_now(self) -> bool:
         """Whether bytes pass."""
 
-    def told(self, end: End, code: int) -> int:
+    def code_for_other(self, end: End, code: int) -> int:
         """The code for the other side, where `end` begins a close with `code`."""
 
     def finish(self) -> None:
@@ -127,13 +127,13 @@ class End(asyncio.Protocol):
     def data_received(self, data: bytes | memoryview) -> None:
         self.bytes_received += len(data)
         relay = self.relay
-        if relay.halted and not relay.settle():
+        if relay.is_suspended and not relay.judge_now():
             self._receive_while_closing(data)
             return
         try:
             stopped_at = self._follow(data)
         except CloseBegins as begun:
-            data = self._told(data, begun)
+            data = self._with_code_for_other(data, begun)
             self._follow = self._follow_to_the_end
             try:
                 stopped_at = self._follow(data[begun.size :])
@@ -154,7 +154,7 @@ class End(asyncio.Protocol):
             return
         self._pass_on(data)
         if len(data) >= LARGE_BYTES:
-            begin_large_reads(self, self.transport, self.relay.landing)
+            begin_large_reads(self, self.transport, self.relay.read_memory)
 
     def _go_on_later(self, rest: bytes | memoryview) -> None:
         """Tiny frames: give the loop a turn between two bounds of work."""
@@ -179,12 +179,12 @@ class End(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self.relay.finish)
         return stopped_at
 
-    def _told(self, data: bytes | memoryview, begun: CloseBegins) -> bytes | memoryview:
+    def _with_code_for_other(self, data: bytes | memoryview, begun: CloseBegins) -> bytes | memoryview:
         """`data`, with the code that has just come as the other side is to be told it.
 
         The codes in question differ in their last byte alone, which is here: their first may have passed already.
         """
-        told = self.relay.told(self, begun.code)
+        told = self.relay.code_for_other(self, begun.code)
         if told == begun.code:
             return data
         assert told >> 8 == begun.code >> 8
@@ -329,6 +329,6 @@ class End(asyncio.Protocol):
         try:
             return data, self.tracker.feed(data)
         except CloseBegins as begun:
-            data = self._told(data, begun)
+            data = self._with_code_for_other(data, begun)
             stopped_at = self.tracker.feed(data[begun.size :])
             return data, stopped_at + begun.size if stopped_at else 0

@@ -3,8 +3,9 @@
 The rule: each side (`proxy.dataplane.websocket.end`) passes its bytes on verbatim, and after a close of ours no frame
 passes any more. One thing is changed: the code of a close frame from the notebook's side, where
 `proxy.dataplane.websocket.closes` says so, in its place and with its reason kept. Who may still send is decided
-elsewhere: this module knows close codes and silence, and of policy only that there may be a doubt, which is settled
-before the next byte passes. So a decision that changed costs frames nothing: the one flag that they look at says both.
+elsewhere: this module knows close codes and silence, and of policy only that it may have to be asked again, which is
+done before the next byte passes. So a decision that changed costs frames nothing: the one flag that they look at says
+both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 
 from proxy.client_address.networks import Address
 from proxy.dataplane.bounds import FRAME_TOO_LARGE, WEBSOCKET_SILENT
-from proxy.dataplane.buffers import Landing
+from proxy.dataplane.buffers import ReadMemory
 from proxy.dataplane.records import CALLER_GONE
 from proxy.dataplane.websocket.closes import FOR_EVER
 from proxy.dataplane.websocket.end import End
@@ -60,10 +61,10 @@ class Relay:
         "client",
         "close_code",
         "closing",
-        "halted",
-        "landing",
+        "is_suspended",
         "met",
         "notebook",
+        "read_memory",
         "timeouts",
         "why",
     )
@@ -76,13 +77,13 @@ class Relay:
         max_frame_bytes: int,
         extensions: bool,
         timeouts: RelayTimeouts,
-        landing: Landing,
+        read_memory: ReadMemory,
         judge: Callable[[Relay], None],
         on_end: Callable[[Relay], None],
         client: Address | None = None,
         tell: Callable[[int, bool], int] = lambda code, _page_closed: code,
     ) -> None:
-        """`judge` closes the relay, or does not; it is called where `doubt` was.
+        """`judge` closes the relay, or does not; it is called where `suspend` was.
 
         `tell` says which code the caller is told for one of FOR_EVER, and is told whether the caller closed first.
         """
@@ -97,8 +98,8 @@ class Relay:
         self.caller._pass_on = notebook.write
         self.notebook._pass_on = caller.write
         self.closing: tuple[int, str] | None = None
-        self.halted = False
-        """What comes may not simply pass: there is a doubt, or the relay is closing."""
+        self.is_suspended = False
+        """What comes may not simply pass: it is to be judged, or the relay is closing."""
         self.close_code = ABNORMAL_CLOSURE
         """How it ended, for the log: what was sent or seen first."""
         self.met: Bound | None = None
@@ -106,7 +107,7 @@ class Relay:
         self.why = ""
         """Why it ended, for the log, where no limit and no close of the two ended it."""
         self.timeouts = timeouts
-        self.landing = landing
+        self.read_memory = read_memory
         self.client = client
         """Whom it is attributed to."""
         self._judge = judge
@@ -132,19 +133,19 @@ class Relay:
         if inbox:
             self.caller.data_received(inbox)
 
-    def doubt(self) -> None:
-        """No byte passes before `settle` was called, by the next byte itself if by nobody sooner."""
-        self.halted = True
+    def suspend(self) -> None:
+        """No byte passes before `judge_now` was called, by the next byte itself if by nobody sooner."""
+        self.is_suspended = True
 
-    def settle(self) -> bool:
-        """Have a doubt judged, if there is one. True: bytes pass."""
-        if self.closing is None and self.halted:
-            self.halted = False
+    def judge_now(self) -> bool:
+        """Have it judged, if it is to be. True: bytes pass."""
+        if self.closing is None and self.is_suspended:
+            self.is_suspended = False
             try:
                 self._judge(self)
             except BaseException:
                 # Undecided: no byte passes.
-                self.halted = True
+                self.is_suspended = True
                 self.abort()
                 raise
         return self.closing is None
@@ -158,7 +159,7 @@ class Relay:
             return
         self.closing = (code, reason)
         self.why = why
-        self.halted = True
+        self.is_suspended = True
         self.close_code = code
         self._deadline = now + LINGER_SECONDS
         for end in (self.caller, self.notebook):
@@ -166,7 +167,7 @@ class Relay:
         for end in (self.caller, self.notebook):
             end.read_for_close()
 
-    def told(self, end: End, code: int) -> int:
+    def code_for_other(self, end: End, code: int) -> int:
         """The code for the other side, where `end` begins a close: another one for the caller, perhaps, where the
         notebook's is one of FOR_EVER.
         """
@@ -184,7 +185,7 @@ class Relay:
         """
         if self.closing is None:
             self.closing = (self.close_code, "")
-            self.halted = True
+            self.is_suspended = True
         for end in (self.caller, self.notebook):
             end.transport.close()
 
@@ -195,7 +196,7 @@ class Relay:
         see why (RFC 6455 section 7.1.1). The deadline is the next sweep's to set.
         """
         self.closing = (error.close_code, error.reason)
-        self.halted = True
+        self.is_suspended = True
         self.close_code = error.close_code
         if error.close_code == MESSAGE_TOO_BIG:
             self.met = FRAME_TOO_LARGE

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from proxy.dataplane.bounds import DRAIN_OVER
-from proxy.dataplane.websocket.closes import told
+from proxy.dataplane.websocket.closes import code_for_page
 from proxy.dataplane.websocket.relay import Relay
 from proxy.gateway import Objection
 from proxy.routing.router import Route
@@ -75,7 +75,7 @@ class _WebSocket:
 
     def tell(self, code: int, page_closed: bool) -> int:
         """The close code for the page, where the notebook's side sends `code`."""
-        said = told(
+        said = code_for_page(
             code,
             target=self._target,
             page_closed=page_closed,
@@ -138,7 +138,7 @@ def splice(
         max_frame_bytes=plane.current.limits.websocket_frame_bytes or MAX_PAYLOAD,
         extensions=extensions,
         timeouts=plane.current.relay_timeouts,
-        landing=plane.landing,
+        read_memory=plane.read_memory,
         judge=known.judge,
         on_end=known.ended,
         client=admission.caller.client.address,
@@ -146,8 +146,8 @@ def splice(
     )
     plane.open.relays[relay] = record
     # The gateway may have changed since the handshake was admitted.
-    relay.doubt()
+    relay.suspend()
     relay.start(is_full=is_full, tail=tail, inbox=inbox)
-    relay.settle()
+    relay.judge_now()
     if plane.draining:
         plane.open.say_goodbye(relay)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxy.dataplane.buffers import Landing
+from proxy.dataplane.buffers import ReadMemory
 from proxy.dataplane.notebook.connection import INTERIM_RESPONSES, UpstreamConnection
 from proxy.dataplane.notebook.response_heads import parse_response_head
 from proxy.errors import (
@@ -92,7 +92,10 @@ class Transcript:
 def connect() -> tuple[UpstreamConnection, FakeTransport, list[UpstreamConnection]]:
     closed: list[UpstreamConnection] = []
     connection = UpstreamConnection(
-        Origin("http", "notebook", 80), head_limit_bytes=1000, landing=Landing(), on_closed=closed.append
+        Origin("http", "notebook", 80),
+        head_limit_bytes=1000,
+        read_memory=ReadMemory(),
+        on_closed=closed.append,
     )
     transport = FakeTransport()
     connection.connection_made(transport)

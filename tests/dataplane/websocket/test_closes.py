@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from proxy.dataplane.websocket.closes import FOR_EVER, told
+from proxy.dataplane.websocket.closes import FOR_EVER, code_for_page
 from proxy.wire.frames import close_frame
 from tests.harness.clocks import settle
 from tests.harness.peer import Peer
@@ -42,19 +42,19 @@ class TestTheTable:
     def test_jupyter_itself_never_says_so_and_so_nobody_does_in_its_place(
         self, code: int, target: str
     ) -> None:
-        assert told(code, target=target, page_closed=False, session_is_over=lambda: False) == 1012
+        assert code_for_page(code, target=target, page_closed=False, session_is_over=lambda: False) == 1012
 
     @pytest.mark.parametrize("target", OTHERS)
     def test_an_application_may_mean_it(self, code: int, target: str) -> None:
-        assert told(code, target=target, page_closed=False, session_is_over=lambda: False) == code
+        assert code_for_page(code, target=target, page_closed=False, session_is_over=lambda: False) == code
 
     @pytest.mark.parametrize("target", OTHERS)
     def test_but_not_once_the_session_is_over(self, code: int, target: str) -> None:
-        assert told(code, target=target, page_closed=False, session_is_over=lambda: True) == 1012
+        assert code_for_page(code, target=target, page_closed=False, session_is_over=lambda: True) == 1012
 
     @pytest.mark.parametrize("target", JUPYTERS + OTHERS)
     def test_the_answer_to_a_pages_own_close_is_the_pages_own_code(self, code: int, target: str) -> None:
-        assert told(code, target=target, page_closed=True, session_is_over=lambda: True) == code
+        assert code_for_page(code, target=target, page_closed=True, session_is_over=lambda: True) == code
 
 
 async def test_both_codes_after_which_pages_stay_away_are_held() -> None:
