@@ -187,7 +187,7 @@ async def two_connections_that_rest(opened: OpenPlane) -> None:
 async def half_a_head(opened: OpenPlane) -> None:
     peer = await opened.call()
     peer.send("GET / HTTP/1.1\r\n")
-    await opened.settled(lambda: any(one.unread_bytes for one in opened.plane.open.connections))
+    await opened.settled(lambda: any(one.reader.held_bytes for one in opened.plane.open.connections))
     await opened.pass_time(opened.plane.current.timeouts.request_head_seconds)
     assert (await peer.response()).status == 408
 
@@ -313,7 +313,7 @@ async def uploads_that_wait_for_a_notebook(opened: OpenPlane) -> None:
         peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 100000000\r\n") + "x" * 1_000_000)
         await opened.settled(lambda before=before: held(opened) > before)
-        await opened.settled(lambda: all(not one.is_reading for one in opened.plane.open.connections))
+        await opened.settled(lambda: all(not one.intake.is_reading for one in opened.plane.open.connections))
     opened.plane.sweep()
     await opened.settled(lambda: held(opened) <= 2**20)
 
@@ -354,7 +354,7 @@ async def body_that_the_notebook_does_not_take(opened: OpenPlane) -> None:
     await notebook.head()
     notebook.stop_reading()
     peer.send(b"x" * 50_000_000)
-    await opened.settled(lambda: not opened.connection.is_reading)
+    await opened.settled(lambda: not opened.connection.intake.is_reading)
     for _ in range(3):
         await opened.pass_time(opened.plane.current.timeouts.send_seconds)
     await peer.head()

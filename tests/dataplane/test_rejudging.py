@@ -307,7 +307,7 @@ async def test_the_next_request_of_a_connection_is_decided_anew(tmp_path: Path, 
     """What a connection's requests share is the old gateway's, and not believed by the new one."""
     caller, notebook = await exchange(opened)
     caller.send(opened.head("/pipelined"))
-    await opened.settled(lambda: bool(opened.connection.unread_bytes))
+    await opened.settled(lambda: bool(opened.connection.reader.held_bytes))
     await change(tmp_path, opened, policy={"allow": ["here"], "deny": ["elsewhere"]})
     notebook.send(OK)
     assert (await caller.response()).status == 200

@@ -66,7 +66,7 @@ async def half_heads(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
         (await opened.call()).send("GET / HTTP/1.1\r\nX: " + "x" * 60 * KIB)
     await opened.settled(
-        lambda: sum(one.unread_bytes for one in opened.plane.open.connections) >= count * 60 * KIB
+        lambda: sum(one.reader.held_bytes for one in opened.plane.open.connections) >= count * 60 * KIB
     )
 
 

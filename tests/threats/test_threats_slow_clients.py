@@ -40,7 +40,7 @@ async def test_half_sent_heads_are_answered_408_at_their_deadline(opened: OpenPl
     await opened.settled(
         lambda: (
             len(opened.plane.open.connections) == 50
-            and all(one.unread_bytes for one in opened.plane.open.connections)
+            and all(one.reader.held_bytes for one in opened.plane.open.connections)
         )
     )
     patience = opened.plane.current.timeouts.request_head_seconds
@@ -65,7 +65,7 @@ async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
         dripping.send("GET / HTT"[at % 9])
         empty.send("\r\n" * (1 + at % 2))
         await opened.settled(
-            lambda at=at: any(one.unread_bytes == at + 1 for one in opened.plane.open.connections)
+            lambda at=at: any(one.reader.held_bytes == at + 1 for one in opened.plane.open.connections)
         )
         await opened.pass_time(patience / 10)
     answered = await ended(dripping)
@@ -86,10 +86,10 @@ async def test_later_heads_have_a_deadline_of_their_own(opened: OpenPlane) -> No
     peer = await opened.call()
     peer.send(opened.head())
     await peer.response()
-    await opened.settled(lambda: opened.connection.doing.name == "READ")
+    await opened.settled(lambda: opened.connection.state.doing.name == "READ")
     await opened.pass_time(timeouts.idle_seconds - 1)
     peer.send("GET /")
-    await opened.settled(lambda: bool(opened.connection.unread_bytes))
+    await opened.settled(lambda: bool(opened.connection.reader.held_bytes))
     await opened.pass_time(timeouts.request_head_seconds - 1)
     assert opened.plane.open.connections
     await opened.pass_time(1)
@@ -167,7 +167,7 @@ async def test_the_deadlines_are_swept_by_the_gateway_itself(tmp_path: Path) -> 
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: ")
         async with asyncio.timeout(30):
-            while not any(one.unread_bytes for one in rig.gateway.plane.open.connections):
+            while not any(one.reader.held_bytes for one in rig.gateway.plane.open.connections):
                 await asyncio.sleep(0.001)
         await clock.advance(rig.gateway.plane.current.timeouts.request_head_seconds + 1)
         assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 408 ")
@@ -213,7 +213,7 @@ async def test_who_is_slow_after_that_is(tmp_path: Path) -> None:
         caller = await stage.call(post(bytes(500_000))[:-1])
         await eventually(lambda: bool(stage.keeper.waits))
         [connection] = stage.plane.open.connections
-        await eventually(lambda: not connection.is_reading)
+        await eventually(lambda: not connection.intake.is_reading)
         await stage.sweep(15.0)
         stage.keeper.gate.set()
         notebook = await stage.notebook()

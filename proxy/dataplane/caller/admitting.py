@@ -9,53 +9,73 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.answer.page import Page
 from proxy.dataplane.answer.rewriting import wants_plain
 from proxy.dataplane.budgets import Claim
 from proxy.dataplane.websocket.handshake import handshake_fault
-from proxy.errors import AccessDenied, BadRequest, OriginRefused
+from proxy.errors import (
+    AccessDenied,
+    BadRequest,
+    HeadTooLarge,
+    NbgateError,
+    OriginRefused,
+    TooManyRequestFields,
+)
 from proxy.gateway import FOREIGN_PAGE, Admission, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.wire.credentials import token_request_fields
 from proxy.wire.heads import OutgoingRequest, RequestFields
-from proxy.wire.request_heads import request_field
+from proxy.wire.request_heads import FaultKind, request_field
 
 if TYPE_CHECKING:
     from proxy.dataplane.answer import Answerer
     from proxy.dataplane.caller import reader
-    from proxy.dataplane.caller.connection import CallerConnection
+    from proxy.dataplane.caller.channel import Channel
     from proxy.dataplane.caller.request import Request
     from proxy.dataplane.notebook.link import Way
-    from proxy.errors import NbgateError
     from proxy.wire.request_heads import HeadFault
 
 _NO_FIELDS: Final = CIMultiDictProxy[str](CIMultiDict())
 _WORKER: Final = "Service-Worker"
+_ERRORS: Final[dict[FaultKind, type[NbgateError]]] = {
+    FaultKind.MALFORMED: BadRequest,
+    FaultKind.TOO_LARGE: HeadTooLarge,
+    FaultKind.TOO_MANY_FIELDS: TooManyRequestFields,
+}
 _NOT_FORWARDED: Final = frozenset({"CONNECT", "TRACE"})
 """CONNECT would make a tunnel of the gateway, TRACE would show the caller the session's cookies."""
 
 
-def who_answers(connection: CallerConnection, request: Request, head: reader.RequestHead) -> Answerer | None:
+def who_answers(connection: Channel, request: Request, head: reader.RequestHead) -> Answerer | None:
     """Ask the gateway. None: the request is answered already."""
-    fields = head.fields
-    request.inbound = inbound = _inbound(
-        connection, request, head.headers, host=fields.host, target=head.target, method=head.method
+    fields, listener = head.fields, connection.listener
+    request.inbound = inbound = Inbound(
+        connection.place.peer,
+        head.headers if head.numbers else fields.headers,
+        fields.host,
+        head.target,
+        head.method,
+        listener.public_port,
+        listener.scheme,
+        request.id,
+        listener.trust_unix,
+        listener.is_scheme_written,
     )
     gateway = connection.plane.current.gateway
     if head.is_repeated:
         verdict = gateway.admit(inbound, fields.known, is_repeated=True)
     else:
         verdict = gateway.admit(inbound, connection.known)
-    if _WORKER in fields.headers and isinstance(verdict, Admission):
+    if head.says_more and _WORKER in fields.headers and isinstance(verdict, Admission):
         # A browser fetches the script of a service worker.
         verdict = gateway.worker_objection(inbound, verdict) or verdict
     if isinstance(verdict, Refusal):
         _refuse(connection, request, verdict)
         return None
-    connection.known = request.admission = verdict
+    request.admission = verdict
     request.way = _way(connection, fields, verdict)
     place, route = connection.place, verdict.route
     if place.met is not None:
@@ -87,51 +107,49 @@ def who_answers(connection: CallerConnection, request: Request, head: reader.Req
     return None
 
 
-def _way(connection: CallerConnection, fields: reader.HeadFields, admission: Admission) -> Way:
+def _way(connection: Channel, fields: reader.HeadFields, admission: Admission) -> Way:
     """The way that requests with these fields take: one for each caller, of whom a proxy's connection has many."""
-    known, way = fields.known, fields.way
-    if known is None or way is None or known.caller is not admission.caller:
-        way = fields.way = connection.ways.of(admission.caller)
-    fields.known = admission
+    known, before, caller = fields.known, connection.known, admission.caller
+    if known is not None and known.caller is caller and fields.way is not None:
+        way = fields.way
+    else:
+        way = connection.way if before is not None and before.caller is caller else connection.ways.of(caller)
+        fields.way = way
+    connection.known = fields.known = admission
+    connection.way = way
     return way
 
 
-def turn_away(connection: CallerConnection, request: Request, error: NbgateError, fault: HeadFault) -> None:
-    """Have it written down that a request could not be read, so that nobody was asked about it."""
+def error_of(fault: HeadFault) -> NbgateError:
+    """What a caller is told whose head could not be read."""
+    if fault.fault is FaultKind.NO_HTTP:
+        return BadRequest("This is not an HTTP request.", detail=str(fault))
+    return _ERRORS[fault.fault](detail=f"head: {fault}")
+
+
+def turn_away(connection: Channel, request: Request, error: NbgateError, fault: HeadFault) -> None:
+    """Have it written down that a request could not be read, so that nobody was asked about it, and say so."""
     method, target = (b"-", b"-") if fault.request is None else fault.request
-    unread = _inbound(
-        connection, request, _NO_FIELDS, host="", target=target.decode("ascii"), method=method.decode("ascii")
-    )
-    if fault.request is not None:
-        request.inbound = unread
-    connection.plane.current.gateway.turn_away(unread, error, has_fields=False)
-
-
-def _inbound(
-    connection: CallerConnection,
-    request: Request,
-    headers: MultiMapping[str],
-    *,
-    host: str,
-    target: str,
-    method: str,
-) -> Inbound:
     listener = connection.listener
-    return Inbound(
+    unread = Inbound(
         connection.peer,
-        headers,
-        host,
-        target,
-        method,
+        _NO_FIELDS,
+        "",
+        target.decode("ascii"),
+        method.decode("ascii"),
         listener.public_port,
         listener.scheme,
         request.id,
         listener.trust_unix,
         listener.is_scheme_written,
     )
+    if fault.request is not None:
+        request.inbound = unread
+    connection.plane.current.gateway.turn_away(unread, error, has_fields=False)
+    request.stop(error)
 
 
-def _refuse(connection: CallerConnection, request: Request, refusal: Refusal) -> None:
+def _refuse(connection: Channel, request: Request, refusal: Refusal) -> None:
     request.refusal = refusal
     place = connection.place
     if (
@@ -145,7 +163,7 @@ def _refuse(connection: CallerConnection, request: Request, refusal: Refusal) ->
     request.refuse(refusal.error)
 
 
-def _page(connection: CallerConnection, request: Request, head: reader.RequestHead) -> Page:
+def _page(connection: Channel, request: Request, head: reader.RequestHead) -> Page:
     return Page(
         connection.plane,
         request,
@@ -158,9 +176,7 @@ def _page(connection: CallerConnection, request: Request, head: reader.RequestHe
     )
 
 
-def _forward(
-    connection: CallerConnection, request: Request, head: reader.RequestHead, route: Route
-) -> Forward:
+def _forward(connection: Channel, request: Request, head: reader.RequestHead, route: Route) -> Forward:
     admission = request.admission
     assert admission is not None
     fields = head.fields.sent

@@ -91,6 +91,8 @@ class RequestHead:
     is_kept = True
     is_websocket = False
     expects_continue = False
+    says_more = False
+    """Than what is asked for: about the body, the connection, or who fetches."""
     is_repeated = False
     """An earlier request of the connection had the same fields to the letter, but for the `numbers`."""
     numbers: tuple[ReadLine, ...] = ()
@@ -249,6 +251,7 @@ class Reader:
         )
         told = RequestHead(read.method.decode("ascii"), read.target.decode("ascii"), fields)
         if read.says_more:
+            told.says_more = True
             self._body = _body(read)
             told.has_body = self._body is not None
             told.framing = _framing(read)

@@ -19,19 +19,20 @@ from proxy.errors import BadRequest, BodyTimeout, NbgateError, UpstreamUnreachab
 from proxy.gateway import Admission, Inbound, Refusal
 from proxy.routing.jupyters import is_proxied
 from proxy.routing.router import Route
+from proxy.telemetry.access_log import RequestRecord
+from proxy.telemetry.incoming_ids import incoming_ids
 from proxy.wire.browsers import Asker, is_patient, who_asks
 from proxy.wire.heads import response_head
 
 if TYPE_CHECKING:
     from proxy.client_address.networks import Address
     from proxy.dataplane.answer import Answerer
-    from proxy.dataplane.caller.connection import CallerConnection
+    from proxy.dataplane.caller.channel import Channel
     from proxy.dataplane.notebook.connection import UpstreamConnection
     from proxy.dataplane.notebook.link import Way
     from proxy.dataplane.plane import DataPlane
     from proxy.dataplane.sessions import Keeper
     from proxy.routing.router import Redirect
-    from proxy.telemetry.access_log import RequestRecord
     from proxy.telemetry.limits_met import Bound
     from proxy.upstream import NotebookSession
     from proxy.wire.body import Data
@@ -42,53 +43,36 @@ _UPGRADED: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
 class Request:
-    """See the module's docstring. `inbound` is None while nothing could be read."""
+    """See the module's docstring. `inbound` is None while nothing could be read.
 
-    __slots__ = (
-        "_quiet_since",
-        "_swept_bytes",
-        "admission",
-        "answerer",
-        "connection",
-        "ends_connection",
-        "has_begun",
-        "id",
-        "inbound",
-        "keeper",
-        "page_error",
-        "page_user",
-        "plane",
-        "refusal",
-        "started_at",
-        "takes_body",
-        "way",
-    )
+    What most requests do not need has its first value in the class: an instance is then made for little.
+    """
 
+    inbound: Inbound | None = None
+    admission: Admission | None = None
+    """By the gateway that counts; None once it is withdrawn."""
+    refusal: Refusal | None = None
+    keeper: Keeper | None = None
+    answerer: Answerer | None = None
     way: Way
     """Of one that is admitted."""
+    ends_connection = False
+    """A page wants no request to follow on the connection."""
+    has_begun = False
+    """Something of the answer was sent, so that no other can be given."""
+    takes_body = False
+    """Whoever answers takes the body now; it waits until then."""
+    page_error: NbgateError | None = None
+    page_user = ""
+    """Who a page of the gateway's own knows its caller to be."""
+    _swept_bytes = -1
+    _quiet_since = 0.0
 
-    def __init__(self, connection: CallerConnection, plane: DataPlane) -> None:
-        self.connection: CallerConnection | None = connection
+    def __init__(self, connection: Channel, plane: DataPlane) -> None:
+        self.connection: Channel | None = connection
         self.plane = plane
         self.id = plane.new_id()
         self.started_at = plane.clock.monotonic()
-        self.inbound: Inbound | None = None
-        self.admission: Admission | None = None
-        """By the gateway that counts; None once it is withdrawn."""
-        self.refusal: Refusal | None = None
-        self.keeper: Keeper | None = None
-        self.answerer: Answerer | None = None
-        self.ends_connection = False
-        """A page wants no request to follow on the connection."""
-        self.has_begun = False
-        """Something of the answer was sent, so that no other can be given."""
-        self._swept_bytes = -1
-        self._quiet_since = 0.0
-        self.takes_body = False
-        """Whoever answers takes the body now; it waits until then."""
-        self.page_error: NbgateError | None = None
-        self.page_user = ""
-        """Who a page of the gateway's own knows its caller to be."""
 
     # -- who asks ---------------------------------------------------------------------------------------
 
@@ -113,6 +97,14 @@ class Request:
         assert isinstance(self.admission.route, Route)
         target = self.admission.route.upstream_target
         return is_patient(self.asker, method=self.asked.method, target=target)
+
+    @property
+    def under_way(self) -> tuple[Admission, str, str, int] | None:
+        """While it is being answered: its admission, method and target, and the bytes of bodies so far."""
+        answerer, admission = self.answerer, self.admission
+        if answerer is None or admission is None:
+            return None
+        return admission, self.asked.method, self.asked.target, answerer.bytes_in + answerer.bytes_out
 
     @property
     def asker(self) -> Asker:
@@ -146,7 +138,7 @@ class Request:
     # -- for whoever answers ----------------------------------------------------------------------------
 
     @property
-    def _connection(self) -> CallerConnection:
+    def _connection(self) -> Channel:
         assert self.connection is not None
         return self.connection
 
@@ -155,7 +147,7 @@ class Request:
         connection = self._connection
         if not self.has_begun:
             self.has_begun = True
-            connection.go("began")
+            connection.has_begun()
         connection.writer.write(data)
 
     def write_interim(self, data: bytes) -> None:
@@ -164,7 +156,9 @@ class Request:
 
     def write_last(self, data: bytes) -> None:
         """Send the end of the answer to the caller, at the end of this turn of the event loop."""
-        self._connection.writer.write_last(data)
+        connection = self.connection
+        assert connection is not None
+        connection.writer.write_last(data)
 
     @property
     def is_full(self) -> bool:
@@ -196,15 +190,18 @@ class Request:
 
     def finished(self, *, keep_alive: bool) -> None:
         """Whoever answers has sent all of it."""
-        answerer, connection = self.answerer, self._connection
+        answerer, connection, plane = self.answerer, self.connection, self.plane
         assert answerer is not None
+        assert connection is not None
         if answerer.has_not_asked:
             # It may never come.
             connection.stop_reading()
-        connection.keeps = connection.keeps and keep_alive and not self.plane.leaving
+        if not keep_alive or plane.leaving:
+            connection.keeps = False
         error = self.page_error
         code, detail = (answerer.code, "") if error is None else (error.code, error.log_detail)
-        self._answered(answerer.status, answerer.bytes_out, code, detail)
+        plane.log(self.record(answerer.status, answerer.bytes_out, code, detail))
+        connection.answered()
 
     def broken(self, bound: Bound | None = None, *, detail: str = "") -> None:
         """The answer cannot be completed, because of a limit if there is one: let the caller see that."""
@@ -389,7 +386,7 @@ class Request:
             request_id=self.id,
             client=client,
             admission=admission,
-            port=0 if self.connection is None else self.connection.public_port,
+            port=0 if self.connection is None else self.connection.listener.public_port,
             json_only=json_only,
         )
 
@@ -411,6 +408,30 @@ class Request:
 
     def record(self, status: int, size: int, code: str, detail: str = "") -> RequestRecord:
         """What is written down of it; `size` are the bytes of the answer's body."""
+        admission, inbound, answerer = self.admission, self.inbound, self.answerer
+        if admission is not None and inbound is not None and answerer is not None:
+            caller = admission.caller
+            return RequestRecord(
+                self.id,
+                caller.address,
+                caller.peer,
+                admission.instance,
+                inbound.method,
+                inbound.target,
+                inbound.host,
+                status,
+                answerer.bytes_in,
+                size,
+                self.started_at,
+                True,
+                code,
+                0,
+                False,
+                detail,
+                self.page_user or admission.user,
+                inbound.is_audited,
+                incoming_ids(inbound.headers) if caller.is_behind_proxy else (),
+            )
         return request_record(
             self.id,
             self.inbound,

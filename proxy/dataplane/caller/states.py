@@ -102,3 +102,6 @@ def _joined() -> dict[tuple[Reading, Answering], State]:
 
 STATES: Final = _joined()
 START: Final = STATES[Reading.HEAD, Answering.IDLE]
+ASKED: Final = START.after["head"].after["asked"]
+ASKED_WITH_BODY: Final = START.after["head with body"].after["asked"]
+"""A head was read, and somebody is to answer: what each request begins with, looked up once."""

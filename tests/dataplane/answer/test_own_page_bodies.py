@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from proxy.dataplane.caller.connection import LINGER_SECONDS
+from proxy.dataplane.caller.closing import LINGER_SECONDS
 from proxy.server.own_pages import OwnPages
 from proxy.server.page_request import BODY_BYTES, PageRequest
 from tests.harness.peer import Peer
@@ -175,14 +175,14 @@ async def test_who_is_not_read_is_not_slow(pages: Pages, extra: str) -> None:
     pages.may_read.clear()
     peer = await pages.post("" if extra else "x" * size, extra=f"{extra}Content-Length: {size + 1}\r\n")
     if not extra:
-        await opened.settled(lambda: not opened.connection.is_reading)
+        await opened.settled(lambda: not opened.connection.intake.is_reading)
     for _ in range(3):
         await opened.pass_time(opened.plane.current.timeouts.request_body_seconds)
     pages.may_read.set()
     if extra:
         assert await peer.head() == CONTINUE
         peer.send("x" * size)
-    await opened.settled(lambda: opened.connection.is_reading)
+    await opened.settled(lambda: opened.connection.intake.is_reading)
     opened.plane.sweep()
     await opened.pass_time(opened.plane.current.timeouts.request_body_seconds - 1)
     peer.send("x")

@@ -518,7 +518,7 @@ class Play:
             notebook.look()
         connection = self.connection
         if connection in self.plane.open.connections and not self.wire.is_closing():
-            assert self.wire.reads == connection.is_reading
+            assert self.wire.reads == connection.intake.is_reading
         ids = [record.request_id for record in self.records]
         assert len(ids) == len(set(ids)), ids
 
@@ -549,14 +549,14 @@ class Play:
         wire = self.wire
         if wire.is_closing() or wire.has_ended or self.connection not in self.plane.open.connections:
             return True
-        return self.connection.is_idle and not wire.waiting_bytes and not self.connection.unread_bytes
+        return self.connection.is_idle and not wire.waiting_bytes and not self.connection.reader.held_bytes
 
     async def check(self) -> None:
         """What holds at the end."""
         connection, wire = self.connection, self.wire
         assert self._is_over(), (connection, self.records, self.ids)
         if connection in self.plane.open.connections and not wire.is_closing() and not wire.has_ended:
-            assert connection.is_reading
+            assert connection.intake.is_reading
             assert not self.is_drained
             assert len(self.ids) == len(self.all)
         wire.lose()

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from proxy import gateway as gateway_module
-from proxy.dataplane.caller.connection import DROPPED_BYTES, LINGER_SECONDS
+from proxy.dataplane.caller.closing import DROPPED_BYTES, LINGER_SECONDS
 from proxy.dataplane.caller.intake import HELD_BYTES
 from tests.harness.notebook import OK
 from tests.harness.peer import Peer, Response
@@ -40,7 +40,7 @@ async def test_a_head_may_be_cut_anywhere(opened: OpenPlane) -> None:
     head = opened.head("/x?y=1", extra="X-A: 1\r\nCookie: a=b\r\n").encode()
     for at in range(1, len(head)):
         peer.send(head[:at])
-        await opened.settled(lambda: bool(opened.connection.unread_bytes))
+        await opened.settled(lambda: bool(opened.connection.reader.held_bytes))
         peer.send(head[at:])
         assert (await peer.response()).status == 200
     assert len(set(opened.upstream.heads)) == 1
@@ -119,7 +119,9 @@ async def test_a_refused_head_has_a_record_of_its_own(tmp_path: Path) -> None:
             await opened.clock.advance(10)
             peer.send(bad)
             if after_seconds:
-                await opened.settled(lambda: any(one.unread_bytes for one in opened.plane.open.connections))
+                await opened.settled(
+                    lambda: any(one.reader.held_bytes for one in opened.plane.open.connections)
+                )
                 await opened.pass_time(after_seconds)
             return await peer.response()
 
@@ -160,7 +162,7 @@ async def test_the_first_heads_time_counts_from_the_connection(opened: OpenPlane
     await opened.settled(lambda: bool(opened.plane.open.connections))
     await opened.pass_time(patience - 1)
     peer.send("GET / HTTP/1.1\r\n")
-    await opened.settled(lambda: bool(opened.connection.unread_bytes))
+    await opened.settled(lambda: bool(opened.connection.reader.held_bytes))
     await opened.pass_time(1)
     assert (await peer.response()).status == 408
 
@@ -172,7 +174,7 @@ async def test_a_large_head_may_be_pipelined(tmp_path: Path) -> None:
         peer = await opened.call()
         large = "".join(f"X-{number}: {'a' * 8000}\r\n" for number in range(40))
         peer.send(opened.head("/1") + opened.head("/2", extra=large))
-        await opened.settled(lambda: not opened.connection.is_reading)
+        await opened.settled(lambda: not opened.connection.intake.is_reading)
         opened.keeper.warm()
         for _ in range(2):
             assert (await peer.response()).status == 200
@@ -231,7 +233,7 @@ async def test_what_is_pipelined_behind_a_waiting_request_waits_too(opened: Open
     opened.keeper.cold()
     peer = await opened.call()
     peer.send(opened.head("/1") + opened.head("/2"))
-    await opened.settled(lambda: bool(opened.connection.unread_bytes))
+    await opened.settled(lambda: bool(opened.connection.reader.held_bytes))
     assert opened.upstream.heads == []
     opened.keeper.warm()
     for _ in range(2):
@@ -246,11 +248,11 @@ async def test_what_waits_for_a_session_is_bounded(opened: OpenPlane) -> None:
     size = 8 * 1024 * 1024
     peer.send(opened.head("/up", method="POST", extra=f"Content-Length: {size}\r\n"))
     peer.send(b"x" * size)
-    await opened.settled(lambda: not opened.connection.is_reading)
+    await opened.settled(lambda: not opened.connection.intake.is_reading)
     # Turns of the loop, in which a reader that was not paused would read on.
     for _ in range(100):
         await asyncio.sleep(0)
-    assert HELD_BYTES <= opened.connection.unread_bytes <= HELD_BYTES + 256 * 1024
+    assert HELD_BYTES <= opened.connection.reader.held_bytes <= HELD_BYTES + 256 * 1024
     opened.keeper.warm()
     assert (await peer.response()).status == 200
     assert len(opened.upstream.bodies[0]) == size
@@ -261,7 +263,7 @@ async def test_a_body_that_waits_for_its_notebook_is_not_overdue(opened: OpenPla
     opened.keeper.cold()
     peer = await opened.call()
     peer.send(opened.head("/up", method="PUT", extra="Content-Length: 4\r\n") + "ab")
-    await opened.settled(lambda: bool(opened.connection.unread_bytes))
+    await opened.settled(lambda: bool(opened.connection.reader.held_bytes))
     await opened.pass_time(0)
     await opened.pass_time(opened.plane.current.timeouts.request_body_seconds + 1)
     opened.keeper.warm()
@@ -436,7 +438,7 @@ async def test_an_upload_that_is_answered_early_is_read_on(tmp_path: Path) -> No
         peer.send(b"x" * size)
         notebook = await opened.upstream.accept()
         notebook.writer.transport.pause_reading()
-        await opened.settled(lambda: not opened.connection.is_reading)
+        await opened.settled(lambda: not opened.connection.intake.is_reading)
         notebook.send(early(b"", b""))
         assert (await peer.response()).status == 413
         await asyncio.wait_for(peer.writer.drain(), 30)
@@ -582,7 +584,7 @@ async def test_a_fault_is_answered_before_the_connection_is_closed(opened: OpenP
     answer = await peer.response()
     assert answer.status == 400
     assert await peer.rest() == b""
-    assert opened.connection.doing.name == "IGNORE"
+    assert opened.connection.state.doing.name == "IGNORE"
     await opened.pass_time(LINGER_SECONDS)
     await opened.settled(lambda: not opened.plane.open.connections)
 
