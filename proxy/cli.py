@@ -11,7 +11,8 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from proxy.errors import ConfigError, Problem
 
 CONFIG_ERROR_STATUS = 2
-TOKENS_KEY = 'tokens: {key: "${NBGATE_TOKEN_KEY}"}'
 
 _FILE = click.Path(path_type=Path)
 
@@ -132,25 +132,18 @@ def check(file: Path | None, schema: bool, aws_wanted: bool) -> None:
         return
     assert file is not None
     settings = _load(file)
-    from proxy.clock import SystemClock
-    from proxy.commands.summary import print_summary
-    from proxy.config.load import located
+    from proxy.commands.check import run as check_file
     from proxy.errors import ConfigError
-    from proxy.server.checking import everything
 
-    now = SystemClock().now()
-    checked = everything(settings, now=now)
-    if not checked.problems:
-        print_summary(settings, now=now)
-    for warning in (*settings.warnings, *located(checked.warnings, file, environ=os.environ)):
+    found = check_file(settings, file)
+    for warning in found.warnings:
         _print_problem(warning, "warning: ")
-    if checked.problems:
-        problems = located(checked.problems, file, environ=os.environ)
-        _give_up(ConfigError(problems), "nobody could be served there")
+    if found.problems:
+        _give_up(ConfigError(found.problems), "nobody could be served there")
     if aws_wanted:
-        from proxy.commands.check_aws import run
+        from proxy.commands.check_aws import run as check_aws
 
-        sys.exit(run(settings))
+        sys.exit(check_aws(settings))
 
 
 @main.command()
@@ -308,62 +301,15 @@ def url(
     knows Jupyter. Whoever has it gets in, from an address that the policy allows. Nothing is called: FILE's
     tokens.key signs, which has to be the running gateway's.
     """
-    from proxy.chance import nonce, secret_key
-    from proxy.client_address.networks import AddressError, parse_address
-    from proxy.clock import SystemClock
-    from proxy.commands.url import PROGRAM_SECONDS, browsers_url, programs_url
-    from proxy.config.values import ValueProblem, parse_duration
-    from proxy.identity.tokens import MAX_SECONDS, MAX_SESSION_SECONDS, URL_SECONDS, Tokens
-
     if token and lab is not None:
         raise click.UsageError("Give --lab, for a browser, or --token, for a program.")
     settings = _load(file)
     _check_instance(settings, file, instance)
-    signed_by = settings.tokens
-    if not signed_by.keys:
-        raise click.UsageError(
-            f"{file} has no tokens.key, so each gateway draws one that only its own process knows. "
-            f"Write {TOKENS_KEY}, with the same key there and here."
-        )
-    try:
-        usual, most = (PROGRAM_SECONDS, MAX_SECONDS) if token else (URL_SECONDS, MAX_SESSION_SECONDS)
-        seconds = int(parse_duration(expires, at_least=1, at_most=most)) if expires else usual
-        session_seconds = int(parse_duration(session, at_least=60, at_most=MAX_SESSION_SECONDS))
-        address = parse_address(ip) if ip else None
-    except (AddressError, ValueProblem) as error:
-        raise click.UsageError(f"{error} ({error.hint})") from error
-    if not token and seconds > URL_SECONDS and (address is None or not signed_by.bind_address):
-        raise click.UsageError(
-            "A link that is good for more than 5m has to be bound to an address, for it is good once only until the "
-            "gateway restarts. Write bind_address: true under tokens, which the gateway has to know, too, and give "
-            "--ip."
-        )
-    tokens = Tokens(
-        signed_by.keys,
-        own_key=secret_key(),
-        clock=SystemClock(),
-        nonce=nonce,
-        bind_address=signed_by.bind_address,
-    )
-    try:
-        if token:
-            made = programs_url(
-                settings, instance, tokens=tokens, principal=user, address=address, seconds=seconds
-            )
-        else:
-            made = browsers_url(
-                settings,
-                instance,
-                tokens=tokens,
-                principal=user,
-                address=address,
-                seconds=seconds,
-                session_seconds=session_seconds,
-                lab=lab,
-            )
-    except ValueError as error:
-        raise click.UsageError(f"{error}") from error
-    click.echo(made)
+    from proxy.commands.url import UrlOptions, run
+
+    options = UrlOptions(lab=lab, token=token, expires=expires, session=session, user=user, ip=ip)
+    with _usage():
+        click.echo(run(settings, file, instance, options))
 
 
 @main.command()
@@ -453,32 +399,16 @@ def explain(
     With --ip, or --peer and --via: the decision, the address that counts, each statement's verdict, and
     the lines that they stand on. Without: a table of all instances and lists.
     """
-    from proxy.client_address.networks import AddressError, parse_address
-    from proxy.policy.dates import parse_instant
-    from proxy.policy.errors import PolicyError
-
     if (ip and peer) or (via is not None and not peer):
         raise click.UsageError("Give --ip, or --peer and, if it sends one, --via.")
     settings = _load(file)
     if instance is not None:
         _check_instance(settings, file, instance)
-    from proxy.clock import SystemClock
-    from proxy.commands.explain import run
-    from proxy.server.explaining import ExplainOptions
+    from proxy.commands.explain import read_options, run
 
-    try:
-        question = ExplainOptions(
-            at=parse_instant(at) if at else SystemClock().now().replace(microsecond=0),
-            address=parse_address(ip) if ip else None,
-            peer=parse_address(peer) if peer else None,
-            via=via,
-            instance=instance,
-            user=user,
-            scheme=scheme,
-        )
-    except (AddressError, PolicyError) as error:
-        raise click.UsageError(f"{error} ({error.hint})") from error
-    run(settings, question, json_wanted=json_wanted)
+    with _usage():
+        options = read_options(ip=ip, peer=peer, via=via, instance=instance, user=user, at=at, scheme=scheme)
+    run(settings, options, json_wanted=json_wanted)
 
 
 @main.command()
@@ -493,6 +423,17 @@ def demo(port: int) -> None:
     from proxy.sandbox.demo import run
 
     sys.exit(run(port=port))
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """Says what a command finds wrong in what it was given."""
+    from proxy.commands.usage import UsageProblem
+
+    try:
+        yield
+    except UsageProblem as problem:
+        raise click.UsageError(str(problem)) from problem
 
 
 def _asked_for_token(instance: str, file: Path | None) -> str:

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
-from typing import Any
 
 from multidict import CIMultiDict
 
-from proxy.client_address.networks import Address
+from proxy.client_address.networks import Address, Network
 from proxy.client_address.resolve import ClientAddress, SingleHeader, resolve
 from proxy.config.settings import Access, Settings
 from proxy.gateway import Gateway
@@ -24,8 +22,6 @@ from proxy.policy.explain import Verdict, decisive, explain
 from proxy.policy.lists import NamedList
 from proxy.server import compose
 from proxy.telemetry.audit import AuditedStatement
-
-_SHOWN_NETWORKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +116,10 @@ def answer(settings: Settings, question: ExplainOptions) -> Explanation:
     return Explanation(question, client, found, lists, tuple(answers))
 
 
-def table(settings: Settings, question: ExplainOptions) -> list[ListCell]:
+def cells(settings: Settings, question: ExplainOptions) -> list[ListCell]:
     """Every instance by every list."""
     gateway = _gateway(settings, question.at)
-    cells = []
+    found = []
     for name in settings.instances:
         for one in settings.allowlists.values():
             let_in = sum(
@@ -133,47 +129,8 @@ def table(settings: Settings, question: ExplainOptions) -> list[ListCell]:
                 )
                 for network in one.networks
             )
-            cells.append(ListCell(name, one.name, len(one.networks), let_in))
-    return cells
-
-
-def as_json(explanation: Explanation) -> dict[str, Any]:
-    """The explanation as plain data, complete."""
-    client, question = explanation.client, explanation.question
-    return {
-        "at": format_instant(question.at),
-        "scheme": question.scheme,
-        "user": question.user,
-        "client": _text(client.address),
-        "peer": _text(client.peer),
-        "source": client.source,
-        "found": explanation.found,
-        "problem": client.problem or None,
-        "lists": [
-            {"name": one.name, "entries": list(one.entries), "at": one.origin} for one in explanation.lists
-        ],
-        "decisions": [
-            {
-                "instance": each.instance,
-                "allowed": each.decision.allowed,
-                "access": each.access,
-                "sids": list(each.decision.sids),
-                "reason": each.decision.reason,
-                "statements": [
-                    {
-                        "sid": verdict.statement.sid,
-                        "effect": verdict.statement.effect.value,
-                        "applies": verdict.applies,
-                        "decisive": verdict in each.decisive,
-                        "because": list(verdict.reasons()),
-                        "at": verdict.statement.origin,
-                    }
-                    for verdict in each.verdicts
-                ],
-            }
-            for each in explanation.answers
-        ],
-    }
+            found.append(ListCell(name, one.name, len(one.networks), let_in))
+    return found
 
 
 def _gateway(settings: Settings, at: datetime) -> Gateway:
@@ -212,31 +169,5 @@ def _listing(one: NamedList, address: Address | None) -> ListMatch:
     return ListMatch(one.name, tuple(entries), one.origin)
 
 
-def _holds(network: Any, address: Address) -> bool:
+def _holds(network: Network, address: Address) -> bool:
     return network.version == address.version and address in network
-
-
-def _text(address: Address | None) -> str | None:
-    return None if address is None else str(address)
-
-
-def lines_of(explanation: Explanation) -> list[str]:
-    """What goes above the tables."""
-    client, question = explanation.client, explanation.question
-    address = str(client.address) if client.address is not None else "unknown"
-    lines = [f"client address {address}: {explanation.found}"]
-    if client.problem:
-        lines.append(f"               {client.problem}")
-    lines.append(f"time           {format_instant(question.at)}, over {question.scheme}")
-    if question.user is not None:
-        lines.append(
-            f"user           {question.user}; known only where a call to the SageMaker API here is signed"
-        )
-    on = [one for one in explanation.lists if one.entries]
-    if not on:
-        lines.append("lists          none")
-    for index, one in enumerate(on):
-        more = len(one.entries) - _SHOWN_NETWORKS
-        shown = "; ".join(chain(one.entries[:_SHOWN_NETWORKS], [f"{more} more"] if more > 0 else []))
-        lines.append(f"{'' if index else 'lists':14} {one.name} ({shown}), {one.origin}")
-    return lines
