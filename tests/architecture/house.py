@@ -30,7 +30,6 @@ BEING_SPLIT: Mapping[str, str] = {
     "proxy.dataplane.caller.connection": "rooms",
     "proxy.dataplane.caller.request": "rooms",
     "proxy.gateway": "door",
-    "proxy.cli": "server",
     "proxy.server.operations.fleet": "server",
 }
 
