@@ -335,7 +335,7 @@ TESTS = ("aws/test_a.py", "server/test_s.py", "server/pages/test_p.py", "test_er
 def test_tests_that_stand_elsewhere_are_found(
     tests: tuple[str, ...], packages: tuple[str, ...], problem: str | None
 ) -> None:
-    only(house.mirror(tests, packages, untested={}, being_tested=frozenset()), problem)
+    only(house.mirror(tests, packages, untested={}), problem)
 
 
 def test_an_excuse_that_nothing_needs_is_found() -> None:
