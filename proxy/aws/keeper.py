@@ -137,7 +137,7 @@ class SessionKeeper:
         session = self._session
         if session is None or self._clock.monotonic() < session.renew_at:
             return session
-        return self._aging(session)
+        return self._renew_ahead(session)
 
     async def acquire(
         self,
@@ -262,7 +262,7 @@ class SessionKeeper:
         self._fetch.cancel()
         self.drop()
 
-    def _aging(self, session: UpstreamSession) -> UpstreamSession | None:
+    def _renew_ahead(self, session: UpstreamSession) -> UpstreamSession | None:
         if self._clock.monotonic() >= session.expires_at:
             self._lose(Loss.EXPIRED)
             return None
@@ -335,9 +335,9 @@ class SessionKeeper:
         except NotReady as error:
             self._urls.put(self.key, url)
             not_ready = error
-        raise await self._why(not_ready)
+        raise await self._why_not_ready(not_ready)
 
-    async def _why(self, error: NotReady) -> NbgateError:
+    async def _why_not_ready(self, error: NotReady) -> NbgateError:
         """What to say of a front end that took no token: SageMaker may know that the instance is away."""
         status: str = InstanceStatus.IN_SERVICE if error.is_page else await self._check.status()
         if status in {InstanceStatus.IN_SERVICE, ""}:

@@ -41,7 +41,7 @@ SAME_PAGE_SECONDS: Final = 60.0
 Honours = Callable[[UpstreamSession], Awaitable[StatusMeaning]]
 """Asks the notebook's front end whether it honours a session. Never raises NbgateError."""
 
-_MADE_OF: Final = {
+_CONCLUSIONS: Final = {
     StatusMeaning.YES: Honoured.YES,
     StatusMeaning.NO: Honoured.NO,
     StatusMeaning.STARTING: Honoured.STARTING,
@@ -126,21 +126,21 @@ class SessionCheck:
     async def _ask(self, session: UpstreamSession) -> Honoured:
         honoured = Honoured.UNTOLD
         try:
-            honoured = await self._made_of(await self._honours(session))
+            honoured = await self._conclusion(await self._honours(session))
         finally:
             self._up_at = self._clock.monotonic() if honoured is Honoured.YES else -math.inf
         return honoured
 
-    async def _made_of(self, said: StatusMeaning) -> Honoured:
+    async def _conclusion(self, said: StatusMeaning) -> Honoured:
         """What the front end's word comes to, with what else can be known."""
         if said is StatusMeaning.PAGE:
-            return self._made_of_page()
+            return self._after_a_page()
         self._page_at = -math.inf
         if said is StatusMeaning.FAULT:
-            return await self._made_of_fault()
-        return _MADE_OF[said]
+            return await self._after_a_fault()
+        return _CONCLUSIONS[said]
 
-    async def _made_of_fault(self) -> Honoured:
+    async def _after_a_fault(self) -> Honoured:
         status = await self.status()
         if status == InstanceStatus.IN_SERVICE:
             return Honoured.STARTING
@@ -149,7 +149,7 @@ class SessionCheck:
         self._out_of_service(not_in_service(status, detail="the notebook's front end does not reach it"))
         return Honoured.OUT
 
-    def _made_of_page(self) -> Honoured:
+    def _after_a_page(self) -> Honoured:
         """Jupyter is starting, or nobody is signed in: the page does not say. Signing in costs a URL, so that it is
         tried once in a long while."""
         now = self._clock.monotonic()
