@@ -32,7 +32,8 @@ from proxy import __version__
 from proxy.cli import main
 from proxy.client_address.networks import parse_address
 from proxy.config.load import load
-from proxy.config.settings import Settings, Timeouts
+from proxy.config.sections import Timeouts
+from proxy.config.settings import Settings
 from proxy.routing.mounts import MountKind
 from proxy.server.operations.admin import Readiness, admin_application
 from proxy.telemetry.sink import MAX_BACKLOG_BYTES

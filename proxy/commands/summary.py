@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from proxy.client_address.resolve import HopCount, SingleHeader
-from proxy.config.settings import Instance, Lifecycle, Listener, Settings, Tokens
+from proxy.config.sections import Lifecycle, Tokens
+from proxy.config.settings import Instance, Listener, Settings
 from proxy.config.values import format_duration
 from proxy.policy.dates import format_instant
 from proxy.policy.lists import NamedList, by_end

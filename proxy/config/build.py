@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path as FilePath
 from types import MappingProxyType
-from typing import Any
 
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeader, Strategy, TrustedProxies
+from proxy.config.binds import UnixSocket
 from proxy.config.includes import Included
 from proxy.config.schema import (
     AwsSection,
@@ -25,24 +25,18 @@ from proxy.config.schema import (
     ListenerSection,
     PolicySection,
 )
+from proxy.config.sections import Lifecycle, file_key
 from proxy.config.settings import (
     DEFAULT_PORTS,
-    Admin,
     Api,
     ApiKey,
     Aws,
     Instance,
-    Lifecycle,
-    Limits,
     Listener,
-    Log,
     Scheme,
     Settings,
     StrategyName,
-    Timeouts,
     Tls,
-    Tokens,
-    UnixSocket,
 )
 from proxy.config.statements import default_sid
 from proxy.config.yaml_lines import KeyPath
@@ -148,18 +142,12 @@ def instance_arn(section: InstanceSection, aws: AwsSection, *, region: str) -> s
 def lifecycle(section: InstanceSection, file: File) -> Lifecycle:
     """What counts for an instance: what it says itself, or else what the file says for all."""
 
-    def said(key: str) -> Any:
-        own = getattr(section, key)
-        return getattr(file.lifecycle, key) if own is None else own
-
-    after_seconds = said("stop_after_idle")
-    return Lifecycle(
-        start_on_open=said("start_on_open"),
-        stop_after_idle_seconds=None if after_seconds == math.inf else after_seconds,
-        stop_warning_seconds=said("stop_warning"),
-        stop_dry_run=said("stop_dry_run"),
-        stop_ignore_unknown_terminals=said("stop_ignore_unknown_terminals"),
-    )
+    own = {one.name: getattr(section, file_key(one.name)) for one in fields(Lifecycle)}
+    meant = {name: getattr(file.lifecycle, name) if value is None else value for name, value in own.items()}
+    if own["stop_after_idle_seconds"] == math.inf:
+        # It says so itself: never.
+        meant["stop_after_idle_seconds"] = None
+    return Lifecycle(**meant)
 
 
 def settings(
@@ -188,7 +176,7 @@ def settings(
     return Settings(
         hostnames=tuple(file.hostname),
         listeners=tuple(listener(section, directory=source.parent) for section in file.listeners),
-        admin=Admin(file.admin.bind, tuple(file.admin.hosts)) if file.admin else None,
+        admin=file.admin,
         trusted_proxies=_strategy(file),
         aws=aws,
         allowlists=MappingProxyType(allowlists),
@@ -211,25 +199,10 @@ def settings(
         ),
         stopper=file.lifecycle.stopper,
         api=_api(file),
-        tokens=Tokens(keys=tuple(file.tokens.key), bind_address=file.tokens.bind_address),
-        limits=Limits(
-            request_head_bytes=file.limits.request_head,
-            response_head_bytes=file.limits.response_head,
-            replay_body_bytes=file.limits.replay_body,
-            websocket_frame_bytes=file.limits.websocket_frame,
-            connections=file.limits.connections,
-            connections_per_address=file.limits.connections_per_address,
-            connections_per_stranger=file.limits.connections_per_stranger,
-            held_per_address_bytes=file.limits.held_per_address,
-            event_streams_per_address=file.limits.event_streams_per_address,
-            upstream_connections=file.limits.upstream_connections,
-            upstream_idle_connections=file.limits.upstream_idle_connections,
-        ),
-        # Every timeout is a duration of the same name.
-        timeouts=Timeouts(**{f"{name}_seconds": seconds for name, seconds in file.timeouts}),
-        log=Log(
-            format=file.log.format, level=file.log.level, access=file.log.access, denials=file.log.denials
-        ),
+        tokens=file.tokens,
+        limits=file.limits,
+        timeouts=file.timeouts,
+        log=file.log,
         source=source,
         files=(source, *dict.fromkeys(one.file for one in included.values())),
     )

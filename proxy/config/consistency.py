@@ -22,10 +22,12 @@ from proxy.client_address.networks import (
 )
 from proxy.client_address.resolve import ForwardingHeader
 from proxy.config import build
+from proxy.config.binds import Bind, UnixSocket
 from proxy.config.findings import Finding, did_you_mean
 from proxy.config.places import is_loopback, parse_https_proxy, parse_mount
 from proxy.config.schema import File, ListenerSection
-from proxy.config.settings import Bind, Lifecycle, Listener, UnixSocket
+from proxy.config.sections import Lifecycle
+from proxy.config.settings import Listener
 from proxy.config.statements import statement_findings
 from proxy.config.values import ValueProblem, as_yaml, format_duration, parse_region
 from proxy.config.warnings import everybody_in
@@ -342,7 +344,7 @@ def _api_keys(file: File, data: Mapping[str, Any], sound: _Sound) -> Iterator[Fi
 
 
 def _websockets(file: File, sound: _Sound) -> Iterator[Finding]:
-    ping, silence = file.timeouts.websocket_ping, file.timeouts.websocket_silence
+    ping, silence = file.timeouts.websocket_ping_seconds, file.timeouts.websocket_silence_seconds
     if silence <= ping and sound("timeouts", "websocket_ping") and sound("timeouts", "websocket_silence"):
         hint = f"leave time for three pings: {format_duration(3 * ping)}"
         yield Finding(("timeouts", "websocket_silence"), "must be longer than websocket_ping", hint)
@@ -352,7 +354,8 @@ def _lifecycles(file: File, sound: _Sound) -> Iterator[Finding]:
     if not sound("lifecycle"):
         return
     together = file.lifecycle
-    yield from _warning(("lifecycle",), "stop_warning", together.stop_after_idle, together.stop_warning)
+    after_seconds = together.stop_after_idle_seconds or math.inf
+    yield from _warning(("lifecycle",), "stop_warning", after_seconds, together.stop_warning_seconds)
     first_named: dict[tuple[str, str | None], tuple[str, Lifecycle]] = {}
     for name, section in (file.instances or {}).items():
         if not sound("instances", name):

@@ -40,18 +40,18 @@ def finding(error: Mapping[str, Any], known_keys: Callable[[KeyPath], Iterable[s
     match kind:
         case "value_problem":
             return Finding(path, context["message"], context["hint"])
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":
             word = str(path[-1])
             return Finding(
                 path, f"there is no setting called '{word}'", did_you_mean(word, known_keys(path[:-1]))
             )
         case "missing":
             return Finding(path, "is missing", f"'{path[-1]}' is needed here")
-        case "list_type":
+        case "list_type" | "tuple_type":
             one = f"[{as_yaml(str(given))}]" if isinstance(given, str | int) else ""
             hint = f"write {one}" if one else "write [one, two], or lines with '- '"
             return Finding(path, f"must be a list, not {shown(given)}", hint)
-        case "dict_type" | "model_type":
+        case "dict_type" | "model_type" | "dataclass_type":
             names = ", ".join(known_keys(path))
             return Finding(
                 path, f"must be a mapping, not {shown(given)}", f"its keys: {names}" if names else ""

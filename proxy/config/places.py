@@ -13,7 +13,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from proxy.client_address.networks import Network, parse_network
-from proxy.config.settings import Bind, SocketAddress, UnixSocket
+from proxy.config.binds import Bind, SocketAddress, UnixSocket
 from proxy.config.values import ValueProblem, as_yaml, parse_instance_name, shown, text
 from proxy.routing.mounts import Mount, MountKind
 from proxy.wire.egress import parse_egress_proxy

@@ -3,7 +3,8 @@
 Its rule: plain values in base units (seconds, bytes), compiled once (networks, mounts, policies), valid as a
 whole, and never changed: a reload builds another snapshot. The secrets that it holds do not show in its repr,
 which may be logged.
-It must not know the file: spelling, defaults and line numbers end in `proxy.config.schema` and `.load`.
+Sections that are settings as they stand come from `proxy.config.sections`. It must not know the file: spelling and line
+numbers end in `proxy.config.schema` and `.load`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Literal
 
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import Strategy
+from proxy.config.binds import Bind, SocketAddress
+from proxy.config.sections import Admin, Lifecycle, Limits, Log, Timeouts, Tokens
 from proxy.errors import Problem
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm
@@ -30,31 +33,6 @@ Signed = Literal["required", "optional"]
 StrategyName = Literal["peer", "trusted_proxies", "hop_count", "single_header"]
 
 DEFAULT_PORTS: Mapping[Scheme, int] = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class SocketAddress:
-    """Where to listen: an IP address without brackets, and a port (0: the kernel picks one)."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixSocket:
-    """Where to listen: a socket in the file system, and the permission bits of its file."""
-
-    path: Path
-    mode: int = 0o660
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}"
-
-
-Bind = SocketAddress | UnixSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +72,6 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
-class Admin:
-    """The listener for health checks and metrics; it serves no caller and has no policy.
-
-    `hosts` are names that it may be called by, besides localhost and addresses.
-    """
-
-    bind: SocketAddress
-    hosts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Aws:
     """How to reach SageMaker, and as whom.
 
@@ -140,21 +107,6 @@ class Aws:
 
 
 @dataclass(frozen=True, slots=True)
-class Lifecycle:
-    """When an instance is started and stopped by itself. Durations in seconds; `stop_after_idle_seconds` None: never.
-
-    With `stop_dry_run` a stop is only written into the log. With `stop_ignore_unknown_terminals` terminals of old
-    Jupyter servers, which do not say when they were last used, do not keep an instance running.
-    """
-
-    start_on_open: bool = False
-    stop_after_idle_seconds: float | None = None
-    stop_warning_seconds: float = 600.0
-    stop_dry_run: bool = False
-    stop_ignore_unknown_terminals: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Instance:
     """One notebook instance: `name` is the gateway's word for it, `notebook` SageMaker's.
 
@@ -172,7 +124,7 @@ class Instance:
     """The instance's own long form."""
     arn: str = ""
     """The notebook instance's ARN, which policies name it by; its account is empty where it is not known."""
-    lifecycle: Lifecycle = Lifecycle()
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
     """What counts for it: its own settings, or else the gateway's."""
     access: Access = "open"
     """`open`: whom the policy lets in comes in. `presigned`: only with a session or a token besides."""
@@ -180,18 +132,6 @@ class Instance:
     """What becomes of requests that change something and come from other sites' pages."""
     aliases: tuple[Mount, ...] = ()
     """Paths and hosts where it was before, and from where callers are led to its mount."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """How links, sessions and programs' tokens are signed.
-
-    Of the secret `keys` the first signs and all verify; none: one that is drawn at the start. `bind_address`: a
-    token is good for the client address alone that it is issued to.
-    """
-
-    keys: tuple[str, ...] = field(default=(), repr=False)
-    bind_address: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,83 +151,6 @@ class Api:
 
     keys: Mapping[str, ApiKey] = field(default_factory=lambda: MappingProxyType({}))
     is_signed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds on what one caller, or one notebook, can make the gateway hold. Bytes, or counts."""
-
-    request_head_bytes: int = 64 * 1024
-    response_head_bytes: int = 64 * 1024
-    replay_body_bytes: int = 64 * 1024
-    """Request bodies up to this size are kept until answered, so that a renewed session can repeat them."""
-    websocket_frame_bytes: int | None = None
-    """None: any, for nothing of a frame is kept."""
-    connections: int = 10_000
-    """Downstream connections of the whole process."""
-    connections_per_address: int = 4096
-    """Downstream connections of one address (IPv6: one /64) that some rule could let in; trusted proxies are exempt."""
-    connections_per_stranger: int = 16
-    """The same for every other address."""
-    held_per_address_bytes: int = 256 * 1024 * 1024
-    """What one address may have waiting in the gateway's memory; above it, its connections that hold most are cut."""
-    event_streams_per_address: int = 512
-    """Open pages per client address (IPv6: one /64) that follow the instances' states."""
-    upstream_connections: int = 1024
-    """Connections to one instance, WebSockets included."""
-    upstream_idle_connections: int = 32
-    """Connections to one instance that are kept for the next request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Patience, in seconds."""
-
-    request_head_seconds: float = 15.0
-    """From accepting a connection, or from a later request's first byte, to the end of the request's head: a prelude
-    and the TLS handshake included."""
-    request_body_seconds: float = 60.0
-    """Silence of the caller in the middle of a request body."""
-    idle_seconds: float = 75.0
-    """A downstream connection between two requests."""
-    send_seconds: float = 120.0
-    """A caller that takes no byte of what is being sent to it."""
-    sign_in_seconds: float = 20.0
-    """Signing in to the notebook, all steps and repetitions together, before callers are told to come again."""
-    connect_seconds: float = 5.0
-    """Name lookup, TCP and TLS to the notebook."""
-    outage_seconds: float = 30.0
-    """From a notebook's going away, what its open pages ask by themselves waits instead of being told."""
-    response_head_seconds: float = 300.0
-    """From the end of the request to the notebook's response head."""
-    response_body_seconds: float = 900.0
-    """Silence of the notebook in the middle of a response body."""
-    upstream_idle_seconds: float = 50.0
-    """A pooled connection to the notebook between two requests."""
-    websocket_ping_seconds: float = 25.0
-    """Silence on a WebSocket, in either direction, before the gateway pings that side."""
-    websocket_silence_seconds: float = 90.0
-    """Silence on a WebSocket, pings unanswered, before the gateway takes that side for gone."""
-    drain_delay_seconds: float = 5.0
-    """From SIGTERM on: everything is served as before, while whoever sends callers here learns that it should not."""
-    drain_seconds: float = 30.0
-    """From then on: what is under way ends by itself, and what is left is cut off."""
-
-
-LogFormat = Literal["auto", "console", "json"]
-LogDenials = Literal["both", "audit"]
-LogLevel = Literal["debug", "info", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """`auto` is `console` on a terminal and `json` elsewhere; `access` is the line per request."""
-
-    format: LogFormat = "auto"
-    level: LogLevel = "info"
-    access: bool = True
-    denials: LogDenials = "both"
-    """What is written of a refused request: its line and an audit record, or the audit record alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,11 +174,11 @@ class Settings:
     """The gateway-wide long form."""
     stopper: bool = True
     """False: instances are stopped by another gateway, if by any, whatever their `lifecycle` says."""
-    tokens: Tokens = Tokens()
+    tokens: Tokens = field(default_factory=Tokens)
     api: Api = Api()
-    limits: Limits = Limits()
-    timeouts: Timeouts = Timeouts()
-    log: Log = Log()
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    log: Log = field(default_factory=Log)
     source: Path = Path()
     """The file that this came from."""
     files: tuple[Path, ...] = ()

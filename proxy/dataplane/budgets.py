@@ -14,7 +14,7 @@ from ipaddress import IPv6Network
 from typing import Final
 
 from proxy.client_address.networks import Address, subscriber
-from proxy.config.settings import Limits
+from proxy.config.sections import Limits
 from proxy.dataplane.bounds import HELD_TOO_MUCH, IN_ALL, OF_ADDRESS, OF_STRANGER, OF_STRANGERS
 from proxy.errors import LimitMet, TooManyConnections, TooManyFromAddress
 from proxy.telemetry.limits_met import Bound

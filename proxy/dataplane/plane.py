@@ -15,7 +15,7 @@ from aiohttp import web
 from proxy.chance import Jitter, NewId
 from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
-from proxy.config.settings import Limits, Timeouts
+from proxy.config.sections import Limits, Timeouts
 from proxy.dataplane import descriptors
 from proxy.dataplane.answer.outages import Outages
 from proxy.dataplane.answers import Render

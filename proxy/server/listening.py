@@ -13,7 +13,8 @@ import ssl
 import stat
 from dataclasses import dataclass, replace
 
-from proxy.config.settings import Bind, Listener, SocketAddress, UnixSocket
+from proxy.config.binds import Bind, SocketAddress, UnixSocket
+from proxy.config.settings import Listener
 from proxy.dataplane.caller.reception import Reception
 from proxy.dataplane.plane import DataPlane
 from proxy.server import certificates

@@ -15,8 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from proxy.clock import Clock, SystemClock
+from proxy.config.binds import Bind, SocketAddress
 from proxy.config.load import load as load_settings
-from proxy.config.settings import Admin, Bind, Settings, SocketAddress
+from proxy.config.sections import Admin
+from proxy.config.settings import Settings
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.dataplane.register import DRAIN_STEP_SECONDS
 from proxy.identity.tokens import Tokens

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from proxy.aws.keeper import SessionKeeper
 from proxy.chance import new_id, secret_key
-from proxy.config.settings import Limits, Settings
+from proxy.config.sections import Limits
+from proxy.config.settings import Settings
 from proxy.dataplane import descriptors
 from proxy.dataplane.plane import DataPlane
 from proxy.dataplane.traffic import Traffic

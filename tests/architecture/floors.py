@@ -113,10 +113,12 @@ class Door:
 
 DOORS: Mapping[str, Door] = {
     "pydantic": Door(
-        ("proxy.config.schema", "proxy.config.load"), "settings are plain data beyond the schema"
+        ("proxy.config.scalars", "proxy.config.sections", "proxy.config.schema"),
+        "what a file says is checked as it is read; settings are plain data beyond the schema",
     ),
     "pydantic_core": Door(
-        ("proxy.config.schema", "proxy.config.load"), "settings are plain data beyond the schema"
+        ("proxy.config.scalars", "proxy.config.sections", "proxy.config.schema"),
+        "what a file says is checked as it is read; settings are plain data beyond the schema",
     ),
     "yaml": Door(("proxy.config", "proxy.sandbox"), "one strict reader, with line numbers"),
     "boto3": Door(("proxy.aws",), "the control plane is a port; its clients never meet botocore"),

@@ -8,7 +8,8 @@ import pytest
 from config_files import NOW, load_text, problems_of, said, text_of
 
 from proxy.commands.summary import print_summary
-from proxy.config.settings import Aws, SocketAddress
+from proxy.config.binds import SocketAddress
+from proxy.config.settings import Aws
 
 FILE = "aws:\n  region: eu-west-1\n"
 SECRET = "hunter22-hunter22"

@@ -8,7 +8,7 @@ import pytest
 from config_files import NOW, load_text, problems_of, text_of
 
 from proxy.commands.summary import print_summary
-from proxy.config.settings import Lifecycle
+from proxy.config.sections import Lifecycle
 
 
 def lifecycles(directory: Path, **sections: str) -> dict[str, Lifecycle]:

@@ -12,8 +12,10 @@ from config_files import BASE, EXAMPLES, load_text, problems_of, said, text_of
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeader, Strategy, TrustedProxies
 from proxy.config import load as load_module
+from proxy.config.binds import SocketAddress, UnixSocket
 from proxy.config.load import load
-from proxy.config.settings import Admin, Aws, Limits, Listener, Log, SocketAddress, Timeouts, Tls, UnixSocket
+from proxy.config.sections import Admin, Limits, Log, Timeouts
+from proxy.config.settings import Aws, Listener, Tls
 from proxy.errors import ConfigError
 from proxy.policy.context import Context
 from proxy.policy.evaluate import evaluate

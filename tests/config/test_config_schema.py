@@ -98,9 +98,9 @@ def test_every_setting_is_described_for_editors_and_stands_in_the_annotated_exam
 
 
 def test_defaults_are_shown_as_the_file_would_have_them() -> None:
-    timeouts = SCHEMA["$defs"]["TimeoutsSection"]["properties"]
+    timeouts = SCHEMA["$defs"]["Timeouts"]["properties"]
     assert timeouts["idle"]["default"] == "75s"
-    assert SCHEMA["$defs"]["LimitsSection"]["properties"]["replay_body"]["default"] == "64KiB"
+    assert SCHEMA["$defs"]["Limits"]["properties"]["replay_body"]["default"] == "64KiB"
     assert SCHEMA["$defs"]["AwsSection"]["properties"]["session_duration"]["default"] == "12h"
     assert SCHEMA["properties"]["listeners"]["default"] == [{"bind": "127.0.0.1:8080"}]
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from config_files import EXAMPLES, load_text, text_of
 
+from proxy.config.binds import SocketAddress
 from proxy.config.load import load
-from proxy.config.settings import Listener, SocketAddress
+from proxy.config.settings import Listener
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.client_address.networks import AddressError
 from proxy.config import places, values
-from proxy.config.settings import SocketAddress, UnixSocket
+from proxy.config.binds import SocketAddress, UnixSocket
 from proxy.config.values import ValueProblem
 from proxy.routing.mounts import Mount
 

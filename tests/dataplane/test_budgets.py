@@ -7,7 +7,7 @@ import random
 import pytest
 
 from proxy.client_address.networks import parse_address
-from proxy.config.settings import Limits
+from proxy.config.sections import Limits
 from proxy.dataplane import budgets as module
 from proxy.dataplane.budgets import (
     ANSWERED,

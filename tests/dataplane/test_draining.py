@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.settings import Listener, SocketAddress
+from proxy.config.binds import SocketAddress
+from proxy.config.settings import Listener
 from proxy.dataplane.caller.reception import Reception
 from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.websocket.relay import LINGER_SECONDS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.settings import UnixSocket
+from proxy.config.binds import UnixSocket
 from proxy.upstream import Origin
 from tests.harness.certificates import self_signed, serving, trusting
 from tests.harness.gateway import open_rig

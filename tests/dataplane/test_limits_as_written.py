@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.settings import Limits
+from proxy.config.sections import Limits
 from proxy.dataplane.plane import REQUEST_FIELDS, Current
 from proxy.errors import HeadTooLarge, TooManyRequestFields
 from proxy.server.own_pages import OwnPages

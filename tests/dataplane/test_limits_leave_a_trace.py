@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.settings import Limits, Timeouts
+from proxy.config.sections import Limits, Timeouts
 from proxy.dataplane.notebook.connection import INTERIM_RESPONSES
 from proxy.dataplane.plane import REQUEST_FIELDS
 from proxy.dataplane.websocket.relay import LINGER_SECONDS

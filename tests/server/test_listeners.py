@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from proxy.config.settings import UnixSocket
+from proxy.config.binds import UnixSocket
 from proxy.server.listening import bind, remove
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.clocks import FakeClock, settle

@@ -14,7 +14,7 @@ from proxy.dataplane.caller.intake import ALL
 
 if TYPE_CHECKING:
     from proxy.clock import Clock
-    from proxy.config.settings import Timeouts
+    from proxy.config.sections import Timeouts
     from proxy.dataplane.caller.intake import Intake
     from proxy.dataplane.caller.writer import Writer
 

@@ -12,7 +12,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from proxy.client_address.networks import Address, read_address
-from proxy.config.settings import UnixSocket
+from proxy.config.binds import UnixSocket
 from proxy.dataplane.answer.page import page_server
 from proxy.dataplane.bounds import NOT_LISTED
 from proxy.dataplane.budgets import Claim, Place

@@ -19,7 +19,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.client_address.networks import Address, subscriber
-from proxy.config.settings import SocketAddress
+from proxy.config.binds import SocketAddress
 from proxy.dataplane.plane import DataPlane
 from proxy.server.accepting import Acceptor
 from proxy.server.listening import address_of, bind

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from proxy import __version__
 from proxy.aws.session_states import SessionEvent, SessionState
-from proxy.config.settings import Limits, Timeouts
+from proxy.config.sections import Limits, Timeouts
 from proxy.dataplane.bounds import OF_CONNECTIONS, RAN_OUT
 from proxy.dataplane.plane import DataPlane
 from proxy.server.operations.admin_listener import OF_ADMIN
