@@ -57,7 +57,7 @@ def test_whatever_a_module_says_in_yaml_is_yaml() -> None:
         for found in fragments(text)
     }
     assert len(said) > 40
-    assert ("cli.py", 'tokens: {key: "${NBGATE_TOKEN_KEY}"}') in said
+    assert ("url.py", 'tokens: {key: "${NBGATE_TOKEN_KEY}"}') in said
     assert sorted(one for one in said if not is_yaml(one[1])) == []
 
 
