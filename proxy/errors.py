@@ -219,6 +219,8 @@ class SignInRequired(ClientError):
     code = "SIGN_IN_REQUIRED"
     title = "A link is needed"
     default_message = "This notebook opens with a link that is made for you, or a token."
+    reason = "no session and no token"
+    user = ""
     advice = (
         "Ask whoever runs this gateway, or gave you this address, for a link, and open it within five minutes. "
         "If one let you in before, its time is over: ask for another."

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Admission
 from proxy.errors import NbgateError
-from proxy.gateway import Admission, Inbound
 
 REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 

@@ -12,6 +12,8 @@ from typing import Final
 
 from aiohttp import web
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Admission, Objection
 from proxy.chance import Jitter, NewId
 from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
@@ -31,7 +33,7 @@ from proxy.dataplane.turns import Turns
 from proxy.dataplane.websocket.relay import RelayTimeouts
 from proxy.errors import NbgateError
 from proxy.faults import Faults
-from proxy.gateway import Admission, Gateway, Inbound, Objection
+from proxy.gateway import Gateway
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import Bound, LimitsMet
@@ -176,9 +178,9 @@ class DataPlane:
 
     def claim(self, peer: Address | None) -> Claim:
         """What a connection from `peer` may draw on."""
-        if peer is None or self.current.gateway.trusts(peer):
+        if peer is None or self.current.gateway.rules.trusts(peer):
             return Claim.TRUSTED
-        return Claim.WELCOME if self.current.gateway.could_let_in(peer) else Claim.STRANGER
+        return Claim.WELCOME if self.current.gateway.rules.judge.could_allow(peer) else Claim.STRANGER
 
     def patience(self, place: Place) -> float:
         """How long a connection may take to ask for something, in seconds."""

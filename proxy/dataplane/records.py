@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Admission, Refusal
 from proxy.client_address.networks import Address
 from proxy.dataplane.bounds import RESPONSE_LATE, SEND_LATE
 from proxy.errors import BodyTimeout
-from proxy.gateway import Admission, Inbound, Refusal
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.incoming_ids import IncomingIds, incoming_ids
 

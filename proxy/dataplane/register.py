@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Final, Protocol, TypeVar
 
+from proxy.admission.verdict import Admission
 from proxy.chance import Jitter
 from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
@@ -23,7 +24,6 @@ from proxy.dataplane.holdings import HELD_EACH_BYTES, Holding, surplus
 from proxy.dataplane.websocket.relay import Relay, RelayTimeouts
 from proxy.errors import Draining
 from proxy.faults import Faults
-from proxy.gateway import Admission
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.limits_met import Bound
 from proxy.wire.frames import SERVICE_RESTART

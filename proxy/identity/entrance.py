@@ -9,7 +9,7 @@ The rule: whatever is presented must be good, also where nothing would be needed
 ended everywhere. A link buys one session: presented again, it is refused, unless by the browser that it let in. So it
 is spent by who opens it, not by a browser that fetches it ahead, nor by a chat's or a mail scanner's program that looks
 at it; the page that these get spends it when somebody presses its button (a POST to the link's own address). It must
-not know policies or sockets; implements `proxy.gateway.Entrance`.
+not know policies or sockets; implements `proxy.admission.access.AccessCheck`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from proxy.identity.tokens import MAX_SESSION_SECONDS, Claims, TokenKind, Tokens
 from proxy.routing.entry import (
     LINK_PAGE,
     SESSION_COOKIE,
-    Entry,
+    EntryRedirect,
     Permit,
     Presented,
     Recognised,
@@ -59,7 +59,9 @@ class Entrance:
         """Look at every request from now on: there are tokens about, or instances that need them."""
         self.is_watching = True
 
-    def judge(self, presented: Presented, *, guarded: bool) -> Permit | Entry | OwnPage | Recognised | None:
+    def judge(
+        self, presented: Presented, *, guarded: bool
+    ) -> Permit | EntryRedirect | OwnPage | Recognised | None:
         """What a request's credentials let it do; None: there are none, and none is needed. A page of our own stands in
         for a link that is only looked at.
 
@@ -76,7 +78,9 @@ class Entrance:
             return self._token(presented, found, borne)
         return self._session(presented, found) if guarded else self._recognise(presented, found)
 
-    def _link(self, presented: Presented, found: FoundCredentials, borne: tuple[str, ...]) -> Entry | OwnPage:
+    def _link(
+        self, presented: Presented, found: FoundCredentials, borne: tuple[str, ...]
+    ) -> EntryRedirect | OwnPage:
         if len(found.links) > 1 or found.tokens or borne:
             raise TokenRefused(reason="more than one credential")
         is_looked_at = _looks(presented)
@@ -91,10 +95,12 @@ class Entrance:
                 self._session(presented, found)
             except (SignInRequired, TokenRefused):
                 raise TokenRefused(reason="a link that was used before", user=claims.principal) from None
-            return Entry(location, principal=claims.principal)
+            return EntryRedirect(location, principal=claims.principal)
         return self._enter(presented, claims, location=location, seconds=claims.session_seconds)
 
-    def _token(self, presented: Presented, found: FoundCredentials, borne: tuple[str, ...]) -> Permit | Entry:
+    def _token(
+        self, presented: Presented, found: FoundCredentials, borne: tuple[str, ...]
+    ) -> Permit | EntryRedirect:
         # VS Code and JupyterLab's own client send the same token in the query and in the field.
         if len({*found.tokens, *borne}) > 1:
             raise TokenRefused(reason="more than one credential")
@@ -139,7 +145,7 @@ class Entrance:
             address=presented.address,
         )
 
-    def _enter(self, presented: Presented, claims: Claims, *, location: str, seconds: int) -> Entry:
+    def _enter(self, presented: Presented, claims: Claims, *, location: str, seconds: int) -> EntryRedirect:
         mount = presented.route.mount
         token = self._tokens.issue(
             TokenKind.SESSION,
@@ -150,7 +156,7 @@ class Entrance:
             seconds=seconds,
         )
         cookie = set_cookie(mount, token, scheme=presented.scheme, seconds=seconds)
-        return Entry(location, cookie, claims.principal)
+        return EntryRedirect(location, cookie, claims.principal)
 
     def _is_first_use(self, claims: Claims, request_id: str) -> bool:
         """Remember a link as used. A request that is judged again is the same one."""

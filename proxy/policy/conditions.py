@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from proxy.client_address.networks import NetworkSet, parse_network
-from proxy.policy.context import Context
+from proxy.policy.context import REGION, SOURCE_IP, TIME, VPC_SOURCE_IP, Context
 from proxy.policy.dates import TICK, Before, Since, parse_instant
 from proxy.policy.errors import PolicyError
 from proxy.policy.wildcards import Texts, Wildcards
@@ -276,12 +276,12 @@ _BY_LOWER_NAME = {name.lower(): name for name in OPERATORS}
 KEYS = {
     key.name: key
     for key in (
-        ConditionKey("aws:SourceIp", Kind.ADDRESS, attrgetter("source_ip")),
-        ConditionKey("aws:VpcSourceIp", Kind.ADDRESS, attrgetter("source_ip")),
-        ConditionKey("aws:CurrentTime", Kind.INSTANT, attrgetter("now")),
+        ConditionKey(SOURCE_IP, Kind.ADDRESS, attrgetter("source_ip")),
+        ConditionKey(VPC_SOURCE_IP, Kind.ADDRESS, attrgetter("source_ip")),
+        ConditionKey(TIME, Kind.INSTANT, attrgetter("now")),
         ConditionKey("aws:SecureTransport", Kind.FLAG, attrgetter("secure_transport")),
         ConditionKey("aws:username", Kind.TEXT, attrgetter("username")),
-        ConditionKey("aws:RequestedRegion", Kind.TEXT, attrgetter("region")),
+        ConditionKey(REGION, Kind.TEXT, attrgetter("region")),
     )
 }
 _KEYS_BY_LOWER_NAME = {name.lower(): key for name, key in KEYS.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.client_address.networks import Address
 
@@ -26,7 +26,21 @@ ACTIONS = (
 )
 """All that can be asked of this gateway."""
 
+REGION: Final = "aws:RequestedRegion"
+TIME: Final = "aws:CurrentTime"
+SOURCE_IP: Final = "aws:SourceIp"
+VPC_SOURCE_IP: Final = "aws:VpcSourceIp"
+
 NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+class Principal(NamedTuple):
+    """Who proved to ask, as far as a policy may know of it."""
+
+    username: str | None = None
+    """aws:username."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """aws:PrincipalTag/…: the tag's key in lower case, and its value."""
 
 
 class Context(NamedTuple):

@@ -39,7 +39,7 @@ class ConditionVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class StatementVerdict:
     """Whether a statement applies to a request, and what that hung on."""
 
     statement: Statement
@@ -62,10 +62,10 @@ class Verdict:
         return (*failed, *(each.describe(values=values) for each in self.conditions if not each.holds))
 
 
-def explain(policy: Policy, context: Context) -> tuple[Verdict, ...]:
+def explain(policy: Policy, context: Context) -> tuple[StatementVerdict, ...]:
     """Every statement's verdict, in the policy's order. Never raises."""
     return tuple(
-        Verdict(
+        StatementVerdict(
             statement,
             context.action in statement.actions,
             context.resource in statement.resources,
@@ -78,7 +78,7 @@ def explain(policy: Policy, context: Context) -> tuple[Verdict, ...]:
     )
 
 
-def decisive(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+def decisive(verdicts: Iterable[StatementVerdict]) -> tuple[StatementVerdict, ...]:
     """Those that made the decision: the Denies that apply; else the Allows that do; else the Allows that don't."""
     given = tuple(verdicts)
     denies = tuple(each for each in given if each.statement.effect is Effect.DENY and each.applies)

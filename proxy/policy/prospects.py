@@ -8,18 +8,15 @@ what the answer is good for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
-from proxy.client_address.networks import Address
-from proxy.memory import Memo
+from proxy.client_address.networks import Address, Memberships, NetworkSet
 from proxy.policy.conditions import Condition
-from proxy.policy.context import Context
+from proxy.policy.context import REGION, SOURCE_IP, TIME, VPC_SOURCE_IP, Context
 from proxy.policy.statements import Effect, Policy, Statement
 
-ADDRESSES_REMEMBERED = 4096
-
-_ADDRESS = frozenset({"aws:SourceIp", "aws:VpcSourceIp"})
-_REGION, _TIME = "aws:RequestedRegion", "aws:CurrentTime"
+_ADDRESS = frozenset({SOURCE_IP, VPC_SOURCE_IP})
 
 _Conditions = tuple[Condition, ...]
 """Of one statement: those that the address decides. Empty: it applies to every address."""
@@ -28,7 +25,7 @@ _Conditions = tuple[Condition, ...]
 class Prospects:
     """Of several policies, each asked about a resource of its own: could one of them allow an address?"""
 
-    __slots__ = ("_cases", "_context", "_remembered")
+    __slots__ = ("_cases", "_context", "networks")
 
     def __init__(self, asked: Iterable[tuple[Policy, str]], context: Context) -> None:
         """`asked` are policies and resources; of `context` count the action, the Region and the time.
@@ -36,7 +33,6 @@ class Prospects:
         A time that is None is not known, and may be any.
         """
         self._context = context
-        self._remembered: Memo[Address, bool] = Memo(ADDRESSES_REMEMBERED)
         cases: dict[frozenset[tuple[int, ...]], _Case] = {}
         for policy, resource in asked:
             case = _Case(policy, context._replace(resource=resource))
@@ -48,16 +44,12 @@ class Prospects:
             if case.allows and not any(other.covers(case) for other in kept):
                 kept.append(case)
         self._cases = tuple((tuple(case.denies.values()), tuple(case.allows.values())) for case in kept)
+        sets = {id(one): one for case in kept for one in case.networks()}
+        self.networks = Memberships(sets.values())
+        """Addresses that are in the same of these have the same answer."""
 
     def could_allow(self, address: Address) -> bool:
         """Whether there is a request from `address` that is allowed. Never raises."""
-        remembered = self._remembered
-        answer = remembered.get(address)
-        if answer is None:
-            answer = remembered.keep(address, self._work_out(address))
-        return answer
-
-    def _work_out(self, address: Address) -> bool:
         context = self._context._replace(source_ip=address)
         return any(
             not any(_hold(conditions, context) for conditions in denies)
@@ -84,6 +76,11 @@ class _Case:
                 found = self.denies if statement.effect is Effect.DENY else self.allows
                 found[tuple(map(id, conditions))] = conditions
 
+    def networks(self) -> Iterator[NetworkSet]:
+        """The sets that its conditions look into."""
+        for conditions in chain(self.denies.values(), self.allows.values()):
+            yield from (one.values for one in conditions if isinstance(one.values, NetworkSet))
+
     def covers(self, other: _Case) -> bool:
         """Whether every address that `other` could allow could be allowed here."""
         return self.denies.keys() <= other.denies.keys() and other.allows.keys() <= self.allows.keys()
@@ -91,14 +88,14 @@ class _Case:
 
 def _by_address(statement: Statement, context: Context) -> _Conditions | None:
     """The conditions that the address decides; None for an Allow that cannot apply, or a Deny that need not."""
-    if context.action not in statement.actions or context.resource not in statement.resources:
+    if not statement.is_about(context):
         return None
     conditions = []
     for condition in statement.conditions:
         name = condition.key.name
         if name in _ADDRESS:
             conditions.append(condition)
-        elif name == _REGION or (name == _TIME and context.now is not None):
+        elif name == REGION or (name == TIME and context.now is not None):
             if not condition.holds(context):
                 return None
         elif statement.effect is Effect.DENY:

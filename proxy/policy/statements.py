@@ -49,12 +49,16 @@ class Statement:
     note: str = ""
     origin: str = field(default="", compare=False)
 
-    def applies(self, context: Context) -> bool:
-        """Action, resource and every condition, AND-ed. Never raises."""
-        # Most statements are about anything, and most calls of this are on the path of a new connection.
+    def is_about(self, context: Context) -> bool:
+        """Action and resource, whatever the conditions."""
+        # Most statements are about anything.
         if self.actions is not ANYTHING and context.action not in self.actions:
             return False
-        if self.resources is not ANYTHING and context.resource not in self.resources:
+        return self.resources is ANYTHING or context.resource in self.resources
+
+    def applies(self, context: Context) -> bool:
+        """Action, resource and every condition, AND-ed. Never raises."""
+        if not self.is_about(context):
             return False
         for condition in self.conditions:  # noqa: SIM110 - a generator costs more than all the rest
             if not condition.holds(context):

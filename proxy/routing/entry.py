@@ -76,7 +76,7 @@ class Recognised:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry(Redirect):
+class EntryRedirect(Redirect):
     """The same address without the link's token; `set_cookie` is the session's, "" where there is one already."""
 
     # Browsers ask for it by GET, also after a form's POST (Fetch, "HTTP-redirect fetch").

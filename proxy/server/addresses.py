@@ -6,8 +6,8 @@ the one who asked for it came through; everything else is the configuration's. I
 
 from __future__ import annotations
 
+from proxy.admission.caller import Caller
 from proxy.config.settings import Settings
-from proxy.gateway import Caller
 from proxy.routing.mounts import MountKind
 
 

@@ -14,6 +14,9 @@ from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 
+from proxy.admission.access import AccessCheck
+from proxy.admission.rules import Rules
+from proxy.admission.verdict import Admission, Audit
 from proxy.aws.dial import Dialler, Egress
 from proxy.aws.exchange import ExchangeOptions, NotebookExchange
 from proxy.aws.front_end import SageMakerFrontEnd
@@ -43,8 +46,10 @@ from proxy.dataplane.plane import (
 )
 from proxy.dataplane.sessions import Keeper
 from proxy.faults import Faults
-from proxy.gateway import Admission, Audit, Entrance, Gateway
+from proxy.gateway import Gateway
 from proxy.identity.tokens import Tokens
+from proxy.policy.judge import Judge
+from proxy.routing.router import Router
 from proxy.server.own_pages import OwnPages
 from proxy.server.pages.error_pages import InstanceNotice
 from proxy.server.pages.rendering import renderer
@@ -55,32 +60,28 @@ from proxy.wire.egress import parse_egress_proxy
 
 
 def gateway(
-    settings: Settings, *, audit: Audit, at: datetime | None = None, entrance: Entrance | None = None
+    settings: Settings, *, audit: Audit, at: datetime | None = None, entrance: AccessCheck | None = None
 ) -> Gateway:
     """The door for a snapshot, at an instant (UTC). Without an `entrance` nobody is let in by a session or a token."""
     if entrance is not None and settings.tokens.keys:
         # Others may issue tokens with them.
         entrance.watch()
-    return Gateway(
-        hostnames=settings.hostnames,
-        mounts=settings.mounts,
-        aliases={name: instance.aliases for name, instance in settings.instances.items()},
-        policies={name: instance.policy for name, instance in settings.instances.items()},
-        own_policy=settings.policy,
-        trusted_proxies=settings.trusted_proxies,
-        audit=audit,
-        resources={name: instance.arn for name, instance in settings.instances.items()},
-        leads_to={name: settings.leads_to(name) for name in settings.instances},
-        region=settings.aws.region,
-        at=at,
-        entrance=entrance,
-        guarded=frozenset(
-            name for name, instance in settings.instances.items() if instance.access == "presigned"
+    instances = settings.instances
+    rules = Rules(
+        Router(settings.hostnames, settings.mounts, {name: one.aliases for name, one in instances.items()}),
+        Judge(
+            {name: one.policy for name, one in instances.items()},
+            settings.policy,
+            resources={name: one.arn for name, one in instances.items()},
+            region=settings.aws.region,
+            at=at,
         ),
-        cross_site=frozenset(
-            name for name, instance in settings.instances.items() if instance.cross_site_requests == "allow"
-        ),
+        settings.trusted_proxies,
+        guarded=frozenset(name for name, one in instances.items() if one.access == "presigned"),
+        leads_to={name: settings.leads_to(name) for name in instances},
+        cross_site=frozenset(name for name, one in instances.items() if one.cross_site_requests == "allow"),
     )
+    return Gateway(rules, audit=audit, access=entrance)
 
 
 def tokens(settings: Settings, *, clock: Clock) -> Tokens:

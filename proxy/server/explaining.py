@@ -16,9 +16,11 @@ from proxy.client_address.networks import Address, Network
 from proxy.client_address.resolve import ClientAddress, SingleHeader, resolve
 from proxy.config.settings import Access, Settings
 from proxy.gateway import Gateway
+from proxy.policy.context import Principal
 from proxy.policy.dates import format_instant
-from proxy.policy.evaluate import Decision, evaluate
-from proxy.policy.explain import Verdict, decisive, explain
+from proxy.policy.evaluate import Decision
+from proxy.policy.explain import StatementVerdict, decisive
+from proxy.policy.judge import Question
 from proxy.policy.lists import NamedList
 from proxy.server import compose
 from proxy.telemetry.audit import AuditedStatement
@@ -44,12 +46,12 @@ class InstanceExplanation:
 
     instance: str
     decision: Decision
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[StatementVerdict, ...]
     access: Access = "open"
     """What an allowed caller needs besides."""
 
     @property
-    def decisive(self) -> tuple[Verdict, ...]:
+    def decisive(self) -> tuple[StatementVerdict, ...]:
         """The statements that made it."""
         return decisive(self.verdicts)
 
@@ -85,7 +87,7 @@ class ListCell:
     let_in: int
 
 
-def audited(verdicts: Sequence[Verdict]) -> tuple[AuditedStatement, ...]:
+def audited(verdicts: Sequence[StatementVerdict]) -> tuple[AuditedStatement, ...]:
     """Verdicts as the audit log takes them: without the values that the policy holds."""
     return tuple(
         AuditedStatement(
@@ -101,30 +103,29 @@ def audited(verdicts: Sequence[Verdict]) -> tuple[AuditedStatement, ...]:
 
 def answer(settings: Settings, question: ExplainOptions) -> Explanation:
     """Decide as the gateway would, about one instance or about all of them."""
-    gateway = _gateway(settings, question.at)
+    judge = _gateway(settings, question.at).rules.judge
     client, found = _client(settings, question)
     names = [question.instance] if question.instance is not None else list(settings.instances)
     answers = []
     for name in names:
-        context = gateway.context(client.address, name, secure_transport=question.scheme == "https")
         # Connecting, nobody is a user yet; what a policy says of them can be tried here all the same.
-        context = context._replace(username=question.user)
-        policy = gateway.policy(name)
+        user = None if question.user is None else Principal(question.user)
+        asked = Question(client.address, name, secure=question.scheme == "https", principal=user)
         access = settings.instances[name].access
-        answers.append(InstanceExplanation(name, evaluate(policy, context), explain(policy, context), access))
+        answers.append(InstanceExplanation(name, judge.decide(asked), judge.explain(asked), access))
     lists = tuple(_listing(one, client.address) for one in settings.allowlists.values())
     return Explanation(question, client, found, lists, tuple(answers))
 
 
 def cells(settings: Settings, question: ExplainOptions) -> list[ListCell]:
     """Every instance by every list."""
-    gateway = _gateway(settings, question.at)
+    judge, secure = _gateway(settings, question.at).rules.judge, question.scheme == "https"
     found = []
     for name in settings.instances:
         for one in settings.allowlists.values():
             let_in = sum(
                 all(
-                    gateway.decide(address, name, secure_transport=question.scheme == "https").allowed
+                    judge.decide(Question(address, name, secure=secure)).allowed
                     for address in (network[0], network[-1])
                 )
                 for network in one.networks

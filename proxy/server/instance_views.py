@@ -85,7 +85,7 @@ class InstanceViews:
 
     def names(self, viewer: Viewer) -> tuple[str, ...]:
         """The instances that exist for this caller, in the configuration's order."""
-        tenant = viewer.gateway.tenant(viewer.caller, viewer.port)
+        tenant = viewer.tenant
         return tuple(
             name for name in self._settings().instances if (not tenant or name == tenant) and viewer.may(name)
         )
@@ -93,7 +93,7 @@ class InstanceViews:
     def reach(self, request: PageRequest, name: str) -> None:
         """Raise RouteNotFound unless an instance exists for this caller; that is audited, be it denied or not there."""
         viewer = request.viewer
-        tenant = viewer.gateway.tenant(viewer.caller, viewer.port)
+        tenant = viewer.tenant
         if name not in self._settings().instances or (tenant and name != tenant):
             request.miss()
             raise RouteNotFound

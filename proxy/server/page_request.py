@@ -10,11 +10,13 @@ from typing import Final
 
 from aiohttp import web
 
+from proxy.admission.caller import Caller, Inbound
+from proxy.admission.verdict import Refusal
 from proxy.dataplane.caller.request import Request
 from proxy.errors import AccessDenied, BodyTooLarge, NbgateError, RouteNotFound
-from proxy.gateway import Caller, Gateway, Inbound, Refusal
+from proxy.gateway import Gateway
 from proxy.lifecycle.order import OrderedBy
-from proxy.policy.context import CONNECT
+from proxy.policy.context import CONNECT, Principal
 from proxy.policy.evaluate import Decision
 from proxy.routing.router import OwnPage
 from proxy.server.pages.error_pages import HEADERS
@@ -70,18 +72,19 @@ class PageRequest:
     @property
     def viewer(self) -> Viewer:
         """Who looks, as of now. Raises as `caller`."""
-        return Viewer(self.gateway, self.caller, self.inbound.port)
+        return Viewer(self.gateway.rules, self.caller, self.inbound.port)
 
-    def may(self, instance: str, action: str = CONNECT, *, username: str | None = None) -> bool:
+    def may(self, instance: str, action: str = CONNECT, principal: Principal | None = None) -> bool:
         """What the policy says, for what is only shown or not: nothing is written down."""
-        return self.viewer.may(instance, action, username=username)
+        return self.viewer.may(instance, action, principal)
 
-    def decide(self, instance: str, action: str = CONNECT, *, username: str | None = None) -> Decision:
+    def decide(self, instance: str, action: str = CONNECT, principal: Principal | None = None) -> Decision:
         """What the policy says of something that the caller asks for; a denial is audited.
 
-        `username` is who signed the request. Raises AccessDenied.
+        `principal` is who signed the request. Raises AccessDenied.
         """
-        verdict = self.gateway.permit(self.inbound, self.caller, instance, action, username=username)
+        caller = self.caller
+        verdict = self.gateway.permit(self.inbound, caller, caller.question(instance, action, principal))
         if isinstance(verdict, Refusal):
             raise verdict.error
         return verdict

@@ -190,7 +190,7 @@ class Reloader:
 
     def _date_in(self) -> float:
         """Seconds until the next date that changes a decision."""
-        changes_at = self._in_effect.gateway().changes_at
+        changes_at = self._in_effect.gateway().rules.judge.changes_at
         return math.inf if changes_at is None else (changes_at - self._clock.now()).total_seconds()
 
     def _read(self) -> _Version:

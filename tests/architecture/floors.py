@@ -50,10 +50,17 @@ FLOORS = (
         why="one outside system per package, each understandable without the others",
     ),
     Floor(
+        1.9,
+        frozenset({"admission"}),
+        siblings=False,
+        sees=F0,
+        why="what the gateway's page is made of is pure, and the page alone puts it in order",
+    ),
+    Floor(
         2,
         frozenset({"gateway"}),
         siblings=False,
-        sees=F0 | GIVEN,
+        sees=F0 | GIVEN | {"admission"},
         why="the gateway decides without I/O and sees the systems of F1 through Protocols of its own",
     ),
     Floor(
@@ -69,7 +76,9 @@ FLOORS = (
         siblings=False,
         sees=F0
         | GIVEN
-        | frozenset({"rounds", "shared_fetch", "config", "identity", "telemetry", "gateway", "lifecycle"}),
+        | frozenset(
+            {"rounds", "shared_fetch", "config", "identity", "telemetry", "admission", "gateway", "lifecycle"}
+        ),
         why="the server is composed of the data plane, never the other way round, and sessions reach it through a port "
         "of its own (proxy.dataplane.sessions), whoever obtains them",
     ),

@@ -28,7 +28,6 @@ BEING_SPLIT: Mapping[str, str] = {
     "proxy.dataplane.answer.forward": "rooms",
     "proxy.dataplane.caller.connection": "rooms",
     "proxy.dataplane.caller.request": "rooms",
-    "proxy.gateway": "door",
     "proxy.server.operations.fleet": "server",
 }
 
@@ -95,7 +94,7 @@ def _reached(module: str, needs: Mapping[str, Iterable[str]]) -> set[str]:
 DOUBLES: Mapping[str, str] = {}
 """Names that several classes have, and why."""
 
-BEING_RENAMED: frozenset[str] = frozenset({"Entrance", "Origin", "Page", "Place", "Tokens"})
+BEING_RENAMED: frozenset[str] = frozenset({"Origin", "Page", "Place", "Tokens"})
 
 
 def doubles(

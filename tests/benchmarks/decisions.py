@@ -17,12 +17,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from multidict import CIMultiDict
 
+from proxy.admission.caller import Inbound
+from proxy.admission.rules import Rules
+from proxy.admission.verdict import Admission
 from proxy.client_address.networks import Network, NetworkSet, peer_address
 from proxy.client_address.resolve import ForwardingHeader, TrustedProxies
-from proxy.gateway import Admission, Gateway, Inbound
+from proxy.gateway import Gateway
+from proxy.policy.judge import Judge, Question
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm, gateway_policy
 from proxy.routing.mounts import Mount
+from proxy.routing.router import Router
 from proxy.server.run import GC_THRESHOLDS
 
 SIZES = {"10": 10, "1k": 1_000, "100k": 100_000}
@@ -62,14 +67,12 @@ def addresses(family: str, networks: list[Network], chance: random.Random, count
 def door(networks: NetworkSet) -> Gateway:
     """A gateway that lets these networks in."""
     policy = gateway_policy(ShortForm(allow=(NamedList("listed", networks),)))
-    return Gateway(
-        hostnames=["notebooks.internal"],
-        mounts={INSTANCE: Mount.root()},
-        policies={INSTANCE: policy},
-        own_policy=policy,
-        trusted_proxies=TrustedProxies(NetworkSet(()), ForwardingHeader.X_FORWARDED_FOR),
-        audit=lambda inbound, refusal: None,
+    rules = Rules(
+        Router(["notebooks.internal"], {INSTANCE: Mount.root()}),
+        Judge({INSTANCE: policy}, policy),
+        TrustedProxies(NetworkSet(()), ForwardingHeader.X_FORWARDED_FOR),
     )
+    return Gateway(rules, audit=lambda inbound, refusal: None)
 
 
 def measure(family: str, size: int) -> float:
@@ -77,7 +80,7 @@ def measure(family: str, size: int) -> float:
     chance = random.Random(f"{family} {size}")
     listed = prefixes(family, size, chance)
     networks = NetworkSet(listed)
-    decide = door(networks).decide
+    decide = door(networks).rules.judge.decide
     expected = addresses(family, listed, chance, DECISIONS_PER_BATCH * BATCHES)
     texts = list(expected)
     # As the server does when it has started.
@@ -89,10 +92,10 @@ def measure(family: str, size: int) -> float:
         batch = texts[at : at + DECISIONS_PER_BATCH]
         start = time.thread_time_ns()
         for text in batch:
-            decide(peer_address(text), INSTANCE)
+            decide(Question(peer_address(text), INSTANCE))
         costs.append((time.thread_time_ns() - start) / len(batch) / 1e3)
     for text, allowed in expected.items():
-        assert decide(peer_address(text), INSTANCE).allowed is allowed
+        assert decide(Question(peer_address(text), INSTANCE)).allowed is allowed
     return statistics.median(costs)
 
 

@@ -30,6 +30,7 @@ from cost.measures import Make, Read
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from proxy.admission.caller import Inbound
 from proxy.aws import botocore_errors, client, exchange, hosts, probe, probe_questions
 from proxy.aws.control_plane import InstanceDescription
 from proxy.aws.cookies import STEERING, Cookies, parse_set_cookies
@@ -59,7 +60,6 @@ from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.plane import REQUEST_FIELDS as FIELDS
 from proxy.dataplane.websocket import closes
 from proxy.dataplane.websocket.handshake import handshake_fault
-from proxy.gateway import Inbound
 from proxy.identity.sigv4 import AccessKey, Signatures, SignedRequest
 from proxy.identity.tokens import TokenKind, Tokens
 from proxy.lifecycle.evidence import Bodies, read_state

@@ -15,10 +15,11 @@ import pytest
 import yaml
 from aiohttp import web
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Refusal
 from proxy.config.load import load
 from proxy.dataplane import register as register_module
 from proxy.dataplane.plane import Current
-from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.wire.frames import POLICY_VIOLATION, close_frame
 from tests.harness.keeper import Keeper
@@ -312,7 +313,7 @@ async def test_the_next_request_of_a_connection_is_decided_anew(tmp_path: Path, 
     notebook.send(OK)
     assert (await caller.response()).status == 200
     await notebook.head()
-    assert opened.connection.known.gateway is opened.plane.current.gateway
+    assert opened.connection.known.rules is opened.plane.current.gateway.rules
 
 
 async def test_what_a_proxys_connection_repeats_is_decided_anew_too(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Admission, Refusal
 from proxy.dataplane import register as register_module
 from proxy.dataplane.plane import Current
-from proxy.gateway import Admission, Gateway, Inbound, Refusal
+from proxy.gateway import Gateway
 from proxy.routing.entry import Permit
 from tests.harness.plane import OpenPlane, open_plane
 

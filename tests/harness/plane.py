@@ -21,10 +21,11 @@ from typing import Any
 
 import yaml
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Refusal
 from proxy.config.load import load
 from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.plane import DataPlane
-from proxy.gateway import Inbound, Refusal
 from proxy.server import compose
 from proxy.server.listening import listen
 from proxy.tasks import Tasks

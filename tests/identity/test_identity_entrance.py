@@ -13,7 +13,7 @@ from proxy.identity import entrance as module
 from proxy.identity.entrance import Entrance
 from proxy.identity.tokens import TokenKind, Tokens
 from proxy.routing.authority import parse_authority
-from proxy.routing.entry import Entry, Permit, Presented
+from proxy.routing.entry import EntryRedirect, Permit, Presented
 from proxy.routing.mounts import Mount
 from proxy.routing.router import OwnPage, Route
 from tests.harness.clocks import FakeClock
@@ -65,7 +65,7 @@ class Desk:
         scheme: str = "https",
         request_id: str = "",
         **headers: str,
-    ) -> Permit | Entry | None:
+    ) -> Permit | EntryRedirect | None:
         presented = Presented(
             Route("research", mount, target, mount.prefix),
             leads_to,
@@ -83,9 +83,9 @@ class Desk:
             self.ask(*arguments, **options)
         return caught.value.reason
 
-    def session(self, entry: Permit | Entry | None) -> str:
+    def session(self, entry: Permit | EntryRedirect | None) -> str:
         """The value of the `Cookie` field that a browser would send after `entry`."""
-        assert isinstance(entry, Entry)
+        assert isinstance(entry, EntryRedirect)
         return entry.set_cookie.partition(";")[0]
 
 
@@ -118,7 +118,7 @@ def test_without_anything_an_open_instance_is_open_and_a_guarded_one_is_not(desk
 @pytest.mark.parametrize("guarded", [True, False])
 def test_a_link_buys_a_session_of_the_length_it_says(desk: Desk, guarded: bool) -> None:
     entry = desk.ask(f"/lab?a=1&authToken={desk.token(TokenKind.URL)}&b=2", guarded=guarded)
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, EntryRedirect)
     assert entry.location == "https://nb.internal/research/lab?a=1&b=2"
     name, _, rest = entry.set_cookie.partition("=")
     assert name == COOKIE
@@ -145,13 +145,13 @@ def test_a_link_buys_a_session_of_the_length_it_says(desk: Desk, guarded: bool) 
 )
 def test_the_view_that_a_link_asks_for_is_opened(desk: Desk, query: str, target: str) -> None:
     entry = desk.ask("/?" + query.format(desk.token(TokenKind.URL)))
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, EntryRedirect)
     assert entry.location == f"https://nb.internal/research{target}"
 
 
 def test_a_view_of_another_page_than_the_first_is_that_pages_own(desk: Desk) -> None:
     entry = desk.ask(f"/tree?view=lab&authToken={desk.token(TokenKind.URL)}")
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, EntryRedirect)
     assert entry.location == "https://nb.internal/research/tree?view=lab"
 
 
@@ -162,13 +162,13 @@ def test_a_link_is_good_once(desk: Desk) -> None:
     assert desk.refused(link, Cookie=f"{COOKIE}=nbgate2_s.x") == "a link that was used before"
     # The browser that it let in opens it again: it has a session by now, and gets no other.
     again = desk.ask(link, Cookie=desk.session(first))
-    assert again == Entry("https://nb.internal/research/", principal="zoe")
+    assert again == EntryRedirect("https://nb.internal/research/", principal="zoe")
 
 
 def test_a_request_that_is_judged_again_is_the_same_use(desk: Desk) -> None:
     link = f"/?authToken={desk.token(TokenKind.URL)}"
     desk.ask(link, request_id="one")
-    assert isinstance(desk.ask(link, request_id="one"), Entry)
+    assert isinstance(desk.ask(link, request_id="one"), EntryRedirect)
     assert desk.refused(link, request_id="two")
 
 
@@ -192,7 +192,7 @@ def test_a_request_that_is_judged_again_is_the_same_use(desk: Desk) -> None:
 def test_a_link_is_for_a_browsers_window_and_is_not_used_up_elsewhere(desk: Desk, options: Any) -> None:
     link = f"/?authToken={desk.token(TokenKind.URL)}"
     assert desk.refused(link, **options) == "a link that was not opened in a browser's window"
-    assert isinstance(desk.ask(link, Sec_Fetch_Mode="navigate"), Entry)
+    assert isinstance(desk.ask(link, Sec_Fetch_Mode="navigate"), EntryRedirect)
 
 
 LOOKS = [
@@ -217,7 +217,7 @@ def test_who_only_looks_at_a_link_gets_a_page_and_spends_nothing(
     link = f"/lab?authToken={desk.token(TokenKind.URL)}"
     for _ in range(3):
         assert desk.ask(link, guarded=guarded, **options) == OwnPage("/.nbgate/link")
-    assert isinstance(desk.ask(link, guarded=guarded, Sec_Fetch_Mode="navigate"), Entry)
+    assert isinstance(desk.ask(link, guarded=guarded, Sec_Fetch_Mode="navigate"), EntryRedirect)
     # Also when it was opened, by whomever: the page tells nothing of that.
     assert desk.ask(link, guarded=guarded, **options) == OwnPage("/.nbgate/link")
 
@@ -245,7 +245,7 @@ def test_the_button_of_that_page_spends_it(desk: Desk, options: Any) -> None:
     link = f"/lab?a=1&authToken={desk.token(TokenKind.URL)}"
     options = {"Content_Type": FORM, **options}
     entry = desk.ask(link, method="POST", **options)
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, EntryRedirect)
     assert entry.location == "https://nb.internal/research/lab?a=1"
     assert isinstance(desk.ask("/lab?a=1", Cookie=desk.session(entry)), Permit)
     assert desk.refused(link, method="POST", **options) == "a link that was used before"
@@ -298,7 +298,7 @@ def test_links_that_were_used_are_remembered_within_bounds(
     assert desk.refused(waiting) == "more links in use than can be remembered"
     assert desk.refused(first) == "a link that was used before"
     desk.clock._elapsed = 300.0
-    assert isinstance(desk.ask(waiting), Entry)
+    assert isinstance(desk.ask(waiting), EntryRedirect)
     assert len(desk.entrance._used) == 2
 
 
@@ -356,14 +356,14 @@ def test_two_tokens_are_one_too_many(desk: Desk) -> None:
 def test_a_programs_address_in_a_browsers_window_becomes_a_session(desk: Desk) -> None:
     token = desk.token(TokenKind.API, seconds=3600)
     entry = desk.ask(f"/lab?token={token}", Sec_Fetch_Mode="navigate")
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, EntryRedirect)
     assert entry.location == "https://nb.internal/research/lab"
     assert "Max-Age=3600;" in entry.set_cookie
     permit = desk.ask(Cookie=desk.session(entry))
     assert isinstance(permit, Permit)
     lasting = desk.token(TokenKind.API, seconds=30 * 86400)
     entry = desk.ask(f"/lab?token={lasting}", Sec_Fetch_Mode="navigate")
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, EntryRedirect)
     assert "Max-Age=43200;" in entry.set_cookie
 
 

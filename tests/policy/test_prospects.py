@@ -13,7 +13,6 @@ from test_evaluate import policies
 from test_oracle import Cases, compiled
 
 from proxy.client_address.networks import Address, NetworkSet, parse_address, parse_network
-from proxy.policy import prospects
 from proxy.policy.context import CONNECT, Context
 from proxy.policy.elements import read_statement
 from proxy.policy.evaluate import evaluate
@@ -134,9 +133,6 @@ def test_hundreds_of_instances_that_narrow_one_policy_cost_what_one_costs() -> N
     assert asked.could_allow(INSIDE)
     assert not asked.could_allow(OUTSIDE)
     assert networks.searched == 2
-    # And nothing the next time.
-    assert asked.could_allow(INSIDE)
-    assert networks.searched == 2
 
 
 def test_an_address_that_only_an_instance_would_let_in_is_found_behind_wider_cases() -> None:
@@ -150,12 +146,19 @@ def test_an_address_that_only_an_instance_would_let_in_is_found_behind_wider_cas
     assert [asked.could_allow(one) for one in (INSIDE, OUTSIDE, IPV6)] == [True, False, True]
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prospects, "ADDRESSES_REMEMBERED", 2)
-    asked = Prospects([(gateway_policy(ShortForm(allow=(OFFICE,))), "*")], Context(None))
-    for address, expected in ((INSIDE, True), (OUTSIDE, False), (IPV6, False), (INSIDE, True)):
-        assert asked.could_allow(address) is expected
-        assert len(asked._remembered) <= 2
+def test_addresses_in_the_same_of_its_networks_have_the_same_answer() -> None:
+    """What can let nobody in, or is about something else, tells no addresses apart."""
+    gateway = gateway_policy(
+        ShortForm(allow=(OFFICE,)),
+        (read_statement(statement("Deny", IN_OFFICE, Action="sagemaker:StartNotebookInstance"), sid="s"),),
+    )
+    asked = Prospects([(gateway, "*"), (gateway_policy(ShortForm()), "*")], Context(None))
+    groups = {asked.networks.of(address): asked.could_allow(address) for address in (INSIDE, OUTSIDE, IPV6)}
+    assert groups == {1: True, 0: False}
+    present = Policy((read_statement(statement("Allow", {"Null": {"aws:SourceIp": "false"}}), sid="s"),))
+    asked = Prospects([(present, "*")], Context(None))
+    assert {asked.networks.of(address) for address in (INSIDE, OUTSIDE, IPV6)} == {0}
+    assert asked.could_allow(INSIDE)
 
 
 @given(

@@ -8,7 +8,14 @@ import pytest
 from multidict import CIMultiDict
 
 from proxy.routing.authority import parse_authority
-from proxy.routing.entry import Entry, Presented, cookie_name, entry_address, login_address, set_cookie
+from proxy.routing.entry import (
+    EntryRedirect,
+    Presented,
+    cookie_name,
+    entry_address,
+    login_address,
+    set_cookie,
+)
 from proxy.routing.mounts import Mount
 from proxy.routing.router import Redirect, Route
 
@@ -115,7 +122,7 @@ def test_what_is_no_page_has_none(target: str) -> None:
 
 
 def test_an_entry_is_answered_with_302_and_stored_nowhere() -> None:
-    entry = Entry("https://nb/", "s=1")
+    entry = EntryRedirect("https://nb/", "s=1")
     assert entry.status == 302
     assert entry.fields == (
         ("Location", "https://nb/"),
@@ -123,7 +130,7 @@ def test_an_entry_is_answered_with_302_and_stored_nowhere() -> None:
         ("Cache-Control", "no-store"),
         ("Referrer-Policy", "no-referrer"),
     )
-    assert "Set-Cookie" not in dict(Entry("https://nb/").fields)
+    assert "Set-Cookie" not in dict(EntryRedirect("https://nb/").fields)
 
 
 def test_a_mount_without_its_slash_is_answered_with_308() -> None:

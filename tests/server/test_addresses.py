@@ -8,10 +8,11 @@ import pytest
 import yaml
 from multidict import CIMultiDict
 
+from proxy.admission.caller import Caller, Inbound
+from proxy.admission.verdict import Admission
 from proxy.client_address.networks import read_address
 from proxy.config.load import load
 from proxy.config.settings import Settings
-from proxy.gateway import Admission, Caller, Inbound
 from proxy.server import compose
 from proxy.server.addresses import mount_url
 

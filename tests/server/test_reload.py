@@ -205,7 +205,7 @@ async def test_lines_that_have_moved_are_followed(reloading: Reloading) -> None:
     before = reloading.reloader.settings.origins
     reloading.file.write_text(f"# a comment\n{reloading.file.read_text()}")
     assert await reloading.reloader.reload_now(asked=False)
-    after = reloading.opened.plane.current.gateway.policy("research").statements
+    after = reloading.opened.plane.current.gateway.rules.judge.policy("research").statements
     assert {statement.origin for statement in after}.isdisjoint(before)
     assert {statement.origin for statement in after} <= set(reloading.reloader.settings.origins)
 

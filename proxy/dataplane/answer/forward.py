@@ -649,7 +649,7 @@ class Forward:
             allowed.decode("latin-1"),
             script=(route.prefix + route.upstream_target).partition("?")[0],
             mount=route.mount.path or "/",
-            others=self._plane.current.gateway.others_at(route.mount),
+            others=self._plane.current.gateway.rules.router.others_at(route.mount),
         )
         return scope.encode("latin-1")
 

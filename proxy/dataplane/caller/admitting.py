@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.admission.caller import Inbound
+from proxy.admission.pages import FOREIGN_PAGE
+from proxy.admission.verdict import Admission, Refusal
 from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.answer.page import Page
 from proxy.dataplane.answer.rewriting import wants_plain
@@ -24,7 +27,6 @@ from proxy.errors import (
     OriginRefused,
     TooManyRequestFields,
 )
-from proxy.gateway import FOREIGN_PAGE, Admission, Inbound, Refusal
 from proxy.routing.router import OwnPage, Redirect, Route
 from proxy.wire.credentials import token_request_fields
 from proxy.wire.heads import OutgoingRequest, RequestFields
@@ -71,7 +73,7 @@ def who_answers(connection: Channel, request: Request, head: reader.RequestHead)
         verdict = gateway.admit(inbound, connection.known)
     if head.says_more and _WORKER in fields.headers and isinstance(verdict, Admission):
         # A browser fetches the script of a service worker.
-        verdict = gateway.worker_objection(inbound, verdict) or verdict
+        verdict = gateway.refuse_worker(inbound, verdict) or verdict
     if isinstance(verdict, Refusal):
         _refuse(connection, request, verdict)
         return None

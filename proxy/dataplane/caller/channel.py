@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from proxy.admission.verdict import Admission
     from proxy.client_address.networks import Address
     from proxy.config.settings import Listener
     from proxy.dataplane.budgets import Place
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from proxy.dataplane.caller.writer import Writer
     from proxy.dataplane.notebook.link import Way, Ways
     from proxy.dataplane.plane import DataPlane
-    from proxy.gateway import Admission
 
 
 class Channel(Protocol):

@@ -30,11 +30,11 @@ from proxy.wire.request_heads import HeadFault
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from proxy.admission.verdict import Admission
     from proxy.client_address.networks import Address
     from proxy.config.settings import Listener
     from proxy.dataplane.budgets import Place
     from proxy.dataplane.plane import DataPlane
-    from proxy.gateway import Admission
     from proxy.telemetry.limits_met import Bound
 
 _NO_WAY: Final = Way()

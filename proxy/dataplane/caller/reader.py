@@ -28,8 +28,8 @@ from proxy.wire.request_heads import (
 )
 
 if TYPE_CHECKING:
+    from proxy.admission.verdict import Admission
     from proxy.dataplane.notebook.link import Way
-    from proxy.gateway import Admission
 
 ASKED_BYTES: Final = 8192
 """Of a head that is too large, so much is looked at for what it asks for."""

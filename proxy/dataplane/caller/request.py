@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Admission, Refusal
 from proxy.dataplane.answers import Page, message_of
 from proxy.dataplane.bounds import DRAIN_OVER, bound_of
 from proxy.dataplane.caller.intake import ANSWERER
@@ -16,7 +18,6 @@ from proxy.dataplane.notebook.link import Link, link
 from proxy.dataplane.records import CALLER_GONE, RESPONSE_CUT, request_record, text_of
 from proxy.dataplane.websocket.splice import splice
 from proxy.errors import BadRequest, BodyTimeout, NbgateError, UpstreamUnreachable
-from proxy.gateway import Admission, Inbound, Refusal
 from proxy.routing.jupyters import is_proxied
 from proxy.routing.router import Route
 from proxy.telemetry.access_log import RequestRecord

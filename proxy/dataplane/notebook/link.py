@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from proxy.admission.caller import Caller
 from proxy.dataplane.notebook.connection import UpstreamConnection
-from proxy.gateway import Caller
 from proxy.routing.mounts import Mount, MountKind
 from proxy.upstream import NotebookSession
 from proxy.wire.heads import Translation

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.admission.caller import Caller, Inbound
 from proxy.errors import BadRequest, Draining, NbgateError, OriginRefused, UpgradeRequired
-from proxy.gateway import Caller, Inbound
 from proxy.wire.provenance import Provenance, provenance
 
 _LET_IN: Final = (Provenance.OWN, Provenance.PROGRAM)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from proxy.admission.verdict import Objection
 from proxy.dataplane.bounds import DRAIN_OVER
 from proxy.dataplane.websocket.closes import code_for_page
 from proxy.dataplane.websocket.relay import Relay
-from proxy.gateway import Objection
 from proxy.routing.router import Route
 from proxy.wire.frames import MAX_PAYLOAD, POLICY_VIOLATION
 
 if TYPE_CHECKING:
+    from proxy.admission.verdict import Admission
     from proxy.dataplane.budgets import Place
     from proxy.dataplane.notebook.connection import UpstreamConnection
     from proxy.dataplane.plane import DataPlane
     from proxy.dataplane.sessions import Keeper
-    from proxy.gateway import Admission
     from proxy.telemetry.access_log import RequestRecord
     from proxy.upstream import NotebookSession
 

@@ -171,12 +171,9 @@ class JsonApi:
         if "instance" in asked:
             self._instances.reach(request, asked["instance"])
             names = [asked["instance"]]
-        secure = caller.scheme == "https"
         decided = {
             name: {
-                action: request.gateway.decide(
-                    caller.client.address, name, secure_transport=secure, action=action
-                )
+                action: request.gateway.rules.judge.decide(caller.question(name, action))
                 for action in _EXPLAINED
             }
             for name in names

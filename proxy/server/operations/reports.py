@@ -11,6 +11,8 @@ import errno
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Refusal
 from proxy.aws.cookies import Unkept
 from proxy.aws.presigned import SessionKey
 from proxy.aws.session_news import Loss, Lost, News, NotObtained, Obtained
@@ -19,7 +21,6 @@ from proxy.aws.sessions import OnUnkept
 from proxy.config.settings import Instance, Settings
 from proxy.errors import AddressUnknown, InternalError, NbgateError
 from proxy.faults import Faults
-from proxy.gateway import Inbound, Refusal
 from proxy.server.explaining import audited
 from proxy.telemetry.counts import GatewayCounts
 from proxy.telemetry.events import EventLog

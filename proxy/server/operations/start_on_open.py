@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Admission
 from proxy.errors import InstanceNotInService, NbgateError, UpstreamError
-from proxy.gateway import Admission, Gateway, Inbound
+from proxy.gateway import Gateway
 from proxy.lifecycle.opening import Opening, PageVisit, is_opened
 from proxy.lifecycle.order import OrderedBy
 from proxy.server.viewer import START
@@ -40,13 +42,11 @@ class StartOnOpen:
 
     def _may_start(self, admission: Admission, inbound: Inbound) -> bool:
         """False where a statement denies it; that none allows it is no objection here."""
-        caller, gateway = admission.caller, self._gateway()
-        decision = gateway.decide(
-            caller.client.address, admission.instance, secure_transport=caller.scheme == "https", action=START
-        )
+        gateway, question = self._gateway(), admission.caller.question(admission.instance, START)
+        decision = gateway.rules.judge.decide(question)
         if decision.allowed or not decision.sids:
             return True
-        gateway.permit(inbound, caller, admission.instance, START, user=admission.user)
+        gateway.permit(inbound, admission.caller, question, user=admission.user)
         return False
 
 

@@ -18,9 +18,9 @@ from typing import Final
 
 from multidict import MultiMapping
 
+from proxy.admission.caller import Caller
 from proxy.clock import Clock
 from proxy.errors import OriginRefused
-from proxy.gateway import Caller
 from proxy.wire.browsers import fetch_mode
 from proxy.wire.provenance import Provenance, provenance
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from proxy.admission.verdict import Admission
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.errors import ControlPlaneError
-from proxy.gateway import Admission
 from proxy.server.instance_starts import progress_of
 from proxy.server.operations.fleet import Fleet
 from proxy.server.pages.buttons import Buttons
@@ -40,7 +40,7 @@ class Notices:
 
     def about(self, admission: Admission, port: int) -> InstanceNotice:
         """The instance that a caller was admitted to, at a listener's `port`."""
-        viewer = Viewer(admission.gateway, admission.caller, port)
+        viewer = Viewer(admission.rules, admission.caller, port)
         name = admission.instance
         if name not in self._settings().instances:
             return InstanceNotice(name)

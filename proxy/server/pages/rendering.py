@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from proxy.admission.caller import Inbound
+from proxy.admission.verdict import Admission
 from proxy.dataplane.answers import Page, Render
 from proxy.errors import NbgateError
-from proxy.gateway import Admission, Inbound
 from proxy.server.pages import error_pages, sign_in
 from proxy.server.pages.error_pages import InstanceNotice
 from proxy.server.sagemaker.aws_faults import fault_page

@@ -10,8 +10,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from proxy.admission.caller import Inbound
 from proxy.errors import NbgateError, SignInRequired, TokenRefused
-from proxy.gateway import Inbound
 from proxy.server.own_pages import OwnPages
 from proxy.server.page_request import PageRequest
 from proxy.server.pages import error_pages

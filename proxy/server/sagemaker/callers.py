@@ -18,6 +18,7 @@ from aiohttp import hdrs
 from proxy.config.settings import Api, Settings
 from proxy.errors import AccessDenied
 from proxy.identity.sigv4 import AccessKey, SignatureRefused, Signatures, SignedRequest, prepare
+from proxy.policy.context import Principal
 from proxy.server.page_request import PageRequest
 from proxy.wire.aws_json import DESCRIBE, LIST
 
@@ -27,19 +28,24 @@ _ID_CHARACTERS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Principal:
+class Signer:
     """Who signed; `user` is the policy's aws:username, None where nobody did. `instances`: the only ones, if any."""
 
     user: str | None = None
     instances: frozenset[str] | None = None
 
+    @property
+    def principal(self) -> Principal | None:
+        """Whom the policy is asked about."""
+        return None if self.user is None else Principal(self.user)
+
     def reaches(self, instance: str) -> bool:
         return self.instances is None or instance in self.instances
 
 
-ANYBODY: Final = Principal()
+ANYBODY: Final = Signer()
 
-Identify = Callable[[PageRequest, str, bytes], Awaitable[Principal]]
+Identify = Callable[[PageRequest, str, bytes], Awaitable[Signer]]
 """Who makes a call of an operation with that body. Raises AwsFault, after it was audited."""
 
 
@@ -66,7 +72,7 @@ class Signers:
         self._settings = settings
         self._is_prepared = False
 
-    async def __call__(self, request: PageRequest, operation: str, body: bytes) -> Principal:
+    async def __call__(self, request: PageRequest, operation: str, body: bytes) -> Signer:
         try:
             return await self._identify(request, operation, body)
         except SignatureRefused as error:
@@ -81,7 +87,7 @@ class Signers:
             )
             raise
 
-    async def _identify(self, request: PageRequest, operation: str, body: bytes) -> Principal:
+    async def _identify(self, request: PageRequest, operation: str, body: bytes) -> Signer:
         headers = request.inbound.headers
         signed = headers.getall(hdrs.AUTHORIZATION, [])
         if not self._settings().api.is_signed and not any(self._signatures.knows(value) for value in signed):
@@ -105,4 +111,4 @@ class Signers:
             ),
             is_question=operation in _QUESTIONS,
         )
-        return Principal(key.user, key.instances)
+        return Signer(key.user, key.instances)

@@ -28,7 +28,7 @@ from proxy.server.operations.fleet import Fleet
 from proxy.server.own_pages import OwnPages
 from proxy.server.page_request import PageRequest
 from proxy.server.sagemaker.aws_faults import fault_of
-from proxy.server.sagemaker.callers import Identify, Principal
+from proxy.server.sagemaker.callers import Identify, Signer
 from proxy.server.sagemaker.instance_list import needs_states, page, page_of_names, summary
 from proxy.telemetry.events import EventLog
 from proxy.wire import aws_json
@@ -72,7 +72,7 @@ class _Call:
     request: PageRequest
     operation: str
     parameters: Parameters
-    principal: Principal
+    signer: Signer
 
 
 class Move(Protocol):
@@ -133,9 +133,9 @@ class SageMakerApi:
     async def _answer(self, request: PageRequest) -> bytes:
         operation = read_operation(request.inbound.headers.get("X-Amz-Target"))
         content = await request.body(max_bytes=BODY_BYTES)
-        principal = await self._identify(request, operation, content)
-        request.named(principal.user or "")
-        call = _Call(request, operation, read_parameters(operation, content), principal)
+        signer = await self._identify(request, operation, content)
+        request.named(signer.user or "")
+        call = _Call(request, operation, read_parameters(operation, content), signer)
         return aws_json.answer(await self._operations[operation](call))
 
     # -- operations -----------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class SageMakerApi:
             TokenKind.URL,
             instance=name,
             leads_to=leads_to,
-            principal=call.principal.user or caller.address or "",
+            principal=call.signer.user or caller.address or "",
             address=caller.client.address,
             seconds=URL_SECONDS,
             session_seconds=call.parameters.number(
@@ -218,7 +218,7 @@ class SageMakerApi:
             "SageMaker API called",
             operation=call.operation,
             instance=name,
-            user=call.principal.user,
+            user=call.signer.user,
             client=call.request.caller.address,
             request_id=call.request.request_id,
         )
@@ -248,10 +248,10 @@ class SageMakerApi:
         """Raises AwsFault, after it was audited, where this caller may not do this to the instance ("": to any; None:
         there is no such instance).
         """
-        request, user = call.request, call.principal.user
+        request, user = call.request, call.signer.user
         try:
-            request.decide(name or "", action_of(call.operation), username=user)
-            if name is None or (name and not call.principal.reaches(name)):
+            request.decide(name or "", action_of(call.operation), call.signer.principal)
+            if name is None or (name and not call.signer.reaches(name)):
                 refusal = request.gateway.refuse(
                     request.inbound,
                     request.caller,
@@ -270,8 +270,8 @@ class SageMakerApi:
             raise AwsFault("AccessDeniedException", f"{text} on resource: {resource}", status=403) from error
 
     def _may(self, call: _Call, name: str) -> bool:
-        return call.principal.reaches(name) and call.request.may(
-            name, action_of(call.operation), username=call.principal.user
+        return call.signer.reaches(name) and call.request.may(
+            name, action_of(call.operation), call.signer.principal
         )
 
     async def _all_described(self, names: Mapping[str, str]) -> list[InstanceDescription]:

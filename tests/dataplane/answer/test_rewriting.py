@@ -14,14 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.admission.rules import Rules
 from proxy.client_address.resolve import TrustedProxies
 from proxy.dataplane.answer.rewriting import PageRewrite
 from proxy.dataplane.turns import A_TURN
 from proxy.gateway import Gateway
+from proxy.policy.judge import Judge
 from proxy.policy.statements import Policy
 from proxy.routing.links import STEPS_A_FEED
 from proxy.routing.mounts import Mount
 from proxy.routing.pages import rewriter
+from proxy.routing.router import Router
 from proxy.wire.heads import read_response
 from tests.harness.clocks import settle
 from tests.harness.notebook import ok
@@ -416,11 +419,11 @@ def test_where_chunks_end_and_what_a_page_is_packed_in_change_nothing(
 # -- large pages, and hostile ones --------------------------------------------------------------------------------
 
 NOBODY = Gateway(
-    hostnames=[HOST],
-    mounts={"research": Mount.at_path("/research/")},
-    policies={"research": Policy(())},
-    own_policy=Policy(()),
-    trusted_proxies=TrustedProxies(),
+    Rules(
+        Router([HOST], {"research": Mount.at_path("/research/")}),
+        Judge({"research": Policy(())}, Policy(())),
+        TrustedProxies(),
+    ),
     audit=lambda _inbound, _refusal: None,
 )
 """Lets nobody in."""

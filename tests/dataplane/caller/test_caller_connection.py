@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from proxy import gateway as gateway_module
+from proxy.admission import caller as caller_module
 from proxy.dataplane.caller.closing import DROPPED_BYTES, LINGER_SECONDS
 from proxy.dataplane.caller.intake import HELD_BYTES
 from tests.harness.notebook import OK
@@ -674,7 +674,7 @@ async def test_a_caller_that_reads_nothing_is_cut(tmp_path: Path) -> None:
 
 async def test_a_connection_is_decided_about_once(opened: OpenPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     """What requests share is worked out with the first: the later ones cost no search, however long the lists are."""
-    gateway = opened.plane.current.gateway
+    judge = opened.plane.current.gateway.rules.judge
     asked: list[str] = []
 
     def counted(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
@@ -684,8 +684,8 @@ async def test_a_connection_is_decided_about_once(opened: OpenPlane, monkeypatch
 
         return call
 
-    monkeypatch.setattr(gateway_module, "resolve", counted("resolve", gateway_module.resolve))
-    monkeypatch.setattr(gateway, "decide", counted("decide", gateway.decide))
+    monkeypatch.setattr(caller_module, "resolve", counted("resolve", caller_module.resolve))
+    monkeypatch.setattr(judge, "decide", counted("decide", judge.decide))
     peer = await opened.call()
     for number in range(20):
         peer.send(opened.head(f"/{number}"))

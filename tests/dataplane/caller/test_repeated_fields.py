@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy import gateway as gateway_module
+from proxy.admission import caller as caller_module
 from proxy.dataplane.caller import request as request_module
 from proxy.dataplane.notebook.link import Link, link
 from proxy.wire import heads as heads_module
@@ -114,7 +114,7 @@ async def test_what_repeats_is_prepared_once_for_each_caller(
 
     for module, name in (
         (heads_module, "_translated"),
-        (gateway_module, "resolve"),
+        (caller_module, "resolve"),
         (request_module, "link"),
     ):
         counting(module, name)
