@@ -28,7 +28,6 @@ BEING_SPLIT: Mapping[str, str] = {
     "proxy.dataplane.answer.forward": "rooms",
     "proxy.dataplane.caller.connection": "rooms",
     "proxy.dataplane.caller.request": "rooms",
-    "proxy.server.operations.fleet": "server",
 }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from proxy.sandbox.instance import InstanceSpec
-from proxy.server.operations.fleet import LOOK_SECONDS, SETTLED_AT_A_LOOK
+from proxy.server.operations.fleet import SETTLED_AT_A_LOOK
+from proxy.server.operations.watched_instance import LOOK_SECONDS
 from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.waiting import eventually

@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import math
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from statistics import median
-from typing import Final, Protocol
+from typing import Final
 
 from proxy.aws.control_plane import ControlPlane, InstanceDescription
 from proxy.aws.presigned import SessionKey
@@ -26,24 +23,27 @@ from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.errors import (
     ControlPlaneError,
-    ControlPlaneFailed,
     ControlPlaneTimeout,
     InstanceNotFound,
-    PermissionMissing,
-    Throttled,
 )
 from proxy.faults import Faults
-from proxy.instance_status import PASSING, InstanceStatus
+from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.order import THE_GATEWAY, OrderedBy
 from proxy.rounds import Round, Rounds
+from proxy.server.operations.role_listing import LISTED_AT_MOST, RoleListing
+from proxy.server.operations.watched_instance import (
+    LOOK_SECONDS,
+    KnownState,
+    SessionsOfInstance,
+    WatchedInstance,
+    says_the_same,
+)
 from proxy.shared_fetch import SharedFetch, StillUnderWay
 from proxy.tasks import Tasks
 from proxy.telemetry.events import EventLog
 from proxy.telemetry.troubles import Troubles
 
 UNKNOWN: Final = "state of instance unknown"
-LOOK_SECONDS: Final = 5.0
-"""Between two looks at what is watched."""
 SETTLED_AT_A_LOOK: Final = 10
 """Instances that are not on their way anywhere, asked about in turn: two calls a second, however many there are."""
 PATIENCE_SECONDS: Final = 20.0
@@ -51,79 +51,10 @@ PATIENCE_SECONDS: Final = 20.0
 instance was to be started or stopped first, which takes 30 s at most."""
 FAILURE_SECONDS: Final = 5.0
 """How long a failure to describe is remembered: a crowd must not become a storm."""
-MOVING_SECONDS: Final = 60.0
-"""How long an instance is looked at after it was told to start or stop, even if its status does not show it yet."""
-STARTS_REMEMBERED: Final = 15
-LIST_FROM: Final = 3
-"""So many instances of one role are worth a listing. Fewer are described, which tells more."""
-LISTED_AT_MOST: Final = 1000
-"""Of an account with more instances than that, ten calls' worth, those of the configuration are described."""
-_LISTED_AT_ONCE: Final = 100
-"""Instances in one answer."""
-NOT_LISTED_SECONDS: Final = 900.0
-"""How long it counts that a role may not list, or that there are too many."""
-LIST_FAILED_SECONDS: Final = 60.0
-"""The same for failures that pass."""
 _AT_ONCE: Final = 3
 """Descriptions asked for at the same time: the control plane has four threads, and one is left for sign-ins."""
 
 StatusListener = Callable[[str, InstanceDescription], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What SageMaker last said of an instance. Instants are monotonic seconds: when it said so, and from when on
-    that status is known to hold."""
-
-    description: InstanceDescription
-    seen_at: float
-    since: float
-
-
-class Sessions(Protocol):
-    """What of a keeper (`proxy.aws.keeper.SessionKeeper`) depends on its instance's state."""
-
-    def retry(self) -> None: ...
-    def drop(self) -> None: ...
-
-
-@dataclass(slots=True)
-class _Watched:
-    """One notebook and role: instances of the gateway that share both share it."""
-
-    key: SessionKey
-    fetch: SharedFetch[InstanceDescription]
-    names: tuple[str, ...] = ()
-    sessions: tuple[Sessions, ...] = ()
-    known: Known | None = None
-    is_fresh: bool = False
-    """Nothing was done since that would make `known` untrue."""
-    failure: ControlPlaneError | None = None
-    failed_at: float = -math.inf
-    changes: int = 0
-    """How often it was started or stopped: what was asked before tells nothing of what came then."""
-    asked_at: float = -math.inf
-    moving_until: float = -math.inf
-    is_listed: bool = True
-    """The last listing, if there was one, had it."""
-    pending_since: float | None = None
-    """When it began to start, if that was seen."""
-    starts: deque[float] = field(default_factory=lambda: deque(maxlen=STARTS_REMEMBERED))
-
-
-@dataclass(slots=True)
-class _Listing:
-    """What is known of listing instances as one role. Instants are monotonic seconds."""
-
-    fetch: SharedFetch[None]
-    calls: int = 1
-    """That the last one took."""
-    not_before: float = -math.inf
-    """Until then instances are described."""
-    rests_until: float = -math.inf
-    """SageMaker throttles: what is watched waits."""
-    problem: str = ""
-    """Why it does not work, as it was logged."""
 
 
 class Fleet:
@@ -137,7 +68,7 @@ class Fleet:
         self,
         settings: Settings,
         *,
-        sessions: Mapping[str, Sessions],
+        sessions: Mapping[str, SessionsOfInstance],
         control_plane: Callable[[str], ControlPlane],
         clock: Clock,
         tasks: Tasks,
@@ -154,17 +85,16 @@ class Fleet:
         self._faults = faults
         self._events = events
         self._troubles = Troubles(clock, events.warning)
-        self._watched: dict[str, _Watched] = {}
-        self._listings: defaultdict[str, _Listing] = defaultdict(
-            lambda: _Listing(SharedFetch(clock=clock, tasks=tasks))
+        self._watched: dict[str, WatchedInstance] = {}
+        self._listings: defaultdict[str, RoleListing] = defaultdict(
+            lambda: RoleListing(SharedFetch(clock=clock, tasks=tasks))
         )
         self._listeners: dict[object, StatusListener] = {}
         self._poller: Round | None = None
         self._at_once = asyncio.Semaphore(_AT_ONCE)
-        self._turn = 0
         self.adopt(settings, sessions)
 
-    def adopt(self, settings: Settings, sessions: Mapping[str, Sessions]) -> None:
+    def adopt(self, settings: Settings, sessions: Mapping[str, SessionsOfInstance]) -> None:
         """Know these instances from now on; what is known of those that stay is kept."""
         before = {watched.key: watched for watched in self._watched.values()}
         names: dict[SessionKey, list[str]] = {}
@@ -172,7 +102,9 @@ class Fleet:
             names.setdefault(SessionKey(instance.notebook, instance.assume_role or ""), []).append(name)
         self._watched = {}
         for key, shared in names.items():
-            watched = before.get(key) or _Watched(key, SharedFetch(clock=self._clock, tasks=self._tasks))
+            watched = before.get(key) or WatchedInstance(
+                key, SharedFetch(clock=self._clock, tasks=self._tasks)
+            )
             watched.names = tuple(shared)
             watched.sessions = tuple({id(sessions[name]): sessions[name] for name in shared}.values())
             self._watched |= dict.fromkeys(shared, watched)
@@ -201,7 +133,7 @@ class Fleet:
             detail = "other instances are asked about first, and that takes long"
             raise ControlPlaneTimeout(detail=detail) from None
 
-    def known(self, name: str) -> Known | None:
+    def known(self, name: str) -> KnownState | None:
         """What SageMaker last said of it, however long ago, without asking; None if it never did."""
         watched = self._watched.get(name)
         return None if watched is None else watched.known
@@ -210,8 +142,7 @@ class Fleet:
         """StartNotebookInstance, by whose order the log says. Raises as `ControlPlane.start`."""
         watched = self._named(name)
         await self._control_plane(watched.key.role_arn).start(watched.key.notebook)
-        watched.pending_since = self._clock.monotonic()
-        self._moved(watched)
+        self._moved(watched, starts=True)
         for keeper in watched.sessions:
             keeper.retry()
         self._events.info(
@@ -222,8 +153,7 @@ class Fleet:
         """StopNotebookInstance, by whose order the log says. Raises as `ControlPlane.stop`."""
         watched = self._named(name)
         await self._control_plane(watched.key.role_arn).stop(watched.key.notebook)
-        watched.pending_since = None
-        self._moved(watched)
+        self._moved(watched, starts=False)
         for keeper in watched.sessions:
             keeper.drop()
         self._events.info(
@@ -248,9 +178,9 @@ class Fleet:
         within `LOOK_SECONDS`; None before the first.
         """
         watched = self._watched.get(name)
-        return median(watched.starts) if watched is not None and watched.starts else None
+        return None if watched is None else watched.usual_start_seconds()
 
-    def _named(self, name: str) -> _Watched:
+    def _named(self, name: str) -> WatchedInstance:
         watched = self._watched.get(name)
         if watched is None:
             raise InstanceNotFound(
@@ -260,7 +190,7 @@ class Fleet:
 
     # -- asking ---------------------------------------------------------------------------------------------
 
-    def _ask(self, watched: _Watched, *, closely: bool = False) -> asyncio.Task[InstanceDescription]:
+    def _ask(self, watched: WatchedInstance, *, closely: bool = False) -> asyncio.Task[InstanceDescription]:
         """The fetch that is under way, or a new one; `closely`: no listing is to answer it."""
         if not watched.fetch.is_under_way:
             watched.asked_at = self._clock.monotonic()
@@ -271,7 +201,7 @@ class Fleet:
             expected=(ControlPlaneError,),
         )
 
-    async def _describe(self, watched: _Watched, closely: bool) -> InstanceDescription:
+    async def _describe(self, watched: WatchedInstance, closely: bool) -> InstanceDescription:
         """Ask, and note the outcome."""
         if not closely and watched.is_listed and self._can_list(watched.key.role_arn):
             asked_at, changes = self._clock.monotonic(), watched.changes
@@ -294,22 +224,20 @@ class Fleet:
 
     # -- listing ------------------------------------------------------------------------------------------
 
-    def _of(self, role: str) -> list[_Watched]:
+    def _of(self, role: str) -> list[WatchedInstance]:
         return [watched for watched in self._all() if watched.key.role_arn == role]
 
     def _can_list(self, role: str, *, wanted: int | None = None) -> bool:
         """Whether listing is worth it for so many instances (None: for all of the role), and works."""
-        listing, now = self._listings[role], self._clock.monotonic()
         count = len(self._of(role)) if wanted is None else wanted
-        is_worth_it = count >= max(LIST_FROM, 2 * listing.calls)
-        return is_worth_it and now >= listing.not_before and now >= listing.rests_until
+        return self._listings[role].is_worth_it(count, self._clock.monotonic())
 
     def _list(self, role: str) -> asyncio.Task[None]:
         """The listing that is under way, or a new one."""
         listing = self._listings[role]
         return listing.fetch.begin(partial(self._take_list, role, listing), name=f"list {role}".strip())
 
-    async def _take_list(self, role: str, listing: _Listing) -> None:
+    async def _take_list(self, role: str, listing: RoleListing) -> None:
         try:
             async with self._at_once:
                 changes = {watched.key: watched.changes for watched in self._of(role)}
@@ -317,8 +245,7 @@ class Fleet:
         except ControlPlaneError as error:
             self._not_listed(role, listing, error)
             return
-        listing.calls = max(1, math.ceil(len(found) / _LISTED_AT_ONCE))
-        listing.problem = ""
+        listing.succeeded(len(found))
         seen = {description.name: description for description in found}
         news = []
         for watched in self._of(role):
@@ -328,7 +255,7 @@ class Fleet:
             watched.is_listed = summary is not None
             if summary is None:
                 continue
-            if known is not None and _says_the_same(known.description, summary):
+            if known is not None and says_the_same(known.description, summary):
                 self._learnt(watched, known.description)
             elif not watched.fetch.is_under_way:
                 news.append(watched)
@@ -336,13 +263,9 @@ class Fleet:
         for watched in news[:SETTLED_AT_A_LOOK]:
             self._ask(watched, closely=True)
 
-    def _not_listed(self, role: str, listing: _Listing, error: ControlPlaneError) -> None:
-        now = self._clock.monotonic()
-        if isinstance(error, Throttled):
-            listing.rests_until = now + LIST_FAILED_SECONDS / 2
+    def _not_listed(self, role: str, listing: RoleListing, error: ControlPlaneError) -> None:
+        if not listing.failed(error, self._clock.monotonic()):
             return
-        is_lasting = isinstance(error, PermissionMissing | ControlPlaneFailed)
-        listing.not_before = now + (NOT_LISTED_SECONDS if is_lasting else LIST_FAILED_SECONDS)
         if listing.problem != error.code:
             listing.problem = error.code
             self._events.info(
@@ -357,7 +280,7 @@ class Fleet:
 
     # -- learning -----------------------------------------------------------------------------------------
 
-    def _failed(self, watched: _Watched, error: ControlPlaneError) -> None:
+    def _failed(self, watched: WatchedInstance, error: ControlPlaneError) -> None:
         watched.failure = error
         watched.failed_at = self._clock.monotonic()
         self._troubles.met(
@@ -369,24 +292,18 @@ class Fleet:
             next_try_seconds=FAILURE_SECONDS,
         )
 
-    def _learnt(self, watched: _Watched, description: InstanceDescription) -> None:
-        now, before = self._clock.monotonic(), watched.known
-        status = description.status
-        has_changed = before is None or before.description.status != status
-        since = now if before is None or has_changed else before.since
-        watched.known = Known(description, seen_at=now, since=since)
-        watched.is_fresh = True
-        watched.failure = None
+    def _learnt(self, watched: WatchedInstance, description: InstanceDescription) -> None:
+        before = watched.known
+        has_changed = watched.learn(description, self._clock.monotonic())
         self._troubles.over(UNKNOWN, of=watched.key)
         if has_changed:
             self._changed(watched, before, description)
         self._wake()
 
-    def _changed(self, watched: _Watched, before: Known | None, description: InstanceDescription) -> None:
+    def _changed(
+        self, watched: WatchedInstance, before: KnownState | None, description: InstanceDescription
+    ) -> None:
         status = description.status
-        self._measure(watched, before, status)
-        if before is not None or status in PASSING:
-            watched.moving_until = -math.inf
         for keeper in watched.sessions:
             if status == InstanceStatus.IN_SERVICE:
                 keeper.retry()
@@ -402,23 +319,7 @@ class Fleet:
             )
         self._tell(watched, description)
 
-    def _measure(self, watched: _Watched, before: Known | None, status: str) -> None:
-        """How long starts take. One whose begin was not seen counts for nothing: it would look quicker."""
-        now = self._clock.monotonic()
-        if status == InstanceStatus.PENDING:
-            told = watched.pending_since is not None and now - watched.pending_since < MOVING_SECONDS
-            if not told:
-                seen = before is not None and now - before.seen_at <= 2 * LOOK_SECONDS
-                watched.pending_since = now if seen else None
-            return
-        if status == InstanceStatus.IN_SERVICE and watched.pending_since is not None:
-            watched.starts.append(now - watched.pending_since)
-        if status == InstanceStatus.IN_SERVICE or (
-            before is not None and before.description.status == InstanceStatus.PENDING
-        ):
-            watched.pending_since = None
-
-    def _tell(self, watched: _Watched, description: InstanceDescription) -> None:
+    def _tell(self, watched: WatchedInstance, description: InstanceDescription) -> None:
         for name in watched.names:
             self._tell_of(name, description)
 
@@ -430,13 +331,8 @@ class Fleet:
             lambda listener: listener(name, description),
         )
 
-    def _moved(self, watched: _Watched) -> None:
-        """It was told to change: what was known and asked of it is of the past."""
-        watched.changes += 1
-        watched.is_fresh = False
-        watched.failure = None
-        watched.fetch.forget()
-        watched.moving_until = self._clock.monotonic() + MOVING_SECONDS
+    def _moved(self, watched: WatchedInstance, *, starts: bool) -> None:
+        watched.moves(self._clock.monotonic(), starts=starts)
         self._ask(watched, closely=True)
         self._wake()
 
@@ -466,10 +362,10 @@ class Fleet:
         }
         self._faults.each("states of instances", self._due(without=waiting), self._ask_closely)
 
-    def _ask_closely(self, watched: _Watched) -> None:
+    def _ask_closely(self, watched: WatchedInstance) -> None:
         self._ask(watched, closely=True)
 
-    def _looked_at_together(self, role: str) -> list[_Watched]:
+    def _looked_at_together(self, role: str) -> list[WatchedInstance]:
         """List a role's instances, if that is worth it; those that need not be asked about one by one at this look."""
         passing = [watched for watched in self._passing() if watched.key.role_arn == role]
         watched = self._of(role) if self._listeners else passing
@@ -481,19 +377,14 @@ class Fleet:
         self._list(role)
         return [one for one in watched if one.is_listed]
 
-    def _all(self) -> list[_Watched]:
+    def _all(self) -> list[WatchedInstance]:
         return list({watched.key: watched for watched in self._watched.values()}.values())
 
-    def _passing(self) -> list[_Watched]:
+    def _passing(self) -> list[WatchedInstance]:
         now = self._clock.monotonic()
-        return [
-            watched
-            for watched in self._all()
-            if now < watched.moving_until
-            or (watched.known is not None and watched.known.description.status in PASSING)
-        ]
+        return [watched for watched in self._all() if watched.is_passing(now)]
 
-    def _due(self, *, without: Collection[SessionKey]) -> list[_Watched]:
+    def _due(self, *, without: Collection[SessionKey]) -> list[WatchedInstance]:
         """Whom to ask about one by one at this look."""
         passing = [
             watched
@@ -514,13 +405,3 @@ class Fleet:
         settled.sort(key=lambda watched: watched.asked_at)
         under_way = sum(watched.fetch.is_under_way for watched in self._all())
         return passing + settled[: max(0, SETTLED_AT_A_LOOK - under_way)]
-
-
-def _says_the_same(described: InstanceDescription, summary: InstanceDescription) -> bool:
-    """Whether a listing has no news of an instance: `modified_at` moves with whatever it does not tell."""
-    return (described.status, described.modified_at, described.url, described.instance_type) == (
-        summary.status,
-        summary.modified_at,
-        summary.url,
-        summary.instance_type,
-    )

@@ -28,17 +28,14 @@ from proxy.errors import (
 from proxy.faults import Faults
 from proxy.policy.export import WORTH_LISTING
 from proxy.rounds import Rounds
-from proxy.server.operations.fleet import (
+from proxy.server.operations.fleet import PATIENCE_SECONDS, SETTLED_AT_A_LOOK, UNKNOWN, Fleet
+from proxy.server.operations.role_listing import (
     LIST_FAILED_SECONDS,
     LIST_FROM,
     LISTED_AT_MOST,
-    LOOK_SECONDS,
     NOT_LISTED_SECONDS,
-    PATIENCE_SECONDS,
-    SETTLED_AT_A_LOOK,
-    UNKNOWN,
-    Fleet,
 )
+from proxy.server.operations.watched_instance import LOOK_SECONDS
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import Threshold, open_events
