@@ -25,7 +25,7 @@ from proxy.wire.cookies import (
 from proxy.wire.credentials import without_credentials
 from proxy.wire.fields import FIRST_OF_MOUNTS, RESPONSE_RULES, Rule, has_token, nominated
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
-from proxy.wire.request_heads import ReadLine, RequestField
+from proxy.wire.request_heads import RequestField
 
 _VALUES_REMEMBERED: Final = 4
 _VALUE_BYTES_REMEMBERED: Final = 2048
@@ -120,7 +120,7 @@ class RequestFields:
     @property
     def pairs(self) -> list[tuple[bytes, bytes]]:
         """Names and values as they came."""
-        return [(name, value) for _, name, value, _ in self.received]
+        return [field[2:4] for field in self.received]
 
     def towards(self, translation: Translation, *, is_upgrade: bool, plain_encoding: bool) -> bytes:
         """The fields' lines on that way; `Host`, framing and forwarding fields stand elsewhere."""
@@ -150,7 +150,7 @@ class OutgoingRequest:
     is_upgrade: bool = False
     plain_encoding: bool = False
     """Ask for an unencoded answer, because its text is going to be rewritten."""
-    numbers: Sequence[ReadLine] = ()
+    numbers: Sequence[RequestField] = ()
     """More fields: what proxies call this request."""
 
 
@@ -172,8 +172,8 @@ def request_head(head: OutgoingRequest, translation: Translation) -> bytes:
     )
 
 
-def _lines_of(numbers: Sequence[ReadLine]) -> bytes:
-    return b"".join([field[3] for _, field, _ in numbers])
+def _lines_of(numbers: Sequence[RequestField]) -> bytes:
+    return b"".join([field[4] for field in numbers])
 
 
 def _translated(
@@ -184,13 +184,13 @@ def _translated(
     cookies: list[bytes] = []
     connection: list[bytes] = []
     for entry in fields:
-        rule = entry[0]
+        rule = entry[1]
         if not rule:
-            append(entry[3])
+            append(entry[4])
             continue
         if rule is _DROP or rule is _HOST:
             continue
-        _, name, value, _ = entry
+        name, value = entry[2:4]
         if rule is _COOKIE:
             cookies.append(value)
         elif rule is Rule.CONNECTION:
@@ -209,8 +209,8 @@ def _translated(
             append(b"%b: %b\r\n" % (name, value))
     if connection and (hop_by_hop := nominated(connection)):
         # Rare enough to pay for a second pass. `cookies` is the caller's too, so naming it removes it.
-        kept = [entry for entry in fields if entry[1].lower() not in hop_by_hop]
-        others = [entry for entry in kept if entry[0] is not Rule.CONNECTION]
+        kept = [entry for entry in fields if entry[2].lower() not in hop_by_hop]
+        others = [entry for entry in kept if entry[1] is not Rule.CONNECTION]
         return _translated(others, translation, is_upgrade=is_upgrade, plain_encoding=plain_encoding)
     append(translation.cookie_line(cookies))
     if plain_encoding:

@@ -88,20 +88,18 @@ _BITS[b"service-worker"] = _WORKER
 _MAY_REPEAT: Final = _CONNECTION | _UPGRADE | _WORKER
 _SAYS_MORE: Final = _CONNECTION | _UPGRADE | _LENGTH | _CODING | _EXPECT | _WORKER
 
-RequestField = tuple[Rule, bytes, bytes, bytes]
-"""A field of a request: what becomes of it towards the notebook, its name and value as they came, and the line that it
-travels on where it passes as it is.
+RequestField = tuple[int, Rule, bytes, bytes, bytes, tuple[str, str]]
+"""A field of a request: what it means for the reading of its head; what becomes of it towards the notebook; its name
+and value as they came; the line that it travels on where it passes as it is; and name and value as text, in which bytes
+that are no UTF-8 are surrogates.
 """
 
 
-def request_field(name: bytes, value: bytes) -> RequestField:
+def request_field(name: bytes, value: bytes, *, bit: int = 0) -> RequestField:
     """A field as it came."""
     rule = REQUEST_RULES[name]
-    return rule, name, value, b"" if rule else b"%b: %b\r\n" % (name, value)
-
-
-ReadLine = tuple[int, RequestField, tuple[str, str]]
-"""What a field line means for the reading of its head, the field, and its name and value as text."""
+    text = istr(name.decode("ascii")), value.decode("utf-8", "surrogateescape")
+    return bit, rule, name, value, b"" if rule else b"%b: %b\r\n" % (name, value), text
 
 
 class FaultKind(Enum):
@@ -134,47 +132,38 @@ class HeadBounds:
 
 
 class ReceivedHead:
-    """A request's head, read. Names and values are what came, without the blanks around a value."""
+    """A request's head, read. Names and values are what came, without the blanks around a value.
 
-    __slots__ = (
-        "content_length",
-        "expects_continue",
-        "host",
-        "is_chunked",
-        "is_http_10",
-        "is_kept",
-        "is_websocket",
-        "method",
-        "numbers",
-        "received",
-        "says_more",
-        "target",
-        "texts",
-    )
+    What few heads say has its first value in the class: an instance is then made for little.
+    """
+
+    received: list[RequestField]
+    numbers: tuple[RequestField, ...] = ()
+    """Those that `set_numbers_apart` took out of them."""
+    host = ""
+    content_length: int | None = None
+    is_chunked = False
+    is_websocket = False
+    expects_continue = False
 
     def __init__(self, method: bytes, target: bytes, *, is_http_10: bool) -> None:
         self.method = method
         self.target = target
         self.is_http_10 = is_http_10
-        self.received: list[RequestField] = []
-        self.texts: list[tuple[str, str]] = []
-        """The fields again; bytes that are no UTF-8 are surrogates."""
-        self.numbers: tuple[ReadLine, ...] = ()
-        """Those that `set_numbers_apart` took out of them."""
-        self.host = ""
-        self.content_length: int | None = None
-        self.is_chunked = False
         self.is_kept = not is_http_10
         """Whether another request may follow on the connection, as far as this one says. Never in HTTP/1.0."""
-        self.is_websocket = False
-        self.expects_continue = False
         self.says_more = is_http_10
         """Whether something of it is about more than what is asked for: its body, the connection, or who fetches."""
 
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:
         """Names and values as they came."""
-        return [(name, value) for _, name, value, _ in self.received]
+        return [field[2:4] for field in self.received]
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """The fields again; bytes that are no UTF-8 are surrogates."""
+        return [field[5] for field in self.received]
 
     @property
     def has_body(self) -> bool:
@@ -183,24 +172,22 @@ class ReceivedHead:
 
     def set_numbers_apart(self) -> None:
         """Keep the fields that number the request beside the others."""
-        apart = [field[1].lower() in _NUMBERS for field in self.received]
-        if any(apart):
-            fields = list(zip(apart, self.received, self.texts, strict=True))
-            self.numbers = tuple([(0, field, text) for is_apart, field, text in fields if is_apart])
-            self.received = [field for is_apart, field, _ in fields if not is_apart]
-            self.texts = [text for is_apart, _, text in fields if not is_apart]
+        numbers = [field for field in self.received if field[2].lower() in _NUMBERS]
+        if numbers:
+            self.numbers = tuple(numbers)
+            self.received = [field for field in self.received if field[2].lower() not in _NUMBERS]
 
 
-_LINES: Final = Memo[bytes, ReadLine](_LINES_REMEMBERED)
+_LINES: Final = Memo[bytes, RequestField](_LINES_REMEMBERED)
 """Field lines that were read, of all connections."""
 
 
-def own_lines() -> Memo[bytes, ReadLine]:
+def own_lines() -> Memo[bytes, RequestField]:
     """Field lines of one connection, which is all that may remember them."""
     return Memo(_OWN_LINES)
 
 
-def _read_line(line: bytes, own: Memo[bytes, ReadLine]) -> ReadLine:
+def _read_line(line: bytes, own: Memo[bytes, RequestField]) -> RequestField:
     """Read a line that is not remembered for all connections; `own` are those of one."""
     known = own.get(line)
     if known is not None:
@@ -220,11 +207,7 @@ def _read_line(line: bytes, own: Memo[bytes, ReadLine]) -> ReadLine:
         raise HeadFault("a tab stands beside what frames the body")
     if bit == _CONNECTION and value.lower() == b"keep-alive":
         bit = 0  # as it is said anyway
-    read = (
-        bit,
-        request_field(name, value),
-        (istr(name.decode("ascii")), value.decode("utf-8", "surrogateescape")),
-    )
+    read = request_field(name, value, bit=bit)
     if lower in _SECRETS:
         if len(line) <= _OWN_LINE_BYTES:
             own.keep(line, read)
@@ -233,7 +216,9 @@ def _read_line(line: bytes, own: Memo[bytes, ReadLine]) -> ReadLine:
     return read
 
 
-def read_request(head: bytes, bounds: HeadBounds, own: Memo[bytes, ReadLine] | None = None) -> ReceivedHead:
+def read_request(
+    head: bytes, bounds: HeadBounds, own: Memo[bytes, RequestField] | None = None
+) -> ReceivedHead:
     """Read a whole head, its empty line included.
 
     `own` are the lines that are remembered for this connection alone. Raises HeadFault. The bounds come first, so that
@@ -267,7 +252,7 @@ def without_numbers(lines: bytes) -> tuple[bytes, list[bytes]]:
     return (rest + b"".join(numbers[1::2]))[1:], numbers[::2]
 
 
-def read_numbers(lines: list[bytes]) -> tuple[ReadLine, ...] | None:
+def read_numbers(lines: list[bytes]) -> tuple[RequestField, ...] | None:
     """Those lines, read as in a whole head; None where one is malformed."""
     try:
         return tuple([_LINES.get(line) or _read_line(line, own_lines()) for line in lines])
@@ -288,24 +273,23 @@ def _above(reason: str, fault: FaultKind, start: bytes) -> HeadFault:
     return above
 
 
-def _read_fields(read: ReceivedHead, lines: list[bytes], own: Memo[bytes, ReadLine]) -> None:
+def _read_fields(read: ReceivedHead, lines: list[bytes], own: Memo[bytes, RequestField]) -> None:
     known = _LINES.get
     found = [known(line) or _read_line(line, own) for line in lines]
-    read.received = [line[1] for line in found]
-    read.texts = [line[2] for line in found]
+    read.received = found
     seen = 0
     connection: list[bytes] = []
     coding = upgrade = None
-    for line in found:
-        bit = line[0]
+    for field in found:
+        bit = field[0]
         if not bit:
             continue
-        value, text = line[1][2], line[2]
+        value = field[3]
         if bit & seen and not bit & _MAY_REPEAT:
             raise HeadFault("a field that is one value stands there twice")
         seen |= bit
         if bit == _HOST:
-            read.host = text[1]
+            read.host = field[5][1]
         elif bit == _CONNECTION:
             connection.append(value)
         elif bit == _UPGRADE:

@@ -207,7 +207,7 @@ def test_lines_that_number_a_request_are_told_apart() -> None:
         assert without_numbers(lines) == (lines, [])
     fields = read_numbers(numbers)
     assert fields is not None
-    assert [(name, value) for _, (_, name, value, _), _ in fields] == [
+    assert [field[2:4] for field in fields] == [
         (b"X-Request-Id", b"1"),
         (b"x-AMZN-trace-id", b"Root=1"),
         (b"traceparent", b"\xe9"),
@@ -220,7 +220,7 @@ def test_numbers_are_set_apart_from_the_fields() -> None:
     read.set_numbers_apart()
     assert read.fields == [(b"Host", b"a"), (b"Accept", b"b")]
     assert read.texts == [("Host", "a"), ("Accept", "b")]
-    assert read.numbers == ((0, request_field(b"CF-Ray", b"1"), ("CF-Ray", "1")),)
+    assert read.numbers == (request_field(b"CF-Ray", b"1"),)
     read.set_numbers_apart()
     read = read_request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", BOUNDS)
     read.set_numbers_apart()

@@ -56,7 +56,7 @@ def who_answers(connection: Channel, request: Request, head: reader.RequestHead)
     fields, listener = head.fields, connection.listener
     request.inbound = inbound = Inbound(
         connection.place.peer,
-        head.headers if head.numbers else fields.headers,
+        head.headers if head.numbers else fields,
         fields.host,
         head.target,
         head.method,

@@ -8,7 +8,8 @@ and never held. Pure: no socket, no clock, no policy.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import ItemsView, Iterator, ValuesView
+from typing import TYPE_CHECKING, Any, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
@@ -18,8 +19,8 @@ from proxy.wire.request_heads import (
     FaultKind,
     HeadBounds,
     HeadFault,
-    ReadLine,
     ReceivedHead,
+    RequestField,
     own_lines,
     read_numbers,
     read_request,
@@ -44,7 +45,8 @@ a proxy's some 2,000 more for its caller."""
 
 _PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
 """None of these says anything of a body; and a target that begins with its path names no other host."""
-_NO_NUMBERS: Final[tuple[ReadLine, ...]] = ()
+_NO_NUMBERS: Final[tuple[RequestField, ...]] = ()
+_NOTHING: Final = object()
 _TLS_HANDSHAKE: Final = 0x16
 _NO_HTTP: Final = ("not HTTP", "a TLS handshake, on a port that speaks plain HTTP")
 
@@ -60,22 +62,51 @@ class ReadingLimits:
         """How many more may be remembered."""
 
 
-class HeadFields:
+class HeadFields(MultiMapping[str]):
     """A request's fields, as text for those who decide by them, and as bytes that travel on.
 
-    Requests that repeat them share what was found out by them, for whoever reads it: `known` and `way`.
+    Requests that repeat them share what was found out by them, for whoever reads it: `known` and `way`. Most requests
+    are decided about by none of their fields, so the text is put in order when somebody asks.
     """
 
-    __slots__ = ("headers", "host", "known", "sent", "way")
+    __slots__ = ("_headers", "host", "known", "sent", "way")
 
-    def __init__(self, headers: CIMultiDictProxy[str], host: str, sent: RequestFields) -> None:
-        self.headers = headers
+    def __init__(self, host: str, sent: RequestFields) -> None:
         self.host = host
         self.sent = sent
+        self._headers: CIMultiDictProxy[str] | None = None
         self.known: Admission | None = None
         """That of the last request with these fields."""
         self.way: Way | None = None
         """By which way they go."""
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The fields as text."""
+        if self._headers is None:
+            self._headers = CIMultiDictProxy(CIMultiDict([field[5] for field in self.sent.received]))
+        return self._headers
+
+    def __getitem__(self, name: str) -> str:
+        return self.headers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.headers)
+
+    def __len__(self) -> int:
+        return len(self.headers)
+
+    def items(self) -> ItemsView[str, str]:
+        return self.headers.items()
+
+    def values(self) -> ValuesView[str]:
+        return self.headers.values()
+
+    def getone(self, key: str, default: Any = _NOTHING) -> Any:
+        return self.headers.getone(key) if default is _NOTHING else self.headers.getone(key, default)
+
+    def getall(self, key: str, default: Any = _NOTHING) -> Any:
+        return self.headers.getall(key) if default is _NOTHING else self.headers.getall(key, default)
 
 
 class RequestHead:
@@ -95,7 +126,7 @@ class RequestHead:
     """Than what is asked for: about the body, the connection, or who fetches."""
     is_repeated = False
     """An earlier request of the connection had the same fields to the letter, but for the `numbers`."""
-    numbers: tuple[ReadLine, ...] = ()
+    numbers: tuple[RequestField, ...] = ()
     """More fields, by which proxies tell this request from all others."""
 
     def __init__(self, method: str, target: str, fields: HeadFields) -> None:
@@ -109,7 +140,7 @@ class RequestHead:
         if not self.numbers:
             return self.fields.headers
         headers = self.fields.headers.copy()
-        headers.extend([text for _, _, text in self.numbers])
+        headers.extend([text for *_, text in self.numbers])
         return CIMultiDictProxy(headers)
 
 
@@ -246,9 +277,7 @@ class Reader:
         is_plain = not read.says_more and len(lines) <= REPEATED_HEAD_BYTES
         if is_plain and self._is_proxys:
             read.set_numbers_apart()
-        fields = HeadFields(
-            CIMultiDictProxy(CIMultiDict(read.texts)), read.host, RequestFields(read.received)
-        )
+        fields = HeadFields(read.host, RequestFields(read.received))
         told = RequestHead(read.method.decode("ascii"), read.target.decode("ascii"), fields)
         if read.says_more:
             told.says_more = True
@@ -265,7 +294,7 @@ class Reader:
             told.numbers = read.numbers
         return told
 
-    def _numbered(self, lines: bytes) -> tuple[bytes, HeadFields | None, tuple[ReadLine, ...]]:
+    def _numbered(self, lines: bytes) -> tuple[bytes, HeadFields | None, tuple[RequestField, ...]]:
         """Lines that did not come before: perhaps the others did, but for those that number the request."""
         others, written = without_numbers(lines)
         known = self._repeated.get(others) if written else None

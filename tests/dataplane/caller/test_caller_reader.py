@@ -320,7 +320,7 @@ def test_what_differs_by_its_number_alone_is_repeated() -> None:
     assert first.fields.sent.pairs == [(b"Host", b"a"), (b"Accept", b"*/*")]
     assert dict(first.headers) == {"Host": "a", "Accept": "*/*", "X-Request-Id": "1", "traceparent": "2"}
     assert dict(second.headers) == {"Host": "a", "Accept": "*/*", "X-Request-Id": "3", "traceparent": "2"}
-    assert [(name, value) for _, (_, name, value, _), _ in second.numbers] == [
+    assert [field[2:4] for field in second.numbers] == [
         (b"X-Request-Id", b"3"),
         (b"traceparent", b"2"),
     ]
@@ -356,3 +356,23 @@ def test_numbers_count_among_the_fields_of_a_head() -> None:
     with pytest.raises(HeadFault) as caught:
         read(reader, b"GET / HTTP/1.1\r\nCF-Ray: 1\r\n" + NUMBERED % (b"1", b"2"))
     assert caught.value.fault is FaultKind.TOO_MANY_FIELDS
+
+
+def test_fields_are_read_as_any_multidict_is() -> None:
+    fields = read(a_reader(), b"GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nx-a: 2\r\n\r\n").fields
+    assert (fields["x-A"], fields.getone("X-a"), fields.get("x-a"), "X-A" in fields) == ("1", "1", "1", True)
+    assert (fields.getall("X-a"), fields.getall("X-B", None), fields.getone("X-B", "c")) == (
+        ["1", "2"],
+        None,
+        "c",
+    )
+XX
+        ["Host", "X-A", "x-a"],
+        ["Host", "X-A", "x-a"],
+        3,
+    )
+    assert list(fields.items()) == [("Host", "a"), ("X-A", "1"), ("x-a", "2")]
+    assert list(fields.values()) == ["a", "1", "2"]
+    for lookup in (fields.__getitem__, fields.getone, fields.getall):
+        with pytest.raises(KeyError):
+            lookup("X-B")
