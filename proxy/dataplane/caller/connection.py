@@ -168,21 +168,17 @@ class CallerConnection(asyncio.Protocol):
             self._read_head(head)
         self.intake.hold(b"")
 
-    def _begin(self) -> Request:
-        """A request, read or refused unread: from here on it has its id, and nothing of the one before it."""
-        self.request = request = Request(self, self.plane)
-        self._closing.deadline = NEVER
-        return request
-
     def _read_head(self, head: bytes) -> None:
         try:
             read = self.reader.read(head)
         except HeadFault as fault:
             self._turn_away(fault, error_of(fault))
             return
-        request = self._begin()
+        plane = self.plane
+        self.request = request = Request(self, plane)
+        self._closing.deadline = NEVER
         self.state = ASKED_WITH_BODY if read.has_body else ASKED
-        self.keeps = read.is_kept and not self.plane.leaving
+        self.keeps = read.is_kept and not plane.leaving
         answerer = who_answers(self, request, read)
         if answerer is not None:
             request.answerer = answerer
@@ -190,7 +186,8 @@ class CallerConnection(asyncio.Protocol):
 
     def _turn_away(self, fault: HeadFault, error: NbgateError, *, began_at: float | None = None) -> None:
         """Refuse what could not be read, so that nobody was asked about it."""
-        request = self._begin()
+        self.request = request = Request(self, self.plane)
+        self._closing.deadline = NEVER
         if began_at is not None:
             request.started_at = began_at
         self.go("stop")
@@ -257,14 +254,18 @@ class CallerConnection(asyncio.Protocol):
 
     def answered(self) -> None:
         """The answer is complete: go on behind the request, or let the rest of it run out first."""
-        self._let_go()
+        request = self.request
+        assert request is not None
+        # Whoever answered it reaches nobody any more.
+        request.answerer = request.connection = None
         self.state = self.state.after["answered"]
         if self.intake.reasons:
             # Whoever answered has none any more.
             self.intake.resume(ANSWERER)
-        if not self.reader.has_body:
+        if self.reader.body is None:
             self._next()
             return
+        request.takes_body = False
         self._closing.let_run_out(self.plane.clock)
         self.deliver()
 
@@ -291,7 +292,7 @@ class CallerConnection(asyncio.Protocol):
             self._hang_up(is_listening=self._closing.is_listening)
             return
         self._closing.deadline = self.plane.clock.monotonic() + self.plane.current.timeouts.idle_seconds
-        if self.reader.held_bytes or self.writer.is_full:
+        if self.reader.inbox or self.writer.is_full:
             # Pipelined: a turn of the loop for each, so that one caller's queue delays nobody else. Nothing is
             # begun for a caller that does not take what it was answered: its answers would pile up here.
             asyncio.get_running_loop().call_soon(self._next_soon)

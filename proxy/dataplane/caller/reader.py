@@ -148,8 +148,6 @@ class Reader:
     """What one connection sends. Belongs to one connection; `limits` to all."""
 
     __slots__ = (
-        "_body",
-        "_inbox",
         "_is_proxys",
         "_limits",
         "_lines",
@@ -157,14 +155,18 @@ class Reader:
         "_repeated",
         "_scanned",
         "_taken",
+        "body",
+        "inbox",
     )
 
     def __init__(self, limits: ReadingLimits, *, is_proxys: bool = False) -> None:
         """`is_proxys`: a trusted proxy's, so of many callers, whose requests it may number."""
         self._is_proxys = is_proxys
-        self._inbox = bytearray()
+        self.inbox = bytearray()
+        """What has come and was not taken."""
         self._scanned = 0
-        self._body: LengthBody | ChunkedBody | None = None
+        self.body: LengthBody | ChunkedBody | None = None
+        """What of it is still to come, of the request whose head was read last."""
         self._most_repeated = REPEATED_HEADS_OF_PROXY if is_proxys else REPEATED_HEADS
         self._repeated: dict[bytes, HeadFields] = {}
         self._limits = limits
@@ -176,16 +178,16 @@ class Reader:
     @property
     def held_bytes(self) -> int:
         """What has come and was not taken."""
-        return len(self._inbox)
+        return len(self.inbox)
 
     def hold(self, data: Data) -> None:
         """Keep what has come behind what waits."""
-        self._inbox += data
+        self.inbox += data
 
     def take(self) -> bytes:
         """All that waits."""
-        data = bytes(self._inbox)
-        self._inbox.clear()
+        data = bytes(self.inbox)
+        self.inbox.clear()
         self._scanned = 0
         return data
 
@@ -194,7 +196,7 @@ class Reader:
     @property
     def has_body(self) -> bool:
         """Something of the body is still to come, of the request whose head was read last."""
-        return self._body is not None
+        return self.body is not None
 
     def part_of_body(self, data: Data) -> Data:
         """What of `data` is the body's and may pass on.
@@ -202,26 +204,26 @@ class Reader:
         What is left of `data` waits: the next request if the body has ended, else more than a bound of work. Raises
         FramingError; nothing more can be read then.
         """
-        body = self._body
+        body = self.body
         assert body is not None
         part, rest = body.feed(data)
         if body.done:
-            self._body = None
+            self.body = None
         if rest:
-            self._inbox[:0] = rest
+            self.inbox[:0] = rest
         return part
 
     def stop(self) -> None:
         """Forget what waits, and where a body would end."""
-        self._body = None
-        self._inbox.clear()
+        self.body = None
+        self.inbox.clear()
 
     # -- heads ------------------------------------------------------------------------------------------
 
     def whole_head(self, data: bytes) -> bool:
         """Whether `data`, which comes while nothing waits, is one head and nothing else."""
         return (
-            not self._inbox
+            not self.inbox
             and data.endswith(HEAD_END)
             and data.find(HEAD_END) == len(data) - 4
             and data[0] not in b"\r\n"
@@ -232,7 +234,7 @@ class Reader:
 
         Raises HeadFault as soon as what has come can be none, or is too large for one.
         """
-        inbox = self._inbox
+        inbox = self.inbox
         if not self._scanned:
             if inbox and inbox[0] in b"\r\n":
                 # RFC 9112 section 2.2: empty lines before a request are ignored.
@@ -281,8 +283,8 @@ class Reader:
         told = RequestHead(read.method.decode("ascii"), read.target.decode("ascii"), fields)
         if read.says_more:
             told.says_more = True
-            self._body = _body(read)
-            told.has_body = self._body is not None
+            self.body = _body(read)
+            told.has_body = self.body is not None
             told.framing = _framing(read)
             told.is_http_10 = read.is_http_10
             told.is_kept = read.is_kept

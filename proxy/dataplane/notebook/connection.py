@@ -163,8 +163,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._read_or_not()
 
     def resume_reading(self) -> None:
-        self._held = False
-        self._read_or_not()
+        if self._held:
+            self._held = False
+            self._read_or_not()
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------
 
