@@ -25,7 +25,6 @@ LONG: Mapping[str, str] = {
 """Modules outside the data plane that may be longer, and why."""
 
 BEING_SPLIT: Mapping[str, str] = {
-    "proxy.dataplane.answer.forward": "rooms",
     "proxy.dataplane.caller.connection": "rooms",
     "proxy.dataplane.caller.request": "rooms",
 }
@@ -48,15 +47,7 @@ def sizes(
 
 # Circles: whoever reads a module can read what it needs first.
 
-CIRCLES_BEING_ENDED: frozenset[str] = frozenset(
-    {
-        "proxy.dataplane.answer.forward",
-        "proxy.dataplane.answer.page",
-        "proxy.dataplane.caller.admitting",
-        "proxy.dataplane.caller.connection",
-        "proxy.dataplane.caller.request",
-    }
-)
+CIRCLES_BEING_ENDED: frozenset[str] = frozenset()
 
 
 def circles(sources: Mapping[str, str], being_ended: frozenset[str] = CIRCLES_BEING_ENDED) -> Iterator[str]:

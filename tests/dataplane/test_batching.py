@@ -115,7 +115,7 @@ async def test_an_answer_of_our_own_does_not_overtake_the_one_before_it(
     await notebook.head()
     forward = connection.request.answerer
     assert forward is not None
-    write, upstream = connection.writer.write, forward._connection
+    write, upstream = connection.writer.write, forward.connection
     monkeypatch.setattr(Writer, "write", lambda _self, data: (flushed.append(data), write(data)))
     assert upstream is not None
     # One turn of the loop: the notebook's answer, then the caller's next request.

@@ -187,7 +187,7 @@ async def test_a_101_that_outruns_its_judging_opens_nothing(
     judging = change(tmp_path, opened, **DENY)
     judging.send(None)
     [behind] = [one for one in opened.plane.open.connections if not one.is_idle]
-    behind.request.answerer._connection.data_received(switching(heads[0]) + HELLO)
+    behind.request.answerer.connection.data_received(switching(heads[0]) + HELLO)
     judging.close()
     answers = {bytes(await caller.head()).split(b" ")[1]: caller for caller in callers}
     assert set(answers) == {b"403", b"101"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.dataplane.notebook import connection as upstream
+from proxy.dataplane.notebook import response_heads as upstream
 from proxy.upstream import Honoured
 from proxy.wire.body import Body, FramingError, LengthBody, response_body
 from tests.fuzz.fuzz_notebook import LENGTHS, Example, Stages, check, open_stages, run

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.dataplane.answer.forward import Forward
+from proxy.dataplane.answer.absence import WaitingRequest
 from proxy.dataplane.answer.outages import Outages
 from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.caller.prelude import NewConnection
@@ -255,7 +255,7 @@ async def test_what_waits_and_cannot_be_told_is_cut_and_all_others_are_told_that
     page.send(opened.upgrade())
     assert (await page.response()).status == 101
     peers = await waits_for_the_notebook(opened, 3)
-    plant(Forward, "give_up", forward_of(opened, peers[0]))
+    plant(WaitingRequest, "give_up", waiting_of(opened, peers[0]))
     await opened.plane.drain(0.0)
     with pytest.raises(ConnectionResetError):
         await peers[0].rest()
@@ -269,7 +269,7 @@ async def test_what_waits_and_cannot_be_told_in_its_time_is_cut_and_all_others_a
     opened: OpenPlane, plant: Callable[..., None]
 ) -> None:
     peers = await waits_for_the_notebook(opened, 3)
-    plant(Forward, "give_up", forward_of(opened, peers[0]))
+    plant(WaitingRequest, "give_up", waiting_of(opened, peers[0]))
     await opened.pass_time(opened.plane.current.timeouts.outage_seconds)
     with pytest.raises(ConnectionResetError):
         await peers[0].rest()
@@ -282,7 +282,7 @@ async def test_what_waits_and_cannot_be_tried_is_cut_and_all_others_are_answered
     opened: OpenPlane, plant: Callable[..., None]
 ) -> None:
     peers = await waits_for_the_notebook(opened, 3)
-    plant(Forward, "try_again", forward_of(opened, peers[1]))
+    plant(WaitingRequest, "try_again", waiting_of(opened, peers[1]))
     opened.keeper.warm()
     await opened.pass_time(1)
     with pytest.raises(ConnectionResetError):
@@ -292,9 +292,9 @@ async def test_what_waits_and_cannot_be_tried_is_cut_and_all_others_are_answered
     assert planted_alone(opened)
 
 
-def forward_of(opened: OpenPlane, peer: Peer) -> Forward:
+def waiting_of(opened: OpenPlane, peer: Peer) -> WaitingRequest:
     [found] = [
-        one.request.answerer
+        one.request.answerer.waiting
         for one in opened.plane.open.connections
         if one.transport.get_extra_info("peername")[1] == port_of(peer)
     ]

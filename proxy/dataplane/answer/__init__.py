@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from proxy.dataplane.answer.stream import AnswerStream
     from proxy.errors import NbgateError
     from proxy.wire.body import Data
 
@@ -16,16 +17,14 @@ class Answerer(Protocol):
     code: str
     """For the record, where there is something to say of an answer that is complete."""
     bytes_in: int
-    bytes_out: int
+    """Of the request's body, framing included."""
+
+    @property
+    def out(self) -> AnswerStream:
+        """What goes back to the caller."""
 
     takes_views: bool
     """Whether large parts of a body may come as views of memory that is used again: they go on at once, uncopied."""
-
-    has_not_asked: bool
-    """The caller waits to be asked for the body (RFC 9110 section 10.1.1), and nobody has."""
-
-    def ask_for_body(self) -> None:
-        """Somebody reads the body."""
 
     @property
     def held_bytes(self) -> int:
@@ -46,7 +45,7 @@ class Answerer(Protocol):
     def cancel(self) -> None:
         """The caller is gone, or its request is: nothing more is to be answered."""
 
-    def told(self, error: NbgateError) -> NbgateError:
+    def in_place_of(self, error: NbgateError) -> NbgateError:
         """What to answer in an error's place where no answer came."""
 
     def sweep(self, now: float) -> None:

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from proxy.dataplane.answer.forward import CORKED_BYTES
 from proxy.dataplane.answer.memory_pipe import PipeEnd, pipe
-from proxy.dataplane.bounds import SEND_LATE
+from proxy.dataplane.answer.stream import AnswerStream
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.errors import InternalError, NbgateError, UpstreamError
 from proxy.upstream import Origin
-from proxy.wire.body import Body, ChunkedBody, Data, LengthBody
+from proxy.wire.body import Body, ChunkedBody, Data
 from proxy.wire.heads import ResponseFacts
 
 if TYPE_CHECKING:
     from proxy.dataplane.caller.request import Request
+    from proxy.dataplane.notebook.exchange import BodyTaker
     from proxy.dataplane.plane import DataPlane
 
 _ORIGIN: Final = Origin("http", "pages.invalid", 80)
@@ -32,7 +32,6 @@ _HEAD_BYTES: Final = 64 * 1024
 """Of an answer's head: all that the handlers send is the gateway's own."""
 _WITHOUT_BODY: Final = b"GET / HTTP/1.1\r\nHost: pages.invalid\r\nConnection: close\r\n\r\n"
 _WITH_BODY: Final = b"POST / HTTP/1.1\r\nHost: pages.invalid\r\nConnection: close\r\n%b\r\n"
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 READ_BYTES: Final = 64 * 1024
 
 
@@ -50,7 +49,7 @@ def page_server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamRespons
     )
 
 
-class Page:
+class PageAnswer:
     """The exchange of one request for a page; implements `proxy.dataplane.notebook.exchange.UpstreamExchange`."""
 
     method = "GET"
@@ -60,12 +59,8 @@ class Page:
     status = 0
     code = ""
     bytes_in = 0
-    bytes_out = 0
-    _unsent = b""
-    _head_sent = False
+    taker: BodyTaker
     _ended = False
-    _quiet_since = 0.0
-    _swept_bytes = -1
 
     def __init__(
         self,
@@ -82,11 +77,12 @@ class Page:
         self._plane = plane
         self._caller = caller
         self._server = server
+        self.out = AnswerStream(
+            plane, caller, method=self.method, is_http_10=is_http_10, keep_alive=keep_alive
+        )
         self._is_head = method == "HEAD"
         self._framing = framing
-        self._is_http_10 = is_http_10
-        self._keep_alive = keep_alive
-        self.has_not_asked = expects_continue and bool(framing)
+        caller.waits_to_be_asked = expects_continue and bool(framing)
         self._connection: UpstreamConnection | None = None
         self._ends: tuple[PipeEnd, ...] = ()
         """Of the connection in memory: ours, and the handler's."""
@@ -98,7 +94,7 @@ class Page:
         """What of the request the handler has not taken yet, and what of its answer waits behind what was sent on."""
         return sum(end.get_write_buffer_size() for end in self._ends)
 
-    def told(self, error: NbgateError) -> NbgateError:
+    def in_place_of(self, error: NbgateError) -> NbgateError:
         return error
 
     def start(self) -> None:
@@ -112,15 +108,10 @@ class Page:
         if self._framing:
             self._caller.take_body()
 
-    def ask_for_body(self) -> None:
-        if self.has_not_asked and not self._ended:
-            self.has_not_asked = False
-            self._caller.write_interim(_CONTINUE)
-
     def on_request_body(self, data: Data) -> None:
         self.bytes_in += len(data)
         # Nobody waits for what is there.
-        self.has_not_asked = False
+        self._caller.waits_to_be_asked = False
         if self._ends and not self._ended:
             self._ends[0].write(data)
 
@@ -140,15 +131,9 @@ class Page:
 
     def sweep(self, now: float) -> None:
         """Judge silence of the caller's. A page's own may be long: a stream of events waits for some."""
-        if not self._head_sent or not self._caller.is_full:
-            return
-        taken = self.bytes_out - self._caller.unsent_bytes
-        if taken != self._swept_bytes:
-            self._swept_bytes = taken
-            self._quiet_since = now
-        elif now - self._quiet_since >= self._plane.current.timeouts.send_seconds:
+        if self.out.has_begun and self._caller.is_full and (late := self.out.late(now)) is not None:
             self.cancel()
-            self._caller.broken(SEND_LATE)
+            self._caller.broken(late)
 
     # -- from the handler -------------------------------------------------------------------------------
 
@@ -158,36 +143,21 @@ class Page:
     def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
         self.status = facts.status
         lines = [line for line in facts.lines if not line.lower().startswith(b"server:")]
-        lines.append(self._length(facts, body))
-        self._unsent = b"\r\n".join(line for line in lines if line) + b"\r\n" + self._closing() + b"\r\n"
-        if self._is_head or (self._is_http_10 and isinstance(body, ChunkedBody)):
-            return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
-        return body
-
-    def on_body(self, data: Data) -> None:
-        if self._is_head:
-            return
-        self.bytes_out += len(data)
-        if self._unsent:
-            if len(data) <= CORKED_BYTES:
-                self._unsent += data
-                return
-            self.flush()
-        self._write(data)
-
-    def flush(self) -> None:
-        if self._unsent:
-            unsent, self._unsent = self._unsent, b""
-            self._head_sent = True
-            self._write(unsent)
+        out = self.out
+        out.unsent = b"\r\n".join(lines) + b"\r\n" + out.framing(facts, body) + b"\r\n"
+        out.source = self._connection
+        if not self._is_head:
+            self.taker = out
+            return out.tracker(body)
+        self.taker = _HeadOnly(out)
+        return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
 
     def on_end(self) -> None:
-        last, self._unsent = self._unsent, b""
-        if last:
-            self._head_sent = True
-            self._caller.write_last(last)
+        # A head for which nobody is to have a body ends with itself, whatever it says of that.
+        self.out.in_chunks = False
+        self.out.end()
         self.cancel()
-        self._caller.finished(keep_alive=self._keep_alive)
+        self._caller.finished(keep_alive=self.out.keep_alive)
 
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
         self.on_failure(UpstreamError())
@@ -197,10 +167,10 @@ class Page:
         if self._ended:
             return
         self.cancel()
-        if self._head_sent:
+        if self.out.has_begun:
             self._caller.broken(detail="the page was ended")
         else:
-            self._unsent = b""
+            self.out.forget()
             own = InternalError()
             self.status = own.status
             self._caller.answer(own)
@@ -211,30 +181,17 @@ class Page:
     def on_upstream_drained(self) -> None:
         self._caller.resume_body()
 
-    # -- inside -----------------------------------------------------------------------------------------
 
-    def _write(self, data: Data) -> None:
-        self._caller.write(data)
-        if self._caller.is_full and self._connection is not None:
-            self._connection.pause_reading()
+class _HeadOnly:
+    """Takes the body of an answer to HEAD, of which the caller gets nothing."""
 
-    def _length(self, facts: ResponseFacts, body: Body | None) -> bytes:
-        if isinstance(body, LengthBody):
-            return b"Content-Length: %d" % body.remaining
-        if isinstance(body, ChunkedBody):
-            if self._is_http_10:
-                self._keep_alive = False
-                return b""
-            return b"Transfer-Encoding: chunked"
-        return b"" if facts.content_length is None else b"Content-Length: %b" % facts.content_length
+    __slots__ = ("flush",)
 
-    def _closing(self) -> bytes:
-        if self._plane.leaving or self._caller.ends_connection or self.has_not_asked:
-            # Who was not asked for the body may send it all the same, or something else: where the request ends is not
-            # known.
-            self._keep_alive = False
-        line = self._caller.id_line
-        return line if self._keep_alive else line + b"Connection: close\r\n"
+    def __init__(self, out: AnswerStream) -> None:
+        self.flush = out.flush
+
+    def on_body(self, data: Data) -> None:
+        pass
 
 
 def _ignore(_connection: Any) -> None:

@@ -15,7 +15,7 @@ from proxy.admission.caller import Inbound
 from proxy.admission.pages import FOREIGN_PAGE
 from proxy.admission.verdict import Admission, Refusal
 from proxy.dataplane.answer.forward import Forward
-from proxy.dataplane.answer.page import Page
+from proxy.dataplane.answer.page import PageAnswer
 from proxy.dataplane.answer.rewriting import wants_plain
 from proxy.dataplane.budgets import Claim
 from proxy.dataplane.websocket.handshake import handshake_fault
@@ -165,8 +165,8 @@ def _refuse(connection: Channel, request: Request, refusal: Refusal) -> None:
     request.refuse(refusal.error)
 
 
-def _page(connection: Channel, request: Request, head: reader.RequestHead) -> Page:
-    return Page(
+def _page(connection: Channel, request: Request, head: reader.RequestHead) -> PageAnswer:
+    return PageAnswer(
         connection.plane,
         request,
         connection.pages,

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from proxy.wire.heads import ResponseFacts
 
 
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UPGRADED: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
@@ -57,6 +58,8 @@ class Request:
     answerer: Answerer | None = None
     way: Way
     """Of one that is admitted."""
+    waits_to_be_asked = False
+    """The caller waits to be asked for the body (RFC 9110 section 10.1.1), and nobody has."""
     ends_connection = False
     """A page wants no request to follow on the connection."""
     has_begun = False
@@ -105,7 +108,7 @@ class Request:
         answerer, admission = self.answerer, self.admission
         if answerer is None or admission is None:
             return None
-        return admission, self.asked.method, self.asked.target, answerer.bytes_in + answerer.bytes_out
+        return admission, self.asked.method, self.asked.target, answerer.bytes_in + answerer.out.bytes_out
 
     @property
     def asker(self) -> Asker:
@@ -194,14 +197,14 @@ class Request:
         answerer, connection, plane = self.answerer, self.connection, self.plane
         assert answerer is not None
         assert connection is not None
-        if answerer.has_not_asked:
+        if self.waits_to_be_asked:
             # It may never come.
             connection.stop_reading()
         if not keep_alive or plane.leaving:
             connection.keeps = False
         error = self.page_error
         code, detail = (answerer.code, "") if error is None else (error.code, error.log_detail)
-        plane.log(self.record(answerer.status, answerer.bytes_out, code, detail))
+        plane.log(self.record(answerer.status, answerer.out.bytes_out, code, detail))
         connection.answered()
 
     def broken(self, bound: Bound | None = None, *, detail: str = "") -> None:
@@ -211,7 +214,7 @@ class Request:
             code, detail = bound.code, detail or bound.setting
             self.plane.met(bound, self.client)
         answerer = self.answerer
-        status, size = (0, 0) if answerer is None else (answerer.status, answerer.bytes_out)
+        status, size = (0, 0) if answerer is None else (answerer.status, answerer.out.bytes_out)
         self.plane.log(self.record(status, size, code, detail))
         connection.over()
         connection.writer.reset()
@@ -293,7 +296,7 @@ class Request:
     def abandon(self, error: NbgateError) -> None:
         """The request turned out broken in its middle, or is not to be answered any more."""
         if self.answerer is not None:
-            error = self.answerer.told(error)
+            error = self.answerer.in_place_of(error)
             self.answerer.cancel()
         if self.has_begun:
             self.broken(bound_of(error))
@@ -323,7 +326,7 @@ class Request:
         status, size, answerer = 0, 0, self.answerer
         if answerer is not None:
             answerer.cancel()
-            status, size = answerer.status, answerer.bytes_out
+            status, size = answerer.status, answerer.out.bytes_out
         self.plane.log(self.record(status, size, code))
 
     def sweep(self, now: float, *, is_held: bool) -> None:
@@ -334,7 +337,7 @@ class Request:
         answerer.sweep(now)
         if self.answerer is None or not self._connection.is_carrying:
             self._swept_bytes = -1
-        elif answerer.bytes_in != self._swept_bytes or is_held or answerer.has_not_asked:
+        elif answerer.bytes_in != self._swept_bytes or is_held or self.waits_to_be_asked:
             self._swept_bytes = answerer.bytes_in
             self._quiet_since = now
         elif now - self._quiet_since >= self.plane.current.timeouts.request_body_seconds:
@@ -363,9 +366,10 @@ class Request:
     # -- for pages of the gateway's own -----------------------------------------------------------------
 
     def ask_for_body(self) -> None:
-        """A page reads it."""
-        if self.answerer is not None:
-            self.answerer.ask_for_body()
+        """A page reads it (RFC 9110 section 10.1.1)."""
+        if self.waits_to_be_asked and self.answerer is not None:
+            self.waits_to_be_asked = False
+            self.write_interim(_CONTINUE)
 
     def page_failed(self, error: NbgateError) -> None:
         """A page answers an error: it stands in the record."""

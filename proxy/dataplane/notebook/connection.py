@@ -122,6 +122,11 @@ class UpstreamConnection(asyncio.Protocol):
         """
         return self._response_done and self._is_keep_alive and not self._is_full and not self._failed
 
+    @property
+    def may_have_been_stale(self) -> bool:
+        """Whether it may have ended in the pool already, when the exchange under way began."""
+        return self.exchanges > 1 and not self.has_answered
+
     def begin(self, exchange: UpstreamExchange) -> None:
         """Take an exchange. Its request is for whoever calls this to write to `transport`."""
         self.exchange = exchange
@@ -303,13 +308,13 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if type(body) is LengthBody and body.remaining == len(data):
             # All of it is there, as of most small answers.
-            exchange.on_body(data)
+            exchange.taker.on_body(data)
             self._end(exchange)
             return
         if data:
             self._feed_body(body, data)
         if self.exchange is exchange:
-            exchange.flush()
+            exchange.taker.flush()
 
     def _feed_body(self, body: Body, data: Data) -> None:
         exchange = self.exchange
@@ -321,7 +326,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(UpstreamInvalid(detail=f"response body: {error}"))
             return
         if part:
-            exchange.on_body(part)
+            exchange.taker.on_body(part)
         if body.done:
             if rest:
                 self._is_keep_alive = False

@@ -13,10 +13,24 @@ from proxy.wire.body import Body, Data
 from proxy.wire.heads import ResponseFacts
 
 
+class BodyTaker(Protocol):
+    """Takes a response's body."""
+
+    def on_body(self, data: Data) -> None:
+        """Bytes of it, framing included, valid as they stand."""
+
+    def flush(self) -> None:
+        """No more has come for now: what was kept back, to go out with what follows it, goes out."""
+
+
 class UpstreamExchange(Protocol):
     """What a connection tells whoever uses it now."""
 
     method: str
+
+    @property
+    def taker(self) -> BodyTaker:
+        """Whom the body is given to, once its head was."""
 
     def on_interim(self, facts: ResponseFacts) -> None:
         """A 1xx response other than 101 (RFC 9110 section 15.2)."""
@@ -29,12 +43,6 @@ class UpstreamExchange(Protocol):
 
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
         """101: what comes from now on, `tail` first, is not HTTP. Reading is paused."""
-
-    def on_body(self, data: Data) -> None:
-        """Bytes of the body, framing included, valid as they stand."""
-
-    def flush(self) -> None:
-        """No more has come for now: what was kept back, to go out with what follows it, goes out."""
 
     def on_end(self) -> None:
         """The response is complete; called once, after `on_head`. The exchange releases the connection."""

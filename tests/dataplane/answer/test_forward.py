@@ -359,7 +359,7 @@ async def test_an_early_answer_between_two_turns_of_tiny_chunks_goes_on_to_the_n
     [downstream] = stage.plane.open.connections
     # What one turn of the loop brings.
     downstream.data_received(chunks)
-    downstream.request.answerer._connection.data_received(ok(b"enough"))
+    downstream.request.answerer.connection.data_received(ok(b"enough"))
     assert (await caller.response())[1] == b"enough"
     caller.send(get(b"/next"))
     another = await stage.notebook()
@@ -657,7 +657,7 @@ async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(
     await notebook.head()
     [downstream] = stage.plane.open.connections
     await eventually(lambda: not downstream.intake.is_reading)
-    held = downstream.request.answerer._connection.transport.get_write_buffer_size()
+    held = downstream.request.answerer.connection.transport.get_write_buffer_size()
     assert held < 1_000_000
     assert caller.unsent_bytes > 0
     assert await notebook.exactly(size) == body
@@ -713,9 +713,9 @@ async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(sta
     while not downstream.writer.is_full:
         notebook.send(chunk)
         sent += len(chunk)
-        await eventually(lambda sent=sent: downstream.request.answerer.bytes_out == sent)
+        await eventually(lambda sent=sent: downstream.request.answerer.out.bytes_out == sent)
     # The end comes in the same turn of the loop as what filled the caller's connection.
-    downstream.request.answerer._connection.data_received(b"0\r\n\r\n")
+    downstream.request.answerer.connection.data_received(b"0\r\n\r\n")
     assert stage.records
     await stage.sweep(119.0)
     assert stage.plane.open.connections
@@ -805,8 +805,11 @@ async def test_a_caller_that_takes_a_little_is_not_cut(stage: OpenPlane) -> None
     for _ in range(4):
         await stage.sweep(60.0)
         before = transport.get_write_buffer_size()
-        passed = downstream.request.answerer.bytes_out
-        while (transport.get_write_buffer_size(), downstream.request.answerer.bytes_out) == (before, passed):
+        passed = downstream.request.answerer.out.bytes_out
+        while (transport.get_write_buffer_size(), downstream.request.answerer.out.bytes_out) == (
+            before,
+            passed,
+        ):
             read += len(await caller.reader.read(4096))
     assert len(await caller.exactly(size - read)) == size - read
 

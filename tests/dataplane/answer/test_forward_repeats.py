@@ -298,7 +298,7 @@ async def test_tiny_chunks_on_their_way_when_the_session_is_rejected_arrive_whol
     if caller_first:
         # What one turn of the loop brings: tiny chunks, then the rejection.
         downstream.data_received(chunks[: 6 * 5000])
-        downstream.request.answerer._connection.data_received(REJECTIONS["redirect"])
+        downstream.request.answerer.connection.data_received(REJECTIONS["redirect"])
     else:
         notebook.send(REJECTIONS["redirect"])
         await eventually(lambda: stage.keeper.rejected == 1)
@@ -324,7 +324,7 @@ async def test_a_notebook_that_was_full_says_nothing_of_the_one_that_the_body_is
         await notebook.head()
         await notebook.expect(b"ab")
         [downstream] = stage.plane.open.connections
-        first = downstream.request.answerer._connection
+        first = downstream.request.answerer.connection
         first.pause_writing()
         first.data_received(REJECTIONS["redirect"])
         another = await stage.notebook()

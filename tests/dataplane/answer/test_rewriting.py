@@ -506,7 +506,7 @@ async def all_there(stage: OpenPlane) -> tuple[Peer, Peer, int]:
     notebook = await stage.notebook()
     await notebook.head()
     [downstream] = stage.plane.open.connections
-    connection = downstream.request.answerer._connection
+    connection = downstream.request.answerer.connection
     part = (PAGE + b" " * 1000) * 500
     chunk = b"%x\r\n%b\r\n" % (len(part), part)
     connection.data_received(CHUNKED)

@@ -53,6 +53,7 @@ class Transcript:
 
     def __init__(self, connection: UpstreamConnection, method: str = "GET", *, pauses: bool = False) -> None:
         self.method = method
+        self.taker = self
         self.told: list[object] = []
         self.body = b""
         self._connection = connection

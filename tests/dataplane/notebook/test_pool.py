@@ -44,6 +44,7 @@ class Asked:
     method = "GET"
 
     def __init__(self) -> None:
+        self.taker = self
         self.ended = asyncio.Event()
         self.failures: list[UpstreamError] = []
 
