@@ -193,7 +193,7 @@ class AwsSection(_Section):
     """The account of the notebook instances, for statements whose Resource names it. Default: that of the role
     which is assumed."""
     profile: Profile | None = _AWS.profile
-    """A profile of the AWS configuration files. Default: boto3's own search for credentials."""
+    """A profile of ~/.aws/config. Default: boto3's own search for credentials."""
     assume_role: Role | None = _AWS.assume_role
     """A role to assume for every call, unless an instance names its own."""
     endpoint_url: Endpoint | None = _AWS.endpoint_url
@@ -352,12 +352,12 @@ class File(_Section):
     hostname: (
         Annotated[list[Hostname], Filled("hostname", "write the name that people type", alone=True)] | None
     ) = None
-    """The name that people type, or a list of them, the preferred one first. Requests for other names are
-    refused."""
+    """The name that people type, or a list of them, the preferred one first. Requests for other names are refused with
+    421: no page elsewhere reaches the gateway under a name of its own (DNS rebinding)."""
     listeners: Annotated[
         list[ListenerSection], Filled("listeners", "remove the key to listen on 127.0.0.1:8080")
     ] = spelled([{"bind": "127.0.0.1:8080"}])
-    """Where to listen for callers."""
+    """Where to listen for callers. Default: 127.0.0.1:8080, without TLS."""
     admin: Admin | None = Field(default_factory=Admin)
     """Health checks, on a listener of their own; null for none."""
     client_address: ClientAddressSection = Field(default_factory=ClientAddressSection)
@@ -372,10 +372,15 @@ class File(_Section):
     instances: dict[InstanceName, InstanceSection] | None = None
     """The notebook instances, each under the name that it has in this gateway's addresses and logs."""
     access: Annotated[Access, one_of(Access)] = "open"
-    """open: whom the policy lets in comes in. presigned: only with a link or a token besides, as at AWS.
-    Without api_keys, whoever the policy lets in may make a link."""
+    """What callers need besides an address that the policy allows. open: nothing. presigned: a session, which a link
+    buys (as AWS's presigned URLs do), or a program's token. Links come from nbgate url,
+    CreatePresignedNotebookInstanceUrl at this gateway, or its JSON API; they are good once, for 5 minutes. Without
+    api_keys those two ask for no credentials: whoever the policy lets in may make a link. An instance's own access
+    counts before this one."""
     cross_site_requests: Annotated[CrossSiteRequests, one_of(CrossSiteRequests)] = "refuse"
-    """Whether pages of other sites may send what changes something (POST, PUT …) to the notebooks: refuse or allow."""
+    """What becomes of requests that change something (POST, PUT …) and that a page of another site sent, as its Origin
+    or Sec-Fetch-Site says: refuse (403, audited), or allow, for an instance whose applications other sites' pages use.
+    WebSockets of other sites' pages are refused in any case. An instance's own setting counts before this one."""
     tokens: Tokens = Field(default_factory=Tokens)
     api: ApiSection = Field(default_factory=ApiSection)
     """SageMaker's API at the gateway."""

@@ -85,7 +85,8 @@ class GatewayLifecycle(Lifecycle):
 
     stopper: Flag = True
     """Whether this gateway stops instances at all. false: another gateway of the same instances does, by what Jupyter
-    and its own traffic tell it; nothing can be kept awake here. For all instances."""
+    and its own traffic tell it; nothing can be kept awake here, and use through here does not count there. For all
+    instances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,13 @@ class Limits:
     response_head_bytes: Annotated[int, size(4096, 1024**2)] = 64 * 1024
     """A notebook's status line and header fields; above it the answer is 502."""
     replay_body_bytes: Annotated[int, size(0, 64 * 1024**2)] = 64 * 1024
-    """Request bodies up to this size are kept until answered, so that a renewed sign-in can repeat them."""
+    """Request bodies up to this size are kept until answered, so that a renewed sign-in can repeat them; 0 for none."""
     websocket_frame_bytes: Annotated[int | None, size_or_none(1024, 16 * 1024**3)] = None
     """The largest WebSocket frame, either way; above it the WebSocket is closed with 1009. Nothing of a frame is kept,
     so unlimited costs no memory."""
     connections: Annotated[int, count(1_000_000)] = 10_000
-    """Callers' connections, all together, WebSockets included."""
+    """Callers' connections, all together, WebSockets included. Each may need two file descriptors: where the process
+    has fewer, less 256, there are fewer connections."""
     connections_per_address: Annotated[int, count(1_000_000)] = 4096
     """Callers' connections from one address (of IPv6, from one /64) that some rule could let in. Trusted proxies are
     exempt."""

@@ -1036,13 +1036,9 @@ def test_the_annotated_examples_comments_show_the_defaults(tmp_path: Path) -> No
     uncommented = "".join(re.sub(r"(?m)^# ", "", section) for section in sections)
     aws = re.findall(r"(?m)^  # ((?:session|presigned|connect|read|notebook|forward)_\w+: +[\w\[]\S*)", text)
     assert len(aws) == 8
-    header = re.search(r"(?m)^  # (header: .*)$", text)
-    assert header is not None
     settings = load_text(
         tmp_path,
-        uncommented
-        + f"client_address:\n  {header[1]}\n"
-        + text_of(aws="aws:\n  region: eu-west-1\n" + "".join(f"  {line}\n" for line in aws)),
+        uncommented + text_of(aws="aws:\n  region: eu-west-1\n" + "".join(f"  {line}\n" for line in aws)),
     )
     assert settings == load_text(tmp_path, "\n".join(BASE.values()))
 
