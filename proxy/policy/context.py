@@ -17,13 +17,11 @@ from proxy.client_address.networks import Address
 CONNECT = "sagemaker:CreatePresignedNotebookInstanceUrl"
 """The action that covers connecting as well: SageMaker has no other for the requests that follow."""
 
-ACTIONS = (
-    CONNECT,
-    "sagemaker:DescribeNotebookInstance",
-    "sagemaker:ListNotebookInstances",
-    "sagemaker:StartNotebookInstance",
-    "sagemaker:StopNotebookInstance",
-)
+DESCRIBE: Final = "sagemaker:DescribeNotebookInstance"
+START: Final = "sagemaker:StartNotebookInstance"
+STOP: Final = "sagemaker:StopNotebookInstance"
+
+ACTIONS = (CONNECT, DESCRIBE, "sagemaker:ListNotebookInstances", START, STOP)
 """All that can be asked of this gateway."""
 
 REGION: Final = "aws:RequestedRegion"

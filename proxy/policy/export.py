@@ -17,7 +17,7 @@ from typing import Any
 
 from proxy.client_address.networks import Network, NetworkSet
 from proxy.policy.conditions import OPERATORS, Condition, Kind, Values
-from proxy.policy.context import ACTIONS, CONNECT
+from proxy.policy.context import ACTIONS, CONNECT, DESCRIBE, START, STOP
 from proxy.policy.errors import PolicyError
 from proxy.policy.lists import without
 from proxy.policy.resources import ArnPatterns
@@ -74,12 +74,7 @@ def callers_document(gateway: Sequence[Statement], instances: Mapping[str, Seque
     return Exported(document, tuple(dict.fromkeys(remarks)))
 
 
-GATEWAY_ACTIONS = (
-    CONNECT,
-    "sagemaker:DescribeNotebookInstance",
-    "sagemaker:StartNotebookInstance",
-    "sagemaker:StopNotebookInstance",
-)
+GATEWAY_ACTIONS = (CONNECT, DESCRIBE, START, STOP)
 """What the gateway does itself; who may have it started and stopped is for its own policy and settings."""
 
 

@@ -18,12 +18,13 @@ from proxy.config.settings import Settings
 from proxy.errors import AccessDenied, NbgateError, RouteNotFound
 from proxy.instance_status import STARTABLE, InstanceStatus
 from proxy.lifecycle.awake import AwakeState
+from proxy.policy.context import DESCRIBE, START, STOP
 from proxy.server.addresses import mount_url
 from proxy.server.instance_starts import Progress, progress_of
 from proxy.server.operations.fleet import Fleet
 from proxy.server.page_request import PageRequest
 from proxy.server.pages.error_pages import failure_reason
-from proxy.server.viewer import DESCRIBE, START, STOP, Viewer
+from proxy.server.viewer import Viewer
 from proxy.tasks import Tasks
 
 PATIENCE_SECONDS: Final = 2.5

@@ -29,6 +29,7 @@ from proxy.server import compose
 from proxy.server.api.instance_links import Links
 from proxy.server.api.json_api import JsonApi
 from proxy.server.in_effect import InEffect
+from proxy.server.instance_orders import InstanceOrders
 from proxy.server.instance_views import InstanceViews
 from proxy.server.operations.fleet import Fleet
 from proxy.server.operations.idleness import Idleness
@@ -160,8 +161,9 @@ def prepare_serving(
     sign_in.register(pages)
     link_page.register(pages)
     streams.register(pages)
-    Portal(instances=instances, buttons=buttons, fleet=fleet, keep_awake=idleness.keep_awake).register(pages)
-    JsonApi(instances=instances, fleet=fleet, keep_awake=idleness.keep_awake, link=link).register(pages)
+    orders = InstanceOrders(fleet=fleet, idleness=idleness)
+    Portal(instances=instances, buttons=buttons, orders=orders).register(pages)
+    JsonApi(instances=instances, orders=orders, link=link).register(pages)
     SageMakerApi(
         fleet=fleet,
         tokens=tokens,

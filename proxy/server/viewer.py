@@ -6,15 +6,10 @@ The rule: it asks the gateway's rules, and knows neither pages nor what is known
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from proxy.admission.caller import Caller
 from proxy.admission.rules import Rules
 from proxy.policy.context import CONNECT, Principal
-
-DESCRIBE: Final = "sagemaker:DescribeNotebookInstance"
-START: Final = "sagemaker:StartNotebookInstance"
-STOP: Final = "sagemaker:StopNotebookInstance"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
+from proxy.policy.context import START, STOP
 from proxy.sandbox.instance import InstanceSpec
 from proxy.server.api.openapi import BASE
-from proxy.server.viewer import START, STOP
 from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, config_for, open_rig, status_of
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
-
-from aiohttp import hdrs
 
 from proxy.clock import Clock
 from proxy.config.settings import Settings
@@ -20,8 +17,7 @@ from proxy.identity.tokens import URL_SECONDS, TokenKind, Tokens, authorized_url
 from proxy.server.api.json_api import InstanceLink
 from proxy.server.instance_views import InstanceViews
 from proxy.server.page_request import PageRequest
-
-_OF_PAGES: Final = (hdrs.ORIGIN, "Sec-Fetch-Site", "Sec-Fetch-Mode")
+from proxy.wire.provenance import is_of_page
 
 
 class Links:
@@ -40,7 +36,7 @@ class Links:
         url = self._instances.url(request.viewer, name)
         if settings.instances[name].access == "open":
             return InstanceLink(url)
-        if settings.api.is_signed or any(field in request.inbound.headers for field in _OF_PAGES):
+        if settings.api.is_signed or is_of_page(request.inbound.headers):
             request.gateway.refuse(
                 request.inbound,
                 caller,

@@ -27,9 +27,8 @@ from proxy.errors import (
     ValidationFailed,
     WrongState,
 )
-from proxy.lifecycle.awake import MOST_AWAKE_HOURS, AwakeState
-from proxy.lifecycle.order import OrderedBy
-from proxy.policy.context import CONNECT
+from proxy.lifecycle.awake import MOST_AWAKE_HOURS
+from proxy.policy.context import CONNECT, DESCRIBE, START, STOP
 from proxy.server.api.openapi import (
     BASE,
     SESSION_SECONDS_DEFAULT,
@@ -37,12 +36,11 @@ from proxy.server.api.openapi import (
     SESSION_SECONDS_MIN,
     document,
 )
+from proxy.server.instance_orders import InstanceOrders
 from proxy.server.instance_views import InstanceView, InstanceViews
-from proxy.server.operations.fleet import Fleet
 from proxy.server.own_pages import OwnPages
 from proxy.server.page_request import PageRequest
 from proxy.server.pages.forms import require_same_origin
-from proxy.server.viewer import DESCRIBE, START, STOP
 from proxy.wire.strict_json import NotJson, read_json
 
 BODY_BYTES: Final = 4096
@@ -61,22 +59,13 @@ MakeLink = Callable[[PageRequest, str, int], InstanceLink]
 """For a request, an instance and the seconds that the link's session is to last."""
 
 
-KeepAwake = Callable[[str, float, OrderedBy], AwakeState]
-"""For an instance, and hours, 0 for no longer; by whose order."""
-
-
 class JsonApi:
-    """Handlers of the API. Without `link`, links are the instances' plain addresses."""
+    """Handlers of the API."""
 
-    def __init__(
-        self, *, instances: InstanceViews, fleet: Fleet, keep_awake: KeepAwake, link: MakeLink | None = None
-    ) -> None:
+    def __init__(self, *, instances: InstanceViews, orders: InstanceOrders, link: MakeLink) -> None:
         self._instances = instances
-        self._fleet = fleet
-        self._keep_awake = keep_awake
-        self._link = link or (
-            lambda request, name, _seconds: InstanceLink(instances.url(request.viewer, name))
-        )
+        self._orders = orders
+        self._link = link
         self._document = json.dumps(document()).encode()
 
     def register(self, table: OwnPages) -> None:
@@ -124,9 +113,8 @@ class JsonApi:
     async def start(self, request: PageRequest) -> web.StreamResponse:
         """Start it, if it is stopped."""
         name, _ = await self._asked(request)
-        request.decide(name, START)
         try:
-            await self._fleet.start(name, by=request.ordered_by("api"))
+            await self._orders.start(request, name, way="api")
         except InstanceNotInService as error:
             raise _wrong_state(error) from error
         return _answer(_shown(await self._instances.view(request.viewer, name)), status=202)
@@ -134,9 +122,8 @@ class JsonApi:
     async def stop(self, request: PageRequest) -> web.StreamResponse:
         """Stop it, if it runs."""
         name, _ = await self._asked(request)
-        request.decide(name, STOP)
         try:
-            await self._fleet.stop(name, by=request.ordered_by("api"))
+            await self._orders.stop(request, name, way="api")
         except InstanceNotInService as error:
             raise _wrong_state(error) from error
         return _answer(_shown(await self._instances.view(request.viewer, name)), status=202)
@@ -149,8 +136,7 @@ class JsonApi:
         is_number = isinstance(hours, int | float) and not isinstance(hours, bool)
         if not is_number or not 0 <= hours <= MOST_AWAKE_HOURS:
             raise ValidationFailed(f"hours is a number from 0 (no longer) to {MOST_AWAKE_HOURS:.0f}.")
-        request.decide(name, START)
-        state = self._keep_awake(name, float(hours), request.ordered_by("api"))
+        state = self._orders.keep_awake(request, name, float(hours), way="api")
         return _answer({"kept_awake_until": _instant(state.kept_awake_until)})
 
     async def explain(self, request: PageRequest) -> web.StreamResponse:

@@ -15,7 +15,7 @@ from proxy.errors import InstanceNotInService, NbgateError, UpstreamError
 from proxy.gateway import Gateway
 from proxy.lifecycle.opening import Opening, PageVisit, is_opened
 from proxy.lifecycle.order import OrderedBy
-from proxy.server.viewer import START
+from proxy.policy.context import START
 from proxy.wire.browsers import is_unattended
 
 

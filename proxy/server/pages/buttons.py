@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.config.settings import Settings
+from proxy.policy.context import START, STOP
 from proxy.server.pages.forms import FormTokens
-from proxy.server.viewer import START, STOP, Viewer
+from proxy.server.viewer import Viewer
 
 START_PATH: Final = "/.nbgate/start/"
 STOP_PATH: Final = "/.nbgate/stop/"

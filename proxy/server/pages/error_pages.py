@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from proxy.aws.control_plane import InstanceDescription, not_in_service
@@ -62,19 +62,9 @@ from proxy.errors import (
 from proxy.instance_status import STARTABLE, TEXTS, InstanceStatus
 from proxy.server.instance_starts import Progress
 from proxy.server.pages import templates as pages
+from proxy.server.pages.answer_body import AnswerBody, Headers
 from proxy.server.pages.buttons import Button
 from proxy.wire.browsers import Asker, mount_of_api
-
-Headers = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
-    """An answer's body with the fields that belong to it; the status is the error's own."""
-
-    content_type: str
-    body: bytes
-    headers: Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +214,7 @@ def render(
     client_address: str | None,
     notice: InstanceNotice | None = None,
     status: int = 0,
-) -> ErrorBody:
+) -> AnswerBody:
     """The body for `error`. `client_address` (None: it could not be determined) is told to a denied caller
     only; `notice` is what is known of the instance that the request was for; `status` is what is answered, 0 the
     error's own.
@@ -250,7 +240,7 @@ def render(
         body = _envelope(
             error, message=message, reason=reason, request_id=request_id, client_address=client_address
         )
-        return ErrorBody("application/json", body, headers)
+        return AnswerBody("application/json", body, headers)
     return _page(error, text, headers, request_id=request_id, client_address=client_address, notice=notice)
 
 
@@ -262,7 +252,7 @@ def _page(
     request_id: str,
     client_address: str | None,
     notice: InstanceNotice | None,
-) -> ErrorBody:
+) -> AnswerBody:
     refresh_seconds = (error.wait_seconds or text.refresh_seconds) if text.refresh_seconds else 0
     status = error.instance_status if isinstance(error, InstanceNotInService) else ""
     # It need not be offered where it was done already.
@@ -290,17 +280,8 @@ def _page(
         "home": notice.home if notice is not None else "",
         "facts": _facts(error, request_id=request_id, client_address=client_address, instance=instance),
     }
-    policy = pages.ERROR.policy(live=live, forms=start is not None)
-    if start is not None:
-        # Under `no-referrer` a form's request would carry `Origin: null` (Fetch, "append a request Origin header").
-        headers = tuple(
-            ("Referrer-Policy", "same-origin") if field in HEADERS[-1:] else field for field in headers
-        )
-    return ErrorBody(
-        "text/html; charset=utf-8",
-        pages.ERROR.render(live=live, **values),
-        (*headers, ("Content-Security-Policy", policy)),
-    )
+    page = pages.ERROR.page(live=live, forms=start is not None, **values)
+    return replace(page, headers=tuple((dict(headers) | dict(page.headers)).items()))
 
 
 def _ended(error: NbgateError) -> tuple[str, str]:

@@ -25,13 +25,5 @@ async def _page(request: PageRequest) -> web.StreamResponse:
     if not request.instance:
         # It is no page to go to: there it would have nothing to open.
         raise RouteNotFound
-    return web.Response(
-        body=pages.LINK.render(live=False, request_id=request.request_id),
-        headers={
-            hdrs.CONTENT_TYPE: "text/html; charset=utf-8",
-            "Content-Security-Policy": pages.LINK.policy(live=False, forms=True),
-            # Under `no-referrer` the form's request would carry `Origin: null`, which on plain http is anybody's. What
-            # it leads to is asked for without a referrer.
-            "Referrer-Policy": "same-origin",
-        },
-    )
+    # What the form leads to is asked for without a referrer.
+    return pages.LINK.page(live=False, forms=True, request_id=request.request_id).response()

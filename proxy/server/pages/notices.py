@@ -12,11 +12,12 @@ from proxy.admission.verdict import Admission
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.errors import ControlPlaneError
+from proxy.policy.context import DESCRIBE, START
 from proxy.server.instance_starts import progress_of
 from proxy.server.operations.fleet import Fleet
 from proxy.server.pages.buttons import Buttons
 from proxy.server.pages.error_pages import InstanceNotice, failure_reason
-from proxy.server.viewer import DESCRIBE, START, Viewer
+from proxy.server.viewer import Viewer
 from proxy.tasks import Tasks
 
 

@@ -9,7 +9,7 @@ request. It must not know how states are learnt.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -21,16 +21,16 @@ from proxy.errors import InstanceNotInService, MediaTypeRefused, ValidationFaile
 from proxy.instance_status import TEXTS, InstanceStatus
 from proxy.lifecycle.awake import AwakeState
 from proxy.lifecycle.judge import IdleFinding
-from proxy.lifecycle.order import OrderedBy
+from proxy.policy.context import START, STOP
+from proxy.server.instance_orders import InstanceOrders
 from proxy.server.instance_starts import Progress
 from proxy.server.instance_views import InstanceView, InstanceViews
-from proxy.server.operations.fleet import Fleet
 from proxy.server.own_pages import OwnPages
 from proxy.server.page_request import PageRequest
 from proxy.server.pages import templates as pages
 from proxy.server.pages.buttons import AWAKE, AWAKE_PATH, START_PATH, STOP_PATH, Button, Buttons
 from proxy.server.pages.forms import require_same_origin
-from proxy.server.viewer import START, STOP, Viewer
+from proxy.server.viewer import Viewer
 
 FORM_BYTES: Final = 4096
 AWAKE_HOURS: Final = ("2", "8", "24", "0")
@@ -101,14 +101,11 @@ class Portal:
         *,
         instances: InstanceViews,
         buttons: Buttons,
-        fleet: Fleet,
-        keep_awake: Callable[[str, float, OrderedBy], object],
+        orders: InstanceOrders,
     ) -> None:
-        """`keep_awake` takes an instance and hours, 0 for no longer, and who asks for it."""
         self._instances = instances
         self._buttons = buttons
-        self._fleet = fleet
-        self._keep_awake = keep_awake
+        self._orders = orders
 
     def register(self, table: OwnPages) -> None:
         """Answer at the portal's paths."""
@@ -123,13 +120,14 @@ class Portal:
         """All that there is for this caller."""
         viewer = request.viewer
         views = await self._instances.view_all(viewer)
-        body = pages.PORTAL.render(
+        page = pages.PORTAL.page(
             live=True,
+            forms=True,
             cards=[self._card(viewer, view) for view in views],
             address=request.caller.address,
             request_id=request.request_id,
         )
-        return self._html(request, body)
+        return page.response()
 
     async def door(self, request: PageRequest) -> web.StreamResponse:
         """Where one waits for an instance: leads into it as soon as it is in service."""
@@ -145,7 +143,7 @@ class Portal:
         name, fields = await self._pressed(request, START)
         opens = fields.get("then") == "open"
         try:
-            await self._fleet.start(name, by=request.ordered_by("portal"))
+            await self._orders.start(request, name, way="portal")
         except InstanceNotInService as error:
             # Somebody else was quicker: what was wanted is under way.
             if error.instance_status not in (InstanceStatus.PENDING, InstanceStatus.IN_SERVICE):
@@ -161,7 +159,7 @@ class Portal:
         """The button *Stop*."""
         name, _ = await self._pressed(request, STOP)
         try:
-            await self._fleet.stop(name, by=request.ordered_by("portal"))
+            await self._orders.stop(request, name, way="portal")
         except InstanceNotInService as error:
             if error.instance_status not in (InstanceStatus.STOPPING, InstanceStatus.STOPPED):
                 return request.error(error, instance=name)
@@ -169,22 +167,17 @@ class Portal:
 
     async def awake(self, request: PageRequest) -> web.StreamResponse:
         """The buttons of *Keep awake*."""
-        name, fields = await self._pressed(request, START, offered=AWAKE)
+        name, fields = await self._pressed(request, AWAKE)
         hours = fields.get("hours", "")
         if hours not in AWAKE_HOURS:
             raise ValidationFailed
-        self._keep_awake(name, float(hours), request.ordered_by("portal"))
+        self._orders.keep_awake(request, name, float(hours), way="portal")
         return web.Response(status=303, headers={hdrs.LOCATION: self._home(request)})
 
     # -- pressing a button --------------------------------------------------------------------------------
 
-    async def _pressed(
-        self, request: PageRequest, action: str, *, offered: str = ""
-    ) -> tuple[str, dict[str, str]]:
-        """The instance whose button was pressed, by who may press it, on a page of ours; and the form's fields.
-
-        `offered` is what the form was made for, if not for `action`, by which is decided.
-        """
+    async def _pressed(self, request: PageRequest, offered: str) -> tuple[str, dict[str, str]]:
+        """The instance whose button was pressed, on a page of ours that offered it for this; and the form's fields."""
         require_same_origin(request.inbound.headers, request.caller)
         kind = request.inbound.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
@@ -196,8 +189,7 @@ class Portal:
             fields = {}
         # After the body, which may have taken its time: a reload counts, and nothing waits from here on.
         name = self._named(request)
-        self._buttons.verify(request.viewer, name, offered or action, token=fields.get("token", ""))
-        request.decide(name, action)
+        self._buttons.verify(request.viewer, name, offered, token=fields.get("token", ""))
         return name, fields
 
     def _named(self, request: PageRequest) -> str:
@@ -240,16 +232,6 @@ class Portal:
             is_kept=view.awake.kept_awake_until is not None,
             idle=_idle(view.awake),
         )
-
-    @staticmethod
-    def _html(request: PageRequest, body: bytes) -> web.Response:
-        headers = {
-            "Content-Type": "text/html; charset=utf-8",
-            "Content-Security-Policy": pages.PORTAL.policy(live=True, forms=True),
-            # Under `no-referrer` a form's request would carry `Origin: null`.
-            "Referrer-Policy": "same-origin",
-        }
-        return web.Response(body=body, headers=headers)
 
 
 def _idle(awake: AwakeState) -> _Idle | None:

@@ -56,9 +56,5 @@ async def _page(request: PageRequest) -> web.StreamResponse:
         client_address=None,
         notice=error_pages.InstanceNotice("", home=request.viewer.home),
     )
-    return web.Response(
-        # For people this is the page that they came for, and no error.
-        status=200 if wants_html else SignInRequired.status,
-        body=rendered.body,
-        headers={hdrs.CONTENT_TYPE: rendered.content_type, **dict(rendered.headers)},
-    )
+    # For people this is the page that they came for, and no error.
+    return rendered.response(status=200 if wants_html else SignInRequired.status)

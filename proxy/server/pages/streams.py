@@ -24,12 +24,12 @@ from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.errors import AccessDenied, Draining, TooManyStreams
 from proxy.faults import Faults
+from proxy.policy.context import DESCRIBE
 from proxy.rounds import Round, Rounds
 from proxy.server.instance_views import InstanceViews
 from proxy.server.operations.fleet import Fleet
 from proxy.server.own_pages import OwnPages
 from proxy.server.page_request import PageRequest
-from proxy.server.viewer import DESCRIBE
 
 HEARTBEAT_SECONDS: Final = 15.0
 """Between two signs of life on a stream where nothing happens; load balancers cut what is quiet for a minute."""

@@ -14,6 +14,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from proxy.server.pages.answer_body import AnswerBody
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -40,8 +42,17 @@ class PageTemplate:
     style: str
     frame_ancestors: str
 
-    def policy(self, *, live: bool, forms: bool) -> str:
-        """Content-Security-Policy for the page with the script (`live`), and with forms."""
+    def page(self, *, live: bool, forms: bool, **values: Any) -> AnswerBody:
+        """The page, with the script (`live`), and with forms. `values` are those of the template."""
+        headers = (
+            # Under `no-referrer` a form's request would carry `Origin: null` (Fetch, "append a request Origin header"),
+            # which on plain http is anybody's.
+            ("Referrer-Policy", "same-origin" if forms else "no-referrer"),
+            ("Content-Security-Policy", self._policy(live=live, forms=forms)),
+        )
+        return AnswerBody("text/html; charset=utf-8", self._render(live=live, **values), headers)
+
+    def _policy(self, *, live: bool, forms: bool) -> str:
         form_action = "'self'" if forms else "'none'"
         script = f"script-src {_source(SCRIPT)}; connect-src 'self'; " if live else ""
         return (
@@ -49,8 +60,7 @@ class PageTemplate:
             f"form-action {form_action}; frame-ancestors {self.frame_ancestors}"
         )
 
-    def render(self, *, live: bool, **values: Any) -> bytes:
-        """The page. `values` are those of the template."""
+    def _render(self, *, live: bool, **values: Any) -> bytes:
         from markupsafe import Markup
 
         ours = {"style": Markup(self.style), "script": Markup(SCRIPT if live else "")}  # noqa: S704 - our own files

@@ -21,9 +21,9 @@ from proxy.identity.sigv4 import AccessKey, SignatureRefused, Signatures, Signed
 from proxy.policy.context import Principal
 from proxy.server.page_request import PageRequest
 from proxy.wire.aws_json import DESCRIBE, LIST
+from proxy.wire.provenance import is_of_page
 
 _QUESTIONS: Final = frozenset({DESCRIBE, LIST})
-_OF_PAGES: Final = (hdrs.ORIGIN, "Sec-Fetch-Site", "Sec-Fetch-Mode")
 _ID_CHARACTERS: Final = 32
 
 
@@ -91,7 +91,7 @@ class Signers:
         headers = request.inbound.headers
         signed = headers.getall(hdrs.AUTHORIZATION, [])
         if not self._settings().api.is_signed and not any(self._signatures.knows(value) for value in signed):
-            if any(name in headers for name in _OF_PAGES):
+            if is_of_page(headers):
                 raise SignatureRefused(
                     "MissingAuthenticationTokenException",
                     "Missing Authentication Token",

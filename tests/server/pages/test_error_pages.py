@@ -32,8 +32,9 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.server.instance_starts import Progress, duration
+from proxy.server.pages.answer_body import AnswerBody
 from proxy.server.pages.buttons import Button
-from proxy.server.pages.error_pages import ErrorBody, InstanceNotice, public_reason, render
+from proxy.server.pages.error_pages import InstanceNotice, public_reason, render
 
 
 def error_classes(base: type[NbgateError] = NbgateError) -> Iterator[type[NbgateError]]:
@@ -59,11 +60,11 @@ STATES = [
 ]
 
 
-def page(error: NbgateError, *, client_address: str | None = "203.0.113.7") -> ErrorBody:
+def page(error: NbgateError, *, client_address: str | None = "203.0.113.7") -> AnswerBody:
     return render(error, wants_html=True, request_id="3f9c2a71b0d84e56", client_address=client_address)
 
 
-def envelope(error: NbgateError, *, client_address: str | None = "203.0.113.7") -> ErrorBody:
+def envelope(error: NbgateError, *, client_address: str | None = "203.0.113.7") -> AnswerBody:
     return render(error, wants_html=False, request_id="3f9c2a71b0d84e56", client_address=client_address)
 
 
@@ -202,7 +203,9 @@ def test_the_address_is_told_only_where_it_matters(kind: type[NbgateError]) -> N
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("show", [page, envelope])
-def test_what_is_meant_for_the_operator_is_never_sent(kind: type[NbgateError], show: type[ErrorBody]) -> None:
+def test_what_is_meant_for_the_operator_is_never_sent(
+    kind: type[NbgateError], show: type[AnswerBody]
+) -> None:
     body = show(kind(detail="statement gateway-allow-office, authToken=eyJsecret"))  # type: ignore[call-arg,arg-type]
     sent = body.body.decode() + repr(body.headers)
     assert "office" not in sent
@@ -256,7 +259,7 @@ def test_the_errors_own_message_wins_over_the_states() -> None:
     assert json.loads(envelope(error).body)["error"]["message"] == "It is being moved."
 
 
-def refresh_seconds(body: ErrorBody) -> list[str | None]:
+def refresh_seconds(body: AnswerBody) -> list[str | None]:
     return [
         attributes["content"]
         for attributes in Page(body.body).attributes("meta")
@@ -326,7 +329,7 @@ NOTICE = InstanceNotice(
 )
 
 
-def stands(status: str, notice: InstanceNotice = NOTICE) -> ErrorBody:
+def stands(status: str, notice: InstanceNotice = NOTICE) -> AnswerBody:
     return render(
         InstanceNotInService(instance_status=status),
         wants_html=True,
@@ -336,7 +339,7 @@ def stands(status: str, notice: InstanceNotice = NOTICE) -> ErrorBody:
     )
 
 
-def policy_of(body: ErrorBody) -> dict[str, str]:
+def policy_of(body: AnswerBody) -> dict[str, str]:
     policy = dict(body.headers)["Content-Security-Policy"]
     return dict(directive.split(" ", 1) for directive in policy.split("; "))
 
