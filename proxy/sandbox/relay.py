@@ -7,10 +7,10 @@ knows about tokens or sessions; the notebook host removes its own cookies before
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from proxy.tasks import Tasks
+from proxy.websocket_messages import carry_messages
 
 MAX_FIELD_BYTES = 65536
 """Tokens and cookies of this family are long; aiohttp's own limit is 8190."""
@@ -179,20 +180,9 @@ class JupyterRelay:
             for cookie in set_cookies:
                 downstream.headers.add(hdrs.SET_COOKIE, cookie)
             await downstream.prepare(request)
-            ways = (
-                tasks.start(_pump(upstream, downstream), name="notebook host: from Jupyter"),
-                tasks.start(_pump(downstream, upstream), name="notebook host: to Jupyter"),
+            await carry_messages(
+                downstream, upstream, tasks=tasks, name="notebook host", hang_up=partial(hang_up, request)
             )
-            try:
-                for way in asyncio.as_completed(ways):
-                    if not await way:
-                        break
-            finally:
-                # Also after both closes: aiohttp would add one of its own.
-                hang_up(request)
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
         return downstream
 
     def _session(
@@ -309,34 +299,3 @@ async def _keep_refusal(
     headers = _response_headers(response.raw_headers)
     headers.popall(hdrs.CONTENT_LENGTH, None)
     raise _Refusal(web.Response(status=response.status, reason=response.reason, headers=headers, body=body))
-
-
-_Side = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
-
-
-async def _pump(source: _Side, sink: _Side) -> bool:
-    """Pass messages on until `source` has closed (True: its close was passed on, too) or breaks (False).
-
-    The close passes as it came: one without a code (RFC 6455 section 7.1.5) stays so. Its answer is the other
-    direction's last message.
-    """
-    try:
-        while True:
-            message = await source.receive()
-            match message.type:
-                case aiohttp.WSMsgType.TEXT:
-                    await sink.send_str(message.data)
-                case aiohttp.WSMsgType.BINARY:
-                    await sink.send_bytes(message.data)
-                case aiohttp.WSMsgType.PING:
-                    await sink.ping(message.data)
-                case aiohttp.WSMsgType.PONG:
-                    await sink.pong(message.data)
-                case aiohttp.WSMsgType.CLOSE:
-                    code = message.data.to_bytes(2, "big") if message.data else b""
-                    await sink.send_frame(code + (message.extra or "").encode(), aiohttp.WSMsgType.CLOSE)
-                    return True
-                case _:
-                    return False
-    except ConnectionError:
-        return False

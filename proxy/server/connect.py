@@ -17,6 +17,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from hmac import compare_digest
 from typing import Final
 
@@ -27,6 +28,7 @@ from yarl import URL
 
 from proxy.tasks import Tasks
 from proxy.telemetry.events import unquoting
+from proxy.websocket_messages import carry_messages
 from proxy.wire.credentials import subprotocols, take_out
 from proxy.wire.fields import REQUEST_RULES, RESPONSE_RULES, Rule, nominated
 
@@ -272,20 +274,9 @@ class _Carrier:
                 autoclose=False,
             )
             await downstream.prepare(request)
-            ways = (
-                self._tasks.start(_pump(upstream, downstream), name="from the gateway"),
-                self._tasks.start(_pump(downstream, upstream), name="to the gateway"),
+            await carry_messages(
+                downstream, upstream, tasks=self._tasks, name="connect", hang_up=partial(_hang_up, request)
             )
-            try:
-                for way in asyncio.as_completed(ways):
-                    if not await way:
-                        break
-            finally:
-                # Also after both closes: aiohttp would add one of its own.
-                _hang_up(request)
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
         return downstream
 
     def _back(self, raw: Iterable[tuple[bytes, bytes]]) -> CIMultiDict[str]:
@@ -338,34 +329,6 @@ async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     async for chunk in request.content.iter_any():
         yield chunk
-
-
-_Side = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
-
-
-async def _pump(source: _Side, sink: _Side) -> bool:
-    """Pass messages on until `source` has closed (True: its close was passed on, too) or breaks (False)."""
-    try:
-        while True:
-            message = await source.receive()
-            match message.type:
-                case aiohttp.WSMsgType.TEXT:
-                    await sink.send_str(message.data)
-                case aiohttp.WSMsgType.BINARY:
-                    await sink.send_bytes(message.data)
-                case aiohttp.WSMsgType.PING:
-                    await sink.ping(message.data)
-                case aiohttp.WSMsgType.PONG:
-                    await sink.pong(message.data)
-                case aiohttp.WSMsgType.CLOSE:
-                    # As it came: one without a code (RFC 6455 section 7.1.5) stays so.
-                    code = message.data.to_bytes(2, "big") if message.data else b""
-                    await sink.send_frame(code + (message.extra or "").encode(), aiohttp.WSMsgType.CLOSE)
-                    return True
-                case _:
-                    return False
-    except ConnectionError:
-        return False
 
 
 def _hang_up(request: web.BaseRequest) -> None:

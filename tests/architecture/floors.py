@@ -38,10 +38,10 @@ FLOORS = (
     ),
     Floor(
         0.6,
-        frozenset({"rounds", "shared_fetch"}),
+        frozenset({"rounds", "shared_fetch", "websocket_messages"}),
         siblings=False,
         sees=GIVEN | {"errors"},
-        why="loops, and what many wait for, are made of time, tasks and faults",
+        why="loops, what many wait for, and messages that are carried are made of time, tasks and faults",
     ),
     Floor(
         1,
@@ -87,7 +87,7 @@ FLOORS = (
         4,
         frozenset({"sandbox"}),
         siblings=False,
-        sees=GIVEN,
+        sees=GIVEN | {"websocket_messages"},
         why="the sandbox is a test double: it speaks to nbgate over sockets alone",
     ),
     Floor(
@@ -156,7 +156,17 @@ DOORS: Mapping[str, Door] = {
         "F3 alone serves HTTP; below it nobody knows who asks",
     ),
     "aiohttp": Door(
-        ("proxy.dataplane", "proxy.server", "proxy.commands", "proxy.sandbox", "proxy.aws", "proxy.identity"),
+        (
+            *(
+                "proxy.dataplane",
+                "proxy.server",
+                "proxy.commands",
+                "proxy.sandbox",
+                "proxy.aws",
+                "proxy.identity",
+            ),
+            "proxy.websocket_messages",
+        ),
         "deciding, configuring and logging know no HTTP library",
     ),
 }

@@ -53,6 +53,15 @@ def test_what_is_no_json_is_refused(text: bytes | str) -> None:
         read_json(text)
 
 
+def test_where_it_is_no_json_is_told() -> None:
+    with pytest.raises(NotJson, match="line 2") as caught:
+        read_json(b'{"a":\n}')
+    assert (caught.value.line, caught.value.reason) == (2, "Expecting value")
+    with pytest.raises(NotJson) as caught:
+        read_json(b"NaN")
+    assert (caught.value.line, caught.value.reason) == (0, "NaN is no number of JSON's")
+
+
 @pytest.mark.parametrize(
     "text", ['{"a": 1, "b": 2, "a": 1}', '[{"x": {"a": 1, "a": 2}}]', '{"a": 1, "\\u0061": 2}']
 )
