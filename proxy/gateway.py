@@ -15,6 +15,7 @@ from __future__ import annotations
 from proxy.admission import pages
 from proxy.admission.access import AccessCheck, NoCredentials, presented
 from proxy.admission.caller import Caller, Inbound, identify
+from proxy.admission.pages import SAFE_METHODS
 from proxy.admission.refusal import NOBODY_REACHES, denied, unread
 from proxy.admission.rules import Rules
 from proxy.admission.verdict import Admission, Audit, Objection, Refusal
@@ -53,17 +54,16 @@ class Gateway:
 
         `known` is an earlier one of the same connection; `is_repeated`: it had the same fields, to the letter.
         """
-        if (
-            known is None
-            or known.rules is not self.rules
-            or known.caller.host != inbound.host
-            or (known.caller.is_behind_proxy and not is_repeated)
-        ):
-            known = None
+        rules, caller, host = self.rules, None, inbound.host
+        if known is not None and known.rules is rules:
+            before = known.caller
+            if before.host == host and (is_repeated or not before.is_behind_proxy):
+                caller = before
         try:
-            caller = identify(inbound, self.rules.trusted_proxies) if known is None else known.caller
-            authority, target = caller.authority, origin_form(inbound.target, inbound.host)
-            route = self.rules.router.match(
+            if caller is None:
+                caller, known = identify(inbound, rules.trusted_proxies), None
+            authority, target = caller.authority, origin_form(inbound.target, host)
+            route = rules.router.match(
                 host=authority.host, listener_port=inbound.port, target=target, port=authority.port
             )
         except ClientError as error:
@@ -76,18 +76,17 @@ class Gateway:
         if known is not None and known.instance == instance:
             decision = known.decision
         else:
-            decision = self.rules.judge.decide(caller.question(instance))
-        if route is None and decision.allowed:
-            decision = NOBODY_REACHES
+            decision = rules.judge.decide(caller.question(instance))
         if route is None or not decision.allowed:
+            decision = NOBODY_REACHES if decision.allowed else decision
             return self._deny(inbound, caller, caller.question(instance), decision)
-        if inbound.method not in pages.SAFE_METHODS:
+        if inbound.method not in SAFE_METHODS:
             foreign = self._refuse_foreign(inbound, caller, instance)
             if foreign is not None:
                 return foreign
         if self._access.is_watching and isinstance(route, Route):
             return self._enter(inbound, caller, route, decision)
-        return Admission(caller, route, instance, decision, inbound, self.rules)
+        return Admission(caller, route, instance, decision, inbound, rules)
 
     def still_admits(self, admission: Admission, *, has_ended: bool = False) -> Admission | Objection:
         """What this gateway says of a request that was admitted, perhaps by another one: as if it came now, so that

@@ -173,7 +173,7 @@ async def test_a_denied_address_learns_nothing_of_tokens(tmp_path: Path) -> None
             assert await ask(rig, target, extra=extra) == [403, 403]
         assert untouched(rig)
         # And the link was not used up.
-        assert not rig.gateway.plane.current.gateway._entrance._used
+        assert not rig.gateway.plane.current.gateway._access._used
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ async def test_a_kept_connection_on_which_a_link_was_opened_survives_a_reload(gu
     reloader = guarded.gateway.reloader
     await plane.adopt(
         Current(
-            gateway=reloader._make_gateway(reloader.settings, plane.clock.now()),
+            gateway=reloader._make_gateway(reloader.settings, at=plane.clock.now()),
             keepers=reloader.keepers,
             limits=plane.current.limits,
             timeouts=plane.current.timeouts,
@@ -622,7 +622,7 @@ async def test_a_programs_token_lets_it_in_and_stops_at_the_gateway(tmp_path: Pa
 
 
 async def test_an_open_gateway_looks_at_nothing_until_there_is_a_token(opened: Rig) -> None:
-    entrance = opened.gateway.plane.current.gateway._entrance
+    entrance = opened.gateway.plane.current.gateway._access
     judged = []
     judge = entrance.judge
     entrance.judge = lambda presented, *, guarded: (
