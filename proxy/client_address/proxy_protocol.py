@@ -44,13 +44,13 @@ class PreludeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class PreludeSource:
     """Where a connection began; `source` None: at the peer itself (`LOCAL`, `UNKNOWN`), as health checks do."""
 
     source: Address | None
 
 
-def is_check(origin: Origin, peer: Address) -> bool:
+def is_check(origin: PreludeSource, peer: Address) -> bool:
     """Whether a prelude of `peer` speaks for `peer` alone, as those of health checks do: with version 2, HAProxy's say
     `LOCAL`; with version 1 they name HAProxy's own address.
     """
@@ -58,7 +58,7 @@ def is_check(origin: Origin, peer: Address) -> bool:
 
 
 class Prelude:
-    """Reads one prelude: feed it at most `wanted` bytes, until it tells an `Origin`."""
+    """Reads one prelude: feed it at most `wanted` bytes, until it tells an `PreludeSource`."""
 
     __slots__ = ("_received", "wanted")
 
@@ -72,7 +72,7 @@ class Prelude:
         """Nothing has come yet."""
         return not self._received
 
-    def feed(self, data: bytes) -> Origin | None:
+    def feed(self, data: bytes) -> PreludeSource | None:
         """Take 1 to `wanted` bytes; None while there is more to come. Raises PreludeError, then for good."""
         assert 0 < len(data) <= self.wanted
         received = self._received
@@ -83,18 +83,18 @@ class Prelude:
             return self._binary(received)
         raise PreludeError("neither version 1 nor version 2 of the PROXY protocol begins like this")
 
-    def _line(self, line: bytes) -> Origin | None:
+    def _line(self, line: bytes) -> PreludeSource | None:
         end = line.find(b"\r")
         if 0 <= end < len(line) - 1:
             self.wanted = 0
-            return Origin(_v1_source(line))
+            return PreludeSource(_v1_source(line))
         # An end takes two bytes, or one more if half of it is here.
         self.wanted = max(_SHORTEST - len(line), 2 if end < 0 else 1)
         if len(line) + self.wanted > MAX_V1_BYTES:
             raise PreludeError(f"a version 1 line of more than {MAX_V1_BYTES} bytes")
         return None
 
-    def _binary(self, received: bytearray) -> Origin | None:
+    def _binary(self, received: bytearray) -> PreludeSource | None:
         size = _V2_HEADER.size
         if len(received) >= size:
             _, command, family, length = _V2_HEADER.unpack_from(received)
@@ -106,7 +106,7 @@ class Prelude:
             if len(received) == size:
                 self.wanted = 0
                 # Section 2.2: with LOCAL, all else is ignored.
-                return Origin(None if command == _LOCAL else _v2_source(family, bytes(received)))
+                return PreludeSource(None if command == _LOCAL else _v2_source(family, bytes(received)))
         self.wanted = size - len(received)
         return None
 

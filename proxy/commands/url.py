@@ -22,7 +22,7 @@ from proxy.identity.tokens import (
     MAX_SESSION_SECONDS,
     URL_SECONDS,
     TokenKind,
-    Tokens,
+    TokenSigner,
     authorized_url,
 )
 from proxy.wire.credentials import TOKEN_PARAMETER
@@ -65,7 +65,7 @@ def run(settings: Settings, file: Path, instance: str, options: UrlOptions) -> s
             "gateway restarts. Write bind_address: true under tokens, which the gateway has to know, too, and give "
             "--ip."
         )
-    tokens = Tokens(
+    tokens = TokenSigner(
         signed_by.keys,
         own_key=secret_key(),
         clock=SystemClock(),
@@ -95,7 +95,7 @@ def browsers_url(
     settings: Settings,
     name: str,
     *,
-    tokens: Tokens,
+    tokens: TokenSigner,
     principal: str,
     address: Address | None,
     seconds: int,
@@ -123,7 +123,13 @@ def browsers_url(
 
 
 def programs_url(
-    settings: Settings, name: str, *, tokens: Tokens, principal: str, address: Address | None, seconds: int
+    settings: Settings,
+    name: str,
+    *,
+    tokens: TokenSigner,
+    principal: str,
+    address: Address | None,
+    seconds: int,
 ) -> str:
     """The address of an instance as Jupyter's programs take it, `…/?token=…`. Raises ValueError."""
     token = tokens.issue(
@@ -142,7 +148,7 @@ def programs_token(settings: Settings, name: str) -> str:
     if not settings.tokens.keys or settings.tokens.bind_address:
         # Which address the gateway would see is not known here.
         return ""
-    tokens = Tokens(
+    tokens = TokenSigner(
         settings.tokens.keys, own_key=secret_key(), clock=SystemClock(), nonce=nonce, bind_address=False
     )
     made = programs_url(

@@ -18,7 +18,7 @@ from proxy.policy.conditions import Kind
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm
 from proxy.policy.statements import Statement
-from proxy.routing.jupyters import is_told_from_jupyters
+from proxy.routing.jupyters import differs_from_jupyters
 from proxy.routing.mounts import MountKind
 
 ANY_IPV4 = IPv4Network("0.0.0.0/0")
@@ -137,7 +137,7 @@ def _root_beside_paths(settings: Settings) -> Iterator[Finding]:
 
 def _named_as_jupyters(settings: Settings) -> Iterator[Finding]:
     for name, mount in settings.mounts.items():
-        if is_told_from_jupyters(mount.path):
+        if differs_from_jupyters(mount.path):
             continue
         yield Finding(
             ("instances", name, "mount"),

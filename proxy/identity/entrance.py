@@ -18,7 +18,7 @@ from typing import Final
 
 from proxy.clock import Clock
 from proxy.errors import SignInRequired, TokenRefused
-from proxy.identity.tokens import MAX_SESSION_SECONDS, Claims, TokenKind, Tokens
+from proxy.identity.tokens import MAX_SESSION_SECONDS, Claims, TokenKind, TokenSigner
 from proxy.routing.entry import (
     LINK_PAGE,
     SESSION_COOKIE,
@@ -46,7 +46,7 @@ _VIEWS: Final = {"view=lab": "/lab", "view=classic": "/tree"}
 class Entrance:
     """One for each process: it remembers which links were used."""
 
-    def __init__(self, tokens: Tokens, *, clock: Clock) -> None:
+    def __init__(self, tokens: TokenSigner, *, clock: Clock) -> None:
         self.is_watching = False
         """Whether there can be anything to judge; what is checked before each request."""
         self._tokens = tokens

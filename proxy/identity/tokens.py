@@ -99,7 +99,7 @@ class _Key:
         return mark
 
 
-class Tokens:
+class TokenSigner:
     """Issues and verifies. One for each process; `adopt` exchanges its keys.
 
     `keys` are secrets of at least 32 characters: the first signs, all verify. Where there are none, it is `own_key`,
@@ -136,7 +136,7 @@ class Tokens:
             tell()
 
     def __repr__(self) -> str:
-        return f"Tokens({len(self._keys)} keys)"
+        return f"TokenSigner({len(self._keys)} keys)"
 
     def issue(
         self,

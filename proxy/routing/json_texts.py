@@ -17,7 +17,7 @@ from proxy.routing.links import STEPS_A_FEED, is_outside, telling_bytes
 LONGEST_KEY: Final = 256
 """Of those that are looked at."""
 
-Place = Callable[[str], "Place | Each | Literal['address'] | None"]
+JsonPlace = Callable[[str], "JsonPlace | Each | Literal['address'] | None"]
 """What stands at a key of an object: an address, an object with a rule of its own, or nothing of interest."""
 
 
@@ -25,7 +25,7 @@ Place = Callable[[str], "Place | Each | Literal['address'] | None"]
 class Each:
     """A list of objects, each with that rule."""
 
-    place: Place
+    place: JsonPlace
 
 
 _MARK: Final = re.compile(rb'["{}\[\],:]')
@@ -53,12 +53,12 @@ class JsonAddresses:
         "steps",
     )
 
-    def __init__(self, prefix: str, place: Place) -> None:
+    def __init__(self, prefix: str, place: JsonPlace) -> None:
         self._under = prefix.encode("ascii")
         self._step: _Step = JsonAddresses._between
-        self._places: list[Place | Each] = []
+        self._places: list[JsonPlace | Each] = []
         """Rules of the objects and lists that are open, from the outermost."""
-        self._found: Place | Each | Literal["address"] | None = place
+        self._found: JsonPlace | Each | Literal["address"] | None = place
         """What the value to come is."""
         self._is_at_key = False
         self._deep = 0

@@ -48,7 +48,7 @@ def may_lead_on(path: str) -> bool:
     return _PROXIED in path
 
 
-def is_told_from_jupyters(mount: str) -> bool:
+def differs_from_jupyters(mount: str) -> bool:
     """Whether addresses below a path mount (`/research/`) can be told from Jupyter's, which need the prefix."""
     first, _, deeper = mount[1:].partition("/")
     return bool(deeper) or first not in _FIRST_SEGMENTS | _OTHERS or not first

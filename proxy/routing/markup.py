@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from proxy.routing.json_texts import JsonAddresses, Place
+from proxy.routing.json_texts import JsonAddresses, JsonPlace
 from proxy.routing.links import STEPS_A_FEED, is_outside, telling_bytes
 from proxy.routing.quoted import QuotedAddresses
 
@@ -64,7 +64,7 @@ class HtmlLinks:
         "_within",
     )
 
-    def __init__(self, prefix: str, config: Place, roots: re.Pattern[bytes] | None = None) -> None:
+    def __init__(self, prefix: str, config: JsonPlace, roots: re.Pattern[bytes] | None = None) -> None:
         self._prefix = prefix
         self._under = prefix.encode("ascii")
         self._place = config

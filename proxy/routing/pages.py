@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from proxy.errors import BadRequest
 from proxy.routing.authority import DEFAULT_PORTS, Authority, parse_authority
-from proxy.routing.json_texts import Each, JsonAddresses, Place
+from proxy.routing.json_texts import Each, JsonAddresses, JsonPlace
 from proxy.routing.jupyters import is_jupyters_own
 from proxy.routing.links import Rewriter, is_below, is_outside
 from proxy.routing.markup import HtmlLinks
@@ -85,22 +85,22 @@ def rewriter(kind: Rewriting, prefix: str) -> Rewriter:
             return JsonAddresses(prefix, _PLACES[kind])
 
 
-def _config(name: str) -> Place | Literal["address"] | None:
+def _config(name: str) -> JsonPlace | Literal["address"] | None:
     """The page's configuration, as Jupyter writes it."""
     return "address" if _CONFIG_FIELD.fullmatch(name) else None
 
 
-def _kernelspecs(name: str) -> Place | Literal["address"] | None:
+def _kernelspecs(name: str) -> JsonPlace | Literal["address"] | None:
     """The answer of /api/kernelspecs, which holds all specs, and of /api/kernelspecs/NAME, which is one."""
     return (lambda _name: _spec) if name == "kernelspecs" else _spec(name)
 
 
-def _spec(name: str) -> Place | Literal["address"] | None:
+def _spec(name: str) -> JsonPlace | Literal["address"] | None:
     """A kernel's: the addresses of its resources (`logo-64x64` …)."""
     return (lambda _name: "address") if name == "resources" else None
 
 
-def _person(name: str) -> Place | None:
+def _person(name: str) -> JsonPlace | None:
     """The answer of /api/me."""
     return (lambda name: "address" if name == "avatar_url" else None) if name == "identity" else None
 
@@ -110,11 +110,11 @@ def _applications(name: str) -> Each | None:
     return Each(_application) if name == "server_processes" else None
 
 
-def _application(name: str) -> Place | None:
+def _application(name: str) -> JsonPlace | None:
     return (lambda name: "address" if name == "icon_url" else None) if name == "launcher_entry" else None
 
 
-_PLACES: Final[dict[str, Place]] = {
+_PLACES: Final[dict[str, JsonPlace]] = {
     "kernelspecs": _kernelspecs,
     "applications": _applications,
     "person": _person,

@@ -47,7 +47,7 @@ from proxy.dataplane.plane import (
 from proxy.dataplane.sessions import Keeper
 from proxy.faults import Faults
 from proxy.gateway import Gateway
-from proxy.identity.tokens import Tokens
+from proxy.identity.tokens import TokenSigner
 from proxy.policy.judge import Judge
 from proxy.routing.router import Router
 from proxy.server.own_pages import OwnPages
@@ -84,9 +84,9 @@ def gateway(
     return Gateway(rules, audit=audit, access=entrance)
 
 
-def tokens(settings: Settings, *, clock: Clock) -> Tokens:
+def tokens(settings: Settings, *, clock: Clock) -> TokenSigner:
     """Signs and verifies what lets callers in."""
-    return Tokens(
+    return TokenSigner(
         settings.tokens.keys,
         own_key=secret_key(),
         clock=clock,

@@ -21,7 +21,7 @@ from proxy.config.sections import Admin
 from proxy.config.settings import Settings
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.dataplane.register import DRAIN_STEP_SECONDS
-from proxy.identity.tokens import Tokens
+from proxy.identity.tokens import TokenSigner
 from proxy.lifecycle.idle_stopper import TICK_SECONDS, IdleStopper
 from proxy.rounds import Rounds
 from proxy.server import checking, compose
@@ -73,7 +73,7 @@ class RunningGateway:
         return self.serving.idleness.lifecycle
 
     @property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> TokenSigner:
         return self.serving.tokens
 
     @property

@@ -23,7 +23,7 @@ from proxy.dataplane.plane import DataPlane
 from proxy.dataplane.traffic import Traffic
 from proxy.identity.entrance import Entrance
 from proxy.identity.sigv4 import Signatures
-from proxy.identity.tokens import Tokens
+from proxy.identity.tokens import TokenSigner
 from proxy.lifecycle.opening import Opening
 from proxy.server import compose
 from proxy.server.api.instance_links import Links
@@ -58,7 +58,7 @@ class Serving:
     plane: DataPlane
     fleet: Fleet
     idleness: Idleness
-    tokens: Tokens
+    tokens: TokenSigner
     forms: FormTokens
     pages: OwnPages
     streams: Streams

@@ -84,7 +84,7 @@ def _reached(module: str, needs: Mapping[str, Iterable[str]]) -> set[str]:
 DOUBLES: Mapping[str, str] = {}
 """Names that several classes have, and why."""
 
-BEING_RENAMED: frozenset[str] = frozenset({"Origin", "Page", "Place", "Tokens"})
+BEING_RENAMED: frozenset[str] = frozenset()
 
 
 def doubles(
@@ -148,7 +148,6 @@ told may be called `told`; what tells may not.)"""
 BEING_SAID_PLAINLY: Mapping[str, str] = {
     "proxy.dataplane": "rooms",
     "proxy.shared_fetch": "once",
-    "proxy.routing": "door",
 }
 
 

@@ -14,9 +14,9 @@ from proxy.client_address.proxy_protocol import (
     MAX_V1_BYTES,
     MAX_V2_BLOCK_BYTES,
     READ_BYTES,
-    Origin,
     Prelude,
     PreludeError,
+    PreludeSource,
     is_check,
 )
 
@@ -134,7 +134,7 @@ class Reading:
 
     def __init__(self) -> None:
         self.prelude = Prelude()
-        self.found: Origin | None = None
+        self.found: PreludeSource | None = None
         self.unread = b""
 
     def arrive(self, data: bytes) -> None:
@@ -159,7 +159,7 @@ def address(text: str | None) -> Address | None:
 class TestAPrelude:
     def test_names_the_source_and_leaves_what_follows_unread(self, data: bytes, source: str | None) -> None:
         reading = read(data + b"\r\n\r\nGET / HTTP/1.1\r\n")
-        assert reading.found == Origin(address(source))
+        assert reading.found == PreludeSource(address(source))
         assert reading.prelude.wanted == 0
         assert reading.unread == b"\r\n\r\nGET / HTTP/1.1\r\n"
 
@@ -169,14 +169,14 @@ class TestAPrelude:
             reading.arrive(data[:at])
             assert reading.found is None, at
             reading.arrive(data[at:] + b"next")
-            assert (reading.found, reading.unread) == (Origin(address(source)), b"next"), at
+            assert (reading.found, reading.unread) == (PreludeSource(address(source)), b"next"), at
 
     def test_may_come_byte_by_byte(self, data: bytes, source: str | None) -> None:
         prelude = Prelude()
         for byte in data[:-1]:
             assert prelude.feed(bytes([byte])) is None
             assert 0 < prelude.wanted <= READ_BYTES
-        assert prelude.feed(data[-1:]) == Origin(address(source))
+        assert prelude.feed(data[-1:]) == PreludeSource(address(source))
 
     def test_is_never_read_past_its_end(self, data: bytes, source: str | None) -> None:
         """At no point of it is more wanted than is still to come: nothing has to be given back."""
@@ -267,5 +267,5 @@ def test_whoever_feeds_more_than_is_wanted_made_a_mistake() -> None:
     ("source", "is_one"), [(None, True), ("127.0.0.1", True), ("127.0.0.2", False), ("::1", False)]
 )
 def test_a_health_check_speaks_for_its_own_address(source: str | None, is_one: bool) -> None:
-    origin = Origin(None if source is None else ip_address(source))
+    origin = PreludeSource(None if source is None else ip_address(source))
     assert is_check(origin, ip_address("127.0.0.1")) is is_one

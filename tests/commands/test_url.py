@@ -12,7 +12,7 @@ from proxy.cli import main
 from proxy.client_address.networks import parse_address
 from proxy.clock import SystemClock
 from proxy.errors import TokenRefused
-from proxy.identity.tokens import Claims, TokenKind, Tokens
+from proxy.identity.tokens import Claims, TokenKind, TokenSigner
 from tests.harness.clocks import FakeClock
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -48,7 +48,7 @@ def printed(directory: Path, *arguments: str, more: str = "") -> str:
 def verified(
     kind: TokenKind, text: str, *, instance: str, address: str = "203.0.113.7", leads_to: str = ""
 ) -> Claims:
-    tokens = Tokens([KEY], own_key=KEY, clock=SystemClock(), nonce=nonce)
+    tokens = TokenSigner([KEY], own_key=KEY, clock=SystemClock(), nonce=nonce)
     leads_to = leads_to or f"eu-west-1   {NOTEBOOKS[instance]}"
     return tokens.verify(kind, text, instance=instance, leads_to=leads_to, address=parse_address(address))
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_is_said(tmp_path: Path, arguments: list[str], message: s
 
 def test_a_link_that_another_key_signed_is_refused(tmp_path: Path) -> None:
     token = printed(tmp_path, "research").partition("?authToken=")[2]
-    tokens = Tokens(["x" * 20 + "0123456789abcdef"], own_key=KEY, clock=FakeClock(), nonce=nonce)
+    tokens = TokenSigner(["x" * 20 + "0123456789abcdef"], own_key=KEY, clock=FakeClock(), nonce=nonce)
     with pytest.raises(TokenRefused) as caught:
         tokens.verify(
             TokenKind.URL, token, instance="research", leads_to="eu-west-1   research-gpu-1", address=None

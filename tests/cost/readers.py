@@ -61,7 +61,7 @@ from proxy.dataplane.plane import REQUEST_FIELDS as FIELDS
 from proxy.dataplane.websocket import closes
 from proxy.dataplane.websocket.handshake import handshake_fault
 from proxy.identity.sigv4 import AccessKey, Signatures, SignedRequest
-from proxy.identity.tokens import TokenKind, Tokens
+from proxy.identity.tokens import TokenKind, TokenSigner
 from proxy.lifecycle.evidence import Bodies, read_state
 from proxy.lifecycle.opening import PageVisit, is_opened
 from proxy.lifecycle.use import counted_messages, is_use
@@ -1008,7 +1008,7 @@ ADDRESSES: Final = (
 
 # -- credentials and the APIs -------------------------------------------------------------------------------
 
-TOKENS: Final = Tokens(["k" * 32], own_key="", clock=FakeClock(), nonce=lambda: "n")
+TOKENS: Final = TokenSigner(["k" * 32], own_key="", clock=FakeClock(), nonce=lambda: "n")
 KEY: Final = AccessKey(Signing().key_id, Signing().secret, "alice")
 
 

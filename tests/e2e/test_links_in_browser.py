@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from proxy.chance import nonce
 from proxy.clock import SystemClock
 from proxy.config.load import load
-from proxy.identity.tokens import TokenKind, Tokens, authorized_url
+from proxy.identity.tokens import TokenKind, TokenSigner, authorized_url
 from tests.harness.browsing import open_notebook, open_page, run_cell
 from tests.harness.jupyter import GUARDED_MOUNTS, TOKEN_KEY, House
 
@@ -21,7 +21,7 @@ def link(
     house: House, name: str, *, page: str = "", kind: TokenKind = TokenKind.URL, seconds: int = 300
 ) -> str:
     """A gateway's address as CreatePresignedNotebookInstanceUrl would answer it."""
-    tokens = Tokens([TOKEN_KEY], own_key=TOKEN_KEY, clock=SystemClock(), nonce=nonce)
+    tokens = TokenSigner([TOKEN_KEY], own_key=TOKEN_KEY, clock=SystemClock(), nonce=nonce)
     token = tokens.issue(
         kind,
         instance=name,

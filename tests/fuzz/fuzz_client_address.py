@@ -21,7 +21,7 @@ from pathlib import Path
 from multidict import CIMultiDict
 
 from proxy.client_address.networks import NetworkSet, parse_address
-from proxy.client_address.proxy_protocol import Origin, Prelude, PreludeError
+from proxy.client_address.proxy_protocol import Prelude, PreludeError, PreludeSource
 from proxy.client_address.resolve import (
     ClientAddress,
     ForwardingHeader,
@@ -75,7 +75,7 @@ def check(data: bytes) -> None:
     assert at_once == prelude(data, step=1) == prelude(data, step=7)
 
 
-def prelude(data: bytes, *, step: int) -> tuple[Origin | None, int] | None:
+def prelude(data: bytes, *, step: int) -> tuple[PreludeSource | None, int] | None:
     """What is read of `data` as it arrives in parts of `step` bytes, and how much of it; None: it is refused."""
     reader, at = Prelude(), 0
     try:

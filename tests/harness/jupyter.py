@@ -22,7 +22,7 @@ import yaml
 from proxy.chance import nonce
 from proxy.clock import SystemClock
 from proxy.config.load import load
-from proxy.identity.tokens import TokenKind, Tokens, authorized_url
+from proxy.identity.tokens import TokenKind, TokenSigner, authorized_url
 from tests.harness import processes
 from tests.harness.ports import held_ports
 
@@ -192,7 +192,7 @@ class Estate:
 
     def link(self, kind: str, page: str = "", *, session_seconds: int = 43_200) -> str:
         """An address that buys a session, as CreatePresignedNotebookInstanceUrl would answer it."""
-        tokens = Tokens([TOKEN_KEY], own_key=TOKEN_KEY, clock=SystemClock(), nonce=nonce)
+        tokens = TokenSigner([TOKEN_KEY], own_key=TOKEN_KEY, clock=SystemClock(), nonce=nonce)
         token = tokens.issue(
             TokenKind.URL,
             instance=kind,

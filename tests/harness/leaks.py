@@ -231,12 +231,12 @@ def _follow() -> None:
     from proxy.config.settings import ApiKey
     from proxy.gateway import Gateway
     from proxy.identity.sigv4 import Signatures
-    from proxy.identity.tokens import Tokens
+    from proxy.identity.tokens import TokenSigner
     from proxy.server.pages import error_pages, rendering
     from proxy.telemetry.sink import LineSink
 
-    after(Tokens, "issue", _token)
-    after(Tokens, "adopt", _keys)
+    after(TokenSigner, "issue", _token)
+    after(TokenSigner, "adopt", _keys)
     after(ApiKey, "__init__", _api_key)
     after(PresignedUrl, "__init__", _presigned)
     after(Cookies, "apply", _session)

@@ -91,14 +91,14 @@ import pytest
 from click.testing import CliRunner
 from tests.harness.clocks import FakeClock
 from proxy.client_address.networks import parse_address
-from proxy.identity.tokens import TokenKind, Tokens
+from proxy.identity.tokens import TokenKind, TokenSigner
 from proxy.telemetry.logs import open_logs
 
 KEY = "0123456789abcdef0123456789abcdef"
 
 @pytest.fixture
 def token():
-    tokens = Tokens([KEY], own_key=KEY, clock=FakeClock(), nonce=lambda: "1" * 24)
+    tokens = TokenSigner([KEY], own_key=KEY, clock=FakeClock(), nonce=lambda: "1" * 24)
     return tokens.issue(TokenKind.API, instance="a", leads_to="b", principal="c", address=None, seconds=9)
 
 @pytest.fixture

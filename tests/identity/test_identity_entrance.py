@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from proxy.errors import SignInRequired, TokenRefused
 from proxy.identity import entrance as module
 from proxy.identity.entrance import Entrance
-from proxy.identity.tokens import TokenKind, Tokens
+from proxy.identity.tokens import TokenKind, TokenSigner
 from proxy.routing.authority import parse_authority
 from proxy.routing.entry import EntryRedirect, Permit, Presented
 from proxy.routing.mounts import Mount
@@ -31,7 +31,7 @@ class Desk:
     def __init__(self) -> None:
         numbers = iter(range(1, 1_000_000))
         self.clock = FakeClock()
-        self.tokens = Tokens(
+        self.tokens = TokenSigner(
             [],
             own_key="k" * 8 + "0123456789abcdef01234567",
             clock=self.clock,

@@ -15,7 +15,7 @@ from proxy.identity.tokens import (
     MAX_SECONDS,
     SKEW_SECONDS,
     TokenKind,
-    Tokens,
+    TokenSigner,
     authorized_url,
 )
 from proxy.wire.credentials import is_our_credential
@@ -27,9 +27,9 @@ NOTEBOOK = "eu-west-1 123456789012 arn:aws:iam::123456789012:role/nbgate researc
 HERE, ELSEWHERE = ip_address("203.0.113.7"), ip_address("2001:db8::7")
 
 
-def made(*keys: str, clock: FakeClock | None = None, bind_address: bool = True) -> Tokens:
+def made(*keys: str, clock: FakeClock | None = None, bind_address: bool = True) -> TokenSigner:
     numbers = iter(range(1, 1000))
-    return Tokens(
+    return TokenSigner(
         keys,
         own_key=KEY,
         clock=clock or FakeClock(),
@@ -38,7 +38,7 @@ def made(*keys: str, clock: FakeClock | None = None, bind_address: bool = True) 
     )
 
 
-def issued(tokens: Tokens, kind: TokenKind = TokenKind.URL, **changes: object) -> str:
+def issued(tokens: TokenSigner, kind: TokenKind = TokenKind.URL, **changes: object) -> str:
     said = {
         "instance": "research",
         "leads_to": NOTEBOOK,
@@ -51,7 +51,7 @@ def issued(tokens: Tokens, kind: TokenKind = TokenKind.URL, **changes: object) -
     return tokens.issue(kind, **said)  # type: ignore[arg-type]
 
 
-def refused(tokens: Tokens, text: str, kind: TokenKind = TokenKind.URL, **changes: object) -> str:
+def refused(tokens: TokenSigner, text: str, kind: TokenKind = TokenKind.URL, **changes: object) -> str:
     with pytest.raises(TokenRefused) as caught:
         tokens.verify(
             kind, text, **{"instance": "research", "leads_to": NOTEBOOK, "address": HERE, **changes}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.routing.jupyters import is_jupyters_own, is_proxied, is_told_from_jupyters, may_lead_on
+from proxy.routing.jupyters import differs_from_jupyters, is_jupyters_own, is_proxied, may_lead_on
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_where_the_mount_is_not_known_an_application_is_known_by_its_port() -> N
 
 def test_a_mount_that_is_called_as_a_part_of_jupyter_is_not_told_from_it() -> None:
     for mount in ("/lab/", "/tree/", "/static/", "/files/", "/voila/", "/proxy/", "/notebooks/"):
-        assert not is_told_from_jupyters(mount)
+        assert not differs_from_jupyters(mount)
     for mount in ("", "/research/", "/lab/research/", "/labs/", "/Lab/", "/gpu/lab/"):
-        assert is_told_from_jupyters(mount)
+        assert differs_from_jupyters(mount)
 
 
 @pytest.mark.parametrize(

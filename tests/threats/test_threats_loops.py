@@ -24,7 +24,7 @@ from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.plane import Current
 from proxy.dataplane.websocket.relay import Relay
 from proxy.errors import UpstreamUnreachable
-from proxy.identity.tokens import Tokens
+from proxy.identity.tokens import TokenSigner
 from proxy.lifecycle.idle_stopper import IdleStopper
 from proxy.rounds import Round
 from proxy.server import compose, watch
@@ -453,7 +453,7 @@ async def test_a_reload_counts_for_all_others_where_one_cannot_follow_it(
 ) -> None:
     """Above all for the policy: who was shut out is out."""
     assert status_of(await rig.get()) == 200
-    plant(Tokens, "adopt")
+    plant(TokenSigner, "adopt")
     plant(Fleet, "adopt")
     file = tmp_path / "nbgate.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "policy": {"allow": ["elsewhere"]}}))

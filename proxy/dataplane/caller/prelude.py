@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.client_address.networks import Address
-from proxy.client_address.proxy_protocol import Origin, Prelude, PreludeError, is_check
+from proxy.client_address.proxy_protocol import Prelude, PreludeError, PreludeSource, is_check
 from proxy.dataplane.answers import Page, message_of
 from proxy.dataplane.bounds import (
     HANDSHAKE_LATE,
@@ -140,7 +140,7 @@ class NewConnection:
                 data = await loop.sock_recv(self._sock, prelude.wanted)
                 if not data and prelude.is_empty:
                     return
-                origin = prelude.feed(data) if data else Origin(None)
+                origin = prelude.feed(data) if data else PreludeSource(None)
             if data and is_check(origin, peer) and not await loop.sock_recv(self._sock, 1):
                 return
         except ConnectionError:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from proxy.clock import Clock
 from proxy.config.settings import Settings
 from proxy.errors import AccessDenied
-from proxy.identity.tokens import URL_SECONDS, TokenKind, Tokens, authorized_url
+from proxy.identity.tokens import URL_SECONDS, TokenKind, TokenSigner, authorized_url
 from proxy.server.api.json_api import InstanceLink
 from proxy.server.instance_views import InstanceViews
 from proxy.server.page_request import PageRequest
@@ -24,7 +24,7 @@ class Links:
     """Implements `proxy.server.api.json_api.MakeLink`. `settings` are those of now."""
 
     def __init__(
-        self, *, instances: InstanceViews, tokens: Tokens, settings: Callable[[], Settings], clock: Clock
+        self, *, instances: InstanceViews, tokens: TokenSigner, settings: Callable[[], Settings], clock: Clock
     ) -> None:
         self._instances = instances
         self._tokens = tokens

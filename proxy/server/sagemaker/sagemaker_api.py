@@ -20,7 +20,7 @@ from aiohttp import hdrs, web
 from proxy.aws.control_plane import InstanceDescription
 from proxy.config.settings import Settings
 from proxy.errors import AccessDenied, InstanceNotFound, InstanceNotInService, NbgateError
-from proxy.identity.tokens import URL_SECONDS, TokenKind, Tokens, authorized_url
+from proxy.identity.tokens import URL_SECONDS, TokenKind, TokenSigner, authorized_url
 from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.order import OrderedBy
 from proxy.server.addresses import mount_url
@@ -93,7 +93,7 @@ class SageMakerApi:
         self,
         *,
         fleet: Fleet,
-        tokens: Tokens,
+        tokens: TokenSigner,
         settings: Callable[[], Settings],
         identify: Identify,
         events: EventLog,
