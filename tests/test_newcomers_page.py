@@ -31,6 +31,10 @@ def test_no_part_of_the_house_is_missing_on_the_map() -> None:
     assert list(page.missing(page.section(TEXT, "The map"), PACKAGE)) == []
 
 
+def test_the_map_shows_the_floors_one_below_the_other() -> None:
+    assert list(page.upwards(page.section(TEXT, "The map"))) == []
+
+
 def test_each_word_of_the_glossary_means_one_thing() -> None:
     assert list(page.said_twice(TEXT)) == []
 
@@ -85,6 +89,25 @@ def test_what_is_not_so_is_found(house: Path, text: str, problem: str) -> None:
 )
 def test_what_is_missing_is_found(house: Path, text: str, problem: str) -> None:
     assert "; ".join(page.missing(text, house)) == problem
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "| [server/](server) | x |\n| [`gateway.py`](gateway.py), [aws/](aws) | y |\n| [wire/](wire) | z |\n",
+            "",
+        ),
+        ("| [aws/](aws) | x |\n| [config/](config) | y |\n", ""),
+        ("| [aws/](aws) | x |\n| [`gateway.py`](gateway.py) | y |\n", "gateway stands too low on the map"),
+        (
+            "| [`errors.py`](errors.py), [aws/](aws) | x |\n| [`clock.py`](clock.py) | y |\n",
+            "clock stands too low on the map",
+        ),
+    ],
+)
+def test_a_floor_in_the_wrong_place_is_found(text: str, problem: str) -> None:
+    assert "; ".join(page.upwards(text)) == problem
 
 
 def test_a_word_with_two_meanings_is_found() -> None:

@@ -147,7 +147,6 @@ told may be called `told`; what tells may not.)"""
 
 BEING_SAID_PLAINLY: Mapping[str, str] = {
     "proxy.dataplane": "rooms",
-    "proxy.shared_fetch": "once",
 }
 
 

@@ -7,10 +7,13 @@ A link's text in backticks is a name that is defined in the file that the link l
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.architecture.floors import floor_of
 
 _LINK = re.compile(r"\[([^]\[]+)\]\(([^)\s]+)\)")
 _NAME = re.compile(r"`((?!\w+\.py`)[\w.]+)`")
@@ -43,6 +46,17 @@ def missing(text: str, house: Path) -> Iterator[str]:
         is_part = (place.suffix == ".py" and place.stem != "__init__") or (place / "__init__.py").exists()
         if is_part and place.resolve() not in led_to:
             yield f"{place.name} is not on the map"
+
+
+def upwards(text: str) -> Iterator[str]:
+    """Rows of the map that stand below one that they stand above in the house."""
+    lowest = math.inf
+    for row in re.findall(r"^\| (\[.*?) \|", text, re.MULTILINE):
+        parts = [target.removesuffix(".py") for _, target in _LINK.findall(row) if "/" not in target]
+        floors = [floor.height for floor in map(floor_of, parts) if floor is not None]
+        if max(floors, default=0) > lowest:
+            yield f"{', '.join(parts)} stands too low on the map"
+        lowest = min(floors, default=lowest)
 
 
 def said_twice(text: str) -> Iterator[str]:
