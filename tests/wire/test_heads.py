@@ -97,6 +97,21 @@ def test_the_callers_cookies_are_overlaid_and_its_copies_of_the_sessions_dropped
     assert cookie == b"Cookie: _xsrf=a; _xsrf=b; auth=secret; sid=hidden"
 
 
+@pytest.mark.parametrize("name", [b"Cookie", b"Referer"])
+@pytest.mark.parametrize("value", [b"a=1", b"a=" + b"x" * 5000], ids=["small", "large"])
+def test_what_a_caller_repeats_is_sent_as_before_whatever_it_sends_between(name: bytes, value: bytes) -> None:
+    way = replace(ROOT)
+    for fields in ([(name, value)], [(name, value)], [(name, b"b=2")], [(name, value), (name, b"b=2")]) * 2:
+        assert sent(fields, translation=way) == sent(fields, translation=replace(ROOT))
+
+
+def test_a_requests_fields_are_told_as_they_came() -> None:
+    assert RequestFields([request_field(b"X-a", b"1"), request_field(b"x-A", b"2")]).pairs == [
+        (b"X-a", b"1"),
+        (b"x-A", b"2"),
+    ]
+
+
 @pytest.mark.parametrize("value", [b"keep-alive", b"close", b"Upgrade", b"Keep-Alive, Upgrade", b"TE, close"])
 def test_connection_ends_here(value: bytes) -> None:
     assert not [line for line in sent([(b"Connection", value)]) if line.lower().startswith(b"connection")]

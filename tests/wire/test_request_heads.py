@@ -24,6 +24,7 @@ from proxy.wire.request_heads import (
     HeadBounds,
     HeadFault,
     ReceivedHead,
+    own_lines,
     read_numbers,
     read_request,
     request_field,
@@ -318,6 +319,15 @@ def test_what_was_seen_before_reads_the_same_and_what_is_remembered_is_bounded()
     remembered = request_heads._LINES
     assert len(remembered) <= 4096
     assert not any(line.lower().startswith((b"cookie", b"y:")) for line in remembered)
+
+
+def test_what_may_hold_a_credential_is_remembered_by_its_connection_alone_and_not_if_it_is_large() -> None:
+    own = own_lines()
+    for value in ("a=1", "a" * 5000):
+        head = with_fields(f"Cookie: {value}").replace("\n", "\r\n").encode()
+        first, again = read_request(head, BOUNDS, own), read_request(head, BOUNDS, own)
+        assert first.fields == again.fields == [(b"Host", b"a"), (b"Cookie", value.encode())]
+    assert list(own) == [b"Cookie: a=1"]
 
 
 # -- beside others ----------------------------------------------------------------------------------------

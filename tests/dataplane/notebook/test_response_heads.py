@@ -65,6 +65,10 @@ class Taking:
         self.method = method
         self.read = Read()
 
+    @property
+    def taker(self) -> Taking:
+        return self
+
     def on_interim(self, facts: ResponseFacts) -> None: ...
 
     def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
@@ -93,7 +97,7 @@ class Taking:
 def here(data: bytes, method: str) -> Read:
     exchange = Taking(method)
     connection = UpstreamConnection(
-        Origin("http", "a.test", 80), head_limit_bytes=1 << 16, landing=None, on_closed=lambda _: None
+        Origin("http", "a.test", 80), head_limit_bytes=1 << 16, read_memory=None, on_closed=lambda _: None
     )
     connection.connection_made(_Transport())  # type: ignore[arg-type]
     connection.begin(exchange)
