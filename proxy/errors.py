@@ -88,7 +88,7 @@ the tree of it, a problem of the configuration, or the last line of a command. B
     config          ValueProblem
     identity        SignatureRefused, an AwsFault
     lifecycle       AwakeRefused, UnreadableState
-    commands        UnusableError
+    commands        UnusableError, UsageProblem
     server          UnusableCertificateError
     sandbox         ApiError, DemoFailed, JupyterFailed
 """
