@@ -129,10 +129,6 @@ def spelled_seconds(default: float) -> Any:
     return spelled(values.format_duration(default))
 
 
-def spelled_size(default: int) -> Any:
-    return spelled(values.format_size(default))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Filled:
     """The annotation of a list that must not be null or empty; `alone` lets one text stand for a list of one."""

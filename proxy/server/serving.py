@@ -48,8 +48,6 @@ from proxy.server.sagemaker.callers import Signers, access_keys
 from proxy.server.sagemaker.sagemaker_api import SageMakerApi
 from proxy.telemetry.events import EventLog
 
-Followers = Callable[[Settings, Mapping[str, SessionKeeper]], None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
