@@ -18,14 +18,13 @@ from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeade
 from proxy.config.binds import UnixSocket
 from proxy.config.includes import Included
 from proxy.config.schema import (
-    AwsSection,
     EntrySection,
     File,
     InstanceSection,
     ListenerSection,
     PolicySection,
 )
-from proxy.config.sections import Lifecycle, file_key
+from proxy.config.sections import AwsSection, Lifecycle, file_key
 from proxy.config.settings import (
     DEFAULT_PORTS,
     Api,
@@ -296,22 +295,12 @@ def _aws(section: AwsSection, environ: Mapping[str, str], *, directory: FilePath
     # The environment's counts from where the process runs, as it does for AWS's tools.
     said = environ.get("AWS_CA_BUNDLE")
     ca_bundle = directory / section.ca_bundle if section.ca_bundle else FilePath(said) if said else None
-    no_proxy = variable(environ, "no_proxy") if section.no_proxy is None else ",".join(section.no_proxy)
     return Aws(
-        region=region(section, environ),
-        profile=section.profile,
-        endpoint_url=section.endpoint_url,
-        assume_role=section.assume_role,
-        session_seconds=section.session_duration,
-        presigned_url_margin_seconds=section.presigned_url_margin,
-        session_margin_seconds=section.session_margin,
-        connect_timeout_seconds=section.connect_timeout,
-        read_timeout_seconds=section.read_timeout,
-        notebook_origins=tuple(section.notebook_origins),
-        notebook_suffixes=tuple(section.notebook_suffixes),
-        notebook_endpoint=section.notebook_endpoint,
-        ca_bundle=ca_bundle,
-        https_proxy=https_proxy(section, environ),
-        no_proxy=no_proxy,
-        forward_client_address=section.forward_client_address,
+        **{one.name: getattr(section, one.name) for one in fields(section)}
+        | {
+            "region": region(section, environ),
+            "ca_bundle": ca_bundle,
+            "https_proxy": https_proxy(section, environ),
+            "no_proxy": variable(environ, "no_proxy") if section.no_proxy is None else section.no_proxy,
+        }
     )

@@ -307,8 +307,8 @@ def _aws(file: File, sound: _Sound, environ: Mapping[str, str]) -> Iterator[Find
     if role and aws.account and role.split(":")[4] != aws.account and sound("aws"):
         hint = f"remove it, or write '{role.split(':')[4]}'"
         yield Finding(("aws", "account"), "is not the account of assume_role", hint)
-    if sound("aws", "session_margin") and aws.session_margin > aws.session_duration / 2:
-        hint = f"at most {format_duration(aws.session_duration // 2)}"
+    if sound("aws", "session_margin") and aws.session_margin_seconds > aws.session_seconds / 2:
+        hint = f"at most {format_duration(aws.session_seconds // 2)}"
         yield Finding(("aws", "session_margin"), "is more than half of session_duration", hint)
 
 

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -72,6 +73,11 @@ def duration(at_least: float, at_most: float) -> Scalar:
     )
 
 
+def session_duration() -> Scalar:
+    """Whole seconds, as SageMaker grants sessions."""
+    return Scalar(values.parse_session_duration, duration(0, 0).json, spell=values.format_duration)
+
+
 def idle_duration(at_least: float, at_most: float) -> Scalar:
     """Seconds, or infinity for never."""
     json = {"anyOf": [{"const": "never"}, *duration(at_least, at_most).json["anyOf"]]}
@@ -125,10 +131,6 @@ def spelled(default: object) -> Any:
     return Field(default=default, validate_default=True)
 
 
-def spelled_seconds(default: float) -> Any:
-    return spelled(values.format_duration(default))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Filled:
     """The annotation of a list that must not be null or empty; `alone` lets one text stand for a list of one."""
@@ -152,10 +154,23 @@ class Filled:
         return [value] if self.alone and not isinstance(value, list) else value
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Joined:
+    """The annotation of a list that is used as one text, with commas between."""
+
+    of: object
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(",".join, handler.generate_schema(self.of))
+
+
 TEXT = {"type": "string", "minLength": 1}
 CIDR = {"type": "string", "examples": ["203.0.113.0/24", "2001:db8:10::/48", "198.51.100.7"]}
 
 Text = Annotated[str, Scalar(lambda value: values.text(value, example="/etc/nbgate/tls.crt"), TEXT)]
+PemFile = Annotated[
+    Path, Scalar(lambda value: Path(values.text(value, example="/etc/nbgate/authorities.pem")), TEXT)
+]
 Profile = Annotated[str, Scalar(lambda value: values.text(value, example="default"), TEXT)]
 Flag = Annotated[bool, Scalar(values.parse_flag, {"type": "boolean"})]
 AdminBind = Annotated[
@@ -216,7 +231,10 @@ NotebookEndpoint = Annotated[SocketAddress, Scalar(places.parse_notebook_endpoin
 HttpsProxy = Annotated[
     str, Scalar(places.parse_https_proxy, {"type": "string", "examples": ["http://proxy.internal:3128"]})
 ]
-NoProxy = Annotated[str, Scalar(places.parse_no_proxy, {"type": "string", "examples": [".internal", "*"]})]
+_NoProxyHost = Annotated[
+    str, Scalar(places.parse_no_proxy, {"type": "string", "examples": [".internal", "*"]})
+]
+NoProxy = Annotated[str, _Joined(list[_NoProxyHost])]
 TokenKey = Annotated[
     str, Scalar(values.parse_token_key, {"type": "string", "minLength": values.TOKEN_KEY_CHARACTERS})
 ]

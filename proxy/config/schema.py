@@ -18,37 +18,27 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic import ValidationError as PydanticError
 from pydantic_core import CoreSchema, core_schema
 
-from proxy.config import values
 from proxy.config.findings import Finding, did_you_mean, finding
 from proxy.config.scalars import (
     CIDR,
     TEXT,
     AccessKeyId,
-    Account,
     Alias,
     Cidr,
-    Endpoint,
     Filled,
     Flag,
     Header,
     Hostname,
-    HttpsProxy,
     InstanceName,
     ListenerBind,
     ListName,
     Mode,
     MountAt,
-    NoProxy,
     Note,
     Notebook,
-    NotebookEndpoint,
-    NotebookOrigin,
-    NotebookSuffix,
     Port,
-    Profile,
     ProxyCidr,
     Reference,
-    Region,
     Role,
     Scalar,
     Text,
@@ -60,15 +50,21 @@ from proxy.config.scalars import (
     idle_duration,
     one_of,
     spelled,
-    spelled_seconds,
 )
-from proxy.config.sections import Admin, GatewayLifecycle, Limits, Log, Timeouts, Tokens, fields_of
-from proxy.config.settings import Access, Aws, CrossSiteRequests, Scheme, Signed, StrategyName, TrustUnix
+from proxy.config.sections import (
+    Admin,
+    AwsSection,
+    GatewayLifecycle,
+    Limits,
+    Log,
+    Timeouts,
+    Tokens,
+    fields_of,
+)
+from proxy.config.settings import Access, CrossSiteRequests, Scheme, Signed, StrategyName, TrustUnix
 from proxy.config.yaml_lines import KeyPath
 from proxy.policy.conditions import OPERATORS
 from proxy.policy.statements import Effect
-
-_AWS = Aws(region="")
 
 _ALLOW_HINT = "it would let nobody in; name at least one of the allowlists: allow: [office]"
 _NARROW_HINT = (
@@ -182,57 +178,6 @@ class ClientAddressSection(_Section):
     single_header any, such as cf-connecting-ip."""
     hops: Annotated[int, count(16)] | None = None
     """With hop_count: how many proxies stand in front of the gateway, each of which adds to the header."""
-
-
-class AwsSection(_Section):
-    """How to reach SageMaker, and as whom."""
-
-    region: Region | None = None
-    """The Region of the notebook instances. Default: AWS_REGION or AWS_DEFAULT_REGION of the environment."""
-    account: Account | None = None
-    """The account of the notebook instances, for statements whose Resource names it. Default: that of the role
-    which is assumed."""
-    profile: Profile | None = _AWS.profile
-    """A profile of ~/.aws/config. Default: boto3's own search for credentials."""
-    assume_role: Role | None = _AWS.assume_role
-    """A role to assume for every call, unless an instance names its own."""
-    endpoint_url: Endpoint | None = _AWS.endpoint_url
-    """SageMaker's API at another place: an interface VPC endpoint, or a test endpoint on this machine."""
-    notebook_origins: list[NotebookOrigin] = list(_AWS.notebook_origins)
-    """Origins of a test endpoint's notebooks, such as http://127.0.0.1:9001. Only with an `endpoint_url` on
-    this machine: SageMaker's own notebook hosts are known."""
-    notebook_suffixes: list[NotebookSuffix] = list(_AWS.notebook_suffixes)
-    """What the names of notebook hosts end with behind the instance's own, where AWS has a partition that is not
-    known here: notebook.eusc-de-east-1.sagemaker.eu. The known ones count besides."""
-    notebook_endpoint: NotebookEndpoint | None = _AWS.notebook_endpoint
-    """Where to connect for all notebooks, with a port or without (443): an interface VPC endpoint without private
-    DNS, such as vpce-0a1b.notebook.eu-west-1.vpce.amazonaws.com. `Host` and TLS name the notebook all the same."""
-    ca_bundle: Text | None = None
-    """A PEM file with the certificate authorities to trust, for notebooks and API, in the place of all others: those
-    of a proxy that opens TLS. A relative path counts from this file's directory. Default: AWS_CA_BUNDLE of the
-    environment."""
-    https_proxy: HttpsProxy | None = None
-    """An HTTP proxy that https connections to notebooks and API go through (CONNECT): http://proxy.internal:3128,
-    with user:password@ where it wants them. Default: HTTPS_PROXY of the environment."""
-    no_proxy: list[NoProxy] | None = None
-    """Hosts that are connected to without it: names, each with all below it, and addresses; a port may follow. "*":
-    all. No networks. Default: NO_PROXY of the environment."""
-    forward_client_address: Flag = _AWS.forward_client_address
-    """Whether callers' addresses go to SageMaker's notebook hosts, in X-Forwarded-For."""
-    session_duration: Annotated[int, Scalar(values.parse_session_duration, duration(0, 0).json)] = (
-        spelled_seconds(_AWS.session_seconds)
-    )
-    """How long a sign-in to a notebook lasts, 30m to 12h; the gateway renews it by itself."""
-    session_margin: Annotated[float, duration(10, 3600)] = spelled_seconds(_AWS.session_margin_seconds)
-    """How long before its end a sign-in is renewed."""
-    presigned_url_margin: Annotated[float, duration(5, 240)] = spelled_seconds(
-        _AWS.presigned_url_margin_seconds
-    )
-    """A presigned URL lives 5 minutes; in this last part of them it is not used any more."""
-    connect_timeout: Annotated[float, duration(0.1, 300)] = spelled_seconds(_AWS.connect_timeout_seconds)
-    """Connecting to the API, per attempt."""
-    read_timeout: Annotated[float, duration(0.1, 300)] = spelled_seconds(_AWS.read_timeout_seconds)
-    """The API's answer, per attempt."""
 
 
 _ONE_OR_MORE = {"anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1}]}

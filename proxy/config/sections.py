@@ -8,6 +8,7 @@ writes the unit with the value, so `idle_seconds` is `idle: 75s` there. The docs
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -16,15 +17,27 @@ from pydantic import ConfigDict
 from proxy.config import values
 from proxy.config.binds import SocketAddress
 from proxy.config.scalars import (
+    Account,
     AdminBind,
+    Endpoint,
     Filled,
     Flag,
     Hostname,
+    HttpsProxy,
+    NoProxy,
+    NotebookEndpoint,
+    NotebookOrigin,
+    NotebookSuffix,
+    PemFile,
+    Profile,
+    Region,
+    Role,
     TokenKey,
     count,
     duration,
     idle_duration_or_none,
     one_of,
+    session_duration,
     size,
     size_or_none,
 )
@@ -32,15 +45,20 @@ from proxy.config.scalars import (
 _KEY_HINT = f'write "${{NBGATE_TOKEN_KEY}}", or remove the key; {values.TOKEN_KEY_HINT}'
 
 
+_CALLED_OTHERWISE = {"keys": "key", "session_seconds": "session_duration"}
+
+
 def file_key(name: str) -> str:
-    """What the file calls a setting. There one key stands alone."""
-    return "key" if name == "keys" else name.removesuffix("_seconds").removesuffix("_bytes")
+    """What the file calls a setting."""
+    return _CALLED_OTHERWISE.get(name) or name.removesuffix("_seconds").removesuffix("_bytes")
 
 
 def fields_of(section: type) -> dict[str, Any]:
-    """The annotations of a section, by the file's keys."""
+    """The annotations of a section, by the file's keys; its own before those that it shares."""
     hints = get_type_hints(section, include_extras=True)
-    return {file_key(one.name): hints[one.name] for one in dataclasses.fields(section)}
+    own = inspect.get_annotations(section)
+    fields = sorted(dataclasses.fields(section), key=lambda one: one.name not in own)
+    return {file_key(one.name): hints[one.name] for one in fields}
 
 
 _ADMIN_BIND = SocketAddress("127.0.0.1", 9901)
@@ -57,6 +75,56 @@ class Admin:
     """IP address and port."""
     hosts: tuple[Hostname, ...] = ()
     """Names that it may be called by. Addresses and localhost always are; others get 421 (DNS rebinding)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwsSection:
+    """How to reach SageMaker, and as whom."""
+
+    __pydantic_config__ = _SECTION
+
+    region: Region | None = None
+    """The Region of the notebook instances. Default: AWS_REGION or AWS_DEFAULT_REGION of the environment."""
+    account: Account | None = None
+    """The account of the notebook instances, for statements whose Resource names it. Default: that of the role
+    which is assumed."""
+    profile: Profile | None = None
+    """A profile of ~/.aws/config. Default: boto3's own search for credentials."""
+    assume_role: Role | None = None
+    """A role to assume for every call, unless an instance names its own."""
+    endpoint_url: Endpoint | None = None
+    """SageMaker's API at another place: an interface VPC endpoint, or a test endpoint on this machine."""
+    notebook_origins: tuple[NotebookOrigin, ...] = ()
+    """Origins of a test endpoint's notebooks, such as http://127.0.0.1:9001. Only with an `endpoint_url` on
+    this machine: SageMaker's own notebook hosts are known."""
+    notebook_suffixes: tuple[NotebookSuffix, ...] = ()
+    """What the names of notebook hosts end with behind the instance's own, where AWS has a partition that is not
+    known here: notebook.eusc-de-east-1.sagemaker.eu. The known ones count besides."""
+    notebook_endpoint: NotebookEndpoint | None = None
+    """Where to connect for all notebooks, with a port or without (443): an interface VPC endpoint without private
+    DNS, such as vpce-0a1b.notebook.eu-west-1.vpce.amazonaws.com. `Host` and TLS name the notebook all the same."""
+    ca_bundle: PemFile | None = None
+    """A PEM file with the certificate authorities to trust, for notebooks and API, in the place of all others: those
+    of a proxy that opens TLS. A relative path counts from this file's directory. Default: AWS_CA_BUNDLE of the
+    environment."""
+    https_proxy: HttpsProxy | None = field(default=None, repr=False)
+    """An HTTP proxy that https connections to notebooks and API go through (CONNECT): http://proxy.internal:3128,
+    with user:password@ where it wants them. Default: HTTPS_PROXY of the environment."""
+    no_proxy: NoProxy | None = None
+    """Hosts that are connected to without it: names, each with all below it, and addresses; a port may follow. "*":
+    all. No networks. Default: NO_PROXY of the environment."""
+    forward_client_address: Flag = False
+    """Whether callers' addresses go to SageMaker's notebook hosts, in X-Forwarded-For."""
+    session_seconds: Annotated[int, session_duration()] = 43_200
+    """How long a sign-in to a notebook lasts, 30m to 12h; the gateway renews it by itself."""
+    session_margin_seconds: Annotated[float, duration(10, 3600)] = 300.0
+    """How long before its end a sign-in is renewed."""
+    presigned_url_margin_seconds: Annotated[float, duration(5, 240)] = 30.0
+    """A presigned URL lives 5 minutes; in this last part of them it is not used any more."""
+    connect_timeout_seconds: Annotated[float, duration(0.1, 300)] = 5.0
+    """Connecting to the API, per attempt."""
+    read_timeout_seconds: Annotated[float, duration(0.1, 300)] = 20.0
+    """The API's answer, per attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +271,4 @@ class Log:
     """What is written of a refused request: both its line and an audit record, or the audit record alone."""
 
 
-SECTIONS: tuple[type, ...] = (Admin, GatewayLifecycle, Tokens, Limits, Timeouts, Log)
+SECTIONS: tuple[type, ...] = (Admin, AwsSection, GatewayLifecycle, Tokens, Limits, Timeouts, Log)

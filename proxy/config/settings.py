@@ -17,8 +17,8 @@ from typing import Literal
 
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import Strategy
-from proxy.config.binds import Bind, SocketAddress
-from proxy.config.sections import Admin, Lifecycle, Limits, Log, Timeouts, Tokens
+from proxy.config.binds import Bind
+from proxy.config.sections import Admin, AwsSection, Lifecycle, Limits, Log, Timeouts, Tokens
 from proxy.errors import Problem
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm
@@ -72,38 +72,16 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
-class Aws:
-    """How to reach SageMaker, and as whom.
-
-    `profile`, `endpoint_url` and `assume_role` are None where boto3's own defaults count.
-    `presigned_url_margin_seconds` is kept from the 300 s that a presigned URL lives, `session_margin_seconds`
-    from the `session_seconds` that an upstream session lives.
-    `notebook_origins` are origins (`http://127.0.0.1:9001`) that are accepted as notebook hosts besides
-    SageMaker's own; empty except against a test endpoint on this machine.
-    """
+class Aws(AwsSection):
+    """How to reach SageMaker, and as whom, with what the environment says. What is None is for boto3's own defaults."""
 
     region: str
-    profile: str | None = None
-    endpoint_url: str | None = None
-    assume_role: str | None = None
-    session_seconds: int = 43200
-    presigned_url_margin_seconds: float = 30.0
-    session_margin_seconds: float = 300.0
-    connect_timeout_seconds: float = 5.0
-    read_timeout_seconds: float = 20.0
-    notebook_origins: tuple[str, ...] = ()
-    notebook_suffixes: tuple[str, ...] = ()
-    """What names of notebook hosts end with, besides what is known of SageMaker's."""
-    notebook_endpoint: SocketAddress | None = None
-    """Where to connect for all notebooks, by name or address, instead of to the host that SageMaker names."""
     ca_bundle: Path | None = None
     """Certificate authorities that are trusted, for notebooks and API, instead of the system's and botocore's."""
     https_proxy: str = field(default="", repr=False)
     """What https to notebooks and API goes through: `http://proxy.internal:3128`, also with credentials; "": none."""
     no_proxy: str = ""
     """Hosts that are connected to without it, as urllib and botocore read NO_PROXY."""
-    forward_client_address: bool = False
-    """Whether SageMaker's notebook hosts are told callers' addresses (X-Forwarded-For)."""
 
 
 @dataclass(frozen=True, slots=True)
