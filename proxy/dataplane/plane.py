@@ -19,14 +19,13 @@ from proxy.client_address.networks import Address, subscriber
 from proxy.clock import Clock
 from proxy.config.sections import Limits, Timeouts
 from proxy.dataplane import descriptors
+from proxy.dataplane.answer.fixed import Render
 from proxy.dataplane.answer.outages import Outages
-from proxy.dataplane.answers import Render
 from proxy.dataplane.batching import TurnBatch
 from proxy.dataplane.bounds import RAN_OUT, bound_of
 from proxy.dataplane.budgets import Budgets, Claim, Place
 from proxy.dataplane.caller.reader import ReadingLimits
 from proxy.dataplane.notebook.pool import PoolLimits, UpstreamPool
-from proxy.dataplane.records import text_of
 from proxy.dataplane.register import Register
 from proxy.dataplane.sessions import FrontEnd, Keeper
 from proxy.dataplane.turns import Turns
@@ -206,7 +205,7 @@ class DataPlane:
         """`peer` met a limit before it asked for anything: its connection is cut, answered with `status` or not."""
         about = {"detail": detail} if detail else {}
         if self.met(bound, peer, **about):
-            text, now = text_of(peer), self.clock.monotonic()
+            text, now = None if peer is None else str(peer), self.clock.monotonic()
             record = RequestRecord(
                 *(request_id or self.new_id(), text, text, "", "-", "-", "", status, 0, 0, now, None),
                 error=bound.code,

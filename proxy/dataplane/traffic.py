@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from proxy.clock import Clock
-from proxy.dataplane.records import CUT
+from proxy.dataplane.endings import CUT
 from proxy.dataplane.websocket.relay import Relay
 from proxy.lifecycle.use import CountedMessages, counted_messages, is_change, is_use
 from proxy.memory import Memo

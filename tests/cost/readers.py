@@ -324,7 +324,7 @@ LOGS: Final = (
     ),
     Reader(
         "access record",
-        ("telemetry.access_log", "dataplane.records"),
+        ("telemetry.access_log", "dataplane.caller.records"),
         _access_log,
         {name: PATHS[name] for name in FEW},
     ),

@@ -1,4 +1,8 @@
-"""What the data plane asks of the server around it: how errors look to a caller."""
+"""Answers in the gateway's own words: errors and redirects, whole from the beginning.
+
+The rule: nothing of them waits, streams or can fail. How an error looks to a caller is asked of the server around the
+data plane (`Render`).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTP
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FixedAnswer:
     """An answer of the gateway's own."""
 
     headers: tuple[tuple[str, str], ...]
@@ -38,15 +42,15 @@ class Render(Protocol):
         admission: Admission | None,
         port: int,
         json_only: bool = False,
-    ) -> Page: ...
+    ) -> FixedAnswer: ...
 
 
-def message_of(status: int, page: Page, *, keep_alive: bool, without_body: bool) -> bytes:
+def message_of(status: int, answer: FixedAnswer, *, keep_alive: bool, without_body: bool) -> bytes:
     """An answer as it is sent; `without_body` to a HEAD request (RFC 9110 section 9.3.2)."""
     lines = [b"HTTP/1.1 %d %b\r\n" % (status, REASONS[status])]
-    lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in page.headers]
-    lines.append(b"Content-Length: %d\r\n" % len(page.body))
+    lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in answer.headers]
+    lines.append(b"Content-Length: %d\r\n" % len(answer.body))
     lines.append(b"\r\n" if keep_alive else b"Connection: close\r\n\r\n")
     if not without_body:
-        lines.append(page.body)
+        lines.append(answer.body)
     return b"".join(lines)

@@ -20,6 +20,7 @@ from proxy.dataplane.answer.mount_heads import may_set_session
 from proxy.dataplane.answer.repeating import IDEMPOTENT, SAFE, outcome_unknown
 from proxy.dataplane.answer.stream import Standstill
 from proxy.dataplane.answer.suspected import is_let_through, or_fail
+from proxy.dataplane.websocket.splice import switch
 from proxy.errors import (
     BodyNotKept,
     NbgateError,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from proxy.dataplane.caller.request import Request
     from proxy.dataplane.notebook.connection import UpstreamConnection
     from proxy.dataplane.notebook.exchange import BodyTaker
-    from proxy.dataplane.notebook.link import Link
+    from proxy.dataplane.notebook.translation import ToNotebook
     from proxy.dataplane.plane import DataPlane
     from proxy.dataplane.sessions import Keeper, Suspicion
     from proxy.routing.router import Route
@@ -59,7 +60,7 @@ class Forward:
     has_renewed = False
     taker: BodyTaker
     session: NotebookSession | None = None
-    _link: Link | None = None
+    to_notebook: ToNotebook | None = None
     connection: UpstreamConnection | None = None
     _upstream_full = False
     _upload_standstill: Standstill | None = None
@@ -139,8 +140,8 @@ class Forward:
 
     def _send(self, session: NotebookSession) -> None:
         self.session = session
-        self._link = link = self._caller.link(session)
-        connection = None if self._fresh_connection else self._plane.pool.take(link.shelf)
+        self.to_notebook = to_notebook = self._caller.on_the_way_to(session)
+        connection = None if self._fresh_connection else self._plane.pool.take(to_notebook.idle)
         if connection is None:
             self._plane.tasks.start(self._connect(session.origin), name="connect")
         else:
@@ -155,10 +156,10 @@ class Forward:
             self._begin(connection)
 
     def _begin(self, connection: UpstreamConnection) -> None:
-        assert self._link is not None
+        assert self.to_notebook is not None
         self.connection = connection
         connection.begin(self)
-        head = request_head(self._head, self._link.translation)
+        head = request_head(self._head, self.to_notebook.translation)
         if self._body_done:
             self._plane.batch.add(
                 connection.transport, b"".join((head, *self._replay)) if self._replay else head
@@ -193,12 +194,12 @@ class Forward:
         # RFC 9110 section 15.2: never to an HTTP/1.0 client. A second "continue", for a repeated request,
         # means nothing to a caller that already continued.
         if not self._is_http_10 and not (facts.status == 100 and self._body_seen):
-            assert self._link is not None
-            self._caller.write_interim(self.out.mounts_head(facts, b"", self._link.translation))
+            assert self.to_notebook is not None
+            self._caller.write_interim(self.out.mounts_head(facts, b"", self.to_notebook.translation))
 
     def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
         assert self.session is not None
-        assert self._link is not None
+        assert self.to_notebook is not None
         # Nearly all answers are plain ones with status 200, which the notebook's front end never gives by itself.
         if facts.status != 200 or b"html" in facts.content_type:
             if not self.is_cleared and not is_let_through(self, self._plane, facts):
@@ -212,8 +213,9 @@ class Forward:
             # It was heard: a long answer is no reason to keep what was asked.
             self._replay = None
         out = self.out
+        out.source = self.connection
         try:
-            body = out.begin(facts, body, self._link.translation, connection=self.connection, owner=self)
+            body = out.begin(facts, body, self.to_notebook.translation, owner=self)
         except UpstreamInvalid as error:
             self.fail(error)
             return None
@@ -236,7 +238,6 @@ class Forward:
         connection = self.connection
         assert connection is not None
         if not self._head.is_upgrade or facts.upgrade.lower() != b"websocket":
-            connection.abort()
             self.fail(UpstreamInvalid(detail="a 101 that nobody asked for"))
             return
         if self._reports:
@@ -244,7 +245,7 @@ class Forward:
         self.status = 101
         self.has_ended = True
         assert self.session is not None
-        self._caller.switch(connection, self.session, facts, tail)
+        switch(self._caller, connection, session=self.session, facts=facts, tail=tail)
 
     def on_failure(self, error: UpstreamError) -> None:
         connection = self.connection

@@ -19,7 +19,6 @@ from proxy.wire.heads import response_head
 if TYPE_CHECKING:
     from proxy.dataplane.answer.rewritten_page import PageOwner
     from proxy.dataplane.answer.stream import AnsweredCaller
-    from proxy.dataplane.notebook.connection import UpstreamConnection
     from proxy.dataplane.plane import DataPlane
     from proxy.routing.router import Route
     from proxy.wire.body import Body
@@ -58,11 +57,9 @@ class ForwardedAnswer(AnswerStream):
         body: Body | None,
         translation: Translation,
         *,
-        connection: UpstreamConnection | None,
         owner: PageOwner,
     ) -> Body | None:
         """Its head has come. Returns what follows the body; raises UpstreamInvalid where it cannot be passed on."""
-        self.source = connection
         if self._route.prefix and (page := page_rewrite(self._route, facts)) is not None:
             if page.is_readable:
                 if self.method != "HEAD":

@@ -124,7 +124,7 @@ async def _find_out(
         case Outcome.STARTING:
             _say_absent(exchange, suspicion, JupyterStarting(detail=_answered(facts)))
             # Whoever comes next connects anew, and so tells when the outage is over.
-            plane.pool.empty(connection.shelf)
+            plane.pool.empty(connection.siblings)
         case Outcome.AWAY:
             _say_absent(exchange, suspicion, UpstreamUnreachable(detail=_answered(facts)))
 

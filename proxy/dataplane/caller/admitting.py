@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from proxy.dataplane.caller import reader
     from proxy.dataplane.caller.channel import Channel
     from proxy.dataplane.caller.request import Request
-    from proxy.dataplane.notebook.link import Way
+    from proxy.dataplane.notebook.translation import ToNotebook
     from proxy.wire.request_heads import HeadFault
 
 _NO_FIELDS: Final = CIMultiDictProxy[str](CIMultiDict())
@@ -78,7 +78,7 @@ def who_answers(connection: Channel, request: Request, head: reader.RequestHead)
         _refuse(connection, request, verdict)
         return None
     request.admission = verdict
-    request.way = _way(connection, fields, verdict)
+    request.to_notebook = _to_notebook(connection, fields, verdict)
     place, route = connection.place, verdict.route
     if place.met is not None:
         connection.keeps = False
@@ -109,17 +109,21 @@ def who_answers(connection: Channel, request: Request, head: reader.RequestHead)
     return None
 
 
-def _way(connection: Channel, fields: reader.HeadFields, admission: Admission) -> Way:
-    """The way that requests with these fields take: one for each caller, of whom a proxy's connection has many."""
+def _to_notebook(connection: Channel, fields: reader.HeadFields, admission: Admission) -> ToNotebook:
+    """How requests with these fields reach a notebook: one for each caller, of whom a proxy's connection has many."""
     known, before, caller = fields.known, connection.known, admission.caller
-    if known is not None and known.caller is caller and fields.way is not None:
-        way = fields.way
+    if known is not None and known.caller is caller and fields.to_notebook is not None:
+        to_notebook = fields.to_notebook
     else:
-        way = connection.way if before is not None and before.caller is caller else connection.ways.of(caller)
-        fields.way = way
+        to_notebook = (
+            connection.to_notebook
+            if before is not None and before.caller is caller
+            else connection.to_notebooks.of(caller)
+        )
+        fields.to_notebook = to_notebook
     connection.known = fields.known = admission
-    connection.way = way
-    return way
+    connection.to_notebook = to_notebook
+    return to_notebook
 
 
 def error_of(fault: HeadFault) -> NbgateError:

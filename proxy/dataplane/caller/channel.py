@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from proxy.dataplane.caller.intake import Intake
     from proxy.dataplane.caller.reader import Reader
     from proxy.dataplane.caller.writer import Writer
-    from proxy.dataplane.notebook.link import Way, Ways
+    from proxy.dataplane.notebook.translation import ToNotebook, ToNotebooks
     from proxy.dataplane.plane import DataPlane
 
 
@@ -38,9 +38,9 @@ class Channel(Protocol):
     writer: Writer
 
     known: Admission | None
-    """That of the last request that was admitted, and by which way it went."""
-    way: Way
-    ways: Ways
+    """That of the last request that was admitted, and how it got to a notebook."""
+    to_notebook: ToNotebook
+    to_notebooks: ToNotebooks
     keeps: bool
     """Another request may follow the one under way."""
 

@@ -22,7 +22,7 @@ from proxy.dataplane.caller.intake import ANSWERER, INBOX, Intake
 from proxy.dataplane.caller.request import Request
 from proxy.dataplane.caller.states import ASKED, ASKED_WITH_BODY, START, Answering, Doing, Reading
 from proxy.dataplane.caller.writer import Writer
-from proxy.dataplane.notebook.link import Way, Ways
+from proxy.dataplane.notebook.translation import ToNotebook, ToNotebooks
 from proxy.errors import BadRequest, NbgateError, RequestTimeout
 from proxy.wire.body import Data, FramingError
 from proxy.wire.request_heads import HeadFault
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from proxy.dataplane.plane import DataPlane
     from proxy.telemetry.limits_met import Bound
 
-_NO_WAY: Final = Way()
+_TO_NONE: Final = ToNotebook()
 _READ, _CARRY, _DROP = Doing.READ, Doing.CARRY, Doing.DROP
 
 
@@ -61,9 +61,9 @@ class CallerConnection(asyncio.Protocol):
         self.state = START
         self.intake = Intake(plane.reading, is_proxys=place.claim is Claim.TRUSTED)
         self.reader = self.intake.reader
-        self.ways = Ways()
+        self.to_notebooks = ToNotebooks()
         self.known: Admission | None = None
-        self.way = _NO_WAY
+        self.to_notebook = _TO_NONE
         self.keeps = True
 
     # -- asyncio.Protocol -------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ class CallerConnection(asyncio.Protocol):
         # What was found out by the gateway before does not count any more.
         self.reader.forget()
         self.known = None
-        self.ways = Ways()
+        self.to_notebooks = ToNotebooks()
         request = self.request
         if self.transport is None or request is None or not (reason := request.objection()):
             return

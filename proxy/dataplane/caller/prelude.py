@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.client_address.networks import Address
 from proxy.client_address.proxy_protocol import Prelude, PreludeError, PreludeSource, is_check
-from proxy.dataplane.answers import Page, message_of
+from proxy.dataplane.answer.fixed import FixedAnswer, message_of
 from proxy.dataplane.bounds import (
     HANDSHAKE_LATE,
     MALFORMED,
@@ -165,7 +165,9 @@ class NewConnection:
                 ("Cache-Control", "no-store"),
                 ("X-Request-Id", request_id),
             )
-            answer = message_of(status, Page(headers, SPEAKS_TLS), keep_alive=False, without_body=False)
+            answer = message_of(
+                status, FixedAnswer(headers, SPEAKS_TLS), keep_alive=False, without_body=False
+            )
             await asyncio.get_running_loop().sock_sendall(self._sock, answer)
         plane.refused(
             *(PLAIN_ON_TLS, self._place.peer),

@@ -30,7 +30,7 @@ from proxy.wire.request_heads import (
 
 if TYPE_CHECKING:
     from proxy.admission.verdict import Admission
-    from proxy.dataplane.notebook.link import Way
+    from proxy.dataplane.notebook.translation import ToNotebook
 
 ASKED_BYTES: Final = 8192
 """Of a head that is too large, so much is looked at for what it asks for."""
@@ -65,11 +65,11 @@ class ReadingLimits:
 class HeadFields(MultiMapping[str]):
     """A request's fields, as text for those who decide by them, and as bytes that travel on.
 
-    Requests that repeat them share what was found out by them, for whoever reads it: `known` and `way`. Most requests
-    are decided about by none of their fields, so the text is put in order when somebody asks.
+    Requests that repeat them share what was found out by them, for whoever reads it: `known` and `to_notebook`. Most
+    requests are decided about by none of their fields, so the text is put in order when somebody asks.
     """
 
-    __slots__ = ("_headers", "host", "known", "sent", "way")
+    __slots__ = ("_headers", "host", "known", "sent", "to_notebook")
 
     def __init__(self, host: str, sent: RequestFields) -> None:
         self.host = host
@@ -77,8 +77,8 @@ class HeadFields(MultiMapping[str]):
         self._headers: CIMultiDictProxy[str] | None = None
         self.known: Admission | None = None
         """That of the last request with these fields."""
-        self.way: Way | None = None
-        """By which way they go."""
+        self.to_notebook: ToNotebook | None = None
+        """How they reach a notebook."""
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:

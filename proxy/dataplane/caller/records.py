@@ -2,23 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Protocol
 
 from proxy.admission.caller import Inbound
 from proxy.admission.verdict import Admission, Refusal
 from proxy.client_address.networks import Address
-from proxy.dataplane.bounds import RESPONSE_LATE, SEND_LATE
-from proxy.errors import BodyTimeout
 from proxy.telemetry.access_log import RequestRecord
 from proxy.telemetry.incoming_ids import IncomingIds, incoming_ids
 
-CALLER_GONE: Final = "CALLER_GONE"
-"""The code of a request whose caller left before its answer was complete, and of a WebSocket whose caller never closed
-it."""
-RESPONSE_CUT: Final = "RESPONSE_CUT"
-"""The code of a response that began and was not finished: the notebook's fault, or its caller may have it no longer."""
-CUT: Final = frozenset({RESPONSE_CUT, SEND_LATE.code, RESPONSE_LATE.code, BodyTimeout.code})
-"""It, and those of responses that a timeout cut."""
+if TYPE_CHECKING:
+    from proxy.dataplane.answer import Answerer
+    from proxy.dataplane.caller.channel import Channel
+
+
+class RecordedRequest(Protocol):
+    """What a record is made of (`proxy.dataplane.caller.request`)."""
+
+    id: str
+    started_at: float
+    inbound: Inbound | None
+    admission: Admission | None
+    refusal: Refusal | None
+    connection: Channel | None
+    answerer: Answerer | None
+    page_user: str
+
+
+def record_of(request: RecordedRequest, status: int, size: int, code: str, detail: str = "") -> RequestRecord:
+    """What is written down of a request; `size` are the bytes of the answer's body."""
+    admission, inbound, answerer = request.admission, request.inbound, request.answerer
+    if admission is not None and inbound is not None and answerer is not None:
+        caller = admission.caller
+        return RequestRecord(
+            request.id,
+            caller.address,
+            caller.peer,
+            admission.instance,
+            inbound.method,
+            inbound.target,
+            inbound.host,
+            status,
+            answerer.bytes_in,
+            size,
+            request.started_at,
+            True,
+            code,
+            0,
+            False,
+            detail,
+            request.page_user or admission.user,
+            inbound.is_audited,
+            incoming_ids(inbound.headers) if caller.is_behind_proxy else (),
+        )
+    assert request.connection is not None
+    return request_record(
+        request.id,
+        request.inbound,
+        request.admission or request.refusal,
+        peer=request.connection.peer,
+        status=status,
+        bytes_in=0 if request.answerer is None else request.answerer.bytes_in,
+        bytes_out=size,
+        started_at=request.started_at,
+        code=code,
+        detail=detail,
+        user=request.page_user,
+    )
 
 
 def request_record(

@@ -11,37 +11,29 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.admission.caller import Inbound
 from proxy.admission.verdict import Admission, Refusal
-from proxy.dataplane.answers import Page, message_of
+from proxy.dataplane.answer.fixed import FixedAnswer, message_of
 from proxy.dataplane.bounds import DRAIN_OVER, bound_of
 from proxy.dataplane.caller.intake import ANSWERER
-from proxy.dataplane.notebook.link import Link, link
-from proxy.dataplane.records import CALLER_GONE, RESPONSE_CUT, request_record, text_of
-from proxy.dataplane.websocket.splice import splice
+from proxy.dataplane.caller.records import record_of, text_of
+from proxy.dataplane.endings import CALLER_GONE, RESPONSE_CUT
 from proxy.errors import BadRequest, BodyTimeout, NbgateError, UpstreamUnreachable
-from proxy.routing.jupyters import is_proxied
 from proxy.routing.router import Route
-from proxy.telemetry.access_log import RequestRecord
-from proxy.telemetry.incoming_ids import incoming_ids
 from proxy.wire.browsers import Asker, is_patient, who_asks
-from proxy.wire.heads import response_head
 
 if TYPE_CHECKING:
     from proxy.client_address.networks import Address
     from proxy.dataplane.answer import Answerer
     from proxy.dataplane.caller.channel import Channel
-    from proxy.dataplane.notebook.connection import UpstreamConnection
-    from proxy.dataplane.notebook.link import Way
+    from proxy.dataplane.notebook.translation import ToNotebook
     from proxy.dataplane.plane import DataPlane
     from proxy.dataplane.sessions import Keeper
     from proxy.routing.router import Redirect
     from proxy.telemetry.limits_met import Bound
     from proxy.upstream import NotebookSession
     from proxy.wire.body import Data
-    from proxy.wire.heads import ResponseFacts
 
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_UPGRADED: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
 class Request:
@@ -56,7 +48,7 @@ class Request:
     refusal: Refusal | None = None
     keeper: Keeper | None = None
     answerer: Answerer | None = None
-    way: Way
+    to_notebook: ToNotebook
     """Of one that is admitted."""
     waits_to_be_asked = False
     """The caller waits to be asked for the body (RFC 9110 section 10.1.1), and nobody has."""
@@ -121,23 +113,16 @@ class Request:
         assert self.inbound is not None
         return self.inbound
 
-    def link(self, session: NotebookSession) -> Link:
-        """The way from this caller's mount to a session; the same for all requests of a connection, mostly."""
+    def on_the_way_to(self, session: NotebookSession) -> ToNotebook:
+        """How heads change on the way to a session; the same for all requests of a connection, mostly."""
         assert self.admission is not None
         assert isinstance(self.admission.route, Route)
-        way, caller, mount = self.way, self.admission.caller, self.admission.route.mount
-        joined = (session, caller, mount)
-        if joined != way.joined:
-            pool = self.plane.pool
-            way.link = link(
-                session,
-                caller,
-                mount=mount,
-                shelf=pool.shelf(session.origin),
-                tells_address=self.plane.tells_address(session.origin),
-            )
-            way.joined = joined
-        return way.link
+        to_notebook = self.to_notebook
+        joined = (session, self.admission.caller, self.admission.route.mount)
+        if joined != to_notebook.joined:
+            plane, origin = self.plane, session.origin
+            to_notebook.join(*joined, idle=plane.pool.idle(origin), tells_address=plane.tells_address(origin))
+        return to_notebook
 
     # -- for whoever answers ----------------------------------------------------------------------------
 
@@ -204,7 +189,7 @@ class Request:
             connection.keeps = False
         error = self.page_error
         code, detail = (answerer.code, "") if error is None else (error.code, error.log_detail)
-        plane.log(self.record(answerer.status, answerer.out.bytes_out, code, detail))
+        plane.log(record_of(self, answerer.status, answerer.out.bytes_out, code, detail))
         connection.answered()
 
     def broken(self, bound: Bound | None = None, *, detail: str = "") -> None:
@@ -215,7 +200,7 @@ class Request:
             self.plane.met(bound, self.client)
         answerer = self.answerer
         status, size = (0, 0) if answerer is None else (answerer.status, answerer.out.bytes_out)
-        self.plane.log(self.record(status, size, code, detail))
+        self.plane.log(record_of(self, status, size, code, detail))
         connection.over()
         connection.writer.reset()
 
@@ -223,45 +208,6 @@ class Request:
     def id_line(self) -> bytes:
         """The field of the answer that tells the request's id, its line end included."""
         return b"X-Request-Id: %b\r\n" % self.id.encode("ascii")
-
-    def switch(
-        self, notebook: UpstreamConnection, session: NotebookSession, facts: ResponseFacts, tail: bytes
-    ) -> None:
-        """The notebook answered 101 to a handshake with `session`: become a WebSocket, somebody else's connection."""
-        connection = self._connection
-        assert self.admission is not None
-        assert self.keeper is not None
-        route = self.admission.route
-        head = response_head(
-            facts,
-            self.link(session).translation,
-            framing=_UPGRADED + self.id_line,
-            by_application=isinstance(route, Route) and is_proxied(route.upstream_target),
-        )
-        connection.writer.write(head)
-        record = self.record(101, 0, "")
-        # From here on request and connection are done with, and nothing may hold them: a WebSocket may last for days.
-        transport, waiting, is_full = connection.hand_over()
-        try:
-            splice(
-                self.plane,
-                transport,
-                notebook,
-                place=connection.place,
-                admission=self.admission,
-                keeper=self.keeper,
-                session=session,
-                record=record,
-                extensions=any(name.lower() == b"sec-websocket-extensions" for name, _ in facts.fields),
-                is_full=is_full,
-                tail=tail,
-                inbox=waiting,
-            )
-        except BaseException:
-            # Nobody else would end it.
-            connection.place.leave()
-            transport.abort()
-            raise
 
     # -- in the gateway's own words ---------------------------------------------------------------------
 
@@ -278,7 +224,7 @@ class Request:
 
     def redirect(self, route: Redirect) -> None:
         """Send the caller elsewhere."""
-        self._send_whole(route.status, Page((*route.fields, ("X-Request-Id", self.id)), b""))
+        self._send_whole(route.status, FixedAnswer((*route.fields, ("X-Request-Id", self.id)), b""))
         self._answered(route.status, 0, "")
 
     def refuse(self, error: NbgateError) -> None:
@@ -327,7 +273,7 @@ class Request:
         if answerer is not None:
             answerer.cancel()
             status, size = answerer.status, answerer.out.bytes_out
-        self.plane.log(self.record(status, size, code))
+        self.plane.log(record_of(self, status, size, code))
 
     def sweep(self, now: float, *, is_held: bool) -> None:
         """Judge silence; `is_held`: nothing is read for now, for a reason of ours."""
@@ -347,7 +293,7 @@ class Request:
         instance = "" if self.admission is None else self.admission.instance
         self.plane.blame(error, self.client, instance=instance, request_id=self.id)
 
-    def _send_whole(self, status: int, page: Page) -> None:
+    def _send_whole(self, status: int, page: FixedAnswer) -> None:
         connection = self._connection
         if connection.reader.has_body or self.plane.leaving:
             # Who expects 100 Continue may never send the body, and what comes would be taken for it.
@@ -360,7 +306,7 @@ class Request:
 
     def _answered(self, status: int, size: int, code: str, detail: str = "") -> None:
         connection = self._connection
-        self.plane.log(self.record(status, size, code, detail))
+        self.plane.log(record_of(self, status, size, code, detail))
         connection.answered()
 
     # -- for pages of the gateway's own -----------------------------------------------------------------
@@ -376,7 +322,7 @@ class Request:
         self.page_error = error
         self._blame(error)
 
-    def error_page(self, error: NbgateError, *, instance: str = "", json_only: bool = False) -> Page:
+    def error_page(self, error: NbgateError, *, instance: str = "", json_only: bool = False) -> FixedAnswer:
         """How the caller is told of an error, perhaps one about an instance that the request did not lead to."""
         admission = self.admission
         if admission is not None:
@@ -408,45 +354,3 @@ class Request:
         if verdict.refusal is not None:
             self.admission, self.refusal = None, verdict.refusal
         return verdict.reason
-
-    # -- the record -------------------------------------------------------------------------------------
-
-    def record(self, status: int, size: int, code: str, detail: str = "") -> RequestRecord:
-        """What is written down of it; `size` are the bytes of the answer's body."""
-        admission, inbound, answerer = self.admission, self.inbound, self.answerer
-        if admission is not None and inbound is not None and answerer is not None:
-            caller = admission.caller
-            return RequestRecord(
-                self.id,
-                caller.address,
-                caller.peer,
-                admission.instance,
-                inbound.method,
-                inbound.target,
-                inbound.host,
-                status,
-                answerer.bytes_in,
-                size,
-                self.started_at,
-                True,
-                code,
-                0,
-                False,
-                detail,
-                self.page_user or admission.user,
-                inbound.is_audited,
-                incoming_ids(inbound.headers) if caller.is_behind_proxy else (),
-            )
-        return request_record(
-            self.id,
-            self.inbound,
-            self.admission or self.refusal,
-            peer=self._connection.peer,
-            status=status,
-            bytes_in=0 if self.answerer is None else self.answerer.bytes_in,
-            bytes_out=size,
-            started_at=self.started_at,
-            code=code,
-            detail=detail,
-            user=self.page_user,
-        )

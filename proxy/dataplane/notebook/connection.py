@@ -67,7 +67,7 @@ class UpstreamConnection(asyncio.Protocol):
         "has_answered",
         "idle_since",
         "origin",
-        "shelf",
+        "siblings",
         "transport",
     )
 
@@ -81,7 +81,7 @@ class UpstreamConnection(asyncio.Protocol):
     ) -> None:
         """`read_memory` takes large reads; None where the transport has objects of its own for what comes."""
         self.origin = origin
-        self.shelf: list[UpstreamConnection] = []
+        self.siblings: list[UpstreamConnection] = []
         """Where it rests between two exchanges: the pool's, with the others of its origin."""
         self.exchange: UpstreamExchange | None = None
         self.exchanges = 0

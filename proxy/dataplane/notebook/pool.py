@@ -61,14 +61,14 @@ class UpstreamPool:
         self._idle: defaultdict[Origin, list[UpstreamConnection]] = defaultdict(list)
         self._open: defaultdict[Origin, set[UpstreamConnection]] = defaultdict(set)
 
-    def shelf(self, origin: Origin) -> list[UpstreamConnection]:
-        """Where an origin's idle connections rest; always the same list, so that it need be looked up only once."""
+    def idle(self, origin: Origin) -> list[UpstreamConnection]:
+        """An origin's idle connections; always the same list, so that it need be looked up only once."""
         return self._idle[origin]
 
-    def take(self, shelf: list[UpstreamConnection]) -> UpstreamConnection | None:
+    def take(self, idle: list[UpstreamConnection]) -> UpstreamConnection | None:
         """The idle connection used last, or None."""
-        while shelf:
-            connection = shelf.pop()
+        while idle:
+            connection = idle.pop()
             if connection.is_open:
                 return connection
         return None
@@ -87,7 +87,7 @@ class UpstreamPool:
         connection = UpstreamConnection(
             origin, head_limit_bytes=limits.head_bytes, read_memory=self.read_memory, on_closed=self.forget
         )
-        connection.shelf = self._idle[origin]
+        connection.siblings = self._idle[origin]
         self._open[origin].add(connection)
         try:
             await self.dial(
@@ -111,7 +111,7 @@ class UpstreamPool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange ended cleanly in both directions; close any other."""
         connection.exchange = None
-        idle = connection.shelf
+        idle = connection.siblings
         if connection.is_reusable and len(idle) < self.limits.idle_connections:
             connection.idle_since = self._clock.monotonic()
             connection.resume_reading()
@@ -123,33 +123,33 @@ class UpstreamPool:
 
     def sweep(self, faults: Faults) -> None:
         """Close what has been idle for too long. Called about once a second."""
-        idle = [connection for shelf in self._idle.values() for connection in shelf]
+        idle = [connection for idle in self._idle.values() for connection in idle]
         faults.each("sweep of the pool", idle, self._retire, broken=UpstreamConnection.abort)
 
     def _retire(self, connection: UpstreamConnection) -> None:
         idle_for = self._clock.monotonic() - connection.idle_since
         if idle_for >= self.limits.idle_seconds or not connection.is_open:
             self.ended[UPSTREAM_IDLE] += connection.is_open
-            connection.shelf.remove(connection)
+            connection.siblings.remove(connection)
             connection.abort()
 
     def _make_room(self) -> bool:
         """Close what has been idle longest; False if nothing is."""
         oldest = min(
-            (shelf[0] for shelf in self._idle.values() if shelf),
+            (idle[0] for idle in self._idle.values() if idle),
             key=lambda connection: connection.idle_since,
             default=None,
         )
         if oldest is None:
             return False
-        oldest.shelf.remove(oldest)
+        oldest.siblings.remove(oldest)
         oldest.abort()
         return True
 
-    def empty(self, shelf: list[UpstreamConnection]) -> None:
+    def empty(self, idle: list[UpstreamConnection]) -> None:
         """Close what rests there."""
-        while shelf:
-            shelf.pop().abort()
+        while idle:
+            idle.pop().abort()
 
     def close(self) -> None:
         """Close what is idle; connections in use belong to their exchanges."""

@@ -1,4 +1,4 @@
-"""The way from a caller's mount to an upstream session: how heads change on it, and where connections rest.
+"""From a caller's mount to a notebook's session: how heads change on the way, and which connections lead there.
 
 The rule: made once for a caller on a connection, and again when the session or the mount is another one; nothing in it
 depends on a single request.
@@ -6,7 +6,7 @@ depends on a single request.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.admission.caller import Caller
 from proxy.dataplane.notebook.connection import UpstreamConnection
@@ -18,63 +18,71 @@ CALLERS_REMEMBERED: Final = 64
 """Of one connection, at most; the one that came first goes first."""
 
 
-class Link(NamedTuple):
-    """See the module's docstring."""
+class ToNotebook:
+    """How the requests of one caller reach a notebook: made anew where its session or mount is another one."""
+
+    __slots__ = ("idle", "joined", "translation")
 
     translation: Translation
-    shelf: list[UpstreamConnection]
-    """Where idle connections to that notebook rest."""
-
-
-class Way:
-    """The link that a caller's requests took last, and what it joined."""
-
-    __slots__ = ("joined", "link")
-
+    """How heads change on the way."""
+    idle: list[UpstreamConnection]
+    """The connections to that notebook which are free."""
     joined: tuple[NotebookSession, Caller, Mount] | None
-    link: Link
+    """What it was made for."""
 
     def __init__(self) -> None:
         self.joined = None
 
+    def join(
+        self,
+        session: NotebookSession,
+        caller: Caller,
+        mount: Mount,
+        *,
+        idle: list[UpstreamConnection],
+        tells_address: bool,
+    ) -> None:
+        """`tells_address`: the notebook may know who calls."""
+        self.translation = translation_for(session, caller, mount=mount, tells_address=tells_address)
+        self.idle = idle
+        self.joined = (session, caller, mount)
 
-class Ways:
-    """The ways of one connection's callers: a proxy's has many, and each caller's is made once."""
 
-    __slots__ = ("_ways",)
+class ToNotebooks:
+    """Those of one connection's callers: a proxy's has many, and each caller's is made once."""
+
+    __slots__ = ("_by_caller",)
 
     def __init__(self) -> None:
-        self._ways: dict[Caller, Way] = {}
+        self._by_caller: dict[Caller, ToNotebook] = {}
 
-    def of(self, caller: Caller) -> Way:
+    def of(self, caller: Caller) -> ToNotebook:
         """That caller's, whom an equal one is as good as."""
-        ways = self._ways
-        way = ways.get(caller)
-        if way is None:
-            if len(ways) >= CALLERS_REMEMBERED:
-                ways.pop(next(iter(ways)))
-            way = ways[caller] = Way()
-        return way
+        known = self._by_caller
+        found = known.get(caller)
+        if found is None:
+            if len(known) >= CALLERS_REMEMBERED:
+                known.pop(next(iter(known)))
+            found = known[caller] = ToNotebook()
+        return found
 
 
 _OWN_ORIGINS: Final = (MountKind.HOST, MountKind.PORT)
 """A mount at the root shares its origin with the gateway's own pages for all instances, and with path mounts."""
 
 
-def link(
-    session: NotebookSession,
-    caller: Caller,
-    *,
-    mount: Mount,
-    shelf: list[UpstreamConnection],
-    tells_address: bool,
-) -> Link:
-    """Join `caller`, at a mount, to `session`. `tells_address`: the notebook may know who calls."""
+def translation_for(
+    session: NotebookSession, caller: Caller, *, mount: Mount, tells_address: bool
+) -> Translation:
+    """How heads change between `caller`, at a mount, and a notebook with `session`.
+
+    `tells_address`: the notebook may know who calls.
+    """
     own_authority = str(caller.authority)
     # A caller on a Unix socket may have none.
     is_told = tells_address and caller.address is not None
     address = f"X-Forwarded-For: {caller.address}\r\n" if is_told else ""
-    translation = Translation(
+    return Translation(
         upstream_authority=session.origin.authority,
         upstream_origin=str(session.origin).encode("ascii"),
         own_origin=f"{caller.scheme}://{own_authority}".encode("ascii"),
@@ -87,4 +95,3 @@ def link(
         owns_origin=mount.kind in _OWN_ORIGINS,
         steering_cookies=session.steering_cookies,
     )
-    return Link(translation, shelf)

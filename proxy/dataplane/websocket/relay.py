@@ -18,7 +18,12 @@ from typing import Final
 from proxy.client_address.networks import Address
 from proxy.dataplane.bounds import FRAME_TOO_LARGE, WEBSOCKET_SILENT
 from proxy.dataplane.buffers import ReadMemory
-from proxy.dataplane.records import CALLER_GONE
+from proxy.dataplane.endings import (
+    CALLER_GONE,
+    FRAME_MALFORMED,
+    UPSTREAM_FRAME_MALFORMED,
+    UPSTREAM_GONE,
+)
 from proxy.dataplane.websocket.closes import FOR_EVER
 from proxy.dataplane.websocket.end import End
 from proxy.errors import InternalError
@@ -30,13 +35,6 @@ from proxy.wire.frames import (
     FrameError,
 )
 
-FRAME_MALFORMED: Final = "FRAME_MALFORMED"
-UPSTREAM_FRAME_MALFORMED: Final = "UPSTREAM_FRAME_MALFORMED"
-"""In the record of a WebSocket that a frame of the caller's, or of the notebook's, ended."""
-UPSTREAM_GONE: Final = "UPSTREAM_GONE"
-"""In the record of a WebSocket that ended with the notebook's connection, which nobody had closed (RFC 6455's 1006);
-`CALLER_GONE` where it was the caller's.
-"""
 LINGER_SECONDS: Final = 3.0
 """How long a peer may take to answer our close frame before its connection is cut (RFC 6455 section 7.1.1)."""
 

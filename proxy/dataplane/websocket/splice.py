@@ -11,22 +11,27 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.admission.verdict import Objection
 from proxy.dataplane.bounds import DRAIN_OVER
+from proxy.dataplane.caller.records import record_of
+from proxy.dataplane.endings import LEADS_ELSEWHERE
 from proxy.dataplane.websocket.closes import code_for_page
 from proxy.dataplane.websocket.relay import Relay
+from proxy.routing.jupyters import is_proxied
 from proxy.routing.router import Route
 from proxy.wire.frames import MAX_PAYLOAD, POLICY_VIOLATION
+from proxy.wire.heads import response_head
 
 if TYPE_CHECKING:
     from proxy.admission.verdict import Admission
     from proxy.dataplane.budgets import Place
+    from proxy.dataplane.caller.request import Request
     from proxy.dataplane.notebook.connection import UpstreamConnection
     from proxy.dataplane.plane import DataPlane
     from proxy.dataplane.sessions import Keeper
     from proxy.telemetry.access_log import RequestRecord
     from proxy.upstream import NotebookSession
+    from proxy.wire.heads import ResponseFacts
 
-LEADS_ELSEWHERE: Final = "LEADS_ELSEWHERE"
-"""In the record of a WebSocket that ended because its address leads to another notebook, or elsewhere, now."""
+_UPGRADED: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
 class _WebSocket:
@@ -108,7 +113,56 @@ class _WebSocket:
         plane.log(record)
 
 
-def splice(
+def switch(
+    request: Request,
+    notebook: UpstreamConnection,
+    *,
+    session: NotebookSession,
+    facts: ResponseFacts,
+    tail: bytes,
+) -> None:
+    """The notebook answered 101 to a handshake with `session`: become a WebSocket, somebody else's connection.
+
+    `tail` is what came behind the answer's head.
+    """
+    connection = request.connection
+    assert connection is not None
+    assert request.admission is not None
+    assert request.keeper is not None
+    route = request.admission.route
+    head = response_head(
+        facts,
+        request.on_the_way_to(session).translation,
+        framing=_UPGRADED + request.id_line,
+        by_application=isinstance(route, Route) and is_proxied(route.upstream_target),
+    )
+    connection.writer.write(head)
+    record = record_of(request, 101, 0, "")
+    # From here on request and connection are done with, and nothing may hold them: a WebSocket may last for days.
+    transport, waiting, is_full = connection.hand_over()
+    try:
+        _splice(
+            request.plane,
+            transport,
+            notebook,
+            place=connection.place,
+            admission=request.admission,
+            keeper=request.keeper,
+            session=session,
+            record=record,
+            extensions=any(name.lower() == b"sec-websocket-extensions" for name, _ in facts.fields),
+            is_full=is_full,
+            tail=tail,
+            inbox=waiting,
+        )
+    except BaseException:
+        # Nobody else would end it.
+        connection.place.leave()
+        transport.abort()
+        raise
+
+
+def _splice(
     plane: DataPlane,
     caller: asyncio.Transport,
     connection: UpstreamConnection,

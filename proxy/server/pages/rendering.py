@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from proxy.admission.caller import Inbound
 from proxy.admission.verdict import Admission
-from proxy.dataplane.answers import Page, Render
+from proxy.dataplane.answer.fixed import FixedAnswer, Render
 from proxy.errors import NbgateError
 from proxy.server.pages import error_pages, sign_in
 from proxy.server.pages.error_pages import InstanceNotice
@@ -29,7 +29,7 @@ def renderer(notice: Callable[[Admission, int], InstanceNotice] | None = None) -
         admission: Admission | None,
         port: int,
         json_only: bool = False,
-    ) -> Page:
+    ) -> FixedAnswer:
         status, asker = error.status, Asker.PROGRAM
         if inbound is not None:
             if "X-Amz-Target" in inbound.headers:
@@ -39,7 +39,7 @@ def renderer(notice: Callable[[Admission, int], InstanceNotice] | None = None) -
             leads_to = sign_in.PATH if sign_in.is_for(error, asker, inbound) else ""
             if leads_to := leads_to or sign_in.for_program(error, asker, inbound):
                 redirect = (("Location", leads_to), *error_pages.HEADERS, ("X-Request-Id", request_id))
-                return Page(redirect, b"", status=302)
+                return FixedAnswer(redirect, b"", status=302)
             status = error_pages.status_for(error, asker, method=inbound.method, target=inbound.target)
         wants_html = asker is Asker.WINDOW and not json_only
         known = None
@@ -54,6 +54,6 @@ def renderer(notice: Callable[[Admission, int], InstanceNotice] | None = None) -
             status=status,
         )
         headers = (("Content-Type", rendered.content_type), ("X-Request-Id", request_id), *rendered.headers)
-        return Page(headers, rendered.body, status)
+        return FixedAnswer(headers, rendered.body, status)
 
     return render

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.dataplane.answers import Page
+from proxy.dataplane.answer.fixed import FixedAnswer
 from proxy.errors import (
     AccessDenied,
     BodyTooLarge,
@@ -73,7 +73,7 @@ def fault_of(error: NbgateError) -> AwsFault:
     return AwsFault(code, error.message, status=status)
 
 
-def fault_page(error: NbgateError, *, request_id: str, client_address: str | None) -> Page:
+def fault_page(error: NbgateError, *, request_id: str, client_address: str | None) -> FixedAnswer:
     """A refusal at the door, for a client that called an operation. A denied one is told its address."""
     fault = fault_of(error)
     if isinstance(error, AccessDenied):
@@ -87,4 +87,4 @@ def fault_page(error: NbgateError, *, request_id: str, client_address: str | Non
     )
     if fault.status == _UNAVAILABLE and error.wait_seconds:
         headers += (("Retry-After", str(error.wait_seconds)),)
-    return Page(headers, answer_fault(fault), fault.status)
+    return FixedAnswer(headers, answer_fault(fault), fault.status)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from proxy.admission import caller as caller_module
-from proxy.dataplane.caller import request as request_module
-from proxy.dataplane.notebook.link import Link, link
+from proxy.dataplane.notebook import translation as translation_module
+from proxy.dataplane.notebook.translation import translation_for
 from proxy.wire import heads as heads_module
+from proxy.wire.heads import Translation
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer
 from tests.harness.plane import HOST, OpenPlane, get, open_plane, open_stage
@@ -115,7 +116,7 @@ async def test_what_repeats_is_prepared_once_for_each_caller(
     for module, name in (
         (heads_module, "_translated"),
         (caller_module, "resolve"),
-        (request_module, "link"),
+        (translation_module, "translation_for"),
     ):
         counting(module, name)
     async with open_plane(tmp_path, **BEHIND_PROXY) as opened:
@@ -138,18 +139,18 @@ async def test_what_repeats_is_prepared_once_for_each_caller(
 
 
 @pytest.mark.parametrize("callers", [1, 8])
-async def test_heads_that_differ_each_time_have_one_link_for_each_caller(
+async def test_heads_that_differ_each_time_have_one_translation_for_each_caller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, callers: int
 ) -> None:
     """Load balancers of AWS add an id to each request."""
     made = 0
 
-    def counting(*args: Any, **named: Any) -> Link:
+    def counting(*args: Any, **named: Any) -> Translation:
         nonlocal made
         made += 1
-        return link(*args, **named)
+        return translation_for(*args, **named)
 
-    monkeypatch.setattr(request_module, "link", counting)
+    monkeypatch.setattr(translation_module, "translation_for", counting)
     async with open_plane(tmp_path, **BEHIND_PROXY) as opened:
         peer = await opened.call()
         for number in range(40):

@@ -104,12 +104,12 @@ async def test_the_connection_used_last_is_taken_first(upstream: Notebook) -> No
     second, _ = await used(pool, upstream)
     pool.give_back(first)
     pool.give_back(second)
-    assert pool.take(pool.shelf(first.origin)) is second
-    assert pool.take(pool.shelf(first.origin)) is first
-    assert pool.take(pool.shelf(first.origin)) is None
+    assert pool.take(pool.idle(first.origin)) is second
+    assert pool.take(pool.idle(first.origin)) is first
+    assert pool.take(pool.idle(first.origin)) is None
     pool.give_back(second)
     pool.give_back(first)
-    assert pool.take(pool.shelf(first.origin)) is first
+    assert pool.take(pool.idle(first.origin)) is first
     for connection in (first, second):
         connection.abort()
 
@@ -118,8 +118,8 @@ async def test_origins_do_not_share_connections(upstream: Notebook) -> None:
     pool = UpstreamPool(PoolLimits(), clock=FakeClock(), dial=Dialler())
     connection, _ = await used(pool, upstream)
     pool.give_back(connection)
-    assert pool.take(pool.shelf(Origin("http", "127.0.0.1", upstream.port + 1))) is None
-    assert pool.take(pool.shelf(Origin("https", "127.0.0.1", upstream.port))) is None
+    assert pool.take(pool.idle(Origin("http", "127.0.0.1", upstream.port + 1))) is None
+    assert pool.take(pool.idle(Origin("https", "127.0.0.1", upstream.port))) is None
     assert pool.idle_connections(connection.origin) == 1
     pool.close()
 
@@ -139,7 +139,7 @@ async def test_idle_connections_end_by_the_clock(upstream: Notebook) -> None:
     pool.sweep(NO_FAULTS)
     assert await old_notebook.gone()
     assert young_notebook.is_silent
-    assert pool.take(pool.shelf(old.origin)) is young
+    assert pool.take(pool.idle(old.origin)) is young
     pool.give_back(young)
     await clock.advance(50.0)
     pool.sweep(NO_FAULTS)
@@ -155,7 +155,7 @@ async def test_use_begins_the_idle_time_anew(upstream: Notebook) -> None:
         pool.give_back(connection)
         await clock.advance(49.0)
         pool.sweep(NO_FAULTS)
-        assert pool.take(pool.shelf(connection.origin)) is connection
+        assert pool.take(pool.idle(connection.origin)) is connection
         await exchange(connection, notebook)
     connection.abort()
 
@@ -263,7 +263,7 @@ async def test_bytes_on_an_idle_connection_end_it(upstream: Notebook) -> None:
     pool.give_back(connection)
     notebook.send(ok(b"evil"))
     assert await notebook.gone()
-    assert pool.take(pool.shelf(connection.origin)) is None
+    assert pool.take(pool.idle(connection.origin)) is None
     assert pool.idle_connections(connection.origin) == 0
 
 
@@ -274,7 +274,7 @@ async def test_an_idle_connection_that_ends_is_forgotten(upstream: Notebook, way
     pool.give_back(connection)
     getattr(notebook, way)()
     await eventually(lambda: pool.open_connections(connection.origin) == 0)
-    assert pool.take(pool.shelf(connection.origin)) is None
+    assert pool.take(pool.idle(connection.origin)) is None
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ async def test_a_connection_that_is_not_persistent_is_not_kept(upstream: Noteboo
     await exchange(connection, notebook, answer)
     pool.give_back(connection)
     assert await notebook.gone()
-    assert pool.take(pool.shelf(connection.origin)) is None
+    assert pool.take(pool.idle(connection.origin)) is None
 
 
 async def test_a_connection_whose_send_queue_is_full_is_not_kept(upstream: Notebook) -> None:
