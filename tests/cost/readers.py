@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from ipaddress import ip_address
@@ -420,7 +420,8 @@ def _lines_of(name: bytes, make: Make, *, count: int = 100) -> Make:
 
 def _fields(pairs: list[tuple[bytes, bytes]]) -> bytes:
     head = OutgoingRequest("GET", b"/", RequestFields([request_field(*pair) for pair in pairs]))
-    return request_head(head, TRANSLATION)
+    # One that has not seen them: short cookies are remembered, long ones are not.
+    return request_head(head, replace(TRANSLATION))
 
 
 REQUEST_FIELDS: Final[dict[str, Make]] = {
@@ -1313,6 +1314,7 @@ class _Exchange:
 
     def __init__(self) -> None:
         self.size = 0
+        self.taker = self
 
     def on_interim(self, facts: Any) -> None: ...
     def on_head(self, facts: Any, body: Any) -> Any:
