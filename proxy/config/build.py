@@ -24,7 +24,7 @@ from proxy.config.schema import (
     ListenerSection,
     PolicySection,
 )
-from proxy.config.sections import AwsSection, Lifecycle, file_key
+from proxy.config.sections import AwsSection, Lifecycle, Tls, file_key
 from proxy.config.settings import (
     DEFAULT_PORTS,
     Api,
@@ -35,7 +35,6 @@ from proxy.config.settings import (
     Scheme,
     Settings,
     StrategyName,
-    Tls,
 )
 from proxy.config.statements import default_sid
 from proxy.config.yaml_lines import KeyPath

@@ -51,7 +51,7 @@ def _complete(properties: dict[str, Any], leaf: type) -> None:
         named = (words.get((owner.__name__, one.name)) for owner in leaf.__mro__)
         properties[key] |= {"description": next(text for text in named if text)}
         scalar = next((meta for meta in get_args(annotations[key])[1:] if isinstance(meta, Scalar)), None)
-        if scalar is not None:
+        if scalar is not None and one.default is not dataclasses.MISSING:
             properties[key]["default"] = scalar.spell(one.default)
 
 

@@ -167,10 +167,7 @@ class _Joined:
 TEXT = {"type": "string", "minLength": 1}
 CIDR = {"type": "string", "examples": ["203.0.113.0/24", "2001:db8:10::/48", "198.51.100.7"]}
 
-Text = Annotated[str, Scalar(lambda value: values.text(value, example="/etc/nbgate/tls.crt"), TEXT)]
-PemFile = Annotated[
-    Path, Scalar(lambda value: Path(values.text(value, example="/etc/nbgate/authorities.pem")), TEXT)
-]
+PemFile = Annotated[Path, Scalar(lambda value: Path(values.text(value, example="/etc/nbgate/tls.crt")), TEXT)]
 Profile = Annotated[str, Scalar(lambda value: values.text(value, example="default"), TEXT)]
 Flag = Annotated[bool, Scalar(values.parse_flag, {"type": "boolean"})]
 AdminBind = Annotated[

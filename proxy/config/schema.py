@@ -41,7 +41,6 @@ from proxy.config.scalars import (
     Reference,
     Role,
     Scalar,
-    Text,
     TokenKey,
     Until,
     User,
@@ -58,6 +57,7 @@ from proxy.config.sections import (
     Limits,
     Log,
     Timeouts,
+    Tls,
     Tokens,
     fields_of,
 )
@@ -79,21 +79,12 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True)
 
 
-class TlsSection(_Section):
-    """PEM files for a listener that terminates TLS itself."""
-
-    certificate: Text
-    """The certificate and its chain. A relative path counts from this file's directory."""
-    key: Text
-    """The private key, unencrypted."""
-
-
 class ListenerSection(_Section):
     """One address to listen on."""
 
     bind: ListenerBind
     """IP address and port: 0.0.0.0:8443, 127.0.0.1:8080, [::1]:8080. Or a Unix socket: unix:/run/nbgate.sock."""
-    tls: TlsSection | None = None
+    tls: Tls | None = None
     """Terminate TLS here. Leave out for plain HTTP, or where something in front terminates TLS."""
     scheme: Annotated[Scheme, one_of(Scheme)] | None = None
     """What stands in the address bar. Default: https with `tls`, else http; write https where TLS is

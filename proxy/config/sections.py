@@ -66,6 +66,18 @@ _SECTION = ConfigDict(extra="forbid", alias_generator=file_key)
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files for a listener that terminates TLS itself."""
+
+    __pydantic_config__ = _SECTION
+
+    certificate: PemFile
+    """The certificate and its chain. A relative path counts from this file's directory."""
+    key: PemFile
+    """The private key, unencrypted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Admin:
     """Health checks (/healthz, /readyz) and /metrics, apart from what callers reach."""
 
@@ -271,4 +283,4 @@ class Log:
     """What is written of a refused request: both its line and an audit record, or the audit record alone."""
 
 
-SECTIONS: tuple[type, ...] = (Admin, AwsSection, GatewayLifecycle, Tokens, Limits, Timeouts, Log)
+SECTIONS: tuple[type, ...] = (Tls, Admin, AwsSection, GatewayLifecycle, Tokens, Limits, Timeouts, Log)

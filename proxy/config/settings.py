@@ -18,7 +18,7 @@ from typing import Literal
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import Strategy
 from proxy.config.binds import Bind
-from proxy.config.sections import Admin, AwsSection, Lifecycle, Limits, Log, Timeouts, Tokens
+from proxy.config.sections import Admin, AwsSection, Lifecycle, Limits, Log, Timeouts, Tls, Tokens
 from proxy.errors import Problem
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm
@@ -33,14 +33,6 @@ Signed = Literal["required", "optional"]
 StrategyName = Literal["peer", "trusted_proxies", "hop_count", "single_header"]
 
 DEFAULT_PORTS: Mapping[Scheme, int] = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files; a relative path in the file counts from the file's own directory."""
-
-    certificate: Path
-    key: Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from pathlib import Path as FilePath
 from typing import Final
 
 from proxy.config.findings import Finding
-from proxy.config.settings import Settings, Tls
+from proxy.config.sections import Tls
+from proxy.config.settings import Settings
 from proxy.config.yaml_lines import KeyPath
 from proxy.policy.dates import format_instant
 from proxy.routing.mounts import MountKind

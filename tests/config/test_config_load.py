@@ -14,8 +14,8 @@ from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeade
 from proxy.config import load as load_module
 from proxy.config.binds import SocketAddress, UnixSocket
 from proxy.config.load import load
-from proxy.config.sections import Admin, Limits, Log, Timeouts
-from proxy.config.settings import Aws, Listener, Tls
+from proxy.config.sections import Admin, Limits, Log, Timeouts, Tls
+from proxy.config.settings import Aws, Listener
 from proxy.errors import ConfigError
 from proxy.policy.context import Context
 from proxy.policy.evaluate import evaluate
