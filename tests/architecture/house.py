@@ -146,7 +146,6 @@ OBSCURE: Mapping[str, str] = {
 told may be called `told`; what tells may not.)"""
 
 BEING_SAID_PLAINLY: Mapping[str, str] = {
-    "proxy.dataplane": "rooms",
 }
 
 
