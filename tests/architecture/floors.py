@@ -74,11 +74,7 @@ FLOORS = (
         3,
         frozenset({"dataplane"}),
         siblings=False,
-        sees=F0
-        | GIVEN
-        | frozenset(
-            {"rounds", "shared_fetch", "config", "identity", "telemetry", "admission", "gateway", "lifecycle"}
-        ),
+        sees=F0 | GIVEN | frozenset({"config", "telemetry", "admission", "gateway", "lifecycle"}),
         why="the server is composed of the data plane, never the other way round, and sessions reach it through a port "
         "of its own (proxy.dataplane.sessions), whoever obtains them",
     ),

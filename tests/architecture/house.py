@@ -145,8 +145,7 @@ OBSCURE: Mapping[str, str] = {
 """Nothing is called so, be it a module, a function or a variable; beside each word what may be meant. (What is
 told may be called `told`; what tells may not.)"""
 
-BEING_SAID_PLAINLY: Mapping[str, str] = {
-}
+BEING_SAID_PLAINLY: Mapping[str, str] = {}
 
 
 def obscure(
