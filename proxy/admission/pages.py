@@ -17,7 +17,7 @@ from proxy.routing.mounts import Mount
 from proxy.routing.referrers import referring_path
 from proxy.routing.router import OwnPage, Redirect, Route, Router
 from proxy.routing.workers import may_be_worker
-from proxy.wire.provenance import Provenance, provenance
+from proxy.wire.browsers import CHANGES_SOMETHING
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """RFC 9110 section 9.2.1, of those that are forwarded. Others that are safe (PROPFIND …) no page sends unasked."""
@@ -34,8 +34,7 @@ _SET_PREFIX: Final = (
 
 def is_foreign(inbound: Inbound, caller: Caller) -> bool:
     """Whether another site's page caused a request."""
-    came = provenance(inbound.headers, scheme=caller.scheme, authority=caller.authority)
-    return came is Provenance.FOREIGN
+    return not CHANGES_SOMETHING.lets(inbound.headers, scheme=caller.scheme, authority=caller.authority)
 
 
 def asking_mount(inbound: Inbound, caller: Caller, router: Router) -> tuple[str, Mount] | None:

@@ -32,13 +32,12 @@ from proxy.routing.entry import (
     set_cookie,
 )
 from proxy.routing.router import OwnPage
-from proxy.wire.browsers import fetch_mode, is_unattended
+from proxy.wire.browsers import OPENS_A_LINK, PASTES_AN_ADDRESS, PRESSES_A_BUTTON, only_looks
 from proxy.wire.credentials import FoundCredentials, authorization, session_tokens, subprotocols, take_out
 
 LINKS_REMEMBERED: Final = 65_536
 """Links that were used and have not ended yet. If there are ever more, new ones are refused."""
 
-_FORM: Final = "application/x-www-form-urlencoded"
 _VIEWS: Final = {"view=lab": "/lab", "view=classic": "/tree"}
 """As SageMaker's presigned URLs have it, on the mount's own address."""
 
@@ -83,8 +82,9 @@ class Entrance:
     ) -> EntryRedirect | OwnPage:
         if len(found.links) > 1 or found.tokens or borne:
             raise TokenRefused(reason="more than one credential")
-        is_looked_at = _looks(presented)
-        if not is_looked_at and not _navigates(presented) and not _presses(presented):
+        method, headers = presented.method, presented.headers
+        is_looked_at = only_looks(method, headers)
+        if not (is_looked_at or OPENS_A_LINK.fits(method, headers) or PRESSES_A_BUTTON.fits(method, headers)):
             raise TokenRefused(reason="a link that was not opened in a browser's window")
         claims = self._verify(TokenKind.URL, found.links[0], presented)
         if is_looked_at:
@@ -105,7 +105,7 @@ class Entrance:
         if len({*found.tokens, *borne}) > 1:
             raise TokenRefused(reason="more than one credential")
         claims = self._verify(TokenKind.API, (*found.tokens, *borne)[0], presented)
-        if found.tokens and fetch_mode(presented.headers) and _navigates(presented):
+        if found.tokens and PASTES_AN_ADDRESS.fits(presented.method, presented.headers):
             # Somebody pasted a program's address into a browser: its page's own requests would bring nothing, and
             # would tell the token as their referrer.
             left = claims.ends_at - int(self._clock.now().timestamp())
@@ -170,32 +170,6 @@ class Entrance:
                 raise TokenRefused(reason="more links in use than can be remembered")
         self._used[claims.nonce] = (request_id, claims.ends_at)
         return True
-
-
-def _navigates(presented: Presented) -> bool:
-    """Whether a person sends a browser's window there, as far as the request says (Fetch Metadata, W3C)."""
-    return presented.method == "GET" and _is_window(presented) and not is_unattended(presented.headers)
-
-
-def _presses(presented: Presented) -> bool:
-    """Whether it is the button of the page that stands in for a link that was looked at: a form's POST. Whose it is
-    does not matter: what looks at links presses no buttons, and an app's own browser may carry the name of what does.
-    """
-    kind = presented.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return presented.method == "POST" and _is_window(presented) and kind == _FORM
-
-
-def _looks(presented: Presented) -> bool:
-    """Whether nobody opened it: HEAD is for who only looks (RFC 9110 section 9.3.2), and some say that they do."""
-    if "Upgrade" in presented.headers:
-        return False
-    return presented.method == "HEAD" or (presented.method == "GET" and is_unattended(presented.headers))
-
-
-def _is_window(presented: Presented) -> bool:
-    headers = presented.headers
-    # Programs follow links, too.
-    return "Upgrade" not in headers and fetch_mode(headers) in ("", "navigate")
 
 
 def _view(target: str) -> str:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from multidict import MultiMapping
 
 from proxy.clock import Clock
 from proxy.errors import ControlPlaneError, InstanceNotInService, NbgateError, UpstreamError
@@ -19,7 +21,7 @@ from proxy.instance_status import InstanceStatus
 from proxy.lifecycle.idle_stopper import Events
 from proxy.lifecycle.order import THE_GATEWAY, OrderedBy
 from proxy.tasks import Tasks
-from proxy.wire.browsers import prefers_html
+from proxy.wire.browsers import STARTS_AN_INSTANCE, SURELY_STARTS_ONE
 
 STARTED_SECONDS: Final = 60.0
 """How long SageMaker may go on saying Stopped after it took the order."""
@@ -45,28 +47,18 @@ class Starter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PageVisit:
-    """What tells a person from a script: the method, and some fields of the request ("" where absent)."""
+    """What tells a person from a script: a request's method and fields."""
 
     method: str
-    accept: str = ""
-    sec_fetch_mode: str = ""
-    sec_fetch_dest: str = ""
-    is_unattended: bool = False
-    """Nobody opened it: a browser fetches ahead, or a program looks at a link that was posted somewhere."""
+    headers: MultiMapping[str] = field(repr=False)
     by: OrderedBy = THE_GATEWAY
     """Whose it is, for the log."""
 
 
 def is_opened(visit: PageVisit, *, by_browser: bool = False) -> bool:
-    """Whether somebody opens a page. Fetch Metadata (W3C) says so where it is sent; without it, who accepts HTML by
-    name counts, unless it has to be certain (`by_browser`).
-    """
-    if visit.method != "GET" or visit.is_unattended:
-        return False
-    mode = visit.sec_fetch_mode.strip().lower()
-    if not mode:
-        return not by_browser and prefers_html(visit.accept)
-    return mode == "navigate" and visit.sec_fetch_dest.strip().lower() in ("", "document")
+    """Whether somebody opens a page; `by_browser`: a browser has to say so."""
+    rule = SURELY_STARTS_ONE if by_browser else STARTS_AN_INSTANCE
+    return rule.fits(visit.method, visit.headers)
 
 
 @dataclass(slots=True)

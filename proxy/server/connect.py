@@ -26,9 +26,11 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from proxy.routing.authority import parse_authority
 from proxy.tasks import Tasks
 from proxy.telemetry.events import unquoting
 from proxy.websocket_messages import carry_messages
+from proxy.wire.browsers import CHANGES_SOMETHING
 from proxy.wire.credentials import subprotocols, take_out
 from proxy.wire.fields import REQUEST_RULES, RESPONSE_RULES, Rule, nominated
 
@@ -199,10 +201,10 @@ class _Carrier:
             return _plain_answer(
                 405, "This method is not supported.", Allow="GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
             )
-        origins = request.headers.getall(hdrs.ORIGIN, [])
-        if not all(origin.removeprefix("http://") in self._names for origin in origins):
-            return _plain_answer(403, "Not for pages of other sites.")
-        if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        if not any(
+            CHANGES_SOMETHING.lets(request.headers, scheme="http", authority=parse_authority(name))
+            for name in self._names
+        ):
             return _plain_answer(403, "Not for pages of other sites.")
         path = request.raw_path.partition("?")[0]
         given = path[: len(self._prefix)]

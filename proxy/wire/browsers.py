@@ -1,19 +1,22 @@
 """Who sends a request, as far as its fields tell: a browser's window, a page's own script, its WebSocket, or a program.
 
 The rule: Fetch Metadata (W3C) decides where it is sent, which browsers do to https and to loopback addresses.
-Elsewhere, and of older browsers, `Accept` tells a window, and a `Referer` below the same mount tells its script. One
-reading, for everything that answers windows, scripts and programs in different ways. None of it proves anything: no
-permission may rest on it.
+Elsewhere, and of older browsers, `Accept` tells a window, and a `Referer` below the same mount tells its script. What
+takes a request for a person's, and what a page may send, differs from purpose to purpose, and stands here as rules: one
+of `NavigationRule` or `SendingRule` for each. No permission may rest on a navigation: nothing of it proves anything.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from multidict import MultiMapping
 
+from proxy.routing.authority import Authority
 from proxy.routing.jupyters import is_jupyters_own, may_lead_on
+from proxy.wire.provenance import Provenance, provenance
 
 
 class Asker(Enum):
@@ -53,6 +56,126 @@ _PREVIEWERS: Final = (
 in github.com/monperrus/crawler-user-agents (2026-11), and in the issues of software that sends links by mail. A person
 who is taken for one presses a button more."""
 _FETCHES: Final = frozenset({"cors", "same-origin"})
+_NAVIGATE: Final = "navigate"
+_WINDOWS: Final = frozenset({"", "document"})
+"""Destinations that are no frame; some browsers name none."""
+_FORM: Final = "application/x-www-form-urlencoded"
+
+
+# -- what a person does in a browser's window
+
+
+class Unsaid(Enum):
+    """What is made of a request that does not say how it is fetched: an older browser's, a program's, or plain http."""
+
+    COUNTS = "as a navigation"
+    COUNTS_FOR_HTML = "as a navigation where HTML is accepted by name"
+    COUNTS_NOT = "as none"
+
+
+@dataclass(frozen=True, slots=True)
+class NavigationRule:
+    """Which requests are taken for a person's, who goes there in a browser's window. A handshake never is.
+
+    `methods` None: any. `destinations` count where they are said; None: any. `is_attended`: somebody opened it, no
+    browser that fetches ahead, and no program that looks at a link which was posted. `content` is that of the body.
+    """
+
+    methods: frozenset[str] | None
+    unsaid: Unsaid
+    destinations: frozenset[str] | None = None
+    is_attended: bool = False
+    content: str | None = None
+
+    def fits(self, method: str, headers: MultiMapping[str]) -> bool:
+        """Never raises."""
+        if (self.methods is not None and method not in self.methods) or "Upgrade" in headers:
+            return False
+        if mode := fetch_mode(headers):
+            destination = headers.get("Sec-Fetch-Dest", "").strip().lower()
+            if mode != _NAVIGATE or (self.destinations is not None and destination not in self.destinations):
+                return False
+        elif self.unsaid is Unsaid.COUNTS_NOT or (
+            self.unsaid is Unsaid.COUNTS_FOR_HTML and not prefers_html(headers.get("Accept", ""))
+        ):
+            return False
+        if self.content is not None:
+            kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if kind != self.content:
+                return False
+        return not (self.is_attended and is_unattended(headers))
+
+
+_GET: Final = frozenset({"GET"})
+SEES_THE_ANSWER: Final = NavigationRule(None, Unsaid.COUNTS_FOR_HTML)
+"""A person reads the answer: it is a page."""
+IS_LED_TO_SIGN_IN: Final = NavigationRule(_GET, Unsaid.COUNTS_FOR_HTML, is_attended=True)
+"""A person can be sent to another address in the answer's place."""
+STARTS_AN_INSTANCE: Final = NavigationRule(
+    _GET, Unsaid.COUNTS_FOR_HTML, destinations=_WINDOWS, is_attended=True
+)
+"""A stopped instance is started, which costs money: no page of another site does that with a frame."""
+SURELY_STARTS_ONE: Final = NavigationRule(_GET, Unsaid.COUNTS_NOT, destinations=_WINDOWS, is_attended=True)
+"""The same, shortly after it was stopped for want of use."""
+OPENS_A_LINK: Final = NavigationRule(_GET, Unsaid.COUNTS, is_attended=True)
+"""A link is spent. Programs follow links, too."""
+PASTES_AN_ADDRESS: Final = NavigationRule(_GET, Unsaid.COUNTS_NOT, is_attended=True)
+"""A program's address, with its token, stands in a browser's address bar."""
+PRESSES_A_BUTTON: Final = NavigationRule(frozenset({"POST"}), Unsaid.COUNTS, content=_FORM)
+"""A form is sent by a page without script. Whose it is does not matter: what looks at links presses no buttons, and an
+app's own browser may carry the name of what does."""
+
+
+def only_looks(method: str, headers: MultiMapping[str]) -> bool:
+    """Whether nobody opened it: HEAD is for who only looks (RFC 9110 section 9.3.2), and some say that they do."""
+    if "Upgrade" in headers:
+        return False
+    return method == "HEAD" or (method == "GET" and is_unattended(headers))
+
+
+# -- what a page may send
+
+
+@dataclass(frozen=True, slots=True)
+class SendingRule:
+    """Whose requests pass, by the page that caused them. `no_cors`: also what a page can send without asking (Fetch,
+    "no-cors"), whatever else it says of itself.
+    """
+
+    passes: frozenset[Provenance]
+    no_cors: bool = True
+
+    def lets(self, headers: MultiMapping[str], *, scheme: str, authority: Authority) -> bool:
+        """Whether a request to `scheme` and `authority`, in the browser's words, passes. Never raises."""
+        if not self.no_cors and fetch_mode(headers) == "no-cors":
+            return False
+        return provenance(headers, scheme=scheme, authority=authority) in self.passes
+
+
+CHANGES_SOMETHING: Final = SendingRule(frozenset(Provenance) - {Provenance.FOREIGN})
+"""At a notebook, whose own check of origins comes after this one."""
+OPENS_A_WEBSOCKET: Final = SendingRule(frozenset({Provenance.OWN, Provenance.PROGRAM}))
+"""Browsers name the page's origin in every handshake."""
+SENDS_A_FORM: Final = SendingRule(frozenset({Provenance.OWN, Provenance.UNNAMED}), no_cors=False)
+"""To one of the gateway's own pages."""
+CALLS_THE_API: Final = SendingRule(SENDS_A_FORM.passes | {Provenance.PROGRAM}, no_cors=False)
+"""The gateway's own: its pages do, and programs."""
+
+_OF_PAGES: Final = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode")
+_OF_BROWSERS: Final = ("Referer", "Cookie", "Sec-Fetch-Mode")
+
+
+def is_of_page(headers: MultiMapping[str]) -> bool:
+    """Whether a request says anything of the kind that browsers say of a page's; programs need not."""
+    return any(name in headers for name in _OF_PAGES)
+
+
+def is_of_browser(headers: MultiMapping[str]) -> bool:
+    """Whether it may come from a browser that was somewhere before."""
+    return any(name in headers for name in _OF_BROWSERS)
+
+
+# -- who asks
 _OWN_API: Final = "/api/gateway/"
 _LISTS: Final = frozenset({"/api/sessions", "/api/terminals"})
 
@@ -62,12 +185,10 @@ def who_asks(headers: MultiMapping[str], *, host: str, target: str) -> Asker:
     mode = fetch_mode(headers)
     if "Upgrade" in headers:
         return Asker.HANDSHAKE if mode or "Origin" in headers else Asker.PROGRAM
-    if mode:
-        if mode == "navigate":
-            return Asker.WINDOW
-        return Asker.SCRIPT if mode in _FETCHES else Asker.PROGRAM
-    if prefers_html(headers.get("Accept", "")):
+    if SEES_THE_ANSWER.fits("", headers):
         return Asker.WINDOW
+    if mode:
+        return Asker.SCRIPT if mode in _FETCHES else Asker.PROGRAM
     prefix = mount_of_api(target)
     if prefix is not None:
         page = f"://{host}{prefix}/"

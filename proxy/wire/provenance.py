@@ -37,14 +37,6 @@ _NODES: Final = ("cors", "websocket")
 """Modes of Node's own. What a page sends unasked is of another, and a browser never says one alone."""
 
 
-_OF_PAGES: Final = ("Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode")
-
-
-def is_of_page(headers: MultiMapping[str]) -> bool:
-    """Whether a request says anything of the kind that browsers say of a page's; programs need not."""
-    return any(name in headers for name in _OF_PAGES)
-
-
 def provenance(headers: MultiMapping[str], *, scheme: str, authority: Authority) -> Provenance:
     """Judge a request to `scheme` (what the caller's browser used) and `authority`."""
     origins = headers.getall("Origin", [])

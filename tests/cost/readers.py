@@ -863,7 +863,7 @@ REQUESTS: Final = (
     Reader(
         "who opens a page",
         ("lifecycle.opening",),
-        lambda value: is_opened(PageVisit("GET", value, "", "", value)),
+        lambda value: is_opened(PageVisit("GET", CIMultiDict({"Accept": value}))),
         ACCEPTS,
     ),
     Reader(

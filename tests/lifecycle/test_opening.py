@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from proxy.errors import (
     AccessDenied,
@@ -31,27 +32,36 @@ from proxy.lifecycle.order import OrderedBy
 from proxy.tasks import Tasks
 from tests.harness.clocks import FakeClock, settle
 
-PERSON = PageVisit("GET", "text/html,*/*;q=0.8", "navigate", "document")
-TAB = PageVisit("GET", "*/*", "cors", "empty")
-CURL = PageVisit("GET", "*/*")
-OLD_BROWSER = PageVisit("GET", "text/html,application/xhtml+xml,*/*;q=0.8")
+
+def visited(method: str, accept: str = "", mode: str = "", dest: str = "", ahead: bool = False) -> PageVisit:
+    fields = {"Accept": accept, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    given = CIMultiDict({name: value for name, value in fields.items() if value})
+    if ahead:
+        given["Sec-Purpose"] = "prefetch"
+    return PageVisit(method, given)
+
+
+PERSON = visited("GET", "text/html,*/*;q=0.8", "navigate", "document")
+TAB = visited("GET", "*/*", "cors", "empty")
+CURL = visited("GET", "*/*")
+OLD_BROWSER = visited("GET", "text/html,application/xhtml+xml,*/*;q=0.8")
 STOPPED = InstanceNotInService(instance_status="Stopped")
 
 OPENED = [
     ("a browser's navigation", PERSON, True),
-    ("… whatever its case", PageVisit("GET", "", " Navigate ", "DOCUMENT"), True),
-    ("… of one that does not say where to", PageVisit("GET", "text/html", "navigate"), True),
+    ("… whatever its case", visited("GET", "", " Navigate ", "DOCUMENT"), True),
+    ("… of one that does not say where to", visited("GET", "text/html", "navigate"), True),
     ("a browser without Fetch Metadata", OLD_BROWSER, True),
     ("the poll of an old tab", TAB, False),
-    ("… that accepts HTML", PageVisit("GET", "text/html", "cors", "empty"), False),
-    ("an image on another site's page", PageVisit("GET", "image/*", "no-cors", "image"), False),
-    ("a frame on another site's page", PageVisit("GET", "text/html", "navigate", "iframe"), False),
-    ("a WebSocket", PageVisit("GET", "", "websocket", "websocket"), False),
-    ("a prefetch, or a preview", PageVisit("GET", "text/html", "navigate", "document", True), False),
+    ("… that accepts HTML", visited("GET", "text/html", "cors", "empty"), False),
+    ("an image on another site's page", visited("GET", "image/*", "no-cors", "image"), False),
+    ("a frame on another site's page", visited("GET", "text/html", "navigate", "iframe"), False),
+    ("a WebSocket", visited("GET", "", "websocket", "websocket"), False),
+    ("a prefetch, or a preview", visited("GET", "text/html", "navigate", "document", True), False),
     ("a program", CURL, False),
-    ("a program that says nothing", PageVisit("GET"), False),
-    ("a form", PageVisit("POST", "text/html", "navigate", "document"), False),
-    ("a HEAD", PageVisit("HEAD", "text/html", "navigate", "document"), False),
+    ("a program that says nothing", visited("GET"), False),
+    ("a form", visited("POST", "text/html", "navigate", "document"), False),
+    ("a HEAD", visited("HEAD", "text/html", "navigate", "document"), False),
 ]
 
 

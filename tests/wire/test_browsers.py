@@ -7,11 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from proxy.routing.authority import parse_authority
+from proxy.wire import browsers
 from proxy.wire.browsers import (
     Asker,
+    is_of_browser,
+    is_of_page,
     is_patient,
     is_unattended,
     mount_of_api,
+    only_looks,
     prefers_html,
     who_asks,
 )
@@ -281,3 +286,145 @@ def test_a_page_had_rather_wait_than_show_a_dialog_give_up_or_lose_work(
     asker: Asker, method: str, target: str, expected: bool
 ) -> None:
     assert is_patient(asker, method=method, target=target) is expected
+
+
+# -- the rules, one for each purpose
+
+GET_HTML = {"Accept": CHROME}
+NAVIGATES = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+AHEAD = {"Sec-Purpose": "prefetch"}
+
+NAVIGATION_RULES = {
+    "sees": browsers.SEES_THE_ANSWER,
+    "sign-in": browsers.IS_LED_TO_SIGN_IN,
+    "starts": browsers.STARTS_AN_INSTANCE,
+    "surely": browsers.SURELY_STARTS_ONE,
+    "link": browsers.OPENS_A_LINK,
+    "pasted": browsers.PASTES_AN_ADDRESS,
+    "button": browsers.PRESSES_A_BUTTON,
+}
+EACH_OF_GET = "sees sign-in starts surely link pasted"
+
+NAVIGATIONS = [
+    ("a browser's navigation", "GET", NAVIGATES, EACH_OF_GET),
+    (
+        "… in other letters",
+        "GET",
+        {"Sec-Fetch-Mode": " Navigate ", "Sec-Fetch-Dest": "DOCUMENT"},
+        EACH_OF_GET,
+    ),
+    ("… that does not say where to", "GET", {"Sec-Fetch-Mode": "navigate"}, EACH_OF_GET),
+    ("… into a frame", "GET", NAVIGATES | {"Sec-Fetch-Dest": "iframe"}, "sees sign-in link pasted"),
+    ("… ahead of its user", "GET", NAVIGATES | AHEAD, "sees"),
+    ("… of a chat's preview", "GET", NAVIGATES | {"User-Agent": "Slackbot 1.0"}, "sees"),
+    ("… for the head alone", "HEAD", NAVIGATES, "sees"),
+    ("a form's", "POST", NAVIGATES | FORM, "sees button"),
+    ("… of a browser that says nothing else", "POST", FORM, "button"),
+    ("… whose body is another", "POST", NAVIGATES | {"Content-Type": "application/json"}, "sees"),
+    ("an older browser's, or one on plain http", "GET", GET_HTML, "sees sign-in starts link"),
+    ("… ahead of its user", "GET", GET_HTML | AHEAD, "sees"),
+    ("a program's", "GET", {"Accept": "*/*"}, "link"),
+    ("… that says nothing", "GET", {}, "link"),
+    ("… that posts", "POST", {}, ""),
+    ("a script's", "GET", {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, ""),
+    ("… that accepts HTML", "GET", {"Sec-Fetch-Mode": "cors"} | GET_HTML, ""),
+    ("… that posts a form", "POST", {"Sec-Fetch-Mode": "same-origin"} | FORM, ""),
+    ("an image's", "GET", {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, ""),
+    ("a WebSocket's", "GET", {"Sec-Fetch-Mode": "websocket", "Upgrade": "websocket"}, ""),
+    ("… of an older browser's page", "GET", {"Upgrade": "websocket"} | GET_HTML, ""),
+    ("a handshake that says it navigates", "GET", NAVIGATES | {"Upgrade": "websocket"}, ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "fitting"),
+    [row[1:] for row in NAVIGATIONS],
+    ids=[f"{number} {row[0]}" for number, row in enumerate(NAVIGATIONS)],
+)
+def test_what_is_taken_for_a_persons_navigation(method: str, fields: dict[str, str], fitting: str) -> None:
+    found = {name for name, rule in NAVIGATION_RULES.items() if rule.fits(method, CIMultiDict(fields))}
+    assert found == set(fitting.split())
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "expected"),
+    [
+        ("HEAD", {}, True),
+        ("HEAD", NAVIGATES, True),
+        ("GET", NAVIGATES | AHEAD, True),
+        ("GET", NAVIGATES, False),
+        ("POST", AHEAD, False),
+        ("GET", {"Upgrade": "websocket"} | AHEAD, False),
+    ],
+)
+def test_who_only_looks_at_a_link(method: str, fields: dict[str, str], expected: bool) -> None:
+    assert only_looks(method, CIMultiDict(fields)) is expected
+
+
+OWN, EVIL = "https://notebooks.test", "https://evil.test"
+SENDING_RULES = {
+    "changes": browsers.CHANGES_SOMETHING,
+    "websocket": browsers.OPENS_A_WEBSOCKET,
+    "form": browsers.SENDS_A_FORM,
+    "call": browsers.CALLS_THE_API,
+}
+SENDINGS = [
+    ("a page's own", {"Origin": OWN, "Sec-Fetch-Site": "same-origin"}, "changes websocket form call"),
+    ("… of an older browser", {"Origin": OWN}, "changes websocket form call"),
+    ("… without asking", {"Origin": OWN, "Sec-Fetch-Mode": "no-cors"}, "changes websocket"),
+    ("… that hides its address", {"Origin": "null", "Sec-Fetch-Site": "same-origin"}, "changes form call"),
+    ("… that does not say it", {"Sec-Fetch-Site": "same-origin"}, "changes form call"),
+    ("the user's, from the address bar", {"Sec-Fetch-Site": "none"}, "changes"),
+    ("another site's page's", {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"}, ""),
+    ("… of an older browser", {"Origin": EVIL}, ""),
+    ("… of one that hides it", {"Origin": "null"}, ""),
+    ("… on a neighbour's host", {"Origin": OWN, "Sec-Fetch-Site": "same-site"}, ""),
+    ("… on another port", {"Origin": f"{OWN}:8443"}, ""),
+    ("a program's", {}, "changes websocket call"),
+    ("… that fetches as Node does", {"Sec-Fetch-Mode": "cors"}, "changes websocket call"),
+    ("neither a browser's nor a program's", {"Sec-Fetch-Mode": "no-cors"}, "changes"),
+    ("… for an image", {"Sec-Fetch-Dest": "image"}, "changes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "passing"),
+    [row[1:] for row in SENDINGS],
+    ids=[f"{number} {row[0]}" for number, row in enumerate(SENDINGS)],
+)
+def test_what_a_page_may_send(fields: dict[str, str], passing: str) -> None:
+    authority = parse_authority("notebooks.test")
+    found = {
+        name
+        for name, rule in SENDING_RULES.items()
+        if rule.lets(CIMultiDict(fields), scheme="https", authority=authority)
+    }
+    assert found == set(passing.split())
+
+
+def test_every_rule_is_in_the_tables() -> None:
+    rules = {
+        id(rule)
+        for rule in vars(browsers).values()
+        if isinstance(rule, browsers.NavigationRule | browsers.SendingRule)
+    }
+    assert rules == {id(rule) for rule in (*NAVIGATION_RULES.values(), *SENDING_RULES.values())}
+
+
+@pytest.mark.parametrize(
+    ("name", "of_page", "of_browser"),
+    [
+        ("Origin", True, False),
+        ("sec-fetch-site", True, False),
+        ("Sec-Fetch-Mode", True, True),
+        ("Referer", False, True),
+        ("Cookie", False, True),
+        ("Sec-Fetch-Dest", False, False),
+    ],
+)
+def test_what_tells_a_pages_request_and_a_browsers_from_a_programs(
+    name: str, of_page: bool, of_browser: bool
+) -> None:
+    fields = CIMultiDict([("Accept", "*/*"), (name, "")])
+    assert (is_of_page(fields), is_of_browser(fields)) == (of_page, of_browser)

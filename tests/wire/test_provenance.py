@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from proxy.routing.authority import parse_authority
-from proxy.wire.provenance import Provenance, is_of_page, provenance
+from proxy.wire.provenance import Provenance, provenance
 
 OWN = "https://notebooks.internal:8443"
 EVIL = "https://evil.example"
@@ -102,12 +102,3 @@ def test_whatever_a_page_writes_it_is_not_ours(origin: str, site: str) -> None:
     assert judged(("Origin", f"https://evil{origin}")) is Provenance.FOREIGN
     if site.strip().lower() not in {"same-origin", "none"}:
         assert judged(("Origin", OWN), ("Sec-Fetch-Site", site)) is Provenance.FOREIGN
-
-
-@pytest.mark.parametrize("name", ["Origin", "sec-fetch-site", "Sec-Fetch-Mode"])
-def test_a_request_with_any_field_of_a_pages_is_of_one(name: str) -> None:
-    assert is_of_page(CIMultiDict([("Accept", "*/*"), (name, "")]))
-
-
-def test_a_request_with_none_of_them_is_a_programs() -> None:
-    assert not is_of_page(CIMultiDict([("Accept", "*/*"), ("Sec-Fetch-Dest", "empty"), ("Referer", "/")]))

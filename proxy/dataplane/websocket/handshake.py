@@ -7,13 +7,9 @@ could only close it again.
 
 from __future__ import annotations
 
-from typing import Final
-
 from proxy.admission.caller import Caller, Inbound
 from proxy.errors import BadRequest, Draining, NbgateError, OriginRefused, UpgradeRequired
-from proxy.wire.provenance import Provenance, provenance
-
-_LET_IN: Final = (Provenance.OWN, Provenance.PROGRAM)
+from proxy.wire.browsers import OPENS_A_WEBSOCKET
 
 
 def handshake_fault(inbound: Inbound, caller: Caller, *, draining: bool) -> NbgateError | None:
@@ -23,6 +19,6 @@ def handshake_fault(inbound: Inbound, caller: Caller, *, draining: bool) -> Nbga
         return BadRequest("The WebSocket handshake is malformed.")
     if headers.get("Sec-WebSocket-Version") != "13":
         return UpgradeRequired()
-    if provenance(headers, scheme=caller.scheme, authority=caller.authority) not in _LET_IN:
+    if not OPENS_A_WEBSOCKET.lets(headers, scheme=caller.scheme, authority=caller.authority):
         return OriginRefused()
     return Draining() if draining else None

@@ -17,7 +17,7 @@ from proxy.identity.tokens import URL_SECONDS, TokenKind, TokenSigner, authorize
 from proxy.server.api.json_api import InstanceLink
 from proxy.server.instance_views import InstanceViews
 from proxy.server.page_request import PageRequest
-from proxy.wire.provenance import is_of_page
+from proxy.wire.browsers import is_of_page
 
 
 class Links:

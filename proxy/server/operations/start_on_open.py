@@ -16,7 +16,6 @@ from proxy.gateway import Gateway
 from proxy.lifecycle.opening import Opening, PageVisit, is_opened
 from proxy.lifecycle.order import OrderedBy
 from proxy.policy.context import START
-from proxy.wire.browsers import is_unattended
 
 
 class StartOnOpen:
@@ -51,12 +50,5 @@ class StartOnOpen:
 
 
 def _visit(inbound: Inbound, admission: Admission) -> PageVisit:
-    fields = inbound.headers
-    return PageVisit(
-        method=inbound.method,
-        accept=fields.get("Accept", ""),
-        sec_fetch_mode=fields.get("Sec-Fetch-Mode", ""),
-        sec_fetch_dest=fields.get("Sec-Fetch-Dest", ""),
-        is_unattended=is_unattended(fields),
-        by=OrderedBy("opening", admission.caller.address, admission.user, inbound.request_id),
-    )
+    by = OrderedBy("opening", admission.caller.address, admission.user, inbound.request_id)
+    return PageVisit(inbound.method, inbound.headers, by)

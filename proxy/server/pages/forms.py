@@ -21,13 +21,11 @@ from multidict import MultiMapping
 from proxy.admission.caller import Caller
 from proxy.clock import Clock
 from proxy.errors import OriginRefused
-from proxy.wire.browsers import fetch_mode
-from proxy.wire.provenance import Provenance, provenance
+from proxy.wire.browsers import CALLS_THE_API, SENDS_A_FORM
 
 TOKEN_SECONDS: Final = 12 * 3600
 """How long a page may lie open before its forms have to be fetched anew."""
 _FOREIGN: Final = "This was not sent from a page of this gateway."
-_OUR_PAGES: Final = (Provenance.OWN, Provenance.UNNAMED)
 
 
 def require_same_origin(headers: MultiMapping[str], caller: Caller, *, browsers_only: bool = False) -> None:
@@ -35,12 +33,8 @@ def require_same_origin(headers: MultiMapping[str], caller: Caller, *, browsers_
 
     `browsers_only`: a request without any of the fields that browsers send passes, as a program's own.
     """
-    came = provenance(headers, scheme=caller.scheme, authority=caller.authority)
-    if came is Provenance.PROGRAM and browsers_only:
-        return
-    # `no-cors` is what a foreign page can send without asking, whatever else the request says of itself.
-    is_no_cors = fetch_mode(headers) == "no-cors"
-    if is_no_cors or came not in _OUR_PAGES:
+    rule = CALLS_THE_API if browsers_only else SENDS_A_FORM
+    if not rule.lets(headers, scheme=caller.scheme, authority=caller.authority):
         raise OriginRefused(_FOREIGN)
 
 

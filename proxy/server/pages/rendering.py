@@ -36,7 +36,7 @@ def renderer(notice: Callable[[Admission, int], InstanceNotice] | None = None) -
                 return fault_page(error, request_id=request_id, client_address=client)
             asker = who_asks(inbound.headers, host=inbound.host, target=inbound.target)
             # A relative address: the one that the caller asked has this page, too.
-            leads_to = sign_in.PATH if sign_in.is_for(error, asker, inbound) else ""
+            leads_to = sign_in.PATH if sign_in.is_for(error, inbound) else ""
             if leads_to := leads_to or sign_in.for_program(error, asker, inbound):
                 redirect = (("Location", leads_to), *error_pages.HEADERS, ("X-Request-Id", request_id))
                 return FixedAnswer(redirect, b"", status=302)

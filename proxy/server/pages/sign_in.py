@@ -15,19 +15,15 @@ from proxy.errors import NbgateError, SignInRequired, TokenRefused
 from proxy.server.own_pages import OwnPages
 from proxy.server.page_request import PageRequest
 from proxy.server.pages import error_pages
-from proxy.wire.browsers import Asker, fetch_mode, is_unattended, who_asks
+from proxy.wire.browsers import IS_LED_TO_SIGN_IN, Asker, is_of_browser, who_asks
 
 PATH: Final = "/.nbgate/sign-in"
 
 
-def is_for(error: NbgateError, asker: Asker, inbound: Inbound) -> bool:
+def is_for(error: NbgateError, inbound: Inbound) -> bool:
     """Whether a browser that met `error` is to be sent there: its window only, not what a page of it asks for."""
-    return (
-        isinstance(error, SignInRequired | TokenRefused)
-        and asker is Asker.WINDOW
-        and inbound.method == hdrs.METH_GET
-        and not is_unattended(inbound.headers)
-    )
+    is_about_it = isinstance(error, SignInRequired | TokenRefused)
+    return is_about_it and IS_LED_TO_SIGN_IN.fits(inbound.method, inbound.headers)
 
 
 def for_program(error: NbgateError, asker: Asker, inbound: Inbound) -> str:
@@ -36,8 +32,7 @@ def for_program(error: NbgateError, asker: Asker, inbound: Inbound) -> str:
     """
     if not isinstance(error, SignInRequired) or asker is not Asker.PROGRAM:
         return ""
-    is_pages = "Referer" in inbound.headers or "Cookie" in inbound.headers or fetch_mode(inbound.headers)
-    return "" if is_pages else error.login
+    return "" if is_of_browser(inbound.headers) else error.login
 
 
 def register(pages: OwnPages) -> None:

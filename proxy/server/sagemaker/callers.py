@@ -21,7 +21,7 @@ from proxy.identity.sigv4 import AccessKey, SignatureRefused, Signatures, Signed
 from proxy.policy.context import Principal
 from proxy.server.page_request import PageRequest
 from proxy.wire.aws_json import DESCRIBE, LIST
-from proxy.wire.provenance import is_of_page
+from proxy.wire.browsers import is_of_page
 
 _QUESTIONS: Final = frozenset({DESCRIBE, LIST})
 _ID_CHARACTERS: Final = 32
