@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_explain import CONFIG, run
+from tests.commands.test_explain_command import CONFIG, run
 
 DOCUMENT = {
     "Version": "2012-10-17",
