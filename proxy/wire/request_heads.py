@@ -224,7 +224,8 @@ def read_request(
     `own` are the lines that are remembered for this connection alone. Raises HeadFault. The bounds come first, so that
     a head above them is too large whatever else it is.
     """
-    first, *lines = head[:-4].split(b"\r\n")
+    lines = head[:-4].split(b"\r\n")
+    first = lines.pop(0)
     if len(head) > bounds.head_bytes:
         raise too_large(first)
     if len(lines) > bounds.fields:

@@ -283,7 +283,8 @@ async def _really_get(gateway: RunningGateway) -> bytes:
     assert b" 200 " in head[:20], head
     body = await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split()[0]))
     writer.close()
-    return head + body
+    # The gateway's own field is not the origin's.
+    return b"".join(line for line in head.splitlines(True) if not line.startswith(b"X-Request-Id:")) + body
 
 
 def _inside_table(sampler: Sampler, microseconds: float, rows: int) -> Table:

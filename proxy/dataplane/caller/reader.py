@@ -273,7 +273,8 @@ class Reader:
                 method, target = plain.groups()
                 repeated = RequestHead(method.decode("ascii"), target.decode("ascii"), known)
                 repeated.is_repeated = True
-                repeated.numbers = numbers
+                if numbers:
+                    repeated.numbers = numbers
                 return repeated
         read = read_request(head, self._limits.bounds, self._lines)
         is_plain = not read.says_more and len(lines) <= REPEATED_HEAD_BYTES
