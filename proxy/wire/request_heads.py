@@ -38,6 +38,8 @@ MAX_LENGTH_DIGITS: Final = 18
 
 _LINES_REMEMBERED: Final = 4096
 _LINE_BYTES_REMEMBERED: Final = 256
+_NAMES_REMEMBERED: Final = 1024
+_NAME_BYTES_REMEMBERED: Final = 64
 
 # RFC 9112 section 3, and printable characters that browsers leave alone in targets (`|`, `"`, `^` …). No `#`, which
 # belongs to the browser, and no byte above 0x7E, which readers decode in different ways.
@@ -47,7 +49,8 @@ _REQUEST_LINE: Final = re.compile(
 # Of a head that is not read: as much of it as a log tells.
 _ASKED: Final = re.compile(rb"([A-Z-]{3,16}) (\*|(?:/|[Hh][Tt][Tt][Pp][Ss]?://)[\x21\x22\x24-\x7e]{0,4096})")
 # RFC 9110 sections 5.1 and 5.5.
-_FIELD_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _DIGITS: Final = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
 
 _NUMBERS: Final = frozenset(
@@ -95,11 +98,20 @@ that are no UTF-8 are surrogates.
 """
 
 
-def request_field(name: bytes, value: bytes, *, bit: int = 0) -> RequestField:
+def request_field(name: bytes, value: bytes) -> RequestField:
     """A field as it came."""
-    rule = REQUEST_RULES[name]
-    text = istr(name.decode("ascii")), value.decode("utf-8", "surrogateescape")
-    return bit, rule, name, value, b"" if rule else b"%b: %b\r\n" % (name, value), text
+    return _field(_name(name), value)
+
+
+_Name = tuple[int, Rule, bytes, istr, bool]
+"""What a field's name says of it: what the field means for the reading of its head, what becomes of it towards the
+notebook, the name as it is spelled, the same as text, and whether the field may hold a secret."""
+
+
+def _field(name: _Name, value: bytes) -> RequestField:
+    bit, rule, spelled, text, _ = name
+    sent = b"" if rule else b"%b: %b\r\n" % (spelled, value)
+    return bit, rule, spelled, value, sent, (text, value.decode("utf-8", "surrogateescape"))
 
 
 class FaultKind(Enum):
@@ -187,28 +199,43 @@ def own_lines() -> Memo[bytes, RequestField]:
     return Memo(_OWN_LINES)
 
 
+_NAMES: Final = Memo[bytes, _Name](_NAMES_REMEMBERED)
+"""Names of fields, as they are spelled."""
+
+
+def _name(spelled: bytes) -> _Name:
+    """What the name of a field says. Raises HeadFault for one that is none, and for what nobody has a use for."""
+    if _TOKEN.fullmatch(spelled) is None:
+        raise HeadFault("a line is no field")
+    lower = spelled.lower()
+    if lower == b"sec-websocket-key1":
+        # Of a handshake before RFC 6455, which eight bytes follow that nothing announces.
+        raise HeadFault("an obsolete WebSocket handshake")
+    text = istr(spelled.decode("ascii"))
+    return _BITS.get(lower, 0), REQUEST_RULES[spelled], spelled, text, lower in _SECRETS
+
+
 def _read_line(line: bytes, own: Memo[bytes, RequestField]) -> RequestField:
     """Read a line that is not remembered for all connections; `own` are those of one."""
     known = own.get(line)
     if known is not None:
         return known
-    match = _FIELD_LINE.fullmatch(line)
-    if match is None:
+    spelled, colon, rest = line.partition(b":")
+    name = _NAMES.get(spelled)
+    if name is None:
+        name = _name(spelled)
+        if len(spelled) <= _NAME_BYTES_REMEMBERED:
+            _NAMES.keep(spelled, name)
+    if not colon or _VALUE.fullmatch(rest) is None:
         raise HeadFault("a line is no field")
-    name, value = match.groups()
-    value = value.strip(b"\t ")
-    lower = name.lower()
-    if lower == b"sec-websocket-key1":
-        # Of a handshake before RFC 6455, which eight bytes follow that nothing announces.
-        raise HeadFault("an obsolete WebSocket handshake")
-    bit = _BITS.get(lower, 0)
-    if bit & (_LENGTH | _CODING) and b"\t" in match[2]:
+    bit, value = name[0], rest.strip(b"\t ")
+    if bit & (_LENGTH | _CODING) and b"\t" in rest:
         # Blanks by RFC 9112 section 5; of these two fields, many readers take spaces alone.
         raise HeadFault("a tab stands beside what frames the body")
+    read = _field(name, value)
     if bit == _CONNECTION and value.lower() == b"keep-alive":
-        bit = 0  # as it is said anyway
-    read = request_field(name, value, bit=bit)
-    if lower in _SECRETS:
+        read = (0, *read[1:])  # as it is said anyway
+    if name[4]:
         if len(line) <= _OWN_LINE_BYTES:
             own.keep(line, read)
     elif len(line) <= _LINE_BYTES_REMEMBERED:

@@ -626,7 +626,8 @@ REQUESTS: Final = (
         (
             "wire.request_heads:_REQUEST_LINE",
             "wire.request_heads:_ASKED",
-            "wire.request_heads:_FIELD_LINE",
+            "wire.request_heads:_TOKEN",
+            "wire.request_heads:_VALUE",
             "wire.request_heads:_DIGITS",
         ),
         most=HEAD,
