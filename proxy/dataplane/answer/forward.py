@@ -330,11 +330,13 @@ class Forward:
 
     def complete(self) -> None:
         """The response ends here."""
-        self.out.end()
+        out = self.out
+        out.end()
         self._release()
         self.has_ended = True
-        self.out.forget_page()
-        self._caller.finished(keep_alive=self.out.keep_alive)
+        if out.page is not None:
+            out.forget_page()
+        self._caller.finished(keep_alive=out.keep_alive)
 
     def _release(self) -> None:
         connection, self.connection = self.connection, None

@@ -80,7 +80,7 @@ class ForwardedAnswer(AnswerStream):
             if facts.translated
             else response_head(facts, translation, framing=framing)
         )
-        return self.tracker(body)
+        return self.tracker(body) if self._is_http_10 else body
 
     def mounts_head(self, facts: ResponseFacts, framing: bytes, translation: Translation) -> bytes:
         """The head of a response of which something depends on the mount."""

@@ -98,7 +98,7 @@ class AnswerStream:
     def framing(self, facts: ResponseFacts, body: Body | None) -> bytes:
         """The lines that say how the body ends, and those that every head has which is not an interim one."""
         if isinstance(body, LengthBody):
-            return b"Content-Length: %d\r\n" % body.remaining + self._closing()
+            return b"Content-Length: %d\r\n%b" % (body.remaining, self._closing())
         if body is None:
             return _length_of_nothing(facts, self.method) + self._closing()
         if isinstance(body, ChunkedBody) and not self._is_http_10:
