@@ -138,20 +138,24 @@ class RequestFields:
         return self._lines
 
 
-@dataclass(slots=True)
 class OutgoingRequest:
-    """What `request_head` needs of a request beyond its translation."""
+    """What `request_head` needs of a request beyond its translation.
 
-    method: str
-    target: bytes
-    fields: RequestFields
-    framing: bytes = b""
+    What few requests have has its first value in the class: an instance is then made for little.
+    """
+
+    framing = b""
     """`Content-Length: 5\\r\\n`, `Transfer-Encoding: chunked\\r\\n`, or nothing where there is no body."""
-    is_upgrade: bool = False
-    plain_encoding: bool = False
+    is_upgrade = False
+    plain_encoding = False
     """Ask for an unencoded answer, because its text is going to be rewritten."""
     numbers: Sequence[RequestField] = ()
     """More fields: what proxies call this request."""
+
+    def __init__(self, method: str, target: bytes, fields: RequestFields) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
 
 
 _DROP: Final = Rule.DROP

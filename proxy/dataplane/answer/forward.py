@@ -90,7 +90,7 @@ class Forward:
         self.method = head.method
         self.keeper = keeper
         self.out = ForwardedAnswer(
-            plane, caller, head, route=route, is_http_10=is_http_10, keep_alive=keep_alive
+            plane, caller, method=head.method, is_http_10=is_http_10, keep_alive=keep_alive
         )
         self._plane = plane
         self._caller = caller
@@ -110,6 +110,11 @@ class Forward:
         if self.connection is not None:
             size += self.connection.transport.get_write_buffer_size()
         return size
+
+    @property
+    def wants_plain(self) -> bool:
+        """The notebook was asked not to encode its answer."""
+        return self._head.plain_encoding
 
     @property
     def may_be_done(self) -> bool:
@@ -195,7 +200,9 @@ class Forward:
         # means nothing to a caller that already continued.
         if not self._is_http_10 and not (facts.status == 100 and self._body_seen):
             assert self.to_notebook is not None
-            self._caller.write_interim(self.out.mounts_head(facts, b"", self.to_notebook.translation))
+            self._caller.write_interim(
+                self.out.mounts_head(facts, b"", self.to_notebook.translation, self.route)
+            )
 
     def on_head(self, facts: ResponseFacts, body: Body | None) -> Body | None:
         assert self.session is not None
@@ -215,7 +222,7 @@ class Forward:
         out = self.out
         out.source = self.connection
         try:
-            body = out.begin(facts, body, self.to_notebook.translation, owner=self)
+            body = out.begin(facts, body, self.to_notebook.translation, self)
         except UpstreamInvalid as error:
             self.fail(error)
             return None

@@ -6,28 +6,35 @@ nothing of whether the answer is to be believed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.dataplane.answer.mount_heads import mounts_head
 from proxy.dataplane.answer.rewriting import page_rewrite
-from proxy.dataplane.answer.rewritten_page import RewrittenPage
+from proxy.dataplane.answer.rewritten_page import PageOwner, RewrittenPage
 from proxy.dataplane.answer.stream import AnswerStream
 from proxy.errors import UpstreamInvalid
 from proxy.wire.body import ChunkedBody
 from proxy.wire.heads import response_head
 
 if TYPE_CHECKING:
-    from proxy.dataplane.answer.rewritten_page import PageOwner
-    from proxy.dataplane.answer.stream import AnsweredCaller
-    from proxy.dataplane.plane import DataPlane
     from proxy.routing.router import Route
     from proxy.wire.body import Body
-    from proxy.wire.heads import OutgoingRequest, ResponseFacts, Translation
+    from proxy.wire.heads import ResponseFacts, Translation
 
 _CODED: Final = (
     "The notebook's side compressed a page although it was asked not to, and in a way that cannot be undone here (gzip "
     "and deflate can), so that its links could not be rewritten. Switch it off, or give the notebook a host of its own."
 )
+
+
+class ForwardedRequest(PageOwner, Protocol):
+    """What it is the answer to (`proxy.dataplane.answer.forward`)."""
+
+    route: Route
+
+    @property
+    def wants_plain(self) -> bool:
+        """The notebook was asked not to encode its answer."""
 
 
 class ForwardedAnswer(AnswerStream):
@@ -36,58 +43,45 @@ class ForwardedAnswer(AnswerStream):
     page: RewrittenPage | None = None
     """What is rewritten on its way."""
 
-    def __init__(
-        self,
-        plane: DataPlane,
-        caller: AnsweredCaller,
-        head: OutgoingRequest,
-        *,
-        route: Route,
-        is_http_10: bool,
-        keep_alive: bool,
-    ) -> None:
-        """`head` is that of the request."""
-        super().__init__(plane, caller, method=head.method, is_http_10=is_http_10, keep_alive=keep_alive)
-        self._route = route
-        self._wants_plain = head.plain_encoding
-
     def begin(
         self,
         facts: ResponseFacts,
         body: Body | None,
         translation: Translation,
-        *,
-        owner: PageOwner,
+        owner: ForwardedRequest,
     ) -> Body | None:
         """Its head has come. Returns what follows the body; raises UpstreamInvalid where it cannot be passed on."""
-        if self._route.prefix and (page := page_rewrite(self._route, facts)) is not None:
+        route = owner.route
+        if route.prefix and (page := page_rewrite(route, facts)) is not None:
             if page.is_readable:
                 if self.method != "HEAD":
                     self.page = RewrittenPage(
                         page,
                         self,
-                        head_of=lambda facts, framing: self.mounts_head(facts, framing, translation),
+                        head_of=lambda facts, framing: self.mounts_head(facts, framing, translation, route),
                         owner=owner,
                         turns=self.plane.turns,
                     )
                     return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
                 facts = page.facts_as_rewritten
-            elif self._wants_plain and body is not None:
+            elif owner.wants_plain and body is not None:
                 raise UpstreamInvalid(_CODED, detail="a coding that was not asked for")
         framing = self.framing(facts, body)
         self.unsent = (
-            self.mounts_head(facts, framing, translation)
+            self.mounts_head(facts, framing, translation, route)
             if facts.translated
             else response_head(facts, translation, framing=framing)
         )
         return self.tracker(body) if self._is_http_10 else body
 
-    def mounts_head(self, facts: ResponseFacts, framing: bytes, translation: Translation) -> bytes:
+    def mounts_head(
+        self, facts: ResponseFacts, framing: bytes, translation: Translation, route: Route
+    ) -> bytes:
         """The head of a response of which something depends on the mount."""
         return mounts_head(
             facts,
             translation,
-            route=self._route,
+            route=route,
             framing=framing,
             router=self.plane.current.gateway.rules.router,
         )

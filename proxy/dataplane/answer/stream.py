@@ -133,8 +133,9 @@ class AnswerStream:
             # Who was not asked for the body may send it all the same, or something else: where the request ends is not
             # known.
             self.keep_alive = False
-        line = caller.id_line
-        return line if self.keep_alive else line + b"Connection: close\r\n"
+        if self.keep_alive:
+            return caller.id_line
+        return caller.id_line + b"Connection: close\r\n"
 
     # -- its body ---------------------------------------------------------------------------------------
 

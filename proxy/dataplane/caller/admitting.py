@@ -189,21 +189,19 @@ def _forward(connection: Channel, request: Request, head: reader.RequestHead, ro
     if (permit := admission.permit) is not None and permit.xsrf:
         pairs = token_request_fields(fields.pairs, xsrf=permit.xsrf)
         fields = RequestFields([request_field(name, value) for name, value in pairs])
-    plane = connection.plane
-    request.keeper = keeper = plane.keeper(route.instance)
+    outgoing = OutgoingRequest(head.method, route.upstream_target.encode("ascii"), fields)
+    if head.says_more:
+        outgoing.framing, outgoing.is_upgrade = head.framing, head.is_websocket
+    if head.numbers:
+        outgoing.numbers = head.numbers
+    if route.prefix and wants_plain(head.method, route, head.fields.headers):
+        outgoing.plain_encoding = True
+    request.keeper = keeper = connection.plane.keeper(route.instance)
     return Forward(
-        plane,
+        connection.plane,
         request,
         keeper,
-        OutgoingRequest(
-            head.method,
-            route.upstream_target.encode("ascii"),
-            fields,
-            head.framing,
-            head.is_websocket,
-            bool(route.prefix) and wants_plain(head.method, route, head.fields.headers),
-            head.numbers,
-        ),
+        outgoing,
         route,
         has_body=head.has_body,
         is_http_10=head.is_http_10,

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from proxy.dataplane.buffers import LARGE_BYTES, ReadMemory, begin_large_reads
 from proxy.dataplane.notebook.exchange import UpstreamExchange
-from proxy.dataplane.notebook.response_heads import declared_body, parse_response_head
+from proxy.dataplane.notebook.response_heads import declared_body, fault_of
 from proxy.errors import (
     ResponseHeadTooLarge,
     TooManyInterims,
@@ -23,7 +23,7 @@ from proxy.errors import (
 )
 from proxy.upstream import Origin
 from proxy.wire.body import Body, Data, FramingError, LengthBody, UntilClose
-from proxy.wire.heads import ResponseFacts
+from proxy.wire.heads import ResponseFacts, read_response
 
 INTERIM_RESPONSES: Final = 16
 """Of one exchange; Apache passes 10. A notebook that sends them without end would fill the gateway on its caller's
@@ -260,10 +260,9 @@ class UpstreamConnection(asyncio.Protocol):
             if end > self._head_limit - self._interim_bytes:
                 self._fail(ResponseHeadTooLarge(detail="response head"))
                 return
-            try:
-                facts = parse_response_head(data[:end])
-            except UpstreamInvalid as error:
-                self._fail(error)
+            facts = read_response(data[:end])
+            if facts is None:
+                self._fail(fault_of(data[:end]))
                 return
             data = data[end:]
             if facts.status >= 200 or facts.status == 101:

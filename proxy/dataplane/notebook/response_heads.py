@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from proxy.errors import TooManyFields, UpstreamInvalid
 from proxy.wire.body import MAX_LENGTH_DIGITS, Body, FramingError, LengthBody, response_body
-from proxy.wire.heads import ResponseFacts, has_too_many_fields, read_response
+from proxy.wire.heads import ResponseFacts, has_too_many_fields
 
 
-def parse_response_head(head: bytes) -> ResponseFacts:
-    """Read one whole response head, its blank line included. Raises UpstreamInvalid."""
-    facts = read_response(head)
-    if facts is None:
-        raise (
-            TooManyFields()
-            if has_too_many_fields(head)
-            else UpstreamInvalid(detail="response head: malformed")
-        )
-    return facts
+def fault_of(head: bytes) -> UpstreamInvalid:
+    """Why `read_response` did not read a whole head."""
+    if has_too_many_fields(head):
+        return TooManyFields()
+    return UpstreamInvalid(detail="response head: malformed")
 
 
 def declared_body(facts: ResponseFacts, method: str) -> Body | None:
