@@ -6,7 +6,7 @@ The rule: it waits only if a later try may do better, and together with all othe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.errors import JupyterStarting, UpstreamTimeout, UpstreamUnreachable
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from proxy.dataplane.plane import DataPlane
     from proxy.dataplane.sessions import Keeper
     from proxy.errors import NbgateError
+
+PAGE_SECONDS: Final = 3.0
+"""How long a browser's window stays as it is while the gateway signs in: then it shows a page that asks again."""
 
 
 class UnansweredRequest(Protocol):

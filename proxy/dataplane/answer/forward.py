@@ -12,9 +12,9 @@ Beside it: `forwarded_answer` (what the caller gets), `suspected` (an answer tha
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from proxy.dataplane.answer.absence import WaitingRequest, may_pass
+from proxy.dataplane.answer.absence import PAGE_SECONDS, WaitingRequest, may_pass
 from proxy.dataplane.answer.forwarded_answer import ForwardedAnswer
 from proxy.dataplane.answer.mount_heads import may_set_session
 from proxy.dataplane.answer.repeating import IDEMPOTENT, SAFE, outcome_unknown
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from proxy.dataplane.sessions import Keeper, Suspicion
     from proxy.routing.router import Route
     from proxy.upstream import NotebookSession, Origin
-
-PAGE_SECONDS: Final = 3.0
-"""How long a browser's window stays as it is while the gateway signs in: then it shows a page that asks again."""
 
 
 class Forward:
@@ -94,9 +91,8 @@ class Forward:
         )
         self._plane = plane
         self._caller = caller
-        self._head = head
+        self.head = head
         self.route = route
-        self._is_http_10 = is_http_10
         self._body_done = not has_body
         self._replay: list[bytes] | None = []
         """The body so far, for as long as it can be repeated."""
@@ -110,11 +106,6 @@ class Forward:
         if self.connection is not None:
             size += self.connection.transport.get_write_buffer_size()
         return size
-
-    @property
-    def wants_plain(self) -> bool:
-        """The notebook was asked not to encode its answer."""
-        return self._head.plain_encoding
 
     @property
     def may_be_done(self) -> bool:
@@ -164,7 +155,7 @@ class Forward:
         assert self.to_notebook is not None
         self.connection = connection
         connection.begin(self)
-        head = request_head(self._head, self.to_notebook.translation)
+        head = request_head(self.head, self.to_notebook.translation)
         if self._body_done:
             self._plane.batch.add(
                 connection.transport, b"".join((head, *self._replay)) if self._replay else head
@@ -198,7 +189,7 @@ class Forward:
     def on_interim(self, facts: ResponseFacts) -> None:
         # RFC 9110 section 15.2: never to an HTTP/1.0 client. A second "continue", for a repeated request,
         # means nothing to a caller that already continued.
-        if not self._is_http_10 and not (facts.status == 100 and self._body_seen):
+        if not self.out.is_http_10 and not (facts.status == 100 and self._body_seen):
             assert self.to_notebook is not None
             self._caller.write_interim(
                 self.out.mounts_head(facts, b"", self.to_notebook.translation, self.route)
@@ -244,7 +235,7 @@ class Forward:
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
         connection = self.connection
         assert connection is not None
-        if not self._head.is_upgrade or facts.upgrade.lower() != b"websocket":
+        if not self.head.is_upgrade or facts.upgrade.lower() != b"websocket":
             self.fail(UpstreamInvalid(detail="a 101 that nobody asked for"))
             return
         if self._reports:

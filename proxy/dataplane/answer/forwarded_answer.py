@@ -19,7 +19,7 @@ from proxy.wire.heads import response_head
 if TYPE_CHECKING:
     from proxy.routing.router import Route
     from proxy.wire.body import Body
-    from proxy.wire.heads import ResponseFacts, Translation
+    from proxy.wire.heads import OutgoingRequest, ResponseFacts, Translation
 
 _CODED: Final = (
     "The notebook's side compressed a page although it was asked not to, and in a way that cannot be undone here (gzip "
@@ -30,11 +30,8 @@ _CODED: Final = (
 class ForwardedRequest(PageOwner, Protocol):
     """What it is the answer to (`proxy.dataplane.answer.forward`)."""
 
+    head: OutgoingRequest
     route: Route
-
-    @property
-    def wants_plain(self) -> bool:
-        """The notebook was asked not to encode its answer."""
 
 
 class ForwardedAnswer(AnswerStream):
@@ -64,7 +61,7 @@ class ForwardedAnswer(AnswerStream):
                     )
                     return ChunkedBody(decode=True) if isinstance(body, ChunkedBody) else body
                 facts = page.facts_as_rewritten
-            elif owner.wants_plain and body is not None:
+            elif owner.head.plain_encoding and body is not None:
                 raise UpstreamInvalid(_CODED, detail="a coding that was not asked for")
         framing = self.framing(facts, body)
         self.unsent = (
@@ -72,7 +69,7 @@ class ForwardedAnswer(AnswerStream):
             if facts.translated
             else response_head(facts, translation, framing=framing)
         )
-        return self.tracker(body) if self._is_http_10 else body
+        return self.tracker(body) if self.is_http_10 else body
 
     def mounts_head(
         self, facts: ResponseFacts, framing: bytes, translation: Translation, route: Route

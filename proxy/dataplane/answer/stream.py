@@ -91,7 +91,7 @@ class AnswerStream:
         self.plane = plane
         self._caller = caller
         self.method = method
-        self._is_http_10 = is_http_10
+        self.is_http_10 = is_http_10
 
     # -- its head ---------------------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ class AnswerStream:
             return b"Content-Length: %d\r\n%b" % (body.remaining, self._closing())
         if body is None:
             return _length_of_nothing(facts, self.method) + self._closing()
-        if isinstance(body, ChunkedBody) and not self._is_http_10:
+        if isinstance(body, ChunkedBody) and not self.is_http_10:
             return b"Transfer-Encoding: chunked\r\n" + self._closing()
         return self._unknown_length()
 
@@ -113,7 +113,7 @@ class AnswerStream:
 
     def tracker(self, body: Body | None) -> Body | None:
         """What follows a body that is passed on as the caller understands it."""
-        if self._is_http_10 and isinstance(body, ChunkedBody):
+        if self.is_http_10 and isinstance(body, ChunkedBody):
             return ChunkedBody(decode=True)
         return body
 
@@ -121,7 +121,7 @@ class AnswerStream:
         """For a body whose end only its sender knows: chunks of our own where the caller knows those, for the end of
         a connection alone does not tell a whole body from half a one.
         """
-        if self._is_http_10:
+        if self.is_http_10:
             self.keep_alive = False
             return self._closing()
         self.in_chunks = True
