@@ -224,6 +224,7 @@ async def test_an_answer_under_way_is_cut_and_does_not_look_complete(
         await caller.rest()
     assert await notebook.rest() == b""
     assert opened.records[-1].error == "RESPONSE_CUT"
+    assert opened.records[-1].detail == "access was withdrawn"
     assert opened.records[-1].allowed is False
 
 

@@ -239,23 +239,26 @@ class Request:
         self._connection.stop_reading()
         self.answer(error)
 
-    def abandon(self, error: NbgateError) -> None:
-        """The request turned out broken in its middle, or is not to be answered any more."""
+    def abandon(self, error: NbgateError, *, why: str = "") -> None:
+        """The request turned out broken in its middle, or is not to be answered any more; `why` is for the record of an
+        answer that is cut, where no limit says it.
+        """
+        why = why or error.code
         if self.answerer is not None:
             error = self.answerer.in_place_of(error)
             self.answerer.cancel()
         if self.has_begun:
-            self.broken(bound_of(error))
+            bound = bound_of(error)
+            self.broken(bound, detail=why if bound is None else "")
         else:
             self.stop(error)
 
     def withdraw(self, reason: str) -> None:
         """It is not admitted any more."""
-        self.abandon(
-            UpstreamUnreachable(f"{reason}. Try again.", retry_after_seconds=1)
-            if self.refusal is None
-            else self.refusal.error
-        )
+        error: NbgateError = UpstreamUnreachable(f"{reason}. Try again.", retry_after_seconds=1)
+        if self.refusal is not None:
+            error = self.refusal.error
+        self.abandon(error, why=reason)
 
     def cut(self, bound: Bound) -> None:
         """End it for a limit that it met."""

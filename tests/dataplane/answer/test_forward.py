@@ -349,6 +349,23 @@ async def test_an_early_answer_with_a_long_body_flows_while_the_upload_is_droppe
     assert (await another.head()).startswith(b"GET /next ")
 
 
+async def test_a_body_that_turns_out_malformed_cuts_an_early_answer_and_the_record_says_why(
+    stage: OpenPlane,
+) -> None:
+    caller = await stage.call(
+        get(b"/upload", method=b"POST", fields=b"Transfer-Encoding: chunked\r\n") + b"3\r\nabc\r\n"
+    )
+    notebook = await stage.notebook()
+    await notebook.head()
+    notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+    await caller.head()
+    await caller.expect(b"abc")
+    caller.send(b"no chunk\r\n")
+    with pytest.raises(ConnectionResetError):
+        await caller.rest()
+    assert [(record.error, record.detail) for record in stage.records] == [("RESPONSE_CUT", "BAD_REQUEST")]
+
+
 async def test_an_early_answer_between_two_turns_of_tiny_chunks_goes_on_to_the_next_request(
     stage: OpenPlane,
 ) -> None:
