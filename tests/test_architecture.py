@@ -68,6 +68,13 @@ def test_nothing_asks_for_what_is_private_to_another_module() -> None:
     assert list(house.private_names(TEXTS)) == []
 
 
+def test_tests_go_by_what_can_be_seen_from_outside() -> None:
+    tests = {
+        path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")
+    }
+    assert list(house.private_names_in_tests(tests)) == []
+
+
 def test_no_version_of_aiohttp_is_too_new() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert list(house.aiohttp_bounds(project["dependencies"])) == []
@@ -301,6 +308,28 @@ def test_leaning_on_the_insides_of_aiohttp_is_found(text: str, problem: str | No
 )
 def test_a_private_name_of_others_is_found(source: str, problem: str | None) -> None:
     only(house.private_names({"proxy.a": source}, needed={}), problem)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("relay._judge()", "_judge is private"),
+        ("plane._own_pages = pages", "_own_pages is private"),
+        ("class A:\n    def __init__(self): self._kept = 1\n    def kept(self): return A()._kept", None),
+        ("from proxy.wire.heads import _LINES", "_LINES is private"),
+        ("monkeypatch.setattr(sink, '_lost', 3)", "_lost is private"),
+        ("monkeypatch.setattr('proxy.aws.client._make', fail)", "_make is private"),
+        ("getattr(sink, 'lost')", None),
+        ("record._replace(status=1)", None),
+        ("answer.__dict__", None),
+    ],
+)
+def test_a_private_name_in_a_test_is_found(source: str, problem: str | None) -> None:
+    only(house.private_names_in_tests({"tests/test_a.py": source}, needed={}), problem)
+
+
+def test_a_test_that_needs_a_private_name_no_more_is_found() -> None:
+    only(house.private_names_in_tests({"a": "pass"}, needed={"a": "once"}), "uses no private names any more")
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class IdleStopper:
         self._faults = faults
         self._instances = instances
         self._notebooks = notebooks
-        self._traffic = traffic
+        self.traffic = traffic
         self._events = events
         self._is_leaving = False
         self._watches: dict[str, _Watch] = {}
@@ -207,7 +207,7 @@ class IdleStopper:
         watches = [watch for watch in self._all() if watch.rules.after_seconds is not None]
         if not watches or self._is_leaving:
             return
-        self._traffic.look()
+        self.traffic.look()
         now = self._clock.monotonic()
         taken_back: list[_Watch] = []
         due: list[_Watch] = []
@@ -258,7 +258,7 @@ class IdleStopper:
             # The name may lead to another notebook by now, which must not be stopped for what this one did.
             return IdleVerdict(IdleFinding.OFF, "not configured any more")
         if not max_age_seconds:
-            self._traffic.look()
+            self.traffic.look()
         now = self._clock.monotonic()
         if status:
             self._note_status(watch, status, now)
@@ -275,7 +275,7 @@ class IdleStopper:
         return read_state(await self._notebooks.read(watch.name), read_at=read_at, now=now)
 
     def _evidence(self, watch: _Watch, status: str, reading: JupyterReading | None) -> Evidence:
-        traffic = [at for name in watch.names if (at := self._traffic.last_use(name)) is not None]
+        traffic = [at for name in watch.names if (at := self.traffic.last_use(name)) is not None]
         return Evidence(
             status=status,
             reading=reading,
@@ -377,7 +377,7 @@ class IdleStopper:
         """Somebody came: whoever looks at the warning should see it go."""
         warned_at = watch.warned_at
         return warned_at is not None and any(
-            (at := self._traffic.last_use(name)) is not None and at > warned_at for name in watch.names
+            (at := self.traffic.last_use(name)) is not None and at > warned_at for name in watch.names
         )
 
     def _awake_until(self, watch: _Watch) -> float | None:

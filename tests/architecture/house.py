@@ -234,6 +234,85 @@ def _private_names_of_others(tree: ast.Module) -> Iterator[tuple[str, int]]:
                 yield name, node.lineno
 
 
+_BREAKS = (
+    "has something fail in the midst of a loop, a thread or a socket, which nobody outside can make fail"
+)
+_LOOKS = "waits for looks at idleness, or says what one found, without a Jupyter that is idle for hours"
+_AS_PYTEST = "is a part of pytest, or of the event loop, as plugins are"
+PRIVATE_IN_TESTS: Mapping[str, str] = {
+    "tests/aws/test_aws_keeper.py": _BREAKS,
+    "tests/aws/test_aws_sagemaker.py": _BREAKS,
+    "tests/cost/measures.py": "looks at the frames of what it counts",
+    "tests/cost/readers.py": "counts the steps of what nobody calls from outside",
+    "tests/dataplane/test_sessions_end_to_end.py": "has the front end of the sandbox renew cookies, and listens",
+    "tests/dataplane/test_traffic.py": "says that nothing is looked at in vain, and has thousands judged",
+    "tests/dataplane/websocket/test_tiny_frames.py": "waits for a turn that has no other trace",
+    "tests/fuzz/fuzz_notebook.py": "gives each connection its bytes in the loop's place",
+    "tests/harness/idleness.py": "moves the clock of a real Jupyter, which is another process",
+    "tests/harness/leaks.py": _AS_PYTEST + "; and knows every key, to look for it",
+    "tests/harness/needs.py": _AS_PYTEST,
+    "tests/harness/peer.py": "tells what has come and was not read, for which a stream has no public word",
+    "tests/harness/timeouts.py": _AS_PYTEST,
+    "tests/harness/waiting.py": _AS_PYTEST,
+    "tests/sandbox/test_notebook_host.py": "reads a handshake's fields, which aiohttp's client shows nobody",
+    "tests/server/api/test_openapi.py": "compares the table of pages with their description",
+    "tests/server/operations/test_idleness.py": _LOOKS,
+    "tests/server/operations/test_metrics.py": "has lines be lost without filling a pipe",
+    "tests/server/pages/test_portal.py": _LOOKS,
+    "tests/server/pages/test_streams.py": "waits for the end of a task that has no other trace",
+    "tests/server/test_accepting.py": _BREAKS,
+    "tests/server/test_listeners.py": "waits until so much of a prelude has come",
+    "tests/server/test_reload.py": _BREAKS,
+    "tests/telemetry/test_sink.py": _BREAKS,
+    "tests/threats/test_threats_lockout.py": "waits until a prelude has come",
+    "tests/threats/test_threats_loops.py": _BREAKS,
+    "tests/threats/test_threats_repointing.py": _LOOKS,
+    "tests/threats/test_threats_tokens.py": "has a configuration made between two reloads",
+}
+"""Modules of tests that ask for what is private to others, and why."""
+
+
+def private_names_in_tests(
+    sources: Mapping[str, str], needed: Mapping[str, str] = PRIVATE_IN_TESTS
+) -> Iterator[str]:
+    """Tests go by bytes, records, answers and `repr`: what a class keeps to itself may change without them."""
+    for module, source in sources.items():
+        used = sorted(set(_private_names_asked_for(ast.parse(source))))
+        if module not in needed:
+            yield from (f"{module}:{line}: {name} is private to what is tested" for line, name in used)
+        elif not used:
+            yield f"{module} uses no private names any more: take its entry out of PRIVATE_IN_TESTS"
+
+
+def _private_names_asked_for(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Those of others: what a test's own classes keep is set through `self` there, or defined."""
+    own = set(PUBLIC_ALL_THE_SAME)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            own.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            own.add(node.id)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(node.value) == "self"
+        ):
+            own.add(node.attr)
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            names = [node.attr]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in SETTERS:
+            words = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            names = [word.rpartition(".")[2] for word in words if isinstance(word, str) and word.isascii()]
+        yield from ((node.lineno, name) for name in names if re.match(r"_[A-Za-z]", name) and name not in own)
+
+
+SETTERS = {"setattr", "getattr", "hasattr", "delattr"}
+
+
 def aiohttp_bounds(dependencies: Iterable[str]) -> Iterator[str]:
     """aiohttp serves own pages through its public interface, so that a newer one is never too new."""
     found = [one for one in dependencies if re.match(r"aiohttp\b(?!-)", one)]

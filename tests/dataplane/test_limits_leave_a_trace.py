@@ -106,6 +106,7 @@ async def hints_without_end(opened: OpenPlane) -> None:
 @case("limits.replay_body", "BODY_NOT_KEPT", status=503, changes={"limits": {"replay_body": "1KiB"}})
 async def signed_out_behind_a_large_body(opened: OpenPlane) -> None:
     opened.keeper.honoured_as = Honoured.NO
+    opened.keeper.successors.append(opened.keeper.known)
     opened.upstream.answer = lambda _head, _body: (
         b"HTTP/1.1 302 Found\r\nLocation: https://eu-west-1.console.aws.amazon.com/sagemaker/home\r\n"
         b"Content-Length: 0\r\n\r\n"
@@ -284,7 +285,7 @@ async def connect_deaf(opened: OpenPlane, request: str | bytes) -> Peer:
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", opened.port))
     peer = Peer(*await asyncio.open_connection(sock=sock, limit=1))
-    opened._peers.append(peer)
+    opened.callers.append(peer)
     peer.send(request)
     return peer
 

@@ -51,6 +51,10 @@ class FakeClock:
         self._elapsed = target
         await settle()
 
+    def set(self, seconds: float) -> None:
+        """Have it say that so many seconds passed since it began. Nobody wakes."""
+        self._elapsed = seconds
+
     async def jump(self, seconds: float) -> None:
         """Move time in one step, as if the machine had slept: whoever is due wakes once."""
         self._elapsed += seconds

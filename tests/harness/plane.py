@@ -189,12 +189,16 @@ async def open_plane(
 
 @asynccontextmanager
 async def open_stage(
-    directory: Path, *, mount: str | dict[str, Any] = "root", **changes: Any
+    directory: Path,
+    *,
+    mount: str | dict[str, Any] = "root",
+    tls: ssl.SSLContext | None = None,
+    **changes: Any,
 ) -> AsyncIterator[OpenPlane]:
     """The same at `HOST`, port 80, whose callers read no ids: the test plays the notebook by hand."""
     instances = {"research": {"notebook": "research-gpu-1", "mount": mount}}
     changes = {"hostname": [HOST], "instances": instances, **changes}
-    async with _opened(directory, Notebook(), (), changes, public_port=80) as opened:
+    async with _opened(directory, Notebook(), (), changes, tls=tls, public_port=80) as opened:
         opened.shows_ids = False
         yield opened
 

@@ -24,6 +24,7 @@ from proxy.telemetry.access_log import (
 )
 from proxy.telemetry.sink import LineSink
 from tests.harness.clocks import FakeClock
+from tests.harness.held import most_held_by, texts_held_by
 
 SECRET = "eyJhbGciOiJIUzI1NiJ9.eyJmYXNDcmVkZW50aWFscyI6InNlY3JldCJ9.c2lnbmF0dXJl"
 
@@ -148,12 +149,11 @@ def test_requests_that_repeat_are_logged_with_their_own_values(log: AccessLog, l
 def test_a_flood_of_different_targets_and_hosts_keeps_memory_bounded(log: AccessLog, lines: Lines) -> None:
     for number in range(3 * MAX_REMEMBERED):
         log.write(request(target=f"/{number}", host=f"h{number}"))
-    assert len(log._paths) <= MAX_REMEMBERED
-    assert len(log._where) <= MAX_REMEMBERED
+    assert most_held_by(log) <= MAX_REMEMBERED + len(lines.lines)
     assert json.loads(lines.lines[-1])["path"] == f"/{3 * MAX_REMEMBERED - 1}"
     log.write(request(target="/" + "x" * 5000, host="h" * 5000))
-    assert not any(len(target) > 5000 for target in log._paths)
-    assert not any(len(where[3]) >= 5000 for where in log._where)
+    lines.lines.clear()
+    assert not any(len(text) >= 5000 for text in texts_held_by(log))
 
 
 @pytest.mark.parametrize("style", list(LogStyle))
@@ -186,7 +186,7 @@ def test_no_credential_reaches_a_line(
     for _ in range(2):
         log.write(request(**changes))
     assert "eyJ" not in "".join(lines.lines)
-    assert not any("eyJ" in target for target in log._paths)
+    assert not any("eyJ" in text for text in texts_held_by(log))
 
 
 @pytest.mark.parametrize(

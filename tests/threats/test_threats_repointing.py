@@ -201,7 +201,7 @@ async def its_idleness(pointed: Pointed) -> AsyncIterator[None]:
 
 
 async def the_last_use(pointed: Pointed) -> AsyncIterator[None]:
-    traffic = pointed.rig.gateway.lifecycle._traffic
+    traffic = pointed.rig.gateway.lifecycle.traffic
     assert status_of(await pointed.rig.get("/open/files/a.csv")) == 200
     assert traffic.last_use("open") is not None
     yield
@@ -226,7 +226,7 @@ async def a_download_that_is_cut(pointed: Pointed) -> AsyncIterator[None]:
     yield
     with pytest.raises(ConnectionResetError):
         await asyncio.wait_for(reader.read(), 30)
-    assert rig.gateway.lifecycle._traffic.last_use("open") is None
+    assert rig.gateway.lifecycle.traffic.last_use("open") is None
     held.set()
     writer.close()
 
@@ -363,13 +363,13 @@ async def test_a_notebook_that_moves_to_another_name_takes_along_what_is_its_own
         gateway = pointed.rig.gateway
         gateway.lifecycle.keep_awake("open", 8)
         assert status_of(await pointed.rig.get("/open/files/a.csv")) == 200
-        used_at = gateway.lifecycle._traffic.last_use("open")
+        used_at = gateway.lifecycle.traffic.last_use("open")
         moved = {"open": MOUNTED["open"] | {"notebook": NEW}, "moved": {"notebook": OLD}}
         await pointed.reload(instances=moved)
         assert gateway.lifecycle.state("moved").kept_awake_until is not None
         assert gateway.lifecycle.state("open").kept_awake_until is None
-        assert gateway.lifecycle._traffic.last_use("moved") == used_at
-        assert gateway.lifecycle._traffic.last_use("open") is None
+        assert gateway.lifecycle.traffic.last_use("moved") == used_at
+        assert gateway.lifecycle.traffic.last_use("open") is None
 
 
 async def test_a_reload_that_points_nothing_elsewhere_ends_nothing(tmp_path: Path) -> None:

@@ -408,8 +408,7 @@ async def test_no_tls_means_a_502_for_the_caller(tls_upstream: Notebook, tmp_pat
 
 @pytest.fixture
 async def tls_stage(tls_upstream: Notebook, certificate: Path, tmp_path: Path) -> AsyncIterator[OpenPlane]:
-    async with open_stage(tmp_path) as stage:
-        stage.plane.pool._tls = trusting(certificate)
+    async with open_stage(tmp_path, tls=trusting(certificate)) as stage:
         stage.keeper.session = session_at(tls_upstream.port, tls=True)
         stage.upstream = tls_upstream
         yield stage
