@@ -33,6 +33,7 @@ from proxy.config.values import ValueProblem, as_yaml, format_duration, parse_re
 from proxy.config.warnings import everybody_in
 from proxy.config.yaml_lines import KeyPath
 from proxy.routing.mounts import Mount, MountKind, clashes, hides
+from proxy.wire.request_heads import NUMBERS
 
 
 def inconsistencies(
@@ -178,6 +179,10 @@ def _client_addresses(file: File, sound: _Sound) -> Iterator[Finding]:
         yield Finding((path, "header"), f"'{client.header}' is not a list of hops", hint)
     elif name == "single_header" and client.header is None:
         yield Finding((path, "strategy"), "needs a header", "such as header: cf-connecting-ip")
+    elif name == "single_header" and client.header is not None and client.header.encode("ascii") in NUMBERS:
+        # Requests that differ in these alone are one caller's, wherever they stand.
+        hint = "write the header that holds the client's address, such as cf-connecting-ip"
+        yield Finding((path, "header"), f"'{client.header}' numbers requests", hint)
     elif name == "single_header" and is_list:
         hint = "write strategy: trusted_proxies, or hop_count"
         yield Finding((path, "header"), f"'{client.header}' is a list of hops", hint)

@@ -53,13 +53,13 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _DIGITS: Final = re.compile(rb"[0-9]{1,%d}" % MAX_LENGTH_DIGITS)
 
-_NUMBERS: Final = frozenset(
+NUMBERS: Final = frozenset(
     b"cf-ray traceparent tracestate x-amzn-trace-id x-b3-parentspanid x-b3-spanid x-b3-traceid x-cloud-trace-context "
     b"x-correlation-id x-request-id".split()
 )
 """What proxies number requests with. Nothing but a log's line is decided by them."""
 # Between two line ends, so that what is left is well-formed exactly where the whole was.
-_NUMBER_LINE: Final = re.compile(rb"\n((?i:%b):[^\r\n]*)\r(?=\n)" % b"|".join(sorted(_NUMBERS)))
+_NUMBER_LINE: Final = re.compile(rb"\n((?i:%b):[^\r\n]*)\r(?=\n)" % b"|".join(sorted(NUMBERS)))
 
 _SECRETS: Final = frozenset(
     (b"authorization", b"cookie", b"proxy-authorization", b"referer", b"x-amz-security-token", b"x-xsrftoken")
@@ -184,10 +184,10 @@ class ReceivedHead:
 
     def set_numbers_apart(self) -> None:
         """Keep the fields that number the request beside the others."""
-        numbers = [field for field in self.received if field[2].lower() in _NUMBERS]
+        numbers = [field for field in self.received if field[2].lower() in NUMBERS]
         if numbers:
             self.numbers = tuple(numbers)
-            self.received = [field for field in self.received if field[2].lower() not in _NUMBERS]
+            self.received = [field for field in self.received if field[2].lower() not in NUMBERS]
 
 
 _LINES: Final = Memo[bytes, RequestField](_LINES_REMEMBERED)

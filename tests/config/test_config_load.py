@@ -617,6 +617,20 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
         ],
     ),
     (
+        {
+            "client_address": "client_address:\n  strategy: single_header\n  trusted_proxies: [10.0.0.0/24]\n"
+            "  header: CF-Ray"
+        },
+        [
+            (
+                4,
+                "client_address.header",
+                "'cf-ray' numbers requests",
+                "write the header that holds the client's address, such as cf-connecting-ip",
+            )
+        ],
+    ),
+    (
         {"listeners": "listeners:\n  - bind: unix:/run/nb.sock"},
         [
             (

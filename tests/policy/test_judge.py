@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from test_evaluate import contexts, policies
 from test_oracle import Cases, compiled
 
-from proxy.client_address.networks import Address, NetworkSet, parse_address, parse_network
+from proxy.client_address.networks import Address, Memberships, NetworkSet, parse_address, parse_network
 from proxy.policy import judge as judge_module
 from proxy.policy.conditions import compile_condition
 from proxy.policy.context import CONNECT, Context, Principal
@@ -24,6 +24,7 @@ from proxy.policy.evaluate import evaluate
 from proxy.policy.explain import explain
 from proxy.policy.judge import Judge, Question
 from proxy.policy.lists import NamedList
+from proxy.policy.prospects import Prospects
 from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Effect, Policy, Statement
 
@@ -107,14 +108,13 @@ def test_a_set_that_several_statements_share_is_searched_once(monkeypatch: pytes
     gateway = gateway_policy(ShortForm(allow=(OFFICE,)))
     policy = instance_policy(gateway, name="research", form=ShortForm(allow=(OFFICE,), deny=(VPN,)))
     searched: list[int] = []
-    memberships = judge_module.Memberships
 
     def counting(sets: Any) -> Any:
         given = tuple(sets)
         searched.append(len(given))
-        return memberships(given)
+        return Memberships(given)
 
-    monkeypatch.setattr(judge_module, "Memberships", counting)
+    monkeypatch.setattr("proxy.policy.judge.Memberships", counting)
     assert judge_of(policy).decide(of(parse_address("203.0.113.9"))).allowed
     assert searched == [2]
 
@@ -271,13 +271,13 @@ def test_whether_it_could_is_worked_out_once_for_all_addresses_of_a_group(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     judge, worked_out = two_instances(), []
-    could_allow = judge_module.Prospects.could_allow
+    could_allow = Prospects.could_allow
 
     def counted(self: Any, address: Address) -> bool:
         worked_out.append(address)
         return could_allow(self, address)
 
-    monkeypatch.setattr(judge_module.Prospects, "could_allow", counted)
+    monkeypatch.setattr(Prospects, "could_allow", counted)
     for number in range(256):
         assert judge.could_allow(parse_address(f"203.0.113.{number}"))
         assert not judge.could_allow(parse_address(f"192.0.2.{number}"))
