@@ -19,6 +19,7 @@ from typing import Final
 from proxy.clock import Clock
 from proxy.errors import SignInRequired, TokenRefused
 from proxy.identity.tokens import MAX_SESSION_SECONDS, Claims, TokenKind, TokenSigner
+from proxy.identity.used_once import UsedOnce
 from proxy.routing.entry import (
     LINK_PAGE,
     SESSION_COOKIE,
@@ -50,8 +51,8 @@ class Entrance:
         """Whether there can be anything to judge; what is checked before each request."""
         self._tokens = tokens
         self._clock = clock
-        self._used: dict[str, tuple[str, int]] = {}
-        """By a link's nonce: the request that it let in, and when it ends."""
+        self._used: UsedOnce[str, str] = UsedOnce()
+        """By a link's nonce: the request that it let in."""
         tokens.when_about(self.watch)
 
     def watch(self) -> None:
@@ -160,15 +161,11 @@ class Entrance:
 
     def _is_first_use(self, claims: Claims, request_id: str) -> bool:
         """Remember a link as used. A request that is judged again is the same one."""
-        used = self._used.get(claims.nonce)
-        if used is not None:
-            return used[0] == request_id
-        if len(self._used) >= LINKS_REMEMBERED:
-            now = self._clock.now().timestamp()
-            self._used = {nonce: use for nonce, use in self._used.items() if use[1] > now}
-            if len(self._used) >= LINKS_REMEMBERED:
-                raise TokenRefused(reason="more links in use than can be remembered")
-        self._used[claims.nonce] = (request_id, claims.ends_at)
+        used_by = self._used.earlier(claims.nonce, now=self._clock.now().timestamp())
+        if used_by is not None:
+            return used_by == request_id
+        if not self._used.note(claims.nonce, request_id, until=claims.ends_at, most=LINKS_REMEMBERED):
+            raise TokenRefused(reason="more links in use than can be remembered")
         return True
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.clock import Clock
+from proxy.identity.used_once import UsedOnce
 from proxy.wire.aws_json import AwsFault
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Signatures:
     def __init__(self, keys: Mapping[str, AccessKey], *, region: str, clock: Clock) -> None:
         self._clock = clock
         self._region = region
-        self._seen: dict[str, OrderedDict[bytes, _Seen]] = {}
+        self._seen: dict[str, UsedOnce[bytes, _Seen]] = {}
         self._keys: Mapping[str, AccessKey] = {}
         self.adopt(keys)
 
@@ -118,7 +118,7 @@ class Signatures:
     def adopt(self, keys: Mapping[str, AccessKey]) -> None:
         """Verify with these keys from now on; what was seen of those that stay is kept."""
         self._keys = dict(keys)
-        self._seen = {key_id: self._seen.get(key_id, OrderedDict()) for key_id in keys}
+        self._seen = {key_id: self._seen.get(key_id, UsedOnce()) for key_id in keys}
 
     def knows(self, authorization: str) -> bool:
         """Whether an Authorization field names one of our keys, well formed or not."""
@@ -208,10 +208,8 @@ class Signatures:
         """AWS's clients repeat a throttled request, signed anew: so a crowd of honest ones gets through, and whoever
         only overheard one does not."""
         now, seen = self._clock.monotonic(), self._seen[claim.key_id]
-        while seen and next(iter(seen.values())).at <= now - _REMEMBERED_SECONDS:
-            seen.popitem(last=False)
         digest = bytes.fromhex(claim.signature)
-        earlier = seen.get(digest)
+        earlier = seen.earlier(digest, now=now)
         if earlier is not None:
             if is_question and earlier.source == source and now - earlier.at <= REPEAT_SECONDS:
                 return
@@ -221,14 +219,14 @@ class Signatures:
                 reason="a signature that was used before",
                 status=400,
             )
-        if len(seen) >= SIGNATURES_REMEMBERED:
+        until = now + _REMEMBERED_SECONDS
+        if not seen.note(digest, _Seen(now, source), until=until, most=SIGNATURES_REMEMBERED):
             raise SignatureRefused(
                 "ThrottlingException",
                 "Rate exceeded",
                 reason="more requests of one access key than are remembered",
                 status=400,
             )
-        seen[digest] = _Seen(now, source)
 
 
 class _Fields:
