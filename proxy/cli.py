@@ -334,7 +334,7 @@ def connect(instance: str, file: Path | None, token_file: Path | None, port: int
 
     Prints the address to give to those programs. Whoever on this machine knows that address gets in.
     """
-    from proxy.commands.connect import UnusableError, read_destination, run
+    from proxy.commands.connect import read_destination, run
 
     address, token = instance, ""
     if "://" not in instance:
@@ -356,10 +356,8 @@ def connect(instance: str, file: Path | None, token_file: Path | None, port: int
         token = os.environ["NBGATE_TOKEN"]
     elif not token:
         token = _asked_for_token(instance, file)
-    try:
+    with _usage():
         to = read_destination(address, token)
-    except UnusableError as error:
-        raise click.UsageError(str(error)) from None
     sys.exit(run(to, port=port, authority=ca, say=click.echo, tell=lambda text: click.echo(text, err=True)))
 
 
@@ -433,7 +431,7 @@ def _usage() -> Iterator[None]:
     try:
         yield
     except UsageProblem as problem:
-        raise click.UsageError(str(problem)) from problem
+        raise click.UsageError(str(problem)) from None
 
 
 def _asked_for_token(instance: str, file: Path | None) -> str:

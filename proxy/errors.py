@@ -88,7 +88,7 @@ the tree of it, a problem of the configuration, or the last line of a command. B
     config          ValueProblem
     identity        SignatureRefused, an AwsFault
     lifecycle       AwakeRefused, UnreadableState
-    commands        UnusableError, UsageProblem
+    commands        UsageProblem
     server          UnusableCertificateError
     sandbox         ApiError, DemoFailed, JupyterFailed
 """
@@ -96,7 +96,7 @@ the tree of it, a problem of the configuration, or the last line of a command. B
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, Final
 
 SUCCESSOR_PLATFORM: Final = "notebook-al2023-v1"
@@ -165,6 +165,7 @@ class Problem:
 
     file: str
     line: int
+    _: KW_ONLY
     where: str
     message: str
     hint: str = ""

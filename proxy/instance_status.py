@@ -34,7 +34,7 @@ STARTABLE: Final = frozenset({InstanceStatus.STOPPED, InstanceStatus.FAILED})
 """StartNotebookInstance leads on from them (API reference)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusText:
     """What is said of a status.
 

@@ -31,7 +31,9 @@ class Round:
 
     __slots__ = ("_rounds", "every_seconds", "name", "stuck_seconds", "task", "turned_at")
 
-    def __init__(self, rounds: Rounds, name: str, every_seconds: float, stuck_seconds: float, now: float):
+    def __init__(
+        self, rounds: Rounds, name: str, *, every_seconds: float, stuck_seconds: float, now: float
+    ) -> None:
         self._rounds = rounds
         self.name = name
         self.every_seconds = every_seconds
@@ -71,7 +73,7 @@ class Rounds:
         round does not wait.
         """
         most = max(stuck_seconds, STUCK_PERIODS * every_seconds)
-        one = Round(self, name, every_seconds, most, self._clock.monotonic())
+        one = Round(self, name, every_seconds=every_seconds, stuck_seconds=most, now=self._clock.monotonic())
         self._running.append(one)
         self._faults.counts[name] += 0
         one.task = self._tasks.start(self._run(one, do, at_once=at_once), name=name)

@@ -51,6 +51,10 @@ def test_one_name_is_one_thing() -> None:
     assert list(house.doubles(TEXTS)) == []
 
 
+def test_constructors_of_many_arguments_say_what_each_is() -> None:
+    assert list(house.nameless_arguments(TEXTS)) == []
+
+
 def test_names_say_what_they_mean_to_somebody_who_is_new() -> None:
     assert list(house.obscure(TEXTS)) == []
 
@@ -280,6 +284,40 @@ def test_a_name_that_must_be_explained_is_found(sources: Mapping[str, str], prob
     only(house.obscure(sources), problem)
 
 
+DATACLASS = "@dataclass(frozen=True)\nclass Thing:\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("class Thing:\n def __init__(self, a, b, c, d): ...", None),
+        ("class Thing:\n def __init__(self, a, b, *, c, d, e): ...", None),
+        (
+            "class Thing:\n def __init__(self, a, b, c, *, d, e): ...",
+            "proxy.a:1: Thing takes 5 arguments, 3 of them",
+        ),
+        ("class Thing:\n def __init__(self, a, b, c, d, e): ...", "proxy.a:1: Thing takes 5"),
+        (f"{DATACLASS} a: int\n b: int\n c: int\n d: int", None),
+        (f"{DATACLASS} a: int\n b: int\n c: int\n d: int\n e: int", "proxy.a:2: Thing takes 5"),
+        (f"{DATACLASS} a: int\n b: int\n _: KW_ONLY\n c: int\n d: int\n e: int", None),
+        (f"{DATACLASS} a: int\n b: int\n c: int\n d: int\n e: int = field(init=False)", None),
+        (
+            f"{DATACLASS.replace('True', 'True, kw_only=True')} a: int\n b: int\n c: int\n d: int\n e: int",
+            None,
+        ),
+        ("class Thing: ...", None),
+    ],
+)
+def test_a_constructor_whose_arguments_have_no_names_is_found(text: str, problem: str | None) -> None:
+    only(house.nameless_arguments({"proxy.a": text}, {}), problem)
+
+
+def test_an_excuse_for_them_that_nothing_needs_is_found() -> None:
+    many = "class Thing:\n def __init__(self, a, b, c, d, e): ..."
+    only(house.nameless_arguments({"proxy.a": many}, {"Thing": "a reason"}), None)
+    only(house.nameless_arguments({"proxy.a": ""}, {"Thing": "a reason"}), "Thing needs no excuse")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -361,6 +399,7 @@ TESTS = ("aws/test_a.py", "server/test_s.py", "server/pages/test_p.py", "test_er
         ((*TESTS, "server/page/fakes.py"), PACKAGES, "tests/server/page/fakes.py stands beside no package"),
         (TESTS, (*PACKAGES, "server/api"), "proxy/server/api has no tests of its own"),
         ((*TESTS, "server/api/fakes.py"), (*PACKAGES, "server/api"), "tests/server/api has no test_….py"),
+        ((*TESTS, "aws/test_x.py", "wire/test_x.py"), (*PACKAGES, "wire"), "wire/test_x.py has the name of"),
     ],
 )
 def test_tests_that_stand_elsewhere_are_found(

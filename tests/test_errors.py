@@ -175,12 +175,12 @@ def test_the_log_is_told_the_code_why_and_what_to_mend() -> None:
     ("problem", "text"),
     [
         (
-            Problem("a.yaml", 3, "policy.allow", "empty", "name a list"),
+            Problem("a.yaml", 3, where="policy.allow", message="empty", hint="name a list"),
             "a.yaml:3: policy.allow: empty (name a list)",
         ),
-        (Problem("a.yaml", 3, "policy.allow", "empty"), "a.yaml:3: policy.allow: empty"),
-        (Problem("a.yaml", 3, "", "not YAML"), "a.yaml:3: not YAML"),
-        (Problem("a.yaml", 0, "", "cannot be read"), "a.yaml: cannot be read"),
+        (Problem("a.yaml", 3, where="policy.allow", message="empty"), "a.yaml:3: policy.allow: empty"),
+        (Problem("a.yaml", 3, where="", message="not YAML"), "a.yaml:3: not YAML"),
+        (Problem("a.yaml", 0, where="", message="cannot be read"), "a.yaml: cannot be read"),
     ],
 )
 def test_a_problem_names_place_fault_and_remedy(problem: Problem, text: str) -> None:
@@ -188,7 +188,10 @@ def test_a_problem_names_place_fault_and_remedy(problem: Problem, text: str) -> 
 
 
 def test_all_problems_are_told_in_the_files_order() -> None:
-    late, early = Problem("a.yaml", 9, "x", "late"), Problem("a.yaml", 2, "y", "early")
+    late, early = (
+        Problem("a.yaml", 9, where="x", message="late"),
+        Problem("a.yaml", 2, where="y", message="early"),
+    )
     error = ConfigError([late, early])
     assert error.problems == (early, late)
     assert str(error) == "a.yaml:2: y: early\na.yaml:9: x: late"

@@ -7,7 +7,7 @@ apart, so that what was prepared for one is good for the other. Knows no policy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from multidict import MultiMapping
 
@@ -51,6 +51,7 @@ class Caller:
     address: str | None
     """The client's; None where it could not be determined."""
     peer: str | None
+    _: KW_ONLY
     host: str
     """The `Host` field, as it came."""
     scheme: str
@@ -76,11 +77,11 @@ def identify(inbound: Inbound, trusted: Strategy) -> Caller:
     return Caller(
         None if client.address is None else str(client.address),
         None if client.peer is None else str(client.peer),
-        inbound.host,
-        scheme or inbound.scheme,
-        is_proxys(inbound, trusted),
-        client,
-        authority,
+        host=inbound.host,
+        scheme=scheme or inbound.scheme,
+        is_behind_proxy=is_proxys(inbound, trusted),
+        client=client,
+        authority=authority,
     )
 
 

@@ -7,7 +7,7 @@ what was decided by this one is decided again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 
 from proxy.client_address.networks import Address
@@ -23,6 +23,7 @@ class Rules:
     router: Router
     judge: Judge
     """Whose instant is that of all decisions."""
+    _: KW_ONLY
     trusted_proxies: Strategy
     guarded: frozenset[str] = frozenset()
     """The instances that need a session or a token; without one nobody comes in there."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -38,6 +38,7 @@ class NotebookAnswer:
 
     status: int
     location: bytes
+    _: KW_ONLY
     server: bytes
     content_type: bytes
     cookies: tuple[SetCookie, ...]

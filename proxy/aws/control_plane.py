@@ -8,7 +8,7 @@ without the right to see all instances of the account does without, and its own 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -32,6 +32,7 @@ class InstanceDescription:
 
     name: str
     status: str
+    _: KW_ONLY
     arn: str = ""
     url: str = ""
     instance_type: str = ""

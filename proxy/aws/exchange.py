@@ -38,7 +38,7 @@ _SECRET_LENGTH: Final = 8
 _NOT_ACCEPTED: Final = "The notebook did not accept the gateway's sign-in."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeOptions:
     """Limits of one exchange, in seconds. `ssl_context` replaces the system's trust for test hosts."""
 
@@ -50,7 +50,7 @@ class ExchangeOptions:
     egress: Egress = DIRECT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
     """One request of an exchange, without anything secret: no query, no cookie values.
 

@@ -40,7 +40,7 @@ class SessionSource(Protocol):
     def reject(self, session: UpstreamSession) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionLimits:
     """Seconds for all questions of one `ask` together and for connecting, bytes for each answer. `ssl_context`
     replaces the system's trust for test hosts; `sign_in_hosts` is `NotebookHosts.sign_in_hosts`."""

@@ -69,7 +69,7 @@ async def run(
     watch the session to its end.
     """
     say = _without_accounts(say)
-    means = ProbeTools(hosts, clock, new_id, say, options)
+    means = ProbeTools(hosts, clock, new_id=new_id, say=say, options=options)
     try:
         await _describe(notebook, control_plane, say)
         if start:

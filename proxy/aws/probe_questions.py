@@ -15,7 +15,7 @@ import asyncio
 import base64
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -69,6 +69,7 @@ class ProbeTools:
 
     hosts: NotebookHosts
     clock: Clock
+    _: KW_ONLY
     new_id: NewId
     say: Say
     options: ExchangeOptions = field(default_factory=ExchangeOptions)

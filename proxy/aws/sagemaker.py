@@ -14,7 +14,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from enum import Flag, auto
 from functools import partial
@@ -69,6 +69,7 @@ class AwsOptions:
 
     region: str
     profile: str | None = None
+    _: KW_ONLY
     endpoint_url: str | None = None
     sts_endpoint_url: str | None = None
     connect_timeout_seconds: float = 5.0

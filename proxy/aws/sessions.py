@@ -11,7 +11,7 @@ import errno
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import ClassVar, Protocol
@@ -58,6 +58,7 @@ class UpstreamSession:
 
     origin: Origin
     cookies: Cookies
+    _: KW_ONLY
     obtained_at: float
     renew_at: float
     expires_at: float

@@ -10,7 +10,7 @@ answer. It must not know of policies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from typing import Literal
 
@@ -94,6 +94,7 @@ class ClientAddress:
 
     address: Address | None
     peer: Address | None
+    _: KW_ONLY
     source: str = "peer"
     problem: str = ""
     is_unquoted: bool = field(default=False, compare=False)
@@ -126,13 +127,15 @@ def resolve(
     client = peer
     for walked, hop in enumerate(hops):
         if walked == MAX_HOPS:
-            return ClientAddress(None, peer, source, f"more than {MAX_HOPS} trusted hops in {source}")
+            return ClientAddress(
+                None, peer, source=source, problem=f"more than {MAX_HOPS} trusted hops in {source}"
+            )
         client = address_of(hop)
         if client is None:
             return _unreadable(peer, source, walked, hop)
         if client not in trusted.networks:
             break
-    return ClientAddress(client, peer, source)
+    return ClientAddress(client, peer, source=source)
 
 
 def _counted(peer: Address | None, lines: list[str], trusted: HopCount) -> ClientAddress:
@@ -146,16 +149,20 @@ def _counted(peer: Address | None, lines: list[str], trusted: HopCount) -> Clien
             return _unreadable(peer, source, walked, hop)
         walked += 1
         if walked == trusted.hops:
-            return ClientAddress(client, peer, source)
-    return ClientAddress(None, peer, source, f"{walked} hops in {source}, where {trusted.hops} are expected")
+            return ClientAddress(client, peer, source=source)
+    return ClientAddress(
+        None, peer, source=source, problem=f"{walked} hops in {source}, where {trusted.hops} are expected"
+    )
 
 
 def _named(peer: Address | None, lines: list[str], name: str) -> ClientAddress:
     if len(lines) != 1:
-        return ClientAddress(None, peer, name, f"{len(lines)} lines of {name}, where one is expected")
+        return ClientAddress(
+            None, peer, source=name, problem=f"{len(lines)} lines of {name}, where one is expected"
+        )
     client = x_forwarded_for_address(lines[0])
     problem = "" if client else f"{name} is not an IP address: {_shown(lines[0])}"
-    return ClientAddress(client, peer, name, problem)
+    return ClientAddress(client, peer, source=name, problem=problem)
 
 
 def _reading(
@@ -172,7 +179,7 @@ def _unreadable(peer: Address | None, source: str, walked: int, hop: str) -> Cli
     quoted = as_quoted(hop) if source == ForwardingHeader.FORWARDED.value else ""
     if quoted:
         problem += f", which RFC 7239 wants quoted: {_shown(quoted)}"
-    return ClientAddress(None, peer, source, problem, bool(quoted))
+    return ClientAddress(None, peer, source=source, problem=problem, is_unquoted=bool(quoted))
 
 
 def _shown(text: str) -> str:

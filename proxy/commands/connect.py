@@ -15,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.chance import secret_key
+from proxy.commands.usage import UsageProblem
 from proxy.server.connect import CONNECT_SECONDS, open_client, open_local_port
 from proxy.signals import PROCESS
 from proxy.wire.credentials import TOKEN_PARAMETER
@@ -30,21 +31,20 @@ class Destination(NamedTuple):
     token: str
 
 
-class UnusableError(Exception):
-    """What was given leads nowhere; the text says why, and never holds the token."""
-
-
 def read_destination(address: str, token: str) -> Destination:
-    """Read what was given. `token` may be the whole address that `nbgate url --token` prints. Raises UnusableError."""
+    """Read what was given. `token` may be the whole address that `nbgate url --token` prints.
+
+    Raises UsageProblem, whose text never holds the token.
+    """
     base = _server(address)
     token = token.strip()
     if "://" in token:
         printed = URL(token, encoded=True)
         token = printed.query.get(TOKEN_PARAMETER, "")
         if _server(str(printed.with_query(None))) != base:
-            raise UnusableError(f"the token is for another address than {base}")
+            raise UsageProblem(f"the token is for another address than {base}")
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UnusableError("there is no token in what was given: nbgate url INSTANCE --token prints one")
+        raise UsageProblem("there is no token in what was given: nbgate url INSTANCE --token prints one")
     return Destination(base, token)
 
 
@@ -56,12 +56,12 @@ def _server(address: str) -> URL:
     except ValueError:
         usable = False
     if not usable:
-        raise UnusableError(
+        raise UsageProblem(
             "the address has to be an instance's own, such as https://notebooks.internal/research/"
         )
     if url.query_string:
         # Every user of the machine may read the command line of a process.
-        raise UnusableError(
+        raise UsageProblem(
             "the address must not hold a token: hand that in by NBGATE_TOKEN, --token-file, or when asked for it"
         )
     return url.with_path(f"{url.raw_path.rstrip('/')}/", encoded=True).with_fragment(None)

@@ -33,11 +33,13 @@ def import_file(path: Path, *, list_name: str) -> str:
             content = stream.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError([Problem(file, 0, "", f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError(
+            [Problem(file, 0, where="", message=f"cannot be read: {error.strerror}")]
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(file, 0, "", "is not UTF-8 text")]) from error
+        raise ConfigError([Problem(file, 0, where="", message="is not UTF-8 text")]) from error
     if len(content) > MAX_BYTES:
-        raise ConfigError([Problem(file, 0, "", f"is larger than {MAX_BYTES // 1024} KiB")])
+        raise ConfigError([Problem(file, 0, where="", message=f"is larger than {MAX_BYTES // 1024} KiB")])
     try:
         document, inside = parse_document(text)
         imported = import_document(document, inside)
@@ -74,14 +76,20 @@ def document_text(document: Mapping[str, Any]) -> str:
 def _problems(error: DocumentError, text: str, file: str) -> list[Problem]:
     cause = error.__cause__
     if isinstance(cause, NotJson) and cause.line and not error.flaws[0].path:
-        return [Problem(file, cause.line, "", f"is not JSON: {cause.reason}", error.hint)]
+        return [Problem(file, cause.line, where="", message=f"is not JSON: {cause.reason}", hint=error.hint)]
     try:
         # JSON is YAML, and this reader knows lines.
         root = parse(text, file)[0]
     except ConfigError:
         root = None
     return [
-        Problem(file, line_of(root, one.path) if root else 0, dotted(one.path), one.message, one.hint)
+        Problem(
+            file,
+            line_of(root, one.path) if root else 0,
+            where=dotted(one.path),
+            message=one.message,
+            hint=one.hint,
+        )
         for one in error.flaws
     ]
 

@@ -48,7 +48,7 @@ def substitute(root: Node, *, environ: Mapping[str, str], file: str) -> Substitu
     return Substituted(walk.node(root, ()), walk.replacements, tuple(walk.problems), frozenset(walk.failed))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Walk:
     environ: Mapping[str, str]
     file: str
@@ -104,7 +104,9 @@ class _Walk:
 
         text = _REFERENCE.sub(value_of, scalar.value)
         for message, hint in complaints:
-            self.problems.append(Problem(self.file, scalar.line, dotted(path), message, hint))
+            self.problems.append(
+                Problem(self.file, scalar.line, where=dotted(path), message=message, hint=hint)
+            )
         if complaints:
             self.failed.add(path)
             return replace(scalar, value=None)

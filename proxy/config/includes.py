@@ -8,7 +8,7 @@ It must not know what a list is used for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Includes:
     data: Any
     """The configuration without the lists that stand elsewhere."""
     lists: dict[str, Included] = field(default_factory=dict)
+    _: KW_ONLY
     files: list[Path] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -92,7 +93,9 @@ def _include(includes: Includes, name: str, section: Mapping[str, object], direc
     includes.problems += problems
     if not networks and not problems:
         hint = "write networks such as 203.0.113.0/24, one a line"
-        includes.problems.append(Problem(str(file), 0, "", "holds no network; it would let nobody in", hint))
+        includes.problems.append(
+            Problem(str(file), 0, where="", message="holds no network; it would let nobody in", hint=hint)
+        )
     includes.lists[name] = Included(file, tuple(networks))
 
 
@@ -122,10 +125,18 @@ def _networks(text: str, file: str) -> tuple[list[Network], list[Problem]]:
             networks.append(parse_network(entry))
         except AddressError as error:
             if len(problems) == MAX_PROBLEMS:
-                problems.append(Problem(file, number, "", "here and below may be more", "see the ones above"))
+                problems.append(
+                    Problem(
+                        file,
+                        number,
+                        where="",
+                        message="here and below may be more",
+                        hint="see the ones above",
+                    )
+                )
                 break
-            shown = (str(error), error.hint) if _is_address_like(entry) else _NO_NETWORK
-            problems.append(Problem(file, number, "", *shown))
+            message, hint = (str(error), error.hint) if _is_address_like(entry) else _NO_NETWORK
+            problems.append(Problem(file, number, where="", message=message, hint=hint))
     return networks, problems
 
 

@@ -80,19 +80,31 @@ def _text(path: Path) -> str:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError([Problem(file, 0, "", f"cannot be read: {error.strerror}")]) from error
+        raise ConfigError(
+            [Problem(file, 0, where="", message=f"cannot be read: {error.strerror}")]
+        ) from error
     if len(content) > MAX_BYTES:
-        raise ConfigError([Problem(file, 0, "", f"is larger than {MAX_BYTES // 1024**2} MiB", LIST_FILES)])
+        raise ConfigError(
+            [
+                Problem(
+                    file, 0, where="", message=f"is larger than {MAX_BYTES // 1024**2} MiB", hint=LIST_FILES
+                )
+            ]
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(file, line, "", "is not UTF-8 text", "save the file as UTF-8")]) from error
+        raise ConfigError(
+            [Problem(file, line, where="", message="is not UTF-8 text", hint="save the file as UTF-8")]
+        ) from error
 
 
 def _problem(one: Finding, substituted: Substituted, file: str) -> Problem:
     path = _existing(one.path, substituted)
-    return Problem(file, line_of(substituted.root, path), dotted(path), one.message, one.hint)
+    return Problem(
+        file, line_of(substituted.root, path), where=dotted(path), message=one.message, hint=one.hint
+    )
 
 
 def _existing(path: DataPath, substituted: Substituted) -> DataPath:

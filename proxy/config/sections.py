@@ -89,7 +89,7 @@ class Admin:
     """Names that it may be called by. Addresses and localhost always are; others get 421 (DNS rebinding)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AwsSection:
     """How to reach SageMaker, and as whom."""
 
@@ -139,7 +139,7 @@ class AwsSection:
     """The API's answer, per attempt."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lifecycle:
     """Starting and stopping by itself. With `stop_after_idle_seconds` None an instance is never stopped."""
 
@@ -159,7 +159,7 @@ class Lifecycle:
     it does not."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayLifecycle(Lifecycle):
     """Starting and stopping by itself, for all instances that do not say otherwise under the same keys."""
 
@@ -185,7 +185,7 @@ class Tokens:
     it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Bounds on what one caller, or one notebook, can make the gateway hold."""
 
@@ -220,7 +220,7 @@ class Limits:
     """Connections to one instance that are kept for the next request."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """How long the gateway waits, and for what."""
 

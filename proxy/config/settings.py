@@ -10,7 +10,7 @@ numbers end in `proxy.config.schema` and `.load`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -50,6 +50,7 @@ class Listener:
 
     bind: Bind
     scheme: Scheme = "http"
+    _: KW_ONLY
     public_port: int = 0
     tls: Tls | None = None
     proxy_protocol: NetworkSet | None = None
@@ -63,7 +64,7 @@ class Listener:
         return f"{self.scheme}://{hostname}:{self.public_port}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aws(AwsSection):
     """How to reach SageMaker, and as whom, with what the environment says. What is None is for boto3's own defaults."""
 
@@ -76,7 +77,7 @@ class Aws(AwsSection):
     """Hosts that are connected to without it, as urllib and botocore read NO_PROXY."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """One notebook instance: `name` is the gateway's word for it, `notebook` SageMaker's.
 
@@ -123,7 +124,7 @@ class Api:
     is_signed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration. `hostnames` are canonical (lowercase, no port), the first is the preferred."""
 

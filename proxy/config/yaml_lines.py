@@ -154,13 +154,13 @@ def parse(text: str, file: str) -> tuple[Node, list[Problem]]:
         line = mark.line + 1 if mark else 0
         message = "not valid YAML: " + _QUOTED.sub(_shown, error.problem or error.context or "unreadable")
         raise ConfigError(
-            [*reader.problems, Problem(file, line, "", message, _syntax_hint(text, line))]
+            [*reader.problems, Problem(file, line, where="", message=message, hint=_syntax_hint(text, line))]
         ) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"not valid YAML: the character U+{ord(text[error.position]):04X} is not allowed"
         raise ConfigError(
-            [Problem(file, line, "", message, "remove it, or escape it in double quotes")]
+            [Problem(file, line, where="", message=message, hint="remove it, or escape it in double quotes")]
         ) from error
     except _GivenUp as error:
         raise ConfigError([*reader.problems, error.problem]) from None
@@ -193,7 +193,7 @@ class _TreeReader:
     def document(self) -> Node:
         if isinstance(next(self._events), yaml.StreamEndEvent):
             hint = "nbgate init writes a first one, to a new file"
-            raise _GivenUp(Problem(self._file, 0, "", "the file is empty", hint))
+            raise _GivenUp(Problem(self._file, 0, where="", message="the file is empty", hint=hint))
         root = self._node(next(self._events), ())
         next(self._events)
         following = next(self._events)
@@ -293,7 +293,7 @@ class _TreeReader:
         self.problems.append(self._problem(event, path, message, hint))
 
     def _problem(self, event: yaml.Event, path: KeyPath, message: str, hint: str = "") -> Problem:
-        return Problem(self._file, _line(event), dotted(path), message, hint)
+        return Problem(self._file, _line(event), where=dotted(path), message=message, hint=hint)
 
 
 def _name(text: str) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -69,6 +69,7 @@ class SignedRequest:
 
     method: str
     target: str
+    _: KW_ONLY
     fields: Sequence[tuple[str, str]]
     body: bytes
     source: str

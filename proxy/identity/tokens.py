@@ -17,7 +17,7 @@ import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from hashlib import sha256
 from typing import Final
@@ -73,6 +73,7 @@ class Claims:
 
     kind: TokenKind
     instance: str
+    _: KW_ONLY
     mark: str
     principal: str
     address: Address | None
@@ -267,4 +268,14 @@ def _read(kind: TokenKind, payload: str) -> Claims:
         urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
     )
     bound = None if address is None else read_address(address)
-    return Claims(kind, instance, mark, principal, bound, issued_at, ends_at, session_seconds, nonce)
+    return Claims(
+        kind,
+        instance,
+        mark=mark,
+        principal=principal,
+        address=bound,
+        issued_at=issued_at,
+        ends_at=ends_at,
+        session_seconds=session_seconds,
+        nonce=nonce,
+    )

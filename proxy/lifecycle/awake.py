@@ -18,7 +18,7 @@ class AwakeRefused(ValueError):
     """What was asked for is not possible; the message may be shown to whoever asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AwakeState:
     """An instance's idleness, as a page shows it.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -55,6 +55,7 @@ class JupyterReading:
 
     read_at: float
     clock: datetime
+    _: KW_ONLY
     started: datetime
     last_activity: datetime
     kernels: tuple[Kernel, ...] = ()
@@ -73,6 +74,7 @@ class Evidence:
 
     status: str
     reading: JupyterReading | None = None
+    _: KW_ONLY
     previous: JupyterReading | None = None
     used_at: float | None = None
     traffic_at: float | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -76,6 +76,7 @@ class _Watch:
 
     names: tuple[str, ...]
     rules: IdleRules
+    _: KW_ONLY
     notebook: Hashable = None
     verdict: IdleVerdict | None = None
     reading: JupyterReading | None = None

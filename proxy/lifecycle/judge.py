@@ -13,7 +13,7 @@ That a tab is open, and its polls, are not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 from typing import Final
 
@@ -65,6 +65,7 @@ class IdleVerdict:
 
     finding: IdleFinding
     why: str = ""
+    _: KW_ONLY
     used_at: float | None = None
     idle_since: float | None = None
     stops_at: float | None = None
@@ -75,7 +76,7 @@ def judge(evidence: Evidence, rules: IdleRules, now: float) -> IdleVerdict:
     """What to do about an instance. `now` is the monotonic clock's. Never raises."""
     used_at = _latest(now, evidence.used_at, evidence.traffic_at, evidence.in_service_since)
     if rules.after_seconds is None:
-        return IdleVerdict(IdleFinding.OFF, "no stop_after_idle", used_at)
+        return IdleVerdict(IdleFinding.OFF, "no stop_after_idle", used_at=used_at)
     if evidence.status and evidence.status != InstanceStatus.IN_SERVICE:
         return IdleVerdict(IdleFinding.NOT_RUNNING, evidence.status)
     reading = evidence.reading
@@ -83,14 +84,16 @@ def judge(evidence: Evidence, rules: IdleRules, now: float) -> IdleVerdict:
         reading = None
     if reading is None or not 0 <= now - reading.read_at <= FRESH_SECONDS:
         if _is_kept_awake(evidence, now):
-            return IdleVerdict(IdleFinding.KEPT_AWAKE, "somebody asked for it", used_at)
-        return IdleVerdict(IdleFinding.UNREADABLE, "its state could not be read", used_at)
+            return IdleVerdict(IdleFinding.KEPT_AWAKE, "somebody asked for it", used_at=used_at)
+        return IdleVerdict(IdleFinding.UNREADABLE, "its state could not be read", used_at=used_at)
     used_at = _latest(now, used_at, _last_use(reading, evidence.previous))
     if why := _in_use(reading, rules):
-        return IdleVerdict(IdleFinding.IN_USE, why, now)
+        return IdleVerdict(IdleFinding.IN_USE, why, used_at=now)
     assert used_at is not None
     if _is_kept_awake(evidence, now):
-        return IdleVerdict(IdleFinding.KEPT_AWAKE, "somebody asked for it", used_at, used_at)
+        return IdleVerdict(
+            IdleFinding.KEPT_AWAKE, "somebody asked for it", used_at=used_at, idle_since=used_at
+        )
     return _idle(evidence, rules, now, used_at=used_at, after_seconds=rules.after_seconds)
 
 
@@ -101,14 +104,23 @@ def _idle(
     if evidence.awake_until is not None:
         due_at = max(due_at, evidence.awake_until)
     if now < due_at - rules.warning_seconds:
-        return IdleVerdict(IdleFinding.IDLE, "nothing uses it", used_at, used_at, due_at)
+        return IdleVerdict(
+            IdleFinding.IDLE, "nothing uses it", used_at=used_at, idle_since=used_at, stops_at=due_at
+        )
     warned_at = evidence.warned_at
     watched = evidence.judged_at is not None and 0 <= now - evidence.judged_at <= WATCHED_SECONDS
     if warned_at is None or not watched or not used_at <= warned_at <= now:
         warned_at = now
     stops_at = max(due_at, warned_at + rules.warning_seconds)
     finding = IdleFinding.WARN if now < stops_at or warned_at == now else IdleFinding.STOP
-    return IdleVerdict(finding, "nothing uses it", used_at, used_at, stops_at, warned_at)
+    return IdleVerdict(
+        finding,
+        "nothing uses it",
+        used_at=used_at,
+        idle_since=used_at,
+        stops_at=stops_at,
+        warned_at=warned_at,
+    )
 
 
 def _is_kept_awake(evidence: Evidence, now: float) -> bool:

@@ -61,7 +61,7 @@ def is_opened(visit: PageVisit, *, by_browser: bool = False) -> bool:
     return rule.fits(visit.method, visit.headers)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Start:
     """The last try, in monotonic seconds."""
 

@@ -10,7 +10,7 @@ context keys". It must not know of effects or statements.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from enum import Enum
 from operator import attrgetter
@@ -64,6 +64,7 @@ class Operator:
 
     name: str
     kind: Kind | None
+    _: KW_ONLY
     parse: Callable[[object], Any] = field(compare=False)
     gather: Callable[[Sequence[Any]], Values] = field(compare=False)
     negated: bool = False
@@ -91,6 +92,7 @@ class Condition:
 
     operator: Operator
     key: ConditionKey
+    _: KW_ONLY
     values: Values
     when_absent: bool
     written: tuple[object, ...] = field(default=(), compare=False)
@@ -162,7 +164,9 @@ def compile_condition(
     known_operator, known_key = find_operator(operator), find_key(key)
     check_fit(known_operator, known_key)
     if isinstance(values, NetworkSet):
-        return Condition(known_operator, known_key, values, known_operator.when_absent, label=label)
+        return Condition(
+            known_operator, known_key, values=values, when_absent=known_operator.when_absent, label=label
+        )
     written = tuple(values)
     if not written:
         raise PolicyError(f"{operator} on {known_key.name} has no values", "list at least one")
@@ -170,9 +174,15 @@ def compile_condition(
     if known_operator.kind is None:
         # Null asks only whether the key is there: "true" is said of an absent key, "false" of any other.
         present: Values = _EVERY if False in parsed else _NONE
-        return Condition(known_operator, known_key, present, True in parsed, written)
+        return Condition(
+            known_operator, known_key, values=present, when_absent=True in parsed, written=written
+        )
     return Condition(
-        known_operator, known_key, known_operator.gather(parsed), known_operator.when_absent, written
+        known_operator,
+        known_key,
+        values=known_operator.gather(parsed),
+        when_absent=known_operator.when_absent,
+        written=written,
     )
 
 
@@ -223,16 +233,16 @@ def _plain(value: object) -> str:
 
 def _operators() -> Iterable[Operator]:
     def texts(name: str, gather: Callable[[Sequence[str]], Values]) -> Iterable[Operator]:
-        yield Operator(f"String{name}", Kind.TEXT, _text, gather)
-        yield Operator(f"StringNot{name}", Kind.TEXT, _text, gather, negated=True)
+        yield Operator(f"String{name}", Kind.TEXT, parse=_text, gather=gather)
+        yield Operator(f"StringNot{name}", Kind.TEXT, parse=_text, gather=gather, negated=True)
 
     def dates(
         name: str, gather: Callable[[Sequence[datetime]], Values], *, negated: bool = False
     ) -> Operator:
-        return Operator(f"Date{name}", Kind.INSTANT, _instant, gather, negated=negated)
+        return Operator(f"Date{name}", Kind.INSTANT, parse=_instant, gather=gather, negated=negated)
 
-    yield Operator("IpAddress", Kind.ADDRESS, _network, NetworkSet)
-    yield Operator("NotIpAddress", Kind.ADDRESS, _network, NetworkSet, negated=True)
+    yield Operator("IpAddress", Kind.ADDRESS, parse=_network, gather=NetworkSet)
+    yield Operator("NotIpAddress", Kind.ADDRESS, parse=_network, gather=NetworkSet, negated=True)
     yield from texts("Equals", frozenset)
     yield from texts("EqualsIgnoreCase", Texts)
     yield from texts("Like", Wildcards)
@@ -243,10 +253,10 @@ def _operators() -> Iterable[Operator]:
     yield dates("LessThanEquals", lambda instants: Before(max(instants) + TICK))
     yield dates("GreaterThan", lambda instants: Since(min(instants) + TICK))
     yield dates("GreaterThanEquals", lambda instants: Since(min(instants)))
-    yield Operator("Bool", Kind.FLAG, _flag, frozenset)
+    yield Operator("Bool", Kind.FLAG, parse=_flag, gather=frozenset)
 
 
-_NULL = Operator("Null", None, _flag, frozenset)
+_NULL = Operator("Null", None, parse=_flag, gather=frozenset)
 """It has neither IfExists nor set operators: it asks what they would answer."""
 
 _BASES = {operator.name: operator for operator in (*_operators(), _NULL)}
@@ -260,11 +270,11 @@ def _with_variants(bases: Iterable[Operator]) -> Iterable[Operator]:
                 yield Operator(
                     f"{prefix}{base.name}{'IfExists' if if_exists else ''}",
                     base.kind,
-                    base.parse,
-                    base.gather,
-                    base.negated,
-                    quantifier,
-                    if_exists,
+                    parse=base.parse,
+                    gather=base.gather,
+                    negated=base.negated,
+                    quantifier=quantifier,
+                    if_exists=if_exists,
                 )
 
 

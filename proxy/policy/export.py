@@ -147,10 +147,16 @@ def _inside(statement: Statement, outside: Statement) -> Statement:
         # The same networks, asked the other way round.
         OPERATORS["IpAddress"],
         condition.key,
-        condition.values,
+        values=condition.values,
         when_absent=False,
     )
-    return Statement(statement.sid, statement.effect, statement.actions, statement.resources, (inside,))
+    return Statement(
+        statement.sid,
+        statement.effect,
+        actions=statement.actions,
+        resources=statement.resources,
+        conditions=(inside,),
+    )
 
 
 def _elements(statement: Statement, resources: Values, remarks: list[str]) -> Iterator[dict[str, Any]]:

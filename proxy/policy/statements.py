@@ -7,7 +7,7 @@ the evaluator to weigh. It must not know who wrote a statement, the short form o
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -43,6 +43,7 @@ class Statement:
 
     sid: str
     effect: Effect
+    _: KW_ONLY
     actions: Values = ANYTHING
     resources: Values = ANYTHING
     conditions: tuple[Condition, ...] = ()

@@ -103,7 +103,7 @@ class _Url:
     session_seconds: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class HostCounts:
     """What happened at the notebook host so far. A WebSocket upgrade counts as one request."""
 

@@ -15,7 +15,7 @@ from proxy.chance import new_id
 from proxy.clock import SystemClock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """What AssumeRole gives: for a role, under a session's name, until a moment."""
 

@@ -7,7 +7,7 @@ nothing by itself. It opens no socket and calls nobody.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 
 from multidict import CIMultiDict
@@ -26,7 +26,7 @@ from proxy.server import compose
 from proxy.telemetry.audit import AuditedStatement
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainOptions:
     """What is asked. `peer` and `via` are a connection's other end and the value of its forwarding header."""
 
@@ -71,6 +71,7 @@ class Explanation:
 
     question: ExplainOptions
     client: ClientAddress
+    _: KW_ONLY
     found: str
     """How the address was found, in words."""
     lists: tuple[ListMatch, ...]
@@ -93,9 +94,9 @@ def audited(verdicts: Sequence[StatementVerdict]) -> tuple[AuditedStatement, ...
         AuditedStatement(
             each.statement.sid,
             each.statement.effect.value,
-            each.applies,
-            each.reasons(values=False),
-            each.statement.origin,
+            applies=each.applies,
+            because=each.reasons(values=False),
+            origin=each.statement.origin,
         )
         for each in verdicts
     )
@@ -114,7 +115,7 @@ def answer(settings: Settings, question: ExplainOptions) -> Explanation:
         access = settings.instances[name].access
         answers.append(InstanceExplanation(name, judge.decide(asked), judge.explain(asked), access))
     lists = tuple(_listing(one, client.address) for one in settings.allowlists.values())
-    return Explanation(question, client, found, lists, tuple(answers))
+    return Explanation(question, client, found=found, lists=lists, answers=tuple(answers))
 
 
 def cells(settings: Settings, question: ExplainOptions) -> list[ListCell]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
 from proxy.aws.control_plane import InstanceDescription
@@ -41,6 +41,7 @@ class InstanceView:
 
     name: str
     url: str
+    _: KW_ONLY
     description: InstanceDescription | None
     problem: str
     needs_link: bool
@@ -173,10 +174,10 @@ class InstanceViews:
         return InstanceView(
             name,
             self.url(viewer, name),
-            description,
-            problem,
-            self._settings().instances[name].access == "presigned",
-            may_describe,
+            description=description,
+            problem=problem,
+            needs_link=self._settings().instances[name].access == "presigned",
+            may_describe=may_describe,
             # To who may start it and see no state, it is offered always: SageMaker refuses what cannot be done.
             may_start=(status in STARTABLE or not may_describe) and viewer.may(name, START),
             may_stop=(status == InstanceStatus.IN_SERVICE or not may_describe) and viewer.may(name, STOP),

@@ -33,7 +33,7 @@ DATE_LOOK_SECONDS: Final = 0.5
 """The wall clock may be set meanwhile: no sleep until a date is longer than this."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadStatus:
     """How far what is served is what the files say.
 
@@ -174,7 +174,7 @@ class Reloader:
             except Exception as error:
                 self._faults.met("reload", error)
                 message = f"could not be put into effect: {type(error).__name__}"
-                self._refuse([Problem(str(self.settings.source), 0, "", message)], asked=asked)
+                self._refuse([Problem(str(self.settings.source), 0, where="", message=message)], asked=asked)
                 return False
             return True
 

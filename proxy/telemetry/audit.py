@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from proxy.clock import Clock
 from proxy.telemetry.access_log import LogStyle, loggable_host, loggable_path, printable
@@ -28,6 +28,7 @@ class AuditedStatement:
 
     sid: str
     effect: str
+    _: KW_ONLY
     applies: bool
     because: tuple[str, ...]
     origin: str

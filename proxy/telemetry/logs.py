@@ -23,7 +23,7 @@ STANDARD_ERROR = 2
 """Where it is said that the log itself cannot be written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Logs:
     """The open logs. `access` is None where the configuration switched the line per request off."""
 

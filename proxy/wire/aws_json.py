@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -55,6 +55,7 @@ class TextRule:
 
     most: int | None = None
     least: int = 0
+    _: KW_ONLY
     pattern: str = ""
     linear: str = ""
     words: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ of `NavigationRule` or `SendingRule` for each. No permission may rest on a navig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 from typing import Final
 
@@ -83,6 +83,7 @@ class NavigationRule:
 
     methods: frozenset[str] | None
     unsaid: Unsaid
+    _: KW_ONLY
     destinations: frozenset[str] | None = None
     is_attended: bool = False
     content: str | None = None

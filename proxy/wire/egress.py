@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +25,7 @@ class EgressProxy:
 
     host: str
     port: int
+    _: KW_ONLY
     is_tls: bool = False
     authorization: bytes = field(default=b"", repr=False)
     url: str = field(default="", repr=False, compare=False)
@@ -56,7 +57,13 @@ def parse_egress_proxy(text: str) -> EgressProxy:
             # botocore sends no others.
             raise ValueError("has credentials with characters other than printable ASCII")
         authorization = b"Basic " + base64.b64encode(credentials.encode("ascii"))
-    return EgressProxy(host, port or _PORTS[url.scheme], url.scheme == "https", authorization, written)
+    return EgressProxy(
+        host,
+        port or _PORTS[url.scheme],
+        is_tls=url.scheme == "https",
+        authorization=authorization,
+        url=written,
+    )
 
 
 def goes_without(host: str, port: int, *, no_proxy: str) -> bool:

@@ -33,7 +33,7 @@ _VALUE_BYTES_REMEMBERED: Final = 2048
 as long as the caller stays."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Translation:
     """How heads change between one caller's mount and one upstream session. Origins have no trailing slash."""
 

@@ -165,6 +165,63 @@ def _names(module: str, tree: ast.Module) -> Iterator[tuple[str, int, bool]]:
             yield node.id, node.lineno, False
 
 
+# Constructors say what each argument is.
+
+MOST_ARGUMENTS = 4
+FIRST_ARGUMENTS = 2
+"""So many may go without a name: what a thing is about is plain from its own."""
+
+BY_POSITION: Mapping[str, str] = {
+    "Inbound": "made for each request",
+    "RequestRecord": "made for each request",
+}
+"""Classes of more arguments that are given by position, and why. (Tuples with names cannot have it otherwise.)"""
+
+
+def nameless_arguments(
+    sources: Mapping[str, str], by_position: Mapping[str, str] = BY_POSITION
+) -> Iterator[str]:
+    """Constructors of more than `MOST_ARGUMENTS` that take more than the first ones without a name."""
+    long = set()
+    for module, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            nameless, count = _arguments(node)
+            if count <= MOST_ARGUMENTS or nameless <= FIRST_ARGUMENTS:
+                continue
+            long.add(node.name)
+            if node.name not in by_position:
+                yield (
+                    f"{module}:{node.lineno}: {node.name} takes {count} arguments, {nameless} of them without a name: "
+                    f"from the third on they are keyword-only"
+                )
+    for name in sorted(set(by_position) - long):
+        yield f"{name} needs no excuse: take its entry out of BY_POSITION"
+
+
+def _arguments(node: ast.ClassDef) -> tuple[int, int]:
+    """How many arguments a class's constructor takes by position, and in all."""
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            by_position = len(part.args.posonlyargs) + len(part.args.args) - 1
+            return by_position, by_position + len(part.args.kwonlyargs)
+    made = [ast.unparse(one) for one in node.decorator_list if "dataclass" in ast.unparse(one)]
+    if not made:
+        return 0, 0
+    fields = [
+        ast.unparse(part.annotation)
+        for part in node.body
+        if isinstance(part, ast.AnnAssign)
+        and "ClassVar" not in ast.unparse(part.annotation)
+        and "init=False" not in ast.unparse(part)
+    ]
+    count = len(fields) - fields.count("KW_ONLY")
+    if "kw_only=True" in made[0]:
+        return 0, count
+    return fields.index("KW_ONLY") if "KW_ONLY" in fields else count, count
+
+
 # What is another library's own affair.
 
 FOREIGN_INSIDES = re.compile(r"RequestHandler|http_parser")
@@ -334,10 +391,13 @@ def mirror(
     """`tests` are paths of modules below `tests/`, `packages` are paths of packages below `proxy/`."""
     known = set(packages)
     tested = set()
+    collected: dict[str, str] = {}
     for path in sorted(tests):
         folder, _, name = path.rpartition("/")
         if name.startswith("test_"):
             tested.add(folder)
+            if (other := collected.setdefault(name, path)) != path:
+                yield f"tests/{path} has the name of tests/{other}: pytest collects one of the two"
         if folder and folder.split("/")[0] not in beside and folder not in known:
             yield f"tests/{path} stands beside no package: proxy/{folder} does not exist"
     for package in sorted(known - tested - set(untested)):

@@ -53,7 +53,15 @@ class Keeper:
             host=origin.host,
             now=datetime(2026, 1, 1, tzinfo=UTC),
         )
-        return UpstreamSession(origin, cookies, 0.0, 1e9, 2e9, generation=number, jupyter_shows=True)
+        return UpstreamSession(
+            origin,
+            cookies,
+            obtained_at=0.0,
+            renew_at=1e9,
+            expires_at=2e9,
+            generation=number,
+            jupyter_shows=True,
+        )
 
     async def honoured(self, session: UpstreamSession) -> Honoured:
         said = await honours(session, LIMITS)

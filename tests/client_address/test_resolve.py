@@ -53,11 +53,13 @@ class TestThePeer:
     def test_an_untrusted_peer_is_the_client_whatever_it_sends(self, trusted: Strategy, name: str) -> None:
         value = f"for={ALLOWED}" if name == "Forwarded" else ALLOWED
         peer = parse_address(EVIL)
-        assert resolve(peer, headers((name, value)), trusted) == ClientAddress(peer, peer, "peer", "")
+        assert resolve(peer, headers((name, value)), trusted) == ClientAddress(
+            peer, peer, source="peer", problem=""
+        )
 
     @pytest.mark.parametrize("trusted", [XFF, RFC7239])
     def test_a_trusted_peer_that_names_nobody_is_the_client(self, trusted: TrustedProxies) -> None:
-        assert resolve(PROXY, headers(), trusted) == ClientAddress(PROXY, PROXY, "peer", "")
+        assert resolve(PROXY, headers(), trusted) == ClientAddress(PROXY, PROXY, source="peer", problem="")
 
     def test_only_the_configured_header_counts(self) -> None:
         """The other one was written by the caller and passed on by a proxy that does not know it."""
@@ -71,7 +73,7 @@ class TestThePeer:
         """A Unix socket; or a TCP peer that is gone, for whom no header may speak either."""
         for trusted in STRATEGIES:
             found = resolve(None, xff(ALLOWED), trusted)
-            assert found == ClientAddress(None, None, "peer", "the peer has no IP address")
+            assert found == ClientAddress(None, None, source="peer", problem="the peer has no IP address")
             assert forwarded_scheme(None, headers(("X-Forwarded-Proto", "https")), trusted) is None
 
     def test_a_dual_stack_peer_is_matched_as_ipv4(self) -> None:
@@ -100,7 +102,7 @@ class TestTheWalk:
     )
     def test_x_forwarded_for_gives_the_rightmost_untrusted_hop(self, lines: list[str], client: str) -> None:
         found = resolve(PROXY, xff(*lines), XFF)
-        assert found == ClientAddress(parse_address(client), PROXY, "x-forwarded-for", "")
+        assert found == ClientAddress(parse_address(client), PROXY, source="x-forwarded-for", problem="")
 
     @pytest.mark.parametrize(
         ("lines", "client"),
@@ -115,7 +117,7 @@ class TestTheWalk:
     )
     def test_forwarded_gives_the_rightmost_untrusted_hop(self, lines: list[str], client: str) -> None:
         found = resolve(PROXY, forwarded(*lines), RFC7239)
-        assert found == ClientAddress(parse_address(client), PROXY, "forwarded", "")
+        assert found == ClientAddress(parse_address(client), PROXY, source="forwarded", problem="")
 
     @pytest.mark.parametrize(
         ("trusted", "fields", "hop"),
@@ -229,7 +231,7 @@ class TestHopCount:
         self, trusted: HopCount, fields: CIMultiDict[str], client: str
     ) -> None:
         found = resolve(PROXY, fields, trusted)
-        assert found == ClientAddress(parse_address(client), PROXY, trusted.header.value, "")
+        assert found == ClientAddress(parse_address(client), PROXY, source=trusted.header.value, problem="")
 
     @pytest.mark.parametrize(
         ("trusted", "fields", "problem"),
@@ -257,7 +259,7 @@ class TestHopCount:
         self, trusted: HopCount, fields: CIMultiDict[str], problem: str
     ) -> None:
         found = resolve(PROXY, fields, trusted)
-        assert found == ClientAddress(None, PROXY, trusted.header.value, problem)
+        assert found == ClientAddress(None, PROXY, source=trusted.header.value, problem=problem)
 
 
 class TestSingleHeader:
@@ -270,7 +272,7 @@ class TestSingleHeader:
     def test_is_the_client(self, value: str, client: str) -> None:
         fields = headers(("CF-Connecting-IP", value), ("X-Forwarded-For", ALLOWED))
         found = resolve(PROXY, fields, CLOUDFLARE)
-        assert found == ClientAddress(parse_address(client), PROXY, "cf-connecting-ip", "")
+        assert found == ClientAddress(parse_address(client), PROXY, source="cf-connecting-ip", problem="")
 
     @pytest.mark.parametrize(
         ("values", "problem"),
@@ -286,7 +288,9 @@ class TestSingleHeader:
         self, values: list[str], problem: str
     ) -> None:
         fields = headers(*(("cf-connecting-ip", value) for value in values), ("X-Forwarded-For", ALLOWED))
-        assert resolve(PROXY, fields, CLOUDFLARE) == ClientAddress(None, PROXY, "cf-connecting-ip", problem)
+        assert resolve(PROXY, fields, CLOUDFLARE) == ClientAddress(
+            None, PROXY, source="cf-connecting-ip", problem=problem
+        )
 
 
 class TestAVouchedPeer:

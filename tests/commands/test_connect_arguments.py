@@ -7,7 +7,8 @@ from click.testing import CliRunner
 from yarl import URL
 
 from proxy.cli import main
-from proxy.commands.connect import UnusableError, read_destination
+from proxy.commands.connect import read_destination
+from proxy.commands.usage import UsageProblem
 
 
 def test_the_token_may_be_the_whole_address_that_was_printed() -> None:
@@ -35,7 +36,7 @@ def test_the_token_may_be_the_whole_address_that_was_printed() -> None:
     ],
 )
 def test_what_leads_nowhere_is_told_without_the_token(address: str, token: str, told: str) -> None:
-    with pytest.raises(UnusableError) as caught:
+    with pytest.raises(UsageProblem) as caught:
         read_destination(address, token)
     assert told in str(caught.value)
     assert "nbgate2_a" not in str(caught.value)

@@ -47,7 +47,7 @@ def problems_of(
     with pytest.raises(ConfigError) as caught:
         load_text(directory, text, environ=environ)
     return [
-        Problem(Path(one.file).name, one.line, one.where, one.message, one.hint)
+        Problem(Path(one.file).name, one.line, where=one.where, message=one.message, hint=one.hint)
         for one in caught.value.problems
     ]
 

@@ -138,7 +138,7 @@ def problems(directory: Path, document: Any) -> list[Problem]:
     with pytest.raises(ConfigError) as caught:
         import_file(written(directory, document), list_name="aws")
     return [
-        Problem(Path(one.file).name, one.line, one.where, one.message, one.hint)
+        Problem(Path(one.file).name, one.line, where=one.where, message=one.message, hint=one.hint)
         for one in caught.value.problems
     ]
 

@@ -130,12 +130,12 @@ def test_a_file_that_two_lists_share_is_named_once(tmp_path: Path) -> None:
 def test_problems_in_such_a_file_carry_its_lines(tmp_path: Path) -> None:
     section = included(tmp_path, "10.0.0.0/8\n010.0.0.1\n# fine\n10.0.0.1/8 # not fine\nexample.com\n")
     assert problems_of(tmp_path, text_of(allowlists=section)) == [
-        Problem("office.txt", 2, "", "'010.0.0.1' has leading zeros, which some programs read as octal",
-                "write 10.0.0.1 if that is meant"),
-        Problem("office.txt", 4, "", "'10.0.0.1/8' has host bits set",
-                "write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address"),
-        Problem("office.txt", 5, "", "'example.com' is not an IP address",
-                "write an address such as 203.0.113.7 or 2001:db8::7"),
+        Problem("office.txt", 2, where="", message="'010.0.0.1' has leading zeros, which some programs read as octal",
+                hint="write 10.0.0.1 if that is meant"),
+        Problem("office.txt", 4, where="", message="'10.0.0.1/8' has host bits set",
+                hint="write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address"),
+        Problem("office.txt", 5, where="", message="'example.com' is not an IP address",
+                hint="write an address such as 203.0.113.7 or 2001:db8::7"),
     ]  # fmt: skip
 
 

@@ -1023,7 +1023,7 @@ def _signatures() -> Signatures:
 
 
 def _signed(fields_of: list[tuple[str, str]]) -> object:
-    request = SignedRequest("POST", "/", fields_of, b"{}", "203.0.113.9")
+    request = SignedRequest("POST", "/", fields=fields_of, body=b"{}", source="203.0.113.9")
     signatures = _signatures()
     return signatures.knows(fields_of[-1][1]), signatures.verify(request, is_question=True)
 
@@ -1701,18 +1701,24 @@ TOKEN_URL: Final = URL(f"https://{NOTEBOOK}/?authToken={'t' * 2000}", encoded=Tr
 
 
 def _shape(location: str) -> object:
-    redirect = client.NotebookAnswer(302, location.encode("latin-1", "replace"), b"", b"", ())
+    redirect = client.NotebookAnswer(
+        302, location.encode("latin-1", "replace"), server=b"", content_type=b"", cookies=()
+    )
     asked = Asked(redirect, b"", ORIGIN, hosts.SIGN_IN_HOSTS)
     return shape_of(redirect, target="/lab", origin=ORIGIN), meaning_of(asked)
 
 
 def _status_told(body: bytes) -> object:
-    refused = client.NotebookAnswer(403, b"", b"", b"application/json", ())
+    refused = client.NotebookAnswer(403, b"", server=b"", content_type=b"application/json", cookies=())
     return meaning_of(Asked(refused, body[:BODY_BYTES], ORIGIN, hosts.SIGN_IN_HOSTS))
 
 
 def _marks(pairs: list[tuple[bytes, bytes]]) -> object:
-    return is_from_jupyter(client.NotebookAnswer(200, b"", b"", b"text/html", (), fields=tuple(pairs)))
+    return is_from_jupyter(
+        client.NotebookAnswer(
+            200, b"", server=b"", content_type=b"text/html", cookies=(), fields=tuple(pairs)
+        )
+    )
 
 
 def _steering(value: bytes) -> object:

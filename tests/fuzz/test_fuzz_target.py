@@ -28,8 +28,8 @@ def test_mutations_of_it_pass() -> None:
     "wrong",
     [
         # Believes the leftmost word of whoever asks; falls back to the proxy; gives a caller no address.
-        ClientAddress(parse_address("203.0.113.5"), EVIL, "x-forwarded-for"),
-        ClientAddress(EVIL, EVIL, "x-forwarded-for"),
+        ClientAddress(parse_address("203.0.113.5"), EVIL, source="x-forwarded-for"),
+        ClientAddress(EVIL, EVIL, source="x-forwarded-for"),
         ClientAddress(None, EVIL, problem="no"),
     ],
 )

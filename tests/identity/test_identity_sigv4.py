@@ -42,9 +42,9 @@ class World:
         request = SignedRequest(
             method or signing.method,
             target or signing.target,
-            signing.sign() if fields is None else fields,
-            signing.body if body is None else body,
-            source,
+            fields=signing.sign() if fields is None else fields,
+            body=signing.body if body is None else body,
+            source=source,
         )
         return self.signatures.verify(request, is_question=is_question)
 

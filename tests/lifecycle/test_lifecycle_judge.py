@@ -32,7 +32,14 @@ def reading(*things: Kernel | Terminal, up: float = 50 * HOUR, polled: float | N
     """What Jupyter says at NOW. It has been up for so long; an API call was `polled` seconds ago."""
     kernels = tuple(one for one in things if isinstance(one, Kernel))
     terminals = tuple(one for one in things if isinstance(one, Terminal))
-    return JupyterReading(NOW, THERE, ago(up), ago(up if polled is None else polled), kernels, terminals)
+    return JupyterReading(
+        NOW,
+        THERE,
+        started=ago(up),
+        last_activity=ago(up if polled is None else polled),
+        kernels=kernels,
+        terminals=terminals,
+    )
 
 
 def earlier(seconds: float, now: JupyterReading) -> JupyterReading:

@@ -32,9 +32,9 @@ def test_a_statement_is_read_as_it_stands() -> None:
     assert read_statement(element, sid="policy-1", origin="nbgate.yaml:3") == Statement(
         "Office1",
         Effect.ALLOW,
-        Wildcards(element["Action"], ignore_case=True),
-        ArnPatterns(element["Resource"]),
-        (
+        actions=Wildcards(element["Action"], ignore_case=True),
+        resources=ArnPatterns(element["Resource"]),
+        conditions=(
             compile_condition("IpAddress", "aws:SourceIp", ["203.0.113.0/24", "198.51.100.7/32"]),
             compile_condition("Bool", "aws:SecureTransport", ["true"]),
             compile_condition("StringLike", "aws:username", ["a*"]),

@@ -108,7 +108,10 @@ def test_conditions_are_anded() -> None:
 )
 def test_action_and_resource_must_match_too(action: str, resource: str, applies: bool) -> None:
     statement = Statement(
-        "one", Effect.ALLOW, Wildcards(["sagemaker:Create*"], ignore_case=True), Wildcards(["*/a"])
+        "one",
+        Effect.ALLOW,
+        actions=Wildcards(["sagemaker:Create*"], ignore_case=True),
+        resources=Wildcards(["*/a"]),
     )
     assert statement.applies(Context(INSIDE, action, resource)) is applies
 
@@ -147,6 +150,12 @@ def test_agrees_with_the_rule_in_one_line(policy: Policy, context: Context) -> N
 def test_a_deny_more_never_allows_more_wherever_it_stands(
     policy: Policy, context: Context, statement: Statement, at: int
 ) -> None:
-    deny = Statement(statement.sid, Effect.DENY, statement.actions, statement.resources, statement.conditions)
+    deny = Statement(
+        statement.sid,
+        Effect.DENY,
+        actions=statement.actions,
+        resources=statement.resources,
+        conditions=statement.conditions,
+    )
     more = Policy((*policy.statements[:at], deny, *policy.statements[at:]))
     assert not evaluate(more, context).allowed or evaluate(policy, context).allowed

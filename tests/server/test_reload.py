@@ -243,7 +243,7 @@ async def test_files_that_had_problems_are_watched_with_those_in_effect(
     listed = reloading.file.parent / "office.txt"
 
     def broken(_path: Path) -> Settings:
-        raise ConfigError([Problem(str(listed), 3, "", "is not a network")])
+        raise ConfigError([Problem(str(listed), 3, where="", message="is not a network")])
 
     monkeypatch.setattr(reloading.reloader, "_load", broken)
     await reloading.reloader.reload_now()

@@ -16,9 +16,9 @@ from tests.harness.clocks import FakeClock
 OUTSIDE = AuditedStatement(
     "gateway-allow",
     "Deny",
-    True,
-    ("NotIpAddress aws:SourceIp=198.51.100.9 holds (office)",),
-    "nbgate.yaml:12",
+    applies=True,
+    because=("NotIpAddress aws:SourceIp=198.51.100.9 holds (office)",),
+    origin="nbgate.yaml:12",
 )
 
 
@@ -137,7 +137,13 @@ def test_no_denial_is_sampled_or_merged() -> None:
         {"host": "u:eyJsecret@h"},
         {"host": "nbgate1_a.00000000.eyJsecret"},
         {"reason": "because authToken=eyJsecret"},
-        {"statements": (AuditedStatement("s", "Deny", True, ("aws:username=token=eyJsecret",), "f:1"),)},
+        {
+            "statements": (
+                AuditedStatement(
+                    "s", "Deny", applies=True, because=("aws:username=token=eyJsecret",), origin="f:1"
+                ),
+            )
+        },
         {"problem": "hop 'token=eyJsecret' is not an address"},
     ],
 )

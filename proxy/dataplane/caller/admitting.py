@@ -173,7 +173,7 @@ def _page(connection: Channel, request: Request, head: reader.RequestHead) -> Pa
     return PageAnswer(
         connection.plane,
         request,
-        connection.pages,
+        server=connection.pages,
         method=head.method,
         framing=head.framing if head.has_body else b"",
         is_http_10=head.is_http_10,
@@ -200,9 +200,9 @@ def _forward(connection: Channel, request: Request, head: reader.RequestHead, ro
     return Forward(
         connection.plane,
         request,
-        keeper,
-        outgoing,
-        route,
+        keeper=keeper,
+        head=outgoing,
+        route=route,
         has_body=head.has_body,
         is_http_10=head.is_http_10,
         keep_alive=connection.keeps,

@@ -47,7 +47,7 @@ class CallerConnection(asyncio.Protocol):
     writer: Writer
 
     def __init__(
-        self, plane: DataPlane, listener: Listener, place: Place, *, deadline: float, pages: web.Server
+        self, plane: DataPlane, listener: Listener, *, place: Place, deadline: float, pages: web.Server
     ) -> None:
         """`deadline` is that of the first head, by the monotonic clock; `pages` makes what answers for own pages."""
         self.plane = plane

@@ -68,9 +68,9 @@ class NewConnection:
         self,
         plane: DataPlane,
         listener: Listener,
+        *,
         sock: socket.socket,
         place: Place,
-        *,
         make: Make,
         tls: ssl.SSLContext | None,
     ) -> None:

@@ -61,12 +61,14 @@ class Reception:
             return
         if place.met is not None:
             plane.met(place.met, peer)
-        new = NewConnection(plane, listener, sock, place, make=self.connection, tls=self._tls)
+        new = NewConnection(plane, listener, sock=sock, place=place, make=self.connection, tls=self._tls)
         new.start(is_listed=is_listed)
 
     def connection(self, place: Place, deadline: float) -> CallerConnection:
         """What reads the requests of a connection; `deadline` is that of its first head, by the monotonic clock."""
-        return CallerConnection(self._plane, self._listener, place, deadline=deadline, pages=self._pages)
+        return CallerConnection(
+            self._plane, self._listener, place=place, deadline=deadline, pages=self._pages
+        )
 
 
 def _own_address(sock: socket.socket) -> Address | None:

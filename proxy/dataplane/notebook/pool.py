@@ -25,7 +25,7 @@ from proxy.telemetry.limits_met import Bound
 from proxy.upstream import Origin
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolLimits:
     """Seconds, bytes and counts; the counts are per origin."""
 

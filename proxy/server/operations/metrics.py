@@ -56,7 +56,9 @@ def exposition(
 ) -> tuple[bytes, str]:
     """All metrics of now, and their content type, in the format that the scraper's `Accept` asks for."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Gateway(plane, reloader, idleness, logs, longest_turn))
+    registry.register(
+        _Gateway(plane=plane, reloader=reloader, idleness=idleness, logs=logs, longest_turn=longest_turn)
+    )
     ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
@@ -66,7 +68,13 @@ class _Gateway(Collector):
     """The gateway's own families."""
 
     def __init__(
-        self, plane: DataPlane, reloader: Reloader, idleness: Idleness, logs: Logs, longest_turn: LongestTurn
+        self,
+        *,
+        plane: DataPlane,
+        reloader: Reloader,
+        idleness: Idleness,
+        logs: Logs,
+        longest_turn: LongestTurn,
     ) -> None:
         self._plane = plane
         self._reloader = reloader

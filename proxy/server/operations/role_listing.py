@@ -7,7 +7,7 @@ again after a while where it does not work. Pure: nobody is asked here.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
 from proxy.errors import ControlPlaneError, ControlPlaneFailed, PermissionMissing, Throttled
@@ -32,6 +32,7 @@ class RoleListing:
     fetch: SharedFetch[None]
     calls: int = 1
     """That the last one took."""
+    _: KW_ONLY
     not_before: float = -math.inf
     """Until then instances are described."""
     rests_until: float = -math.inf

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from statistics import median
 from typing import Final, Protocol
 
@@ -48,6 +48,7 @@ class WatchedInstance:
 
     key: SessionKey
     fetch: SharedFetch[InstanceDescription]
+    _: KW_ONLY
     names: tuple[str, ...] = ()
     sessions: tuple[SessionsOfInstance, ...] = ()
     known: KnownState | None = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Final
 
 from proxy.aws.control_plane import InstanceDescription, not_in_service
@@ -77,6 +77,7 @@ class InstanceNotice:
 
     instance: str
     start: Button | None = None
+    _: KW_ONLY
     progress: Progress | None = None
     reason: str = ""
     home: str = ""
@@ -88,6 +89,7 @@ class _Text:
 
     title: str
     message: str
+    _: KW_ONLY
     advice: str
     mood: str = "fault"
     retry: str = ""
@@ -318,7 +320,7 @@ def _text(error: NbgateError) -> _Text:
         return _Text(
             said.title,
             error.message if own_words else said.message,
-            advice,
+            advice=advice,
             # Nobody need wait at a page that does not reload.
             mood="wait" if refresh_seconds else "idle" if said.mood == "wait" else said.mood,
             retry=retry,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import parse_qs
@@ -67,6 +67,7 @@ class Card:
 
     name: str
     url: str
+    _: KW_ONLY
     door: str
     state: str
     word: str
@@ -216,12 +217,12 @@ class Portal:
         return Card(
             view.name,
             view.url,
-            START_PATH + view.name,
-            view.status,
-            word or "Here for you",
-            mood,
-            tuple(_facts(view)),
-            note,
+            door=START_PATH + view.name,
+            state=view.status,
+            word=word or "Here for you",
+            mood=mood,
+            facts=tuple(_facts(view)),
+            note=note,
             is_open=view.status == InstanceStatus.IN_SERVICE or not view.status,
             is_passing=view.status == InstanceStatus.PENDING,
             views=tuple(_ViewLink(name, view.url + path) for name, path in _VIEWS),

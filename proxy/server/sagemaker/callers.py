@@ -105,9 +105,9 @@ class Signers:
             SignedRequest(
                 request.inbound.method,
                 request.inbound.target,
-                tuple(headers.items()),
-                body,
-                request.caller.address or "",
+                fields=tuple(headers.items()),
+                body=body,
+                source=request.caller.address or "",
             ),
             is_question=operation in _QUESTIONS,
         )

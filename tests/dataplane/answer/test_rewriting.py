@@ -422,7 +422,7 @@ NOBODY = Gateway(
     Rules(
         Router([HOST], {"research": Mount.at_path("/research/")}),
         Judge({"research": Policy(())}, Policy(())),
-        TrustedProxies(),
+        trusted_proxies=TrustedProxies(),
     ),
     audit=lambda _inbound, _refusal: None,
 )

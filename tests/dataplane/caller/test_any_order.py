@@ -312,7 +312,7 @@ class Play:
         given = self._settings("here")
         origin = Origin.of(URL("http://notebook.invalid"))
         cookies = Cookies()
-        self.keeper = Keeper(UpstreamSession(origin, cookies, 0.0, 1e9, 2e9))
+        self.keeper = Keeper(UpstreamSession(origin, cookies, obtained_at=0.0, renew_at=1e9, expires_at=2e9))
         pages = OwnPages(on_fault=lambda _what, _error: None)
         for method, path, handler in (
             ("GET", "hello", self._hello),

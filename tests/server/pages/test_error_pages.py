@@ -213,7 +213,9 @@ def test_what_is_meant_for_the_operator_is_never_sent(
 
 
 def test_problems_of_the_configuration_are_never_sent() -> None:
-    error = ConfigError([Problem("/etc/nbgate/nbgate.yaml", 3, "policy.allow", "no such list 'office'")])
+    error = ConfigError(
+        [Problem("/etc/nbgate/nbgate.yaml", 3, where="policy.allow", message="no such list 'office'")]
+    )
     for body in (page(error), envelope(error)):
         assert b"office" not in body.body
         assert b"nbgate.yaml" not in body.body

@@ -361,7 +361,9 @@ async def test_what_runs_is_told_where_it_is_known_anyway(tmp_path) -> None:
     mounted = {"research": MOUNTED["research"] | IDLE}
     async with open_rig(tmp_path, mounted=mounted, clock=FakeClock(), sandbox_clock=FakeClock()) as rig:
         lifecycle = rig.gateway.lifecycle
-        lifecycle._watches["research"].verdict = IdleVerdict(IdleFinding.IN_USE, "a kernel computes", 0.0)
+        lifecycle._watches["research"].verdict = IdleVerdict(
+            IdleFinding.IN_USE, "a kernel computes", used_at=0.0
+        )
         page = await shown(rig)
         assert "a kernel computes" in page.text
         assert "in use" not in page.text

@@ -57,7 +57,7 @@ def test_a_retired_platform_is_told_in_sagemakers_words_and_the_way_out_in_ours(
 
 
 def test_a_configurations_problems_are_nobodys_business() -> None:
-    problem = errors.Problem("/etc/nbgate.yaml", 3, "policy", "is missing")
+    problem = errors.Problem("/etc/nbgate.yaml", 3, where="policy", message="is missing")
     assert "nbgate.yaml" not in str(fault_of(ConfigError([problem])))
 
 
