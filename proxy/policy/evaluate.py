@@ -54,6 +54,6 @@ def evaluate(policy: Policy, context: Context) -> Decision:
 
 @lru_cache(maxsize=256)
 def _decision(allowed: bool, sids: tuple[str, ...], notes: tuple[str, ...], unknown: bool) -> Decision:
-    # The same few statements decide for everybody; making the record anew is a third of a decision's time.
+    # The same few statements decide for everybody: the judge's memo has many answers, which share these records.
     reason = f"{'allowed' if allowed else 'denied'}: {'; '.join(notes)}"
     return Decision(allowed, sids, f"{reason}; the client address is unknown" if unknown else reason)

@@ -81,3 +81,10 @@ def test_what_a_caller_asks_of_the_policy() -> None:
     assert caller.question("gpu") == Question(CLIENT, "gpu", secure=True)
     asked = caller.question("gpu", "sagemaker:StopNotebookInstance", signer)
     assert asked == Question(CLIENT, "gpu", "sagemaker:StopNotebookInstance", True, signer)
+
+
+def test_a_request_shows_nothing_of_its_fields_and_target() -> None:
+    """They hold cookies and tokens, and a repr may stand in a log."""
+    shown = repr(inbound({"Cookie": "nbgate-session=s3cret"}, target="/?token=s3cret"))
+    assert "s3cret" not in shown
+    assert "notebooks.internal" in shown
