@@ -81,7 +81,7 @@ class Gateway:
             decision = NOBODY_REACHES if decision.allowed else decision
             return self._deny(inbound, caller, caller.question(instance), decision)
         if inbound.method not in SAFE_METHODS:
-            foreign = self._refuse_foreign(inbound, caller, instance)
+            foreign = self._check_foreign(inbound, caller, instance)
             if foreign is not None:
                 return foreign
         if self._access.is_watching and isinstance(route, Route):
@@ -126,7 +126,7 @@ class Gateway:
         refusal = Refusal(error, client, instance, None, (), action, reason, user, is_behind)
         return self._written(inbound, refusal)
 
-    def refuse_worker(self, inbound: Inbound, admission: Admission) -> Refusal | None:
+    def check_worker(self, inbound: Inbound, admission: Admission) -> Refusal | None:
         """What there is against the script of a service worker (`Service-Worker: script`), admitted as any request."""
         if pages.is_confined_worker(admission.route, self.rules.router):
             return None
@@ -173,14 +173,14 @@ class Gateway:
         if isinstance(found, Permit):
             # Jupyter excuses a foreign `Origin` of who brings a token of its own. The token is the gateway's, and
             # Jupyter, which never sees it, would say that there is nothing.
-            foreign = self._refuse_foreign(inbound, caller, instance, user=user) if found.xsrf else None
+            foreign = self._check_foreign(inbound, caller, instance, user=user) if found.xsrf else None
             if foreign is not None:
                 return foreign
             permit, route = found, route._replace(upstream_target=found.upstream_target)
         leads = found if isinstance(found, EntryRedirect | OwnPage) else route
         return Admission(caller, leads, instance, decision, inbound, self.rules, permit, user)
 
-    def _refuse_foreign(
+    def _check_foreign(
         self, inbound: Inbound, caller: Caller, instance: str, *, user: str = ""
     ) -> Refusal | None:
         """What there is against another site's page that wants something of an instance which does not allow for it."""

@@ -148,8 +148,8 @@ def test_pages_of_other_sites_may_change_what_allows_for_it() -> None:
 def test_a_service_worker_is_looked_at_after_it_was_admitted() -> None:
     door = Door(mounts={"research": Mount.root()})
     wide, narrow = door.admitted(inbound("/sw.js")), door.admitted(inbound("/lab/sw.js"))
-    assert door.gateway.refuse_worker(narrow.inbound, narrow) is None
-    refusal = door.gateway.refuse_worker(wide.inbound, wide)
+    assert door.gateway.check_worker(narrow.inbound, narrow) is None
+    refusal = door.gateway.check_worker(wide.inbound, wide)
     assert refusal is not None
     assert type(refusal.error) is WorkerRefused
     assert door.audited == [(wide.inbound, refusal)]

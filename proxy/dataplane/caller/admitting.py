@@ -73,7 +73,7 @@ def who_answers(connection: Channel, request: Request, head: reader.RequestHead)
         verdict = gateway.admit(inbound, connection.known)
     if head.says_more and _WORKER in fields.headers and isinstance(verdict, Admission):
         # A browser fetches the script of a service worker.
-        verdict = gateway.refuse_worker(inbound, verdict) or verdict
+        verdict = gateway.check_worker(inbound, verdict) or verdict
     if isinstance(verdict, Refusal):
         _refuse(connection, request, verdict)
         return None
