@@ -1,4 +1,4 @@
-"""`proxy/README.md` is what somebody who is new reads first: it stays true while the house changes.
+"""`proxy/README.md` is what somebody who is new reads first: it, and what modules say of each other, stays true.
 
 The rules stand in `tests/architecture/page.py`. The second half shows that each can fail.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture import page
-from tests.architecture.tree import PACKAGE
+from tests.architecture.tree import PACKAGE, SOURCES
 
 TEXT = (PACKAGE / "README.md").read_text("utf-8")
 SECTIONS = (
@@ -25,6 +25,10 @@ SECTIONS = (
 
 def test_what_the_page_names_exists() -> None:
     assert list(page.untrue(TEXT, PACKAGE)) == []
+
+
+def test_what_modules_say_of_each_other_exists() -> None:
+    assert list(page.stale({module: path.read_text("utf-8") for module, path in SOURCES.items()})) == []
 
 
 def test_no_part_of_the_house_is_missing_on_the_map() -> None:
@@ -76,6 +80,20 @@ def house(tmp_path: Path) -> Path:
 )
 def test_what_is_not_so_is_found(house: Path, text: str, problem: str) -> None:
     assert "; ".join(page.untrue(text, house)) == problem
+
+
+@pytest.mark.parametrize(
+    ("prose", "problem"),
+    [
+        ("`proxy.b`, `proxy.b.C`, `proxy.b.C.run` and proxy.nowhere", ""),
+        ("`proxy.nowhere`", "proxy.a:1: proxy.nowhere does not exist"),
+        ("`proxy.b.D`", "proxy.a:1: proxy.b.D does not exist"),
+        ("`proxy.b.C.walk`", "proxy.a:1: proxy.b.C.walk does not exist"),
+    ],
+)
+def test_a_module_that_speaks_of_what_is_gone_is_found(prose: str, problem: str) -> None:
+    sources = {"proxy": "", "proxy.a": f"# {prose}\n", "proxy.b": "class C:\n    def run(self): ...\n"}
+    assert "; ".join(page.stale(sources)) == problem
 
 
 @pytest.mark.parametrize(

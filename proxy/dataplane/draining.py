@@ -1,7 +1,7 @@
 """How a gateway goes away: when, and in which order, open WebSockets are told, so that their pages do not all come
 back at once, and find another gateway before they give up.
 
-The rule: pure arithmetic. Who tells them, and what else ends, is `proxy.dataplane.plane`'s.
+The rule: pure arithmetic. Who tells them, and what else ends, is `proxy.dataplane.register`'s.
 """
 
 from __future__ import annotations

@@ -10,13 +10,14 @@ import ast
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.architecture.floors import floor_of
 
 _LINK = re.compile(r"\[([^]\[]+)\]\(([^)\s]+)\)")
 _NAME = re.compile(r"`((?!\w+\.py`)[\w.]+)`")
+_MODULE = re.compile(r"`(proxy(?:\.\w+)+)`")
 _FILE = re.compile(r"`([\w./-]+(?:\.(?:py|md|yaml|toml)|/))`")
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 GLOSSARY = "Glossary"
@@ -37,6 +38,18 @@ def untrue(text: str, house: Path) -> Iterator[str]:
     for named in _FILE.findall(_LINK.sub("", text)):
         if not (house / named).exists() and not (house.parent / named).exists():
             yield f"{named} does not exist"
+
+
+def stale(sources: Mapping[str, str]) -> Iterator[str]:
+    """What prose in modules says of another module (`proxy.wire.body`, `proxy.gateway.Gateway`) that is not there."""
+    names: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        for number, line in enumerate(source.splitlines(), 1):
+            for named in _MODULE.findall(line):
+                home = max((one for one in sources if f"{named}.".startswith(f"{one}.")), key=len)
+                names.setdefault(home, defined(sources[home]))
+                if named != home and named.removeprefix(f"{home}.") not in names[home]:
+                    yield f"{module}:{number}: {named} does not exist"
 
 
 def missing(text: str, house: Path) -> Iterator[str]:
