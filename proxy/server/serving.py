@@ -46,7 +46,6 @@ from proxy.server.process import GatewayProcess
 from proxy.server.reload import Reloader
 from proxy.server.sagemaker.callers import Signers, access_keys
 from proxy.server.sagemaker.sagemaker_api import SageMakerApi
-from proxy.telemetry.events import EventLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +125,7 @@ def prepare_serving(
         on_trouble=notebooks.failed,
         on_recovery=notebooks.answered,
     )
-    _report_fewer_connections(settings.limits, logs.events, files=process.descriptors)
+    _report_fewer_connections(settings.limits, process)
     idleness = Idleness(
         fleet=fleet,
         plane=plane,
@@ -139,50 +138,20 @@ def prepare_serving(
         opening=opening,
     )
     idleness.adopt(settings, keepers)
-    instances = InstanceViews(
-        settings=in_effect.settings,
+    streams = _add_pages(
+        pages,
+        process=process,
+        in_effect=in_effect,
+        plane=plane,
         fleet=fleet,
-        websockets=partial(_websockets, plane),
-        awake=idleness.lifecycle.state,
-        clock=clock,
-        tasks=tasks,
-    )
-    streams = Streams(
-        instances=instances,
-        fleet=fleet,
-        settings=in_effect.settings,
-        clock=clock,
-        rounds=process.rounds,
-        faults=faults,
-    )
-    link = Links(instances=instances, tokens=tokens, settings=in_effect.settings, clock=clock)
-    sign_in.register(pages)
-    link_page.register(pages)
-    streams.register(pages)
-    orders = InstanceOrders(fleet=fleet, idleness=idleness)
-    Portal(instances=instances, buttons=buttons, orders=orders).register(pages)
-    JsonApi(instances=instances, orders=orders, link=link).register(pages)
-    SageMakerApi(
-        fleet=fleet,
+        idleness=idleness,
+        buttons=buttons,
         tokens=tokens,
-        settings=in_effect.settings,
-        events=logs.events,
-        identify=Signers(signatures, settings=in_effect.settings),
-    ).register(pages)
-
-    def follow(settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
-        """Have the parts go by another configuration, in one step."""
-        followers: tuple[Callable[[], object], ...] = (
-            partial(tokens.adopt, settings.tokens.keys, bind_address=settings.tokens.bind_address),
-            partial(forms.adopt, settings.tokens.keys),
-            partial(signatures.adopt, access_keys(settings.api)),
-            partial(fleet.adopt, settings, keepers),
-            partial(idleness.adopt, settings, keepers),
-            partial(_report_fewer_connections, settings.limits, logs.events, files=process.descriptors),
-        )
-        # One that fails must not keep what the file says from the others, the policy least of all.
-        faults.each("reload", followers, lambda adopt: adopt())
-
+        signatures=signatures,
+    )
+    followers = _Followers(
+        process=process, tokens=tokens, forms=forms, signatures=signatures, fleet=fleet, idleness=idleness
+    )
     reloader = Reloader(
         in_effect,
         keepers=keepers,
@@ -194,7 +163,7 @@ def prepare_serving(
         faults=faults,
         threshold=logs.threshold,
         clock=clock,
-        on_adopt=follow,
+        on_adopt=followers.adopt,
     )
     return Serving(
         plane=plane,
@@ -208,6 +177,78 @@ def prepare_serving(
     )
 
 
+def _add_pages(
+    pages: OwnPages,
+    *,
+    process: GatewayProcess,
+    in_effect: InEffect,
+    plane: DataPlane,
+    fleet: Fleet,
+    idleness: Idleness,
+    buttons: Buttons,
+    tokens: TokenSigner,
+    signatures: Signatures,
+) -> Streams:
+    """All that is answered at addresses of the gateway's own. Returns what outlasts its answer."""
+    settings = in_effect.settings
+    instances = InstanceViews(
+        settings=settings,
+        fleet=fleet,
+        websockets=partial(_websockets, plane),
+        awake=idleness.lifecycle.state,
+        clock=process.clock,
+        tasks=process.tasks,
+    )
+    orders = InstanceOrders(fleet=fleet, idleness=idleness)
+    streams = Streams(
+        instances=instances,
+        fleet=fleet,
+        settings=settings,
+        clock=process.clock,
+        rounds=process.rounds,
+        faults=process.faults,
+    )
+    streams.register(pages)
+    sign_in.register(pages)
+    link_page.register(pages)
+    Portal(instances=instances, buttons=buttons, orders=orders).register(pages)
+    link = Links(instances=instances, tokens=tokens, settings=settings, clock=process.clock)
+    JsonApi(instances=instances, orders=orders, link=link).register(pages)
+    SageMakerApi(
+        fleet=fleet,
+        tokens=tokens,
+        settings=settings,
+        events=process.logs.events,
+        identify=Signers(signatures, settings=settings),
+    ).register(pages)
+    return streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Followers:
+    """The parts that go by the configuration, besides those that read it anew each time."""
+
+    process: GatewayProcess
+    tokens: TokenSigner
+    forms: FormTokens
+    signatures: Signatures
+    fleet: Fleet
+    idleness: Idleness
+
+    def adopt(self, settings: Settings, keepers: Mapping[str, SessionKeeper]) -> None:
+        """Have all of them go by another one, in one step."""
+        adoptions: tuple[Callable[[], object], ...] = (
+            partial(self.tokens.adopt, settings.tokens.keys, bind_address=settings.tokens.bind_address),
+            partial(self.forms.adopt, settings.tokens.keys),
+            partial(self.signatures.adopt, access_keys(settings.api)),
+            partial(self.fleet.adopt, settings, keepers),
+            partial(self.idleness.adopt, settings, keepers),
+            partial(_report_fewer_connections, settings.limits, self.process),
+        )
+        # One that fails must not keep what the file says from the others, the policy least of all.
+        self.process.faults.each("reload", adoptions, lambda adopt: adopt())
+
+
 def _page_failed(process: GatewayProcess, request_id: str, error: BaseException) -> None:
     process.faults.met("page", error, what=request_id)
 
@@ -217,11 +258,12 @@ def _websockets(plane: DataPlane, name: str) -> int:
     return sum(record.instance == name for record in plane.open.relays.values())
 
 
-def _report_fewer_connections(limits: Limits, events: EventLog, *, files: int | None) -> None:
+def _report_fewer_connections(limits: Limits, process: GatewayProcess) -> None:
     """Say so where fewer connections can be held than the configuration says."""
+    files = process.descriptors
     if files is not None and (held := descriptors.connections_for(files)) < limits.connections:
         needed = descriptors.needed_for(limits.connections)
-        events.warning(
+        process.logs.events.warning(
             "fewer connections can be held than limits.connections",
             configured=limits.connections,
             held=held,
