@@ -138,7 +138,7 @@ class OpenPlane:
     @property
     def idle(self) -> int:
         """Connections to the notebook that wait in the pool."""
-        return self.plane.pool.idle_connections(self._origin)
+        return len(self.plane.pool.idle(self._origin))
 
     @property
     def open(self) -> int:

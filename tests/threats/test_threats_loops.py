@@ -162,7 +162,7 @@ async def test_an_idle_upstream_connection_that_cannot_be_judged_is_closed_with_
     for peer in peers:
         assert (await peer.response()).status == 200
     pool, origin = opened.plane.pool, opened.keeper.session.origin
-    await opened.settled(lambda: pool.idle_connections(origin) == 3)
+    await opened.settled(lambda: len(pool.idle(origin)) == 3)
     victim = pool.idle(origin)[1]
     is_open = UpstreamConnection.is_open.fget
 

@@ -213,7 +213,7 @@ async def test_who_is_slow_after_that_is(tmp_path: Path) -> None:
         caller = await stage.call(post(bytes(500_000))[:-1])
         await eventually(lambda: bool(stage.keeper.waits))
         [connection] = stage.plane.open.connections
-        await eventually(lambda: not connection.intake.is_reading)
+        await eventually(lambda: connection.intake.reasons)
         await stage.sweep(15.0)
         stage.keeper.gate.set()
         notebook = await stage.notebook()

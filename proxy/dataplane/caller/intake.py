@@ -53,11 +53,6 @@ class Intake:
         self.reader.forget()
 
     @property
-    def is_reading(self) -> bool:
-        """Nobody has a reason against reading on."""
-        return not self.reasons
-
-    @property
     def gives_others_a_turn(self) -> bool:
         """What waits has to wait for another turn of the event loop."""
         return self.reasons & TURN != 0

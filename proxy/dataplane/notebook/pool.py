@@ -80,7 +80,7 @@ class UpstreamPool:
         NoDescriptor.
         """
         limits = self.limits
-        if len(self._open[origin]) >= limits.connections:
+        if self.open_connections(origin) >= limits.connections:
             raise TooManyUpstreams(detail="limits.upstream_connections")
         if len(self) >= self._most and not self._make_room():
             raise NoDescriptor(detail="connections to all notebooks")
@@ -159,9 +159,6 @@ class UpstreamPool:
     def __len__(self) -> int:
         """How many are open, or being opened: idle, in use, and taken over by WebSockets."""
         return sum(map(len, self._open.values()))
-
-    def idle_connections(self, origin: Origin) -> int:
-        return len(self._idle.get(origin, ()))
 
     def open_connections(self, origin: Origin) -> int:
         return len(self._open.get(origin, ()))

@@ -175,14 +175,14 @@ async def test_who_is_not_read_is_not_slow(pages: Pages, extra: str) -> None:
     pages.may_read.clear()
     peer = await pages.post("" if extra else "x" * size, extra=f"{extra}Content-Length: {size + 1}\r\n")
     if not extra:
-        await opened.settled(lambda: not opened.connection.intake.is_reading)
+        await opened.settled(lambda: opened.connection.intake.reasons)
     for _ in range(3):
         await opened.pass_time(opened.plane.current.timeouts.request_body_seconds)
     pages.may_read.set()
     if extra:
         assert await peer.head() == CONTINUE
         peer.send("x" * size)
-    await opened.settled(lambda: opened.connection.intake.is_reading)
+    await opened.settled(lambda: not opened.connection.intake.reasons)
     opened.plane.sweep()
     await opened.pass_time(opened.plane.current.timeouts.request_body_seconds - 1)
     peer.send("x")

@@ -518,7 +518,7 @@ class Play:
             notebook.look()
         connection = self.connection
         if connection in self.plane.open.connections and not self.wire.is_closing():
-            assert self.wire.reads == connection.intake.is_reading
+            assert self.wire.reads == (not connection.intake.reasons)
         ids = [record.request_id for record in self.records]
         assert len(ids) == len(set(ids)), ids
 
@@ -556,7 +556,7 @@ class Play:
         connection, wire = self.connection, self.wire
         assert self._is_over(), (connection, self.records, self.ids)
         if connection in self.plane.open.connections and not wire.is_closing() and not wire.has_ended:
-            assert connection.intake.is_reading
+            assert not connection.intake.reasons
             assert not self.is_drained
             assert len(self.ids) == len(self.all)
         wire.lose()

@@ -105,7 +105,7 @@ async def test_much_that_came_before_the_101_is_not_lost(stage: OpenPlane) -> No
     notebook = await stage.notebook()
     await notebook.head()
     [downstream] = stage.plane.open.connections
-    await eventually(lambda: not downstream.intake.is_reading)
+    await eventually(lambda: downstream.intake.reasons)
     notebook.send(SWITCHED % b"")
     await caller.head()
     assert await notebook.exactly(len(frames)) == frames
