@@ -3,7 +3,7 @@
 The life of one request:
 
 1. `caller.reception` counts a connection when it is accepted; `caller.prelude` reads the PROXY prelude, and begins TLS.
-2. `caller.connection` is a thin shell: `caller.intake` holds what has come, `caller.reader` takes a head out of it.
+2. `caller.connection` is a thin shell: `caller.intake` holds what has come, `caller.asking` makes requests of it.
 3. `caller.states` says what becomes of bytes at any moment, as two tables.
 4. `caller.admitting` asks `Gateway.admit`, and makes whoever answers: `answer.forward`, `.page`, or a word of `.fixed`.
 5. `caller.request` is what that one sees of the caller, until its answer has ended and its record is written.

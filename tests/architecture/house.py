@@ -27,10 +27,7 @@ LONG: Mapping[str, str] = {
 }
 """Modules outside the data plane that may be longer, and why."""
 
-BEING_SPLIT: Mapping[str, str] = {
-    "proxy.dataplane.caller.connection": "rooms",
-    "proxy.dataplane.caller.request": "rooms",
-}
+BEING_SPLIT: Mapping[str, str] = {}
 
 
 def sizes(

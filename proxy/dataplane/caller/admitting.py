@@ -133,7 +133,7 @@ def error_of(fault: HeadFault) -> NbgateError:
     return _ERRORS[fault.fault](detail=f"head: {fault}")
 
 
-def turn_away(connection: Channel, request: Request, error: NbgateError, fault: HeadFault) -> None:
+def refuse_unread(connection: Channel, request: Request, error: NbgateError, fault: HeadFault) -> None:
     """Have it written down that a request could not be read, so that nobody was asked about it, and say so."""
     method, target = (b"-", b"-") if fault.request is None else fault.request
     listener = connection.listener

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.dataplane.bounds import HEAD_LATE, IDLE, SEND_LATE, TLS_FAILED
 from proxy.dataplane.budgets import Claim
 from proxy.dataplane.buffers import LARGE_BYTES
-from proxy.dataplane.caller.admitting import error_of, turn_away, who_answers
+from proxy.dataplane.caller.asking import read_head, read_heads, turn_away
 from proxy.dataplane.caller.closing import NEVER, Closing
 from proxy.dataplane.caller.intake import ANSWERER, INBOX, Intake
 from proxy.dataplane.caller.request import Request
-from proxy.dataplane.caller.states import ASKED, ASKED_WITH_BODY, START, Answering, Doing, Reading
+from proxy.dataplane.caller.states import START, Answering, Doing, Reading
 from proxy.dataplane.caller.writer import Writer
 from proxy.dataplane.notebook.translation import ToNotebook, ToNotebooks
-from proxy.errors import BadRequest, NbgateError, RequestTimeout
+from proxy.errors import BadRequest, RequestTimeout
 from proxy.wire.body import Data, FramingError
 from proxy.wire.request_heads import HeadFault
 
@@ -57,7 +57,7 @@ class CallerConnection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.request: Request | None = None
         """The one under way; when it is answered, the last one."""
-        self._closing = Closing(deadline)
+        self.closing = Closing(deadline)
         self.state = START
         self.intake = Intake(plane.reading, is_proxys=place.claim is Claim.TRUSTED)
         self.reader = self.intake.reader
@@ -95,10 +95,10 @@ class CallerConnection(asyncio.Protocol):
         doing = self.state.doing
         if doing is _READ:
             if self.reader.whole_head(data):
-                self._read_head(data)
+                read_head(self, data)
             else:
                 self.reader.hold(data)
-                self._read_heads()
+                read_heads(self)
         elif self.is_carrying:
             self._carry(data)
             if len(data) >= LARGE_BYTES and self.is_carrying and self.takes_views:
@@ -149,51 +149,6 @@ class CallerConnection(asyncio.Protocol):
         request = self.request
         return request is not None and request.answerer is not None and request.answerer.takes_views
 
-    def _read_heads(self) -> None:
-        """Take heads out of what waits."""
-        reader = self.reader
-        while self.state.doing is _READ:
-            had_begun = reader.has_begun
-            try:
-                head = reader.next_head()
-            except HeadFault as fault:
-                self._turn_away(fault, error_of(fault))
-                return
-            if head is None:
-                if reader.has_begun and not had_begun and self.request is not None:
-                    # The first head's time began with the connection.
-                    head_seconds = self.plane.current.timeouts.request_head_seconds
-                    self._closing.deadline = self.plane.clock.monotonic() + head_seconds
-                return
-            self._read_head(head)
-        self.intake.hold(b"")
-
-    def _read_head(self, head: bytes) -> None:
-        try:
-            read = self.reader.read(head)
-        except HeadFault as fault:
-            self._turn_away(fault, error_of(fault))
-            return
-        plane = self.plane
-        self.request = request = Request(self, plane)
-        self._closing.deadline = NEVER
-        self.state = ASKED_WITH_BODY if read.has_body else ASKED
-        self.keeps = read.is_kept and not plane.leaving
-        answerer = who_answers(self, request, read)
-        if answerer is not None:
-            request.answerer = answerer
-            answerer.start()
-
-    def _turn_away(self, fault: HeadFault, error: NbgateError, *, began_at: float | None = None) -> None:
-        """Refuse what could not be read, so that nobody was asked about it."""
-        self.request = request = Request(self, self.plane)
-        self._closing.deadline = NEVER
-        if began_at is not None:
-            request.started_at = began_at
-        self.go("stop")
-        self.go("asked")
-        turn_away(self, request, error, fault)
-
     def deliver(self) -> None:
         """Whoever is to have it takes what waits now."""
         if not self.intake.gives_others_a_turn:
@@ -227,7 +182,7 @@ class CallerConnection(asyncio.Protocol):
         if not self.reader.has_body:
             self._body_ended()
             self._next()
-        elif self._closing.has_dropped(size):
+        elif self.closing.has_dropped(size):
             self._hang_up(is_listening=True)
 
     def _body_ended(self) -> None:
@@ -248,7 +203,7 @@ class CallerConnection(asyncio.Protocol):
     def stop_reading(self) -> None:
         """Read nothing more: where this message ends is not known."""
         self.keeps = False
-        self._closing.is_listening = True
+        self.closing.is_listening = True
         self.reader.stop()
         self.go("stop")
 
@@ -266,7 +221,7 @@ class CallerConnection(asyncio.Protocol):
             self._next()
             return
         request.takes_body = False
-        self._closing.let_run_out(self.plane.clock)
+        self.closing.let_run_out(self.plane.clock)
         self.deliver()
 
     def hand_over(self) -> tuple[asyncio.Transport, bytes, bool]:
@@ -289,9 +244,9 @@ class CallerConnection(asyncio.Protocol):
         """Behind a request that is wholly received and answered."""
         if not self.keeps or self.state.reading is Reading.STOPPED:
             # Or it was cut in this turn, and does not know yet that it is lost.
-            self._hang_up(is_listening=self._closing.is_listening)
+            self._hang_up(is_listening=self.closing.is_listening)
             return
-        self._closing.deadline = self.plane.clock.monotonic() + self.plane.current.timeouts.idle_seconds
+        self.closing.deadline = self.plane.clock.monotonic() + self.plane.current.timeouts.idle_seconds
         if self.reader.inbox or self.writer.is_full:
             # Pipelined: a turn of the loop for each, so that one caller's queue delays nobody else. Nothing is
             # begun for a caller that does not take what it was answered: its answers would pile up here.
@@ -306,7 +261,7 @@ class CallerConnection(asyncio.Protocol):
         if state.reading is not Reading.DONE or state.answering is not Answering.IDLE or self.writer.is_full:
             return
         self.go("next")
-        self._read_heads()
+        read_heads(self)
         if self.state.doing is _READ:
             self.intake.resume(INBOX)
         if self.plane.draining:
@@ -317,8 +272,8 @@ class CallerConnection(asyncio.Protocol):
         """Close once everything written has been sent."""
         self.go("stop")
         if self.transport is not None:
-            self._closing.is_listening = is_listening
-            self._closing.hang_up(self.writer, self.intake, self.plane.clock, self.plane.current.timeouts)
+            self.closing.is_listening = is_listening
+            self.closing.hang_up(self.writer, self.intake, self.plane.clock, self.plane.current.timeouts)
 
     def _leave(self) -> None:
         """No longer one of the connections that are open."""
@@ -330,13 +285,13 @@ class CallerConnection(asyncio.Protocol):
         self.go("stop")
         self.go("over")
         self._let_go()
-        self._closing.deadline = self.plane.clock.monotonic() + self.plane.current.timeouts.send_seconds
+        self.closing.deadline = self.plane.clock.monotonic() + self.plane.current.timeouts.send_seconds
 
     # -- time -------------------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
         """Judge silence. Called about once a second; `now` is the monotonic clock's."""
-        if now >= self._closing.deadline:
+        if now >= self.closing.deadline:
             self._overdue()
             return
         if self.request is not None and not self.is_idle:
@@ -345,10 +300,11 @@ class CallerConnection(asyncio.Protocol):
             self.request.sweep(now, is_held=is_held)
 
     def _overdue(self) -> None:
-        due, self._closing.deadline = self._closing.deadline, NEVER
+        due, self.closing.deadline = self.closing.deadline, NEVER
         plane = self.plane
         if self.state.doing is _READ and self.reader.held_bytes:
-            self._turn_away(
+            turn_away(
+                self,
                 HeadFault("it did not come in time"),
                 RequestTimeout(),
                 began_at=due - plane.current.timeouts.request_head_seconds,
@@ -360,7 +316,7 @@ class CallerConnection(asyncio.Protocol):
                 plane.refused(HEAD_LATE, self.peer)
             self._hang_up(is_listening=False)
         elif self.transport is not None:
-            if self.state.reading is Reading.STOPPED and not self._closing.is_listening:
+            if self.state.reading is Reading.STOPPED and not self.closing.is_listening:
                 # Answered, recorded, and not taken.
                 plane.refused(SEND_LATE, self.peer)
             self.abort()
