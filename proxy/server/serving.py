@@ -4,7 +4,8 @@
 
 The rule: each part is handed what it needs when it is made, and none is given to another afterwards. Where two need
 each other, a part stands between them that needs neither: `InEffect` for what counts now, `Notices` for what an error
-page says of an instance, `StartOnOpen` for what is answered in an error's place. Nothing listens yet.
+page says of an instance, `StartOnOpen` for what is answered in an error's place. Pages are added to their table last:
+nothing listens yet.
 """
 
 from __future__ import annotations
