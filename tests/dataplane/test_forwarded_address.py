@@ -31,18 +31,14 @@ SPELLINGS = (
 async def told(directory: Path, **aws: Any) -> bytes:
     """The head that a notebook of SageMaker's is sent; it is reached over an endpoint of one's own."""
     certificate = self_signed(directory, name=f"DNS:{HOST}")
-    notebook = Notebook()
-    server = await asyncio.start_server(notebook.serve, "127.0.0.1", 0, ssl=serving(certificate))
-    try:
-        endpoint = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        section = {"region": "us-east-1", "notebook_endpoint": endpoint, **aws}
+    notebook = Notebook(by_hand=False)
+    notebook.tls = serving(certificate)
+    async with notebook:
+        section = {"region": "us-east-1", "notebook_endpoint": f"127.0.0.1:{notebook.port}", **aws}
         async with open_plane(directory, aws=section, tls=trusting(certificate)) as opened:
             opened.keeper.session = replace(opened.keeper.session, origin=Origin("https", HOST, 443))
             extra = "".join(f"{name}: for=198.51.100.7\r\n" for name in SPELLINGS)
             assert (await opened.get("/lab", extra=extra)).status == 200
-    finally:
-        notebook.close()
-        server.close()
     [head] = notebook.heads
     assert b"\r\nHost: %b\r\n" % HOST.encode() in head
     assert b"198.51.100.7" not in head
