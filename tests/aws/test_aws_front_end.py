@@ -8,6 +8,8 @@ import pytest
 
 from proxy.aws.front_end import (
     OUTCOMES,
+    SageMakerFrontEnd,
+    SuspectAnswer,
     UsualAnswerer,
     contradicts,
     is_front_ends,
@@ -15,9 +17,11 @@ from proxy.aws.front_end import (
     usual_answerer,
     without_renewal,
 )
+from proxy.aws.sessions import UpstreamSession
 from proxy.aws.signed_out import Shape
 from proxy.upstream import Honoured, Outcome
-from tests.aws.heads import JUPYTERS, UNMARKED, head
+from tests.aws.fakes import ORIGIN, jar
+from tests.aws.heads import JUPYTERS, TORNADO, UNMARKED, head
 
 TARGETS = {
     UsualAnswerer.API: "/api/contents/a",
@@ -120,3 +124,51 @@ def test_the_front_end_is_known_only_where_nobody_but_jupyter_answers() -> None:
         assert not is_front_ends(head(429, *lines), "/proxy/8501/api/x")
     for lines in JUPYTERS.values():
         assert not is_front_ends(head(429, *lines), "/api/kernels")
+
+
+def session_of() -> UpstreamSession:
+    return UpstreamSession(ORIGIN, jar(), obtained_at=0.0, renew_at=1e9, expires_at=2e9, jupyter_shows=True)
+
+
+SIGNED_OUT = head(302, location="https://signin.aws.amazon.com/x")
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_response_is_suspect_for_its_shape_and_remembers_where_it_came_from(is_up: bool) -> None:
+    front_end, session = SageMakerFrontEnd(), session_of()
+    suspicion = front_end.suspect(SIGNED_OUT, target="/lab", session=session, is_up=is_up)
+    assert suspicion == SuspectAnswer(Shape.SIGN_IN, "/lab", 302, session.jupyter_shows)
+    clean = front_end.suspect(head(404, TORNADO), target="/lab", session=session, is_up=is_up)
+    assert clean is None
+
+
+def test_the_hosts_that_sign_in_are_those_that_it_is_told() -> None:
+    elsewhere = head(302, location="https://signin.test/x")
+    for hosts, expected in ((frozenset({"signin.test"}), True), (frozenset[str](), False)):
+        found = SageMakerFrontEnd(hosts).suspect(elsewhere, target="/lab", session=session_of(), is_up=False)
+        assert (found is not None and found.sends_to_sign_in) is expected
+
+
+@pytest.mark.parametrize("shape", Shape)
+@pytest.mark.parametrize("honoured", Honoured)
+@pytest.mark.parametrize("place", UsualAnswerer)
+def test_a_suspect_answer_comes_to_what_the_tables_say(
+    shape: Shape, honoured: Honoured, place: UsualAnswerer
+) -> None:
+    target = TARGETS[place]
+    for status in (200, 302, 403, 500, 502):
+        one = SuspectAnswer(shape, target, status, jupyter_shows=True)
+        expected = outcome(shape, honoured, target=target, status=status, jupyter_shows=True)
+        assert one.outcome(honoured) is expected
+        assert one.without_renewal() is without_renewal(shape, target=target)
+        assert one.contradicts is contradicts(shape, target=target)
+        assert one.sends_to_sign_in is (shape is Shape.SIGN_IN)
+        assert one.may_have_passed_on is (status in {500, 502, 504})
+
+
+@pytest.mark.parametrize("status", [429, 502, 504, 503, 500])
+def test_what_passes_by_itself_is_the_front_ends_for_certain_only_in_jupyters_place(status: int) -> None:
+    front_end, passes = SageMakerFrontEnd(), status in {429, 502, 504}
+    assert front_end.has_answered(head(status), target="/api/kernels") is passes
+    assert not front_end.has_answered(head(status), target="/proxy/8501/")
+    assert not front_end.has_answered(head(status, TORNADO), target="/api/kernels")
