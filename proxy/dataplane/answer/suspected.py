@@ -82,7 +82,9 @@ def is_let_through(exchange: SuspectedExchange, plane: DataPlane, facts: Respons
     if suspicion is not None:
         connection.put_off(facts)
         plane.tasks.start(
-            _find_out(exchange, plane, connection, session=session, facts=facts, suspicion=suspicion),
+            _find_out(
+                exchange, plane, connection=connection, session=session, facts=facts, suspicion=suspicion
+            ),
             name="whether signed in",
         )
         return False
@@ -97,8 +99,8 @@ def is_let_through(exchange: SuspectedExchange, plane: DataPlane, facts: Respons
 async def _find_out(
     exchange: SuspectedExchange,
     plane: DataPlane,
-    connection: UpstreamConnection,
     *,
+    connection: UpstreamConnection,
     session: NotebookSession,
     facts: ResponseFacts,
     suspicion: Suspicion,
@@ -120,7 +122,7 @@ async def _find_out(
         case Outcome.REFUSE:
             exchange.fail(SessionRejected(retry_after_seconds=5))
         case Outcome.OUT:
-            await _say_state(exchange, plane, facts, suspicion)
+            await _say_state(exchange, plane, facts=facts, suspicion=suspicion)
         case Outcome.STARTING:
             _say_absent(exchange, suspicion, JupyterStarting(detail=_answered(facts)))
             # Whoever comes next connects anew, and so tells when the outage is over.
@@ -130,7 +132,7 @@ async def _find_out(
 
 
 async def _say_state(
-    exchange: SuspectedExchange, plane: DataPlane, facts: ResponseFacts, suspicion: Suspicion
+    exchange: SuspectedExchange, plane: DataPlane, *, facts: ResponseFacts, suspicion: Suspicion
 ) -> None:
     """The instance is not in service: signing in says in which state it is."""
     error: NbgateError = JupyterStarting(detail=_answered(facts))

@@ -28,7 +28,9 @@ class RecordedRequest(Protocol):
     page_user: str
 
 
-def record_of(request: RecordedRequest, status: int, size: int, code: str, detail: str = "") -> RequestRecord:
+def record_of(
+    request: RecordedRequest, status: int, *, size: int = 0, code: str = "", detail: str = ""
+) -> RequestRecord:
     """What is written down of a request; `size` are the bytes of the answer's body."""
     admission, inbound, answerer = request.admission, request.inbound, request.answerer
     if admission is not None and inbound is not None and answerer is not None:

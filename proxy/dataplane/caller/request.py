@@ -189,7 +189,7 @@ class Request:
             connection.keeps = False
         error = self.page_error
         code, detail = (answerer.code, "") if error is None else (error.code, error.log_detail)
-        plane.log(record_of(self, answerer.status, answerer.out.bytes_out, code, detail))
+        plane.log(record_of(self, answerer.status, size=answerer.out.bytes_out, code=code, detail=detail))
         connection.answered()
 
     def broken(self, bound: Bound | None = None, *, detail: str = "") -> None:
@@ -200,7 +200,7 @@ class Request:
             self.plane.met(bound, self.client)
         answerer = self.answerer
         status, size = (0, 0) if answerer is None else (answerer.status, answerer.out.bytes_out)
-        self.plane.log(record_of(self, status, size, code, detail))
+        self.plane.log(record_of(self, status, size=size, code=code, detail=detail))
         connection.over()
         connection.writer.reset()
 
@@ -276,7 +276,7 @@ class Request:
         if answerer is not None:
             answerer.cancel()
             status, size = answerer.status, answerer.out.bytes_out
-        self.plane.log(record_of(self, status, size, code))
+        self.plane.log(record_of(self, status, size=size, code=code))
 
     def sweep(self, now: float, *, is_held: bool) -> None:
         """Judge silence; `is_held`: nothing is read for now, for a reason of ours."""
@@ -309,7 +309,7 @@ class Request:
 
     def _answered(self, status: int, size: int, code: str, detail: str = "") -> None:
         connection = self._connection
-        self.plane.log(record_of(self, status, size, code, detail))
+        self.plane.log(record_of(self, status, size=size, code=code, detail=detail))
         connection.answered()
 
     # -- for pages of the gateway's own -----------------------------------------------------------------

@@ -137,7 +137,7 @@ def switch(
         by_application=isinstance(route, Route) and is_proxied(route.upstream_target),
     )
     connection.writer.write(head)
-    record = record_of(request, 101, 0, "")
+    record = record_of(request, 101)
     # From here on request and connection are done with, and nothing may hold them: a WebSocket may last for days.
     transport, waiting, is_full = connection.hand_over()
     try:
