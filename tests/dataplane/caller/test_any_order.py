@@ -23,7 +23,7 @@ import pytest
 import uvloop
 import yaml
 from aiohttp import web
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -33,7 +33,10 @@ from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.dataplane.bounds import HELD_TOO_MUCH
 from proxy.dataplane.budgets import Place
+from proxy.dataplane.caller.connection import CallerConnection
+from proxy.dataplane.caller.intake import Intake
 from proxy.dataplane.caller.reception import Reception
+from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.plane import Current
 from proxy.server import compose
 from proxy.server.own_pages import OwnPages
@@ -41,6 +44,7 @@ from proxy.server.page_request import PageRequest
 from proxy.tasks import Tasks
 from proxy.telemetry.access_log import RequestRecord
 from proxy.upstream import Honoured, Origin
+from proxy.wire.body import Data, LengthBody
 from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
 from tests.harness.keeper import Keeper
@@ -88,6 +92,11 @@ class Asked:
     number: int
     method: bytes
     data: bytes
+
+    @property
+    def is_faulty(self) -> bool:
+        """It is to be refused as no HTTP."""
+        return any(fault in self.data for fault in (b"broken", b"No field", b"\x16\x03", b"TRACE"))
 
 
 def chunked(body: bytes, *, piece: int) -> bytes:
@@ -169,6 +178,8 @@ class Notebook:
         self.left = b""
         """What is still to be sent of its answer."""
         self.is_websocket = False
+        self.says_close = False
+        """It takes no other request."""
         self._body: Callable[[], bool] | None = None
 
     def look(self) -> None:
@@ -186,6 +197,7 @@ class Notebook:
             self.head = head = bytes(sent[self.seen : end + 4])
             match = re.match(rb"([A-Z]+) (?:/research)?/n(\d+) HTTP/1\.1\r\n", head)
             assert match, head
+            assert not self.says_close, head
             self.method, self.number = match[1], int(match[2])
             self.seen = end + 4
             self._body = self._follow(head, mark(self.number))
@@ -226,6 +238,12 @@ class Notebook:
         return count
 
     @property
+    def has_nothing_left(self) -> bool:
+        """All that came was requests', whole."""
+        self.look()
+        return self.is_websocket or self._body is not None or self.seen == len(self.wire.sent)
+
+    @property
     def has_whole(self) -> bool:
         self.look()
         return self._body is None
@@ -261,6 +279,7 @@ class Notebook:
             self._send(ok + b"\r\n" + mine * 4)
             wire.end()
         elif how == 4:
+            self.says_close = True
             self._send(ok + b"Connection: close\r\nContent-Length: 2\r\n\r\n" + mine * 2 * (not has_no_body))
         elif how == 5 and not has_no_body:
             self._send(ok + b"Content-Length: %d\r\n\r\n" % (2 * LARGE) + mine * 2 * LARGE)
@@ -566,12 +585,17 @@ class Play:
         assert not self.plane.open.connections
         assert not self.plane.budgets.in_all
         assert sorted(record.request_id for record in self.records) == self.ids
+        for record in self.records:
+            assert record.status != 400 or self.all[int(record.request_id, 16) - 1].is_faulty, record
+        for notebook in self.notebooks:
+            assert notebook.wire.is_closing() or notebook.has_nothing_left
         self._answers()
 
     def _answers(self) -> None:
         """What the caller was sent: answers, whole and in order, each its own request's."""
         sent, place, last = bytes(self.wire.sent), 0, 0
         records = {record.request_id: record for record in self.records}
+        unanswered = {one for one, record in records.items() if record.status and not record.error}
         while place < len(sent):
             end = sent.find(HEAD_END, place) + 4
             assert end > 3, sent[place : place + 300]
@@ -584,13 +608,14 @@ class Play:
             assert found, head
             assert head.count(b"X-Request-Id") == 1
             number = int(found[1], 16)
+            unanswered.discard(found[1].decode())
             assert number > last
             last = number
             record = records[found[1].decode()]
             if named := re.search(rb"\r\nX-N: (\d+)\r\n", head):
                 assert int(named[1]) == number
             if status == 101:
-                return
+                break
             method = record.method.encode()
             mine = mark(number)
             is_whole, body, place = read_body(sent, place, head, method, status)
@@ -602,6 +627,7 @@ class Play:
                 assert place == len(sent)
             else:
                 assert record.status == status
+        assert self.is_cut or not unanswered, unanswered
 
 
 def read_body(sent: bytes, place: int, head: bytes, method: bytes, status: int) -> tuple[bool, bytes, int]:
@@ -716,9 +742,9 @@ def test_what_waits_for_a_caller_that_takes_nothing_is_counted() -> None:
 
 OFTEN = ["ask", "send", "answer", "turn"]
 SELDOM = ["stall", "take", "page", "cold", "honoured", "sweep", "reload", "drain", "end"]
-STEPS = st.lists(
-    st.tuples(st.sampled_from([*OFTEN, *OFTEN, *SELDOM]), st.integers(0, 127)), min_size=5, max_size=60
-)
+STEP = st.tuples(st.sampled_from([*OFTEN, *OFTEN, *SELDOM]), st.integers(0, 127))
+# Of lists whose length is not said, most are hardly longer than the shortest.
+STEPS = st.integers(5, 60).flatmap(lambda count: st.lists(STEP, min_size=count, max_size=count))
 
 
 FOUND = {
@@ -753,7 +779,7 @@ def test_what_was_found_once(steps: list[tuple[str, int]]) -> None:
 
 
 @given(steps=STEPS, is_tls=st.booleans(), is_mounted=st.booleans())
-@settings(max_examples=400)
+@settings(max_examples=100)
 def test_whatever_comes_in_whatever_order(
     steps: list[tuple[str, int]], is_tls: bool, is_mounted: bool
 ) -> None:
@@ -762,8 +788,51 @@ def test_whatever_comes_in_whatever_order(
 
 @pytest.mark.slow
 @given(steps=STEPS, is_tls=st.booleans(), is_mounted=st.booleans())
-@settings(max_examples=5000)
+@settings(max_examples=2000)
 def test_whatever_comes_in_whatever_order_and_often(
     steps: list[tuple[str, int]], is_tls: bool, is_mounted: bool
 ) -> None:
     run(steps, is_tls=is_tls, is_mounted=is_mounted)
+
+
+def _taken_too_far(body: LengthBody, data: Data) -> tuple[Data, Data]:
+    size = min(len(data), body.remaining + 1)
+    body.remaining = max(0, body.remaining - size)
+    body.done = body.remaining == 0
+    return data[:size], data[size:]
+
+
+def _not_resumed(intake: Intake, reasons: int) -> None:
+    intake.reasons &= ~reasons
+
+
+def _not_drained(_connection: CallerConnection) -> None: ...
+
+
+PLANTED: dict[str, tuple[type, str, Any]] = {
+    "a notebook's connection is used again while it still reads a body": (
+        UpstreamConnection,
+        "is_reusable",
+        property(lambda connection: connection.is_open),
+    ),
+    "a byte of the next request is taken for the body of this one": (LengthBody, "feed", _taken_too_far),
+    "nobody reads on when the last reason is gone": (Intake, "resume", _not_resumed),
+    "a connection stays when the gateway goes away": (CallerConnection, "drain", _not_drained),
+    "every body ends where it is cut": (UpstreamConnection, "eof_received", UpstreamConnection.abort),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("where", "name", "broken"), PLANTED.values(), ids=PLANTED)
+def test_what_is_planted_is_found(
+    where: type, name: str, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(where, name, broken)
+
+    @given(steps=STEPS, is_tls=st.booleans(), is_mounted=st.booleans())
+    @settings(max_examples=1500, phases=[Phase.generate], database=None, derandomize=True)
+    def playing(steps: list[tuple[str, int]], is_tls: bool, is_mounted: bool) -> None:
+        run(steps, is_tls=is_tls, is_mounted=is_mounted)
+
+    with pytest.raises((AssertionError, BaseExceptionGroup)):
+        playing()
