@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from test_admission_caller import TRUSTED, inbound
 
 from proxy.admission.caller import identify
 from proxy.admission.pages import asking_mount, is_confined_worker, is_foreign, may_be_led_back, outside
 from proxy.routing.mounts import Mount
 from proxy.routing.router import OwnPage, Redirect, Route, Router
+from tests.admission.test_admission_caller import TRUSTED, inbound
 
 RESEARCH = Mount.at_path("/research/")
 ROUTER = Router(["notebooks.internal"], {"research": RESEARCH, "root": Mount.root()})

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
-from spellings import ALLOWED, FIELDS, SPELLINGS, hostile
 
 from proxy.client_address.forwarded import forwarded_address, x_forwarded_for_address
 from proxy.client_address.networks import Address, NetworkSet, parse_address, peer_address, read_address
@@ -24,6 +23,7 @@ from proxy.client_address.resolve import (
     forwarded_scheme,
     resolve,
 )
+from tests.client_address.spellings import ALLOWED, FIELDS, SPELLINGS, hostile
 
 PROXIES = NetworkSet([ip_network("10.0.0.0/8")])
 PROXY = parse_address("10.0.0.1")

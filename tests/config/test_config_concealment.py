@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from config_files import BASE, problems_of, text_of
 
 from proxy.cli import main
 from proxy.config.load import load
 from proxy.errors import ConfigError
+from tests.config.config_files import BASE, problems_of, text_of
 
 SECRETS = {
     "hex": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",

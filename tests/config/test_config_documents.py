@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-from config_files import BASE, EXAMPLES, load_text
 
 from proxy.client_address.networks import parse_address
 from proxy.config import documents
@@ -18,6 +17,7 @@ from proxy.config.settings import Settings
 from proxy.errors import ConfigError, Problem
 from proxy.policy.context import CONNECT, Context
 from proxy.policy.evaluate import evaluate
+from tests.config.config_files import BASE, EXAMPLES, load_text
 
 NETWORKS = ["192.0.2.0/24", "2001:db8::/32"]
 GUIDE = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_files import NOW, load_text, problems_of, said, text_of
 
 from proxy.commands.summary import print_summary
 from proxy.config.binds import SocketAddress
 from proxy.config.settings import Aws
+from tests.config.config_files import NOW, load_text, problems_of, said, text_of
 
 FILE = "aws:\n  region: eu-west-1\n"
 SECRET = "hunter22-hunter22"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_files import NOW, load_text, problems_of, text_of
 
 from proxy.commands.summary import print_summary
 from proxy.config.sections import Lifecycle
+from tests.config.config_files import NOW, load_text, problems_of, text_of
 
 
 def lifecycles(directory: Path, **sections: str) -> dict[str, Lifecycle]:

@@ -7,7 +7,6 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from config_files import BASE, EXAMPLES, load_text, problems_of, said, text_of
 
 from proxy.client_address.networks import NetworkSet
 from proxy.client_address.resolve import ForwardingHeader, HopCount, SingleHeader, Strategy, TrustedProxies
@@ -20,6 +19,7 @@ from proxy.errors import ConfigError
 from proxy.policy.context import Context
 from proxy.policy.evaluate import evaluate
 from proxy.routing.mounts import Mount
+from tests.config.config_files import BASE, EXAMPLES, load_text, problems_of, said, text_of
 
 # What is wrong, in a file that is valid but for these lines, which come first: line, where, message, hint.
 PROXIES = NetworkSet([ip_network("10.0.0.0/8")])

@@ -7,7 +7,6 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from config_files import load_text, problems_of, said, text_of
 
 from proxy.client_address.networks import parse_address
 from proxy.config import includes
@@ -16,6 +15,7 @@ from proxy.policy.context import Context
 from proxy.policy.evaluate import evaluate
 from proxy.policy.lists import NamedList, Remark
 from proxy.policy.statements import Effect
+from tests.config.config_files import load_text, problems_of, said, text_of
 
 JANUARY = datetime(2027, 1, 31, tzinfo=UTC)
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/research-gpu-1"

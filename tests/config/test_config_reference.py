@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from config_files import EXAMPLES, load_text, text_of
 
 from proxy.config.json_schema import json_schema
 from proxy.config.reference import reference
+from tests.config.config_files import EXAMPLES, load_text, text_of
 
 SCHEMA = json_schema()
 WRITTEN = {

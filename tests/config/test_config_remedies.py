@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from config_files import problems_of, text_of
 
 from proxy.config.yaml_lines import parse
 from proxy.errors import ConfigError
+from tests.config.config_files import problems_of, text_of
 
 PROXY = Path(__file__).parents[2] / "proxy"
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from config_files import EXAMPLES, text_of
 from jsonschema import Draft202012Validator
 
 from proxy.config.json_schema import json_schema
 from proxy.config.schema import File, keys_at, validate
+from tests.config.config_files import EXAMPLES, text_of
 
 SCHEMA = json_schema()
 

@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from config_files import EXAMPLES, load_text, text_of
 
 from proxy.config.binds import SocketAddress
 from proxy.config.load import load
 from proxy.config.settings import Listener
+from tests.config.config_files import EXAMPLES, load_text, text_of
 
 
 @pytest.mark.parametrize(

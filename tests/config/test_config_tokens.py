@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_files import NOW, load_text, problems_of, said, text_of
 
 from proxy.commands.summary import print_summary
+from tests.config.config_files import NOW, load_text, problems_of, said, text_of
 
 KEY = "0123456789abcdef0123456789abcdef"
 NEXT_KEY = "fedcba9876543210fedcba9876543210"

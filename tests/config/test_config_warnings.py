@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from config_files import EXAMPLES, load_text, problems_of, text_of
 
 from proxy.config.load import load
+from tests.config.config_files import EXAMPLES, load_text, problems_of, text_of
 
 
 def warned(directory: Path, **sections: str) -> list[tuple[int, str, str]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from cost.measures import seconds
-from cost.readers import READERS
+from tests.cost.measures import seconds
+from tests.cost.readers import READERS
 
 
 def main() -> None:

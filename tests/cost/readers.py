@@ -26,7 +26,6 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from aiohttp.base_protocol import BaseProtocol
-from cost.measures import Make, Read
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -124,6 +123,7 @@ from proxy.wire.heads import (
 )
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
 from proxy.wire.request_heads import HeadBounds, read_request, request_field
+from tests.cost.measures import Make, Read
 from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
 from tests.harness.signing import Signing

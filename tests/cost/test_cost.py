@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cost import others
-from cost.measures import faults
-from cost.readers import READERS, Reader
+
+from tests.cost import others
+from tests.cost.measures import faults
+from tests.cost.readers import READERS, Reader
 
 pytestmark = pytest.mark.slow
 

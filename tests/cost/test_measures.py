@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from cost.measures import Read, faults, steps
+
+from tests.cost.measures import Read, faults, steps
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
-from test_evaluate import contexts, policies
 
 from proxy.client_address.networks import NetworkSet, parse_address, parse_network
 from proxy.policy.conditions import compile_condition
@@ -17,6 +16,7 @@ from proxy.policy.explain import decisive, explain
 from proxy.policy.lists import NamedList
 from proxy.policy.short_form import ShortForm, gateway_policy
 from proxy.policy.statements import Effect, Policy, Statement
+from tests.policy.test_evaluate import contexts, policies
 
 ADDRESS = parse_address("192.0.2.1")
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from simulator import simulate
 
 from proxy.client_address.networks import Network, NetworkSet, parse_address, parse_network
 from proxy.policy.context import ACTIONS, CONNECT, Context
@@ -20,6 +19,7 @@ from proxy.policy.export import MANAGED_POLICY_CHARACTERS, callers_document, gat
 from proxy.policy.lists import NamedList, Remark
 from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Statement
+from tests.policy.simulator import simulate
 
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/"
 MARCH = datetime(2027, 3, 1, tzinfo=UTC)

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from simulator import simulate
 
 from proxy.client_address.networks import parse_address
 from proxy.policy.conditions import OPERATORS, Kind
@@ -22,6 +21,7 @@ from proxy.policy.context import ACTIONS, CONNECT, Context
 from proxy.policy.elements import read_statement
 from proxy.policy.evaluate import evaluate
 from proxy.policy.statements import Policy
+from tests.policy.simulator import simulate
 
 pytestmark = pytest.mark.program
 

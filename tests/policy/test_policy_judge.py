@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_evaluate import contexts, policies
-from test_oracle import Cases, compiled
 
 from proxy.client_address.networks import Address, Memberships, NetworkSet, parse_address, parse_network
 from proxy.policy import judge as judge_module
@@ -27,6 +25,8 @@ from proxy.policy.lists import NamedList
 from proxy.policy.prospects import Prospects
 from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Effect, Policy, Statement
+from tests.policy.test_evaluate import contexts, policies
+from tests.policy.test_oracle import Cases, compiled
 
 INSIDE, OUTSIDE, IPV6 = (parse_address(text) for text in ("203.0.113.5", "198.51.100.1", "2001:db8::1"))
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/"

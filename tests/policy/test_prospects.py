@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_evaluate import policies
-from test_oracle import Cases, compiled
 
 from proxy.client_address.networks import Address, NetworkSet, parse_address, parse_network
 from proxy.policy.context import CONNECT, Context
@@ -20,6 +18,8 @@ from proxy.policy.lists import NamedList, Remark
 from proxy.policy.prospects import Prospects
 from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Policy
+from tests.policy.test_evaluate import policies
+from tests.policy.test_oracle import Cases, compiled
 
 INSIDE, OUTSIDE, IPV6 = (parse_address(text) for text in ("203.0.113.5", "198.51.100.1", "2001:db8::1"))
 ARN = "arn:aws:sagemaker:eu-west-1:123456789012:notebook-instance/"

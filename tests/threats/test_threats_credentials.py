@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 import pytest
 from aiohttp import web
-from callers import HANDSHAKE
 
 from proxy.sandbox.instance import (
     URL_SECONDS,
@@ -29,6 +28,7 @@ from proxy.sandbox.instance import (
 )
 from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, open_rig, status_of
+from tests.threats.callers import HANDSHAKE
 
 HOSTILE = "authToken"
 

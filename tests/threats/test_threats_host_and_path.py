@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from callers import HANDSHAKE, ask, denying, untouched
 
 from tests.harness.gateway import body_of, open_rig, status_of
 from tests.harness.plane import OpenPlane, open_plane
+from tests.threats.callers import HANDSHAKE, ask, denying, untouched
 
 TWO_MOUNTS = {
     "private": {"notebook": "research-gpu-1", "mount": {"path": "/private"}, "allow": ["elsewhere"]},

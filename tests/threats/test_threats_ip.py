@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from callers import HANDSHAKE, ask, asked, audited, denying, untouched
 
 from proxy.config.load import load
 from proxy.errors import ConfigError
 from tests.harness.gateway import Rig, body_of, open_rig, status_of
+from tests.threats.callers import HANDSHAKE, ask, asked, audited, denying, untouched
 
 ALLOWED = "203.0.113.7"
 EVIL = "198.51.100.66"

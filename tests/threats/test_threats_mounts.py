@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callers import audited
 
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
@@ -16,6 +15,7 @@ from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.notebook import switching
 from tests.harness.plane import OpenPlane, open_plane
+from tests.threats.callers import audited
 
 NOTEBOOK = {"notebook": "research-gpu-1"}
 MOUNTED: dict[str, Any] = {

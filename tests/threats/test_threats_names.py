@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callers import HANDSHAKE, audited
 
 from proxy.sandbox.instance import InstanceSpec
 from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.portals import HTML, Form, post_form
+from tests.threats.callers import HANDSHAKE, audited
 
 HIDDEN, NOBODYS = "secret-1", "nobody-1"
 MOUNTED: dict[str, Any] = {

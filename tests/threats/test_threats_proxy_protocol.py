@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callers import untouched
 
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.gateway import open_rig, status_of
 from tests.harness.preludes import SIGNATURE, exchange, exchange_in_tls, local, received, v1, v2
+from tests.threats.callers import untouched
 
 FRIEND, STRANGER = "203.0.113.7", "192.0.2.66"
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

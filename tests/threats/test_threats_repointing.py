@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
-from callers import HANDSHAKE, ask, audited
 
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
@@ -27,6 +26,7 @@ from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.portals import HTML, Shown, post_form, shown
 from tests.harness.waiting import eventually
+from tests.threats.callers import HANDSHAKE, ask, audited
 
 BROWSER = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
 OLD, NEW = "research-gpu-1", "research-gpu-2"

@@ -12,13 +12,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from callers import HANDSHAKE
 
 from proxy.client_address.networks import parse_address
 from proxy.identity.tokens import TokenKind
 from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.leaks import WATCH, found, in_form
+from tests.threats.callers import HANDSHAKE
 
 KEY = "the-key-of-all-tokens-0123456789-abcdef"
 API_SECRET = "the-secret-of-an-access-key-0123456789"

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from aiohttp import web
-from callers import HANDSHAKE, ask, asked, audited, untouched
 
 from proxy.client_address.networks import parse_address
 from proxy.dataplane.plane import Current
 from proxy.identity.tokens import TokenKind, authorized_url
 from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, body_of, open_rig, status_of
+from tests.threats.callers import HANDSHAKE, ask, asked, audited, untouched
 
 BROWSER = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\n"
 HERE = parse_address("127.0.0.1")

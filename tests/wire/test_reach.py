@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from registered_fields import NEVER, OWN_ORIGIN, PASSES, TRANSLATED, VALUES
 
 from proxy.wire.heads import Translation, read_response, response_head
 from proxy.wire.reach import FAR_REACHING, FAR_REACHING_VALUES, clear_of_own_origin
+from tests.wire.registered_fields import NEVER, OWN_ORIGIN, PASSES, TRANSLATED, VALUES
 
 SHARED = Translation(
     upstream_authority=b"nb.example",
