@@ -374,3 +374,41 @@ def test_fields_are_read_as_any_multidict_is() -> None:
     for lookup in (fields.__getitem__, fields.getone, fields.getall):
         with pytest.raises(KeyError):
             lookup("X-B")
+
+
+def outcome(reader: Reader, head: bytes) -> tuple[bool, bool, object]:
+    """Whether a head repeats another one's fields, whether it is refused, and what is read of it, or why it is not."""
+    try:
+        read = reader.read(head)
+    except HeadFault as fault:
+        return False, True, (str(fault), fault.fault, fault.request)
+    fields = sorted((name.lower(), value) for name, value in read.headers.items())
+    return read.is_repeated, False, (read.method, read.target, fields)
+
+
+def a_head(lines: list[bytes]) -> bytes:
+    return b"GET / HTTP/1.1\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+
+
+def test_what_is_known_of_other_heads_changes_nothing_of_what_is_read() -> None:
+    """Whatever is written where the numbers stand, and wherever they are put: as if it were the first head."""
+    chance = random.Random(20261128)
+    numbers = [b"X-Request-Id: 1", b"traceparent: 2", b"CF-RAY: 3", b"X-Request-Id"]
+    pieces = [b"\r", b"\n", b"\r\n", b"\0", b":", b" ", b"X-Request-Id:", b"\r\nCF-Ray: 9", b"a"]
+    repeated = refused = 0
+    for _ in range(3_000):
+        known = a_proxys_reader()
+        lines = [b"Host: a", b"Accept: */*", b"X: y"]
+        known.read(a_head(lines))
+        for number in chance.choices(numbers, weights=[8, 8, 8, 1], k=chance.randrange(4)):
+            lines.insert(chance.randrange(len(lines) + 1), number)
+        head = bytearray(a_head(lines))
+        if chance.random() < 0.6:
+            at = chance.randrange(16, len(head) - 4)
+            head[at : at + chance.randrange(2)] = chance.choice(pieces)
+        is_repeated, is_refused, found = outcome(known, bytes(head))
+        assert found == outcome(a_reader(), bytes(head))[-1], bytes(head)
+        repeated += is_repeated
+        refused += is_refused
+    assert repeated > 900
+    assert refused > 200
