@@ -38,8 +38,8 @@ JUDGED_AT_ONCE: Final = 512
 T = TypeVar("T")
 
 
-class NewConnectionHere(Protocol):
-    """A connection of which nobody reads requests yet (`proxy.dataplane.caller.prelude`)."""
+class Sweepable(Protocol):
+    """Whatever is open has deadlines, and can be cut off."""
 
     def sweep(self, now: float) -> None:
         """Judge silence. `now` is the monotonic clock's."""
@@ -48,7 +48,7 @@ class NewConnectionHere(Protocol):
         """Cut it off."""
 
 
-class OpenConnection(NewConnectionHere, Protocol):
+class OpenConnection(Sweepable, Protocol):
     """A connection that requests are read from (`proxy.dataplane.caller.connection`)."""
 
     @property
@@ -90,7 +90,8 @@ class Register:
         sweeps: Sequence[tuple[str, Callable[[float], None]]],
     ) -> None:
         """`sweeps` are what else is done once a second, by what it is called where it fails."""
-        self.new_connections: set[NewConnectionHere] = set()
+        self.new_connections: set[Sweepable] = set()
+        """Those that nobody reads requests from yet (`proxy.dataplane.caller.prelude`)."""
         self.connections: set[OpenConnection] = set()
         self.relays: dict[Relay, RequestRecord] = {}
         """Each with the record of its handshake."""
@@ -149,7 +150,7 @@ class Register:
         for ending in _pieces(self.ending):
             each("sweep of sessions", ending, self._end_session, broken=_cut)
             yield len(ending)
-        registers: list[Collection[NewConnectionHere | Relay]]
+        registers: list[Collection[Sweepable | Relay]]
         registers = [self.connections, self.new_connections, self.relays]
         for register in registers:
             for some in _pieces(register):
@@ -243,5 +244,5 @@ def _judge(one: OpenConnection | Relay) -> None:
         one.judge()
 
 
-def _cut(one: NewConnectionHere | Relay) -> None:
+def _cut(one: Sweepable | Relay) -> None:
     one.abort()
