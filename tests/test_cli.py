@@ -9,6 +9,7 @@ import sys
 import types
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -272,9 +273,11 @@ def test_every_command_is_told_its_file_in_the_same_ways(command: str) -> None:
 
 
 def test_the_table_of_commands_that_read_a_configuration_is_whole() -> None:
+    policy = main.commands["policy"]
+    assert isinstance(policy, click.Group)
     found = {
         " ".join(filter(None, (group, name)))
-        for group, commands in (("", main.commands), ("policy", main.commands["policy"].commands))
+        for group, commands in (("", main.commands), ("policy", policy.commands))
         for name, command in commands.items()
         if any("--config" in option.opts for option in command.params)
     }

@@ -106,7 +106,7 @@ def test_what_is_not_declared_is_found(source: str, found: list[str]) -> None:
 
 def lowest(*extras: str) -> dict[str, str]:
     """What `.ci/lowest` prints, by name."""
-    command = [sys.executable, ROOT / ".ci" / "lowest", *extras]
+    command = [sys.executable, str(ROOT / ".ci" / "lowest"), *extras]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {canonical(name): number for name, _, number in (line.partition("==") for line in said.split())}
 

@@ -31,6 +31,7 @@ from click.testing import CliRunner
 from proxy import __version__
 from proxy.cli import main
 from proxy.client_address.networks import parse_address
+from proxy.config.binds import SocketAddress
 from proxy.config.load import load
 from proxy.config.sections import Timeouts
 from proxy.config.settings import Settings
@@ -485,6 +486,7 @@ def test_callers_addresses_survive_the_way_into_the_pod(tmp_path: Path) -> None:
     settings = settings_of(CONFIGS["kubernetes.yaml"], tmp_path)
     assert [str(network) for network in settings.trusted_proxies.networks] == ["127.0.0.1/32"]
     (listener,) = settings.listeners
+    assert isinstance(listener.bind, SocketAddress)
     assert parse_address(listener.bind.host).is_loopback, "nobody but the pod's own containers connects"
     assert f"proxy_pass http://{listener.bind};" in nginx
     assert (listener.scheme, listener.public_port) == ("https", 443)

@@ -48,9 +48,9 @@ def test_the_docstring_draws_the_tree_that_there_is() -> None:
     assert {(name, parent) for name, parent, _ in drawn} == {("NbgateError", "")} | {
         (kind.__name__, kind.__mro__[1].__name__) for kind in KINDS
     }
-    for name, _, status in drawn:
-        if status is not None:
-            assert getattr(errors, name).status == status
+    for name, _, number in drawn:
+        if number is not None:
+            assert getattr(errors, name).status == number
 
 
 def exceptions(base: type[BaseException] = BaseException) -> Iterator[type[BaseException]]:

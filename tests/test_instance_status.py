@@ -12,7 +12,8 @@ from proxy.instance_status import PASSING, STARTABLE, TEXTS, InstanceStatus
 
 
 def test_a_status_is_sagemakers_word() -> None:
-    assert InstanceStatus.IN_SERVICE == "InService"
+    assert str(InstanceStatus.IN_SERVICE) == "InService"
+    assert {InstanceStatus.IN_SERVICE: 1}["InService"] == 1  # type: ignore[index]
     assert f"{InstanceStatus.IN_MAINTENANCE}" == "InMaintenance"
     assert "Stopping" in PASSING
     assert {"Stopped", "Failed"} == STARTABLE

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.rounds import STUCK_PERIODS, STUCK_SECONDS, Rounds
+from proxy.rounds import STUCK_PERIODS, STUCK_SECONDS, Round, Rounds
 from proxy.tasks import Tasks
 from tests.harness.clocks import FakeClock, settle
 from tests.harness.faulty import collecting
@@ -104,7 +104,7 @@ async def test_a_loop_whose_task_has_ended_is_named(stage: Stage) -> None:
 
 async def test_a_loop_that_is_stopped_is_not_missed(stage: Stage) -> None:
     other = await stage.start(lambda: None)
-    loop = await stage.start(lambda: loop.stop())
+    loop: Round = await stage.start(lambda: loop.stop())
     await stage.clock.advance(1)
     other.stop()
     await stage.clock.advance(1000)

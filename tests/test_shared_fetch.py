@@ -38,7 +38,7 @@ class World:
             self.shared.begin(self.fetch, name="fetch", expected=(NbgateError,)), **within
         )
 
-    async def crowd(self, count: int = 20) -> list[asyncio.Future[int]]:
+    async def crowd(self, count: int = 20) -> list[asyncio.Task[int]]:
         asking = [asyncio.ensure_future(self.ask()) for _ in range(count)]
         await settle()
         return asking

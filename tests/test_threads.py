@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -38,7 +38,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage() -> Iterator[Stage]:
+async def stage() -> AsyncIterator[Stage]:
     stage = Stage()
     yield stage
     stage.let_go.set()

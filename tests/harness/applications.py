@@ -79,13 +79,14 @@ def open_applications(directory: Path) -> Iterator[Applications]:
         named = [f"--extension={name}" for name in (*EXTENSIONS, *IN_LAB)]
         sandbox = processes.told(stack, directory / "sandbox.log", "-m", "proxy.sandbox", "--jupyter", *named)
         applications = processes.told(stack, directory / "applications.log", str(_APPLICATIONS), MOUNT)
-        urls = []
+        urls: list[str] = []
         for name, timeouts in (("patient", {}), ("hasty", {"response_head": f"{HEAD_SECONDS:g}s"})):
             config = directory / f"{name}.yaml"
             config.write_text(yaml.safe_dump(_gateways(sandbox, timeouts)))
             gateway = processes.told(stack, directory / f"{name}.log", str(_GATEWAY), str(config))
             urls.append(f"http://127.0.0.1:{gateway['port']}{MOUNT}/")
-        yield Applications(*urls, applications)
+        patient, hasty = urls
+        yield Applications(patient, hasty, applications)
 
 
 def _gateways(sandbox: dict[str, Any], timeouts: dict[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import uvloop
 import yaml
 
 from proxy.clock import Clock, SystemClock
+from proxy.config.binds import SocketAddress
 from proxy.config.load import load
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
@@ -42,7 +43,9 @@ class Rig:
 
     @property
     def port(self) -> int:
-        return self.gateway.addresses[0].port
+        address = self.gateway.addresses[0]
+        assert isinstance(address, SocketAddress)
+        return address.port
 
     @property
     def authority(self) -> str:

@@ -142,9 +142,9 @@ def after(owner: Any, name: str, tell: Callable[..., None]) -> None:
 def _token(text: str, *_: Any, **__: Any) -> None:
     WATCH.keep("a token", text)
     # Also where it was cut, or broken over lines.
-    _, _, payload, mac = text.split(".")
-    for part in (payload[-32:], mac[:24], mac[-24:]):
-        WATCH.keep("a part of a token", part)
+    payload, mac = text.split(".")[2:]
+    for piece in (payload[-32:], mac[:24], mac[-24:]):
+        WATCH.keep("a part of a token", piece)
 
 
 def _keys(_: None, tokens: Any, keys: Iterable[str], **__: Any) -> None:

@@ -10,7 +10,8 @@ import asyncio
 import re
 import socket
 import struct
-from typing import NamedTuple, Self
+from collections.abc import Iterable
+from typing import NamedTuple, Self, SupportsIndex
 
 from tests.harness.waiting import PATIENCE_SECONDS
 
@@ -156,7 +157,8 @@ class WithoutIds(asyncio.StreamReader):
         super().__init__(limit=READ_LIMIT_BYTES)
         self._kept = b""
 
-    def feed_data(self, data: bytes) -> None:
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        data = bytes(data)
         data = self._LINE.sub(b"", self._kept + data)
         # Of a line that has not come as a whole, the rest is waited for.
         at = data.rfind(b"X", -len(self._START) - 18)

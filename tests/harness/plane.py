@@ -23,6 +23,7 @@ import yaml
 
 from proxy.admission.caller import Inbound
 from proxy.admission.verdict import Refusal
+from proxy.config.binds import SocketAddress
 from proxy.config.load import load
 from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.plane import DataPlane
@@ -89,6 +90,7 @@ class OpenPlane:
     def connection(self) -> CallerConnection:
         """The one downstream connection that is open."""
         [connection] = self.plane.open.connections
+        assert isinstance(connection, CallerConnection)
         return connection
 
     # -- callers ----------------------------------------------------------------------------------------
@@ -256,6 +258,7 @@ async def _opened(
             limits_met=LimitsMet(clock, lambda event, **fields: events.append({"event": event, **fields})),
         )
         listener = listen(plane, replace(settings.listeners[0], public_port=public_port))
+        assert isinstance(listener.address, SocketAddress)
         opened = OpenPlane(
             plane=plane,
             upstream=upstream,

@@ -21,7 +21,8 @@ def short_waits(source: str) -> Iterator[int]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in WAITS:
             deadline = (node.args + [keyword.value for keyword in node.keywords])[-1]
-            if isinstance(deadline, ast.Constant) and (deadline.value or 0) < PATIENCE_SECONDS:
+            value = deadline.value if isinstance(deadline, ast.Constant) else PATIENCE_SECONDS
+            if value is None or (isinstance(value, int | float) and value < PATIENCE_SECONDS):
                 yield node.lineno
 
 

@@ -87,7 +87,7 @@ class Wire(asyncio.Transport):
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._protocol  # type: ignore[no-any-return]
+        return self._protocol
 
     def is_reading(self) -> bool:
         return self.reads and not self._closing
@@ -146,7 +146,7 @@ class Wire(asyncio.Transport):
         while self._coming and (self.reads or self._is_late) and not self._closing:
             self._is_late = False
             if isinstance(self._protocol, asyncio.BufferedProtocol):
-                memory = self._protocol.get_buffer(-1)
+                memory = memoryview(self._protocol.get_buffer(-1))
                 data = self._next(len(memory))
                 memory[: len(data)] = data
                 self._tell("buffer_updated", len(data))

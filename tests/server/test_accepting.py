@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -34,8 +34,8 @@ class Post:
     sock: ListeningSocket
     acceptor: Acceptor
     clock: FakeClock
-    received: list[tuple[socket.socket, Address | None]] = field(default_factory=list)
-    faults: list[OSError] = field(default_factory=list)
+    received: list[tuple[socket.socket, Address | None]]
+    faults: list[OSError]
 
     def call(self) -> socket.socket:
         """A caller that the kernel has let in already."""
@@ -49,6 +49,8 @@ class Post:
 
 @pytest.fixture
 async def post() -> AsyncIterator[Post]:
+    received: list[tuple[socket.socket, Address | None]] = []
+    faults: list[OSError] = []
     sock = ListeningSocket(socket.AF_INET, socket.SOCK_STREAM)
     sock.failures = []
     sock.bind(("127.0.0.1", 0))
@@ -57,19 +59,19 @@ async def post() -> AsyncIterator[Post]:
     tasks = Tasks(lambda _name, error: pytest.fail(str(error)))
     acceptor = Acceptor(
         sock,
-        lambda *received: post.received.append(received),
-        on_fault=lambda error: post.faults.append(error),
+        lambda *connection: received.append(connection),
+        on_fault=faults.append,
         clock=clock,
         tasks=tasks,
     )
     acceptor.open()
-    post = Post(sock, acceptor, clock)
+    post = Post(sock, acceptor, clock, received=received, faults=faults)
     yield post
     acceptor.close()
     acceptor.close()
     await tasks.close()
-    for received, _ in post.received:
-        received.close()
+    for one, _ in received:
+        one.close()
 
 
 async def test_what_comes_is_handed_on_with_its_address_and_does_not_block(post: Post) -> None:
@@ -133,7 +135,12 @@ async def test_closing_while_it_rests_ends_it(post: Post) -> None:
 
 
 async def test_closing_within_a_turn_takes_nothing_more(post: Post) -> None:
-    post.acceptor._receive = lambda sock, _peer: (sock.close(), post.acceptor.close())
+
+    def close(sock: socket.socket, _peer: object) -> None:
+        sock.close()
+        post.acceptor.close()
+
+    post.acceptor._receive = close
     with post.call(), post.call():
         async with asyncio.timeout(30):
             while post.sock.fileno() >= 0:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import uvloop
 
 from proxy.config.binds import UnixSocket
+from proxy.dataplane.caller.prelude import NewConnection
 from proxy.server.listening import bind, remove
 from tests.harness.certificates import self_signed, trusting
 from tests.harness.clocks import FakeClock, settle
@@ -35,6 +37,19 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not holds():
             await asyncio.sleep(0.001)
+
+
+def preludes(rig: Rig) -> list[int | None]:
+    """How many bytes of a prelude have come on each new connection; None where it was read."""
+    found: list[int | None] = []
+    for one in rig.gateway.plane.open.new_connections:
+        assert isinstance(one, NewConnection)
+        found.append(None if one._prelude is None else len(one._prelude._received))
+    return found
+
+
+def has_come(rig: Rig, size: int | None) -> bool:
+    return preludes(rig) == [size]
 
 
 def told(rig: Rig) -> list[str]:
@@ -68,17 +83,14 @@ class TestPreludes:
         self, tmp_path: Path, prelude: bytes
     ) -> None:
         async with open_rig(tmp_path, listeners=LISTED, **FRIENDS_ONLY) as rig:
-            new_connections = rig.gateway.plane.open.new_connections
             for at in range(1, len(prelude)):
                 reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
                 writer.write(prelude[:at])
-                await until(
-                    lambda at=at: [len(one._prelude._received) for one in new_connections] == [at]  # type: ignore[misc]
-                )
+                await until(partial(has_come, rig, at))
                 writer.write(prelude[at:] + get(rig))
                 assert status_of(await received(reader)) == 200, at
                 writer.close()
-                await until(lambda: not new_connections)
+                await until(lambda: not rig.gateway.plane.open.new_connections)
 
     async def test_forwarding_headers_count_if_the_source_is_a_trusted_proxy(self, tmp_path: Path) -> None:
         """A network load balancer in front of a proxy: the proxy is the prelude's source, the header is its word."""
@@ -211,7 +223,7 @@ class TestPreludesBeforeTls:
         async with open_rig(tmp_path, listeners=listeners) as rig:
             reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
             writer.write(v1(FRIEND))
-            await until(lambda: [one._prelude for one in rig.gateway.plane.open.new_connections] == [None])
+            await until(partial(has_come, rig, None))
             await rig.gateway.drain(1)
             assert await received(reader) == b""
             await until(lambda: not rig.gateway.plane.open.new_connections)
@@ -394,11 +406,7 @@ async def test_a_prelude_has_as_long_as_a_requests_head(tmp_path: Path) -> None:
         for data in (b"", b"PROXY TCP4 203.0.113.7"):
             reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
             writer.write(data)
-            await until(
-                lambda data=data: (
-                    [len(one._prelude._received) for one in plane.open.new_connections] == [len(data)]
-                )
-            )  # type: ignore[misc]
+            await until(partial(has_come, rig, len(data)))
             await clock.advance(9)
             plane.sweep()
             await settle()

@@ -98,8 +98,9 @@ async def nginx(directory: Path, blocks: str) -> AsyncIterator[int]:
 
 async def get(port: int, source: str, *, tls: Any = None, extra: str = "") -> bytes:
     """A request from `source`, with everything that could pretend to be somebody else."""
-    name = {"server_hostname": BALANCER} if tls else {}
-    reader, writer = await asyncio.open_connection(BALANCER, port, local_addr=(source, 0), ssl=tls, **name)
+    reader, writer = await asyncio.open_connection(
+        BALANCER, port, local_addr=(source, 0), ssl=tls, server_hostname=BALANCER if tls else None
+    )
     writer.write(
         f"GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {FRIEND}\r\nForwarded: for={FRIEND}\r\n"
         f"X-Real-IP: {FRIEND}\r\n{extra}Connection: close\r\n\r\n".encode()

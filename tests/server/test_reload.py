@@ -44,17 +44,19 @@ ONE, OTHER = "127.0.0.2", "127.0.0.3"
 """Two callers of this machine."""
 
 
-class Keeper(Keeper):
+class ReloadedKeeper(Keeper):
     """A session that is there, until its keeper is closed."""
 
     def __init__(self, opened: OpenPlane, key: SessionKey) -> None:
-        origin = opened.keeper.session.origin
+        session = opened.keeper.session
+        assert session is not None
+        origin = session.origin
         cookies = Cookies().apply(
             parse_set_cookies([b"notebook=" + key.notebook.encode()]),
             host=origin.host,
             now=opened.clock.now(),
         )
-        super().__init__(replace(opened.keeper.session, cookies=cookies))
+        super().__init__(replace(session, cookies=cookies))
         self.key = key
         self.closed = False
 
@@ -80,7 +82,7 @@ class Reloading:
     reloader: Reloader
     file: Path
     lines: list[str]
-    made: list[Keeper]
+    made: list[ReloadedKeeper]
 
     def write(self, **changes: Any) -> None:
         """Change sections of the file."""
@@ -102,10 +104,10 @@ async def open_reloading(directory: Path, **changes: Any) -> AsyncIterator[Reloa
     async with open_plane(directory, **changes) as opened:
         file = directory / "nbgate.yaml"
         settings = load(file, environ={})
-        made: list[Keeper] = []
+        made: list[ReloadedKeeper] = []
 
         def make(key: SessionKey) -> Any:
-            made.append(Keeper(opened, key))
+            made.append(ReloadedKeeper(opened, key))
             return made[-1]
 
         keepers = compose.keepers(settings, make)
@@ -580,6 +582,7 @@ async def test_of_1000_open_websockets_the_withdrawn_half_closes_and_the_other_l
         server = await loop.create_server(lambda: Echo(echoes), "127.0.0.1", 0, backlog=1024)
         origin = Origin.of(URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
         [keeper] = reloading.made
+        assert keeper.session is not None
         keeper.session = replace(keeper.session, origin=origin)
         chatters: list[Chatter] = []
         for number in range(1000):
@@ -832,11 +835,12 @@ async def test_sighup_has_the_file_read_and_ends_nothing(tmp_path: Path) -> None
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "proxy", "serve", "--config", str(file), stdout=asyncio.subprocess.PIPE
     )
-    assert process.stdout is not None
+    lines = process.stdout
+    assert lines is not None
 
     async def event(phrase: str) -> dict[str, Any]:
         async with asyncio.timeout(60):
-            while line := await process.stdout.readline():
+            while line := await lines.readline():
                 record = json.loads(line)
                 if record["event"] == phrase:
                     return record

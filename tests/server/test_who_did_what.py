@@ -212,7 +212,7 @@ async def test_one_line_per_denial_leaves_all_others_as_they_are(tmp_path: Path)
 async def test_the_one_line_of_a_denial_says_what_a_trusted_proxy_calls_it(
     tmp_path: Path, host: str | None
 ) -> None:
-    changes = {
+    changes: dict[str, Any] = {
         "log": {"format": "json", "denials": "audit"},
         "client_address": {"trusted_proxies": ["127.0.0.0/8"]},
     }

@@ -147,7 +147,7 @@ async def test_sign_ins_and_sessions_are_counted_by_notebook(rig: Rig) -> None:
     assert counted["nbgate_sessions", "research-gpu-1"] == 1
     assert counted["nbgate_sign_ins_total", "research-gpu-1", "succeeded"] == 1
     assert counted["nbgate_sessions_lost_total", "research-gpu-1"] == 0
-    rig.gateway.plane.keeper("research").close()
+    rig.gateway.reloader.keepers["research"].close()
     counted = await samples(rig)
     assert counted["nbgate_sessions", "research-gpu-1"] == 0
     assert counted["nbgate_sessions_lost_total", "research-gpu-1"] == 1

@@ -56,12 +56,12 @@ def sessions(told: Told) -> SessionReports:
 def test_only_a_fault_of_our_own_has_a_traceback(told: Told) -> None:
     ours: list[BaseException] = [KeyError("x"), InternalError(), OSError(errno.EBADF, "Bad file descriptor")]
     for error in ours:
-        report_fault(told, "sweep", "", error, 0)  # type: ignore[arg-type]
+        report_fault(told, "sweep", "", error, 0)
     assert [line.get("exc_info") for line in told.lines] == ours
     told.lines.clear()
     theirs = [PermissionMissing(detail="no"), OSError(errno.ENOSPC, "No space left on device", "/etc/x")]
     for error in theirs:
-        report_fault(told, "sweep", "what", error, 3)  # type: ignore[arg-type]
+        report_fault(told, "sweep", "what", error, 3)
     assert [line["code"] for line in told.lines] == ["PERMISSION_MISSING", "DISK_FULL"]
     for line in told.lines:
         assert "exc_info" not in line
@@ -72,19 +72,19 @@ def test_only_a_fault_of_our_own_has_a_traceback(told: Told) -> None:
 def test_what_a_fault_came_from_is_looked_for_and_never_without_end(told: Told) -> None:
     error = RuntimeError("reading failed")
     error.__cause__ = OSError(errno.EMFILE, "Too many open files")
-    report_fault(told, "configuration", "", error, 0)  # type: ignore[arg-type]
+    report_fault(told, "configuration", "", error, 0)
     assert told.lines[0]["code"] == "NO_DESCRIPTORS"
     error.__cause__ = error
-    report_fault(told, "configuration", "", error, 0)  # type: ignore[arg-type]
+    report_fault(told, "configuration", "", error, 0)
     assert told.lines[1]["exc_info"] is error
 
 
 def test_a_task_that_failed_as_expected_is_one_line(told: Told) -> None:
     faults = Faults(lambda where, what, error, untold: None, monotonic=lambda: 0.0)
-    report_failed_task(told, faults, "reload", PermissionMissing(detail="no"))  # type: ignore[arg-type]
+    report_failed_task(told, faults, "reload", PermissionMissing(detail="no"))
     assert told.lines[0]["code"] == "PERMISSION_MISSING"
     assert not faults.counts
-    report_failed_task(told, faults, "reload", KeyError())  # type: ignore[arg-type]
+    report_failed_task(told, faults, "reload", KeyError())
     assert faults.counts["task"] == 1
 
 

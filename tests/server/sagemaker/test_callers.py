@@ -216,8 +216,7 @@ async def test_policies_know_who_signed(tmp_path: Path) -> None:
     async with open_rig(
         tmp_path, instances=SPECS, mounted=INSTANCES, api_keys=KEYS, policy=policy, api={"signed": "optional"}
     ) as rig:
-        for credentials in ({"key": BUILD[0], "secret": BUILD[1]}, {}):
-            client = sagemaker(rig.origin, **credentials)
+        for client in (sagemaker(rig.origin, key=BUILD[0], secret=BUILD[1]), sagemaker(rig.origin)):
             await call(client, "describe_notebook_instance", NotebookInstanceName="nlp-team")
             code, _, _ = await refused(client, "start_notebook_instance", NotebookInstanceName="nlp-team")
             assert code == "AccessDeniedException"
