@@ -312,6 +312,11 @@ def test_each_bound_is_met_as_written() -> None:
     assert len(asked[1]) < 5000
 
 
+def test_a_name_of_any_length_is_read_each_time() -> None:
+    for _ in range(2):
+        assert read(with_fields(f"{'x' * 300}: y")).received[-1][2:4] == (b"x" * 300, b"y")
+
+
 def test_what_was_seen_before_reads_the_same_and_what_is_remembered_is_bounded() -> None:
     head = with_fields(*(f"X-{number}: {number}" for number in range(100)))
     assert read(head).fields == read(head).fields

@@ -15,10 +15,11 @@ import httptools
 import pytest
 
 from proxy.dataplane.notebook.connection import UpstreamConnection
-from proxy.errors import UpstreamError
+from proxy.dataplane.notebook.response_heads import fault_of
+from proxy.errors import TooManyFields, UpstreamError, UpstreamInvalid
 from proxy.upstream import Origin
 from proxy.wire.body import Body, ChunkedBody, Data
-from proxy.wire.heads import ResponseFacts
+from proxy.wire.heads import RESPONSE_FIELDS, ResponseFacts
 from tests.harness.other_readers import mutated
 
 SEEDS = (
@@ -266,3 +267,12 @@ def test_nothing_is_read_here_that_both_others_refuse_and_what_is_read_is_read_a
         reasons.update(refusals)
     listed = REFUSED_HERE_ALONE.keys() | REFUSED_ELSEWHERE_ALONE.keys()
     assert count < 100_000 or method == "HEAD" or reasons == listed, listed - reasons
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"), [(RESPONSE_FIELDS + 1, TooManyFields), (1, UpstreamInvalid), (0, UpstreamInvalid)]
+)
+def test_a_head_that_is_not_read_has_too_many_fields_or_is_malformed(
+    fields: int, fault: type[UpstreamInvalid]
+) -> None:
+    assert type(fault_of(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * fields + b"\r\n")) is fault
