@@ -216,7 +216,7 @@ def test_a_module_that_grew_is_found(sources: Mapping[str, str], problem: str | 
         for module in sources
         if module in ("proxy.errors", "proxy.dataplane.caller.reader")
     }
-    only(house.sizes(sources, long, being_split={}), problem)
+    only(house.sizes(sources, long), problem)
 
 
 @pytest.mark.parametrize(

@@ -27,18 +27,14 @@ LONG: Mapping[str, str] = {
 }
 """Modules outside the data plane that may be longer, and why."""
 
-BEING_SPLIT: Mapping[str, str] = {}
 
-
-def sizes(
-    sources: Mapping[str, str], long: Mapping[str, str] = LONG, being_split: Mapping[str, str] = BEING_SPLIT
-) -> Iterator[str]:
+def sizes(sources: Mapping[str, str], long: Mapping[str, str] = LONG) -> Iterator[str]:
     """Modules that are longer than one idea needs, and permissions that nothing needs."""
     lines = {module: source.count("\n") for module, source in sources.items()}
     for module, count in lines.items():
         inner = module.startswith("proxy.dataplane")
         most = ONE_PAGE.get(module, MOST_LINES_WHERE_BYTES_PASS if inner else MOST_LINES)
-        if count > most and module not in being_split and (inner or module not in long):
+        if count > most and (inner or module not in long):
             yield f"{module} has {count} lines, and {most} is the most: split it by idea"
     for module in long:
         if lines.get(module, 0) <= MOST_LINES:

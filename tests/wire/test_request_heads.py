@@ -328,6 +328,16 @@ def test_what_was_seen_before_reads_the_same_and_what_is_remembered_is_bounded()
     assert not any(text.lower().startswith(("cookie: ", "y: ")) for text in remembered)
 
 
+def test_a_long_name_reads_as_any_other_and_is_remembered_by_nobody() -> None:
+    name = b"X-" + b"long" * 100
+    for _ in range(2):
+        assert read(f"GET / HTTP/1.1\nHost: a\n{name.decode()}: b\n\n").fields == [
+            (b"Host", b"a"),
+            (name, b"b"),
+        ]
+    assert name.decode() not in texts_held_by(request_heads)
+
+
 def test_what_may_hold_a_credential_is_remembered_by_its_connection_alone_and_not_if_it_is_large() -> None:
     own = own_lines()
     for value in ("a=1", "a" * 5000):
