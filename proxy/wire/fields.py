@@ -197,6 +197,7 @@ _RESPONSE_RULES: Final[dict[bytes, Rule]] = {
 }
 
 _NAMES_REMEMBERED: Final = 1024
+_NAME_BYTES_REMEMBERED: Final = 64
 
 
 def only_proxies_may_set(name: bytes) -> bool:
@@ -229,7 +230,7 @@ class _RuleBook(Memo[bytes, Rule]):
             and (only_proxies_may_set(lower) or looks_like_another(lower))
         ):
             rule = Rule.DROP
-        return self.keep(name, rule)
+        return self.keep(name, rule) if len(name) <= _NAME_BYTES_REMEMBERED else rule
 
 
 REQUEST_RULES: Final = _RuleBook(_REQUEST_RULES, is_request=True)

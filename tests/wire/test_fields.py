@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -202,3 +204,16 @@ def test_connection_nominates_fields() -> None:
 def test_tokens_are_found_in_lists_in_any_case() -> None:
     assert has_token(b"keep-alive, CLOSE", b"close")
     assert not has_token(b"not-close", b"close")
+
+
+@pytest.mark.parametrize("rules", [REQUEST_RULES, RESPONSE_RULES])
+def test_names_that_others_choose_are_remembered_within_a_bound_and_long_ones_not_at_all(
+    rules: Mapping[bytes, Rule],
+) -> None:
+    for number in range(3000):
+        assert rules[b"X-%d" % number] is Rule.PASS
+    assert rules[b"X-" + b"long" * 100] is Rule.PASS
+    assert rules[b"X-Forwarded-" + b"x" * 400] is (Rule.DROP if rules is REQUEST_RULES else Rule.PASS)
+    assert len(rules) <= 1024
+    assert sum(map(len, rules)) <= 1024 * 64
+    assert all(len(name) <= 64 for name in rules)
