@@ -11,8 +11,9 @@ import pytest
 
 from proxy.rounds import STUCK_PERIODS, STUCK_SECONDS, Round, Rounds
 from proxy.tasks import Tasks
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
+from tests.harness.waiting import settle
 
 
 @dataclass

@@ -10,7 +10,8 @@ import pytest
 from proxy.errors import Draining, NbgateError, Throttled
 from proxy.shared_fetch import Hold, SharedFetch, StillUnderWay
 from proxy.tasks import Tasks
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
+from tests.harness.waiting import settle
 
 
 class World:

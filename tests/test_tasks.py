@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from proxy.tasks import Tasks
-from tests.harness.clocks import settle
+from tests.harness.waiting import settle
 
 
 async def test_a_task_that_fails_is_told_with_its_name_and_forgotten() -> None:

@@ -43,7 +43,8 @@ from proxy.errors import (
 from proxy.tasks import Tasks
 from proxy.upstream import Honoured
 from tests.aws.fakes import COOKIE_SECRET, NOTEBOOK, SECRET, FakeControlPlane, FakeExchange, JitterFn, whole
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
+from tests.harness.waiting import settle
 
 HOURS_12 = 43200
 

@@ -109,7 +109,7 @@ async def test_an_answer_of_our_own_does_not_overtake_the_one_before_it(
     caller, notebook = await stage.forwarded()
     notebook.send(ok(b"x"))
     await caller.response()
-    [connection] = stage.plane.open.connections
+    [connection] = stage.connections
     flushed: list[bytes] = []
     connection.data_received(get(b"/again"))
     await notebook.head()

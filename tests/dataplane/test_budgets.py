@@ -9,13 +9,10 @@ import pytest
 from proxy.client_address.networks import parse_address
 from proxy.config.sections import Limits
 from proxy.dataplane import budgets as module
+from proxy.dataplane.bounds import IN_ALL, OF_ADDRESS, OF_STRANGER, OF_STRANGERS
 from proxy.dataplane.budgets import (
     ANSWERED,
     ANSWERED_OF_ADDRESS,
-    IN_ALL,
-    OF_ADDRESS,
-    OF_STRANGER,
-    OF_STRANGERS,
     Budgets,
     Claim,
     Place,

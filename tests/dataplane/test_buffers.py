@@ -202,7 +202,7 @@ async def test_bulk_arrives_whole_whoever_shares_the_memory(stage: OpenPlane, fr
 
     stalled, notebook = await stage.forwarded(b"/stalled")
     notebook.send(response)
-    await eventually(lambda: any(connection.writer.is_full for connection in stage.plane.open.connections))
+    await eventually(lambda: any(connection.writer.is_full for connection in stage.connections))
 
     caller = await stage.call(get(b"/up", fields=field, method=b"PUT"))
     caller.send(sent)

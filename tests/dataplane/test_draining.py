@@ -16,12 +16,11 @@ from proxy.dataplane.caller.reception import Reception
 from proxy.dataplane.draining import farewells, in_turn
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.wire.frames import close_frame
-from tests.harness.clocks import settle
 from tests.harness.gateway import Rig
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer
 from tests.harness.plane import OpenPlane, get
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 from tests.harness.websocket_peers import (
     MASK,
     SWITCHED,
@@ -211,7 +210,7 @@ async def test_a_handshake_that_comes_while_draining_is_refused_for_a_moment(sta
     """503 and when to come again: pages do, after a 503."""
     handshake = get(b"/api/kernels/1/channels", fields=UPGRADE)
     caller = await stage.call(handshake[:40])
-    await eventually(lambda: stage.plane.open.connections)
+    await eventually(lambda: stage.connections)
     await settle()
     draining = asyncio.ensure_future(stage.plane.drain(30.0))
     await settle()
@@ -291,17 +290,17 @@ async def test_whoever_takes_its_last_answer_slowly_is_not_waited_for_once_it_ha
     # How much it takes until a caller that reads nothing is full.
     caller, notebook = await asked()
     notebook.send(ok(b"x" * 16_000_000))
-    [first] = stage.plane.open.connections
+    [first] = stage.connections
     await eventually(lambda: first.writer.is_full)
     await settle()
     assert not first.is_idle
     body = b"x" * first.under_way[3]
     caller.close()
-    await eventually(lambda: not stage.plane.open.connections)
+    await eventually(lambda: not stage.connections)
 
     caller, notebook = await asked()
     notebook.send(ok(body))
-    [last] = stage.plane.open.connections
+    [last] = stage.connections
     await eventually(lambda: last.is_idle)
     assert last.writer.is_full
     draining = asyncio.ensure_future(stage.plane.drain(600.0))

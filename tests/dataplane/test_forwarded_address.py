@@ -36,7 +36,7 @@ async def told(directory: Path, **aws: Any) -> bytes:
     async with notebook:
         section = {"region": "us-east-1", "notebook_endpoint": f"127.0.0.1:{notebook.port}", **aws}
         async with open_plane(directory, aws=section, tls=trusting(certificate)) as opened:
-            opened.keeper.session = replace(opened.keeper.session, origin=Origin("https", HOST, 443))
+            opened.keeper.session = replace(opened.keeper.known, origin=Origin("https", HOST, 443))
             extra = "".join(f"{name}: for=198.51.100.7\r\n" for name in SPELLINGS)
             assert (await opened.get("/lab", extra=extra)).status == 200
     [head] = notebook.heads

@@ -22,11 +22,11 @@ from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.errors import SignInTimeout
 from proxy.upstream import Honoured, Origin
 from proxy.wire.heads import RESPONSE_FIELDS
-from tests.harness.clocks import settle
 from tests.harness.gateway import open_rig, status_of
 from tests.harness.notebook import switching
 from tests.harness.peer import Peer, Response
 from tests.harness.plane import OpenPlane, open_plane
+from tests.harness.waiting import settle
 
 SETTINGS = {f"limits.{one.name.removesuffix('_bytes')}" for one in fields(Limits)} | {
     f"timeouts.{one.name.removesuffix('_seconds')}" for one in fields(Timeouts)
@@ -188,7 +188,7 @@ async def two_connections_that_rest(opened: OpenPlane) -> None:
 async def half_a_head(opened: OpenPlane) -> None:
     peer = await opened.call()
     peer.send("GET / HTTP/1.1\r\n")
-    await opened.settled(lambda: any(one.reader.held_bytes for one in opened.plane.open.connections))
+    await opened.settled(lambda: any(one.reader.held_bytes for one in opened.connections))
     await opened.pass_time(opened.plane.current.timeouts.request_head_seconds)
     assert (await peer.response()).status == 408
 
@@ -196,7 +196,7 @@ async def half_a_head(opened: OpenPlane) -> None:
 @case("timeouts.request_head", "REQUEST_TIMEOUT", status=0)
 async def no_head(opened: OpenPlane) -> None:
     peer = await opened.call()
-    await opened.settled(lambda: bool(opened.plane.open.connections))
+    await opened.settled(lambda: bool(opened.connections))
     await opened.pass_time(opened.plane.current.timeouts.request_head_seconds)
     assert await peer.rest() == b""
 
@@ -207,7 +207,7 @@ async def half_a_body(opened: OpenPlane) -> None:
     peer.send(opened.head("/up", method="PUT", extra="Content-Length: 10\r\n") + "x")
     await opened.settled(
         lambda: (
-            bool(opened.plane.open.connections)
+            bool(opened.connections)
             and opened.connection.under_way is not None
             and opened.connection.under_way[3] == 1
         )
@@ -246,14 +246,14 @@ async def deaf(opened: OpenPlane, request: str, *, all_is_written: bool = False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(sock, ("127.0.0.1", opened.port))
     if all_is_written:
-        await opened.settled(lambda: bool(opened.plane.open.connections))
+        await opened.settled(lambda: bool(opened.connections))
         transport = opened.connection.transport
         transport.set_write_buffer_limits(high=1 << 30)
         # By itself the system may take some megabytes.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     await loop.sock_sendall(sock, request.encode())
     if not all_is_written:
-        await opened.settled(lambda: bool(opened.plane.open.connections) and opened.connection.writer.is_full)
+        await opened.settled(lambda: bool(opened.connections) and opened.connection.writer.is_full)
     return sock
 
 
@@ -267,7 +267,7 @@ async def answer_that_is_not_taken(opened: OpenPlane) -> None:
     with await calling:
         for _ in range(3):
             await opened.pass_time(opened.plane.current.timeouts.send_seconds)
-        await opened.settled(lambda: not opened.plane.open.connections)
+        await opened.settled(lambda: not opened.connections)
 
 
 HELD = {"limits": {"held_per_address": "1MiB"}}
@@ -275,7 +275,7 @@ HELD = {"limits": {"held_per_address": "1MiB"}}
 
 def held(opened: OpenPlane) -> int:
     """What callers have waiting in the gateway."""
-    return sum(one.held_bytes for one in (*opened.plane.open.connections, *opened.plane.open.relays))
+    return sum(one.held_bytes for one in (*opened.connections, *opened.plane.open.relays))
 
 
 async def connect_deaf(opened: OpenPlane, request: str | bytes) -> Peer:
@@ -299,10 +299,10 @@ async def answers_that_nobody_takes(opened: OpenPlane) -> None:
         await notebook.head()
         notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"x" * 10_000_000)
         await opened.settled(lambda before=before: held(opened) > before)
-        await opened.settled(lambda: all(one.writer.is_full for one in opened.plane.open.connections))
-    count = len(opened.plane.open.connections)
+        await opened.settled(lambda: all(one.writer.is_full for one in opened.connections))
+    count = len(opened.connections)
     opened.plane.sweep()
-    await opened.settled(lambda: len(opened.plane.open.connections) == count - 1)
+    await opened.settled(lambda: len(opened.connections) == count - 1)
     assert held(opened) <= 2**20
 
 
@@ -314,7 +314,7 @@ async def uploads_that_wait_for_a_notebook(opened: OpenPlane) -> None:
         peer = await opened.call()
         peer.send(opened.head("/up", method="PUT", extra="Content-Length: 100000000\r\n") + "x" * 1_000_000)
         await opened.settled(lambda before=before: held(opened) > before)
-        await opened.settled(lambda: all(one.intake.reasons for one in opened.plane.open.connections))
+        await opened.settled(lambda: all(one.intake.reasons for one in opened.connections))
     opened.plane.sweep()
     await opened.settled(lambda: held(opened) <= 2**20)
 
@@ -344,7 +344,7 @@ async def end_of_an_answer_that_is_not_taken(opened: OpenPlane) -> None:
         await opened.settled(lambda: bool(opened.records))
         for _ in range(3):
             await opened.pass_time(opened.plane.current.timeouts.send_seconds)
-        await opened.settled(lambda: not opened.plane.open.connections)
+        await opened.settled(lambda: not opened.connections)
 
 
 @case("timeouts.send", "OUTCOME_UNKNOWN", status=504, by_hand=True)
@@ -369,8 +369,8 @@ async def body_that_the_notebook_does_not_take(opened: OpenPlane) -> None:
     changes={"timeouts": {"connect": "100ms"}},
 )
 async def notebook_that_does_not_shake_hands(opened: OpenPlane) -> None:
-    origin = opened.keeper.session.origin
-    opened.keeper.session = replace(opened.keeper.session, origin=Origin("https", origin.host, origin.port))
+    origin = opened.keeper.known.origin
+    opened.keeper.session = replace(opened.keeper.known, origin=Origin("https", origin.host, origin.port))
     assert (await opened.get()).status == 503
 
 
@@ -407,7 +407,7 @@ async def sign_in_that_outlasts_all_patience(opened: OpenPlane) -> None:
 @case("timeouts.upstream_idle", "")
 async def connection_to_the_notebook_that_rests(opened: OpenPlane) -> None:
     assert (await opened.get()).status == 200
-    await opened.settled(lambda: len(opened.plane.pool.idle(opened.keeper.session.origin)) == 1)
+    await opened.settled(lambda: len(opened.plane.pool.idle(opened.keeper.known.origin)) == 1)
     await opened.pass_time(opened.plane.current.timeouts.upstream_idle_seconds)
 
 

@@ -144,7 +144,7 @@ async def test_a_frame_that_comes_before_its_websocket_was_judged_does_not_pass(
     monkeypatch.setattr(register_module, "JUDGED_AT_ONCE", 1)
     caller, notebook = await websocket(opened)
     await opened.call()
-    await opened.settled(lambda: len(opened.plane.open.connections) == 1)
+    await opened.settled(lambda: len(opened.connections) == 1)
     judging = change(tmp_path, opened, **DENY)
     # As far as the exchange goes without the loop: the one connection is looked at, its WebSocket is not yet.
     judging.send(None)
@@ -186,7 +186,7 @@ async def test_a_101_that_outruns_its_judging_opens_nothing(
     heads = [await notebook.head() for notebook in notebooks]
     judging = change(tmp_path, opened, **DENY)
     judging.send(None)
-    [behind] = [one for one in opened.plane.open.connections if not one.is_idle]
+    [behind] = [one for one in opened.connections if not one.is_idle]
     behind.request.answerer.connection.data_received(switching(heads[0]) + HELLO)
     judging.close()
     answers = {bytes(await caller.head()).split(b" ")[1]: caller for caller in callers}
@@ -245,7 +245,7 @@ async def test_a_request_that_waits_for_a_session_is_refused(tmp_path: Path, ope
     opened.keeper.cold()
     caller = await opened.call()
     caller.send(opened.head())
-    await opened.settled(lambda: bool(opened.plane.open.connections) and not opened.connection.is_idle)
+    await opened.settled(lambda: bool(opened.connections) and not opened.connection.is_idle)
     await change(tmp_path, opened, **DENY)
     assert (await caller.response()).status == 403
     opened.keeper.warm()
@@ -299,7 +299,7 @@ async def test_a_connection_kept_open_is_closed(tmp_path: Path, opened: OpenPlan
 async def test_a_connection_that_asked_for_nothing_yet_stays(tmp_path: Path, opened: OpenPlane) -> None:
     """There is nobody to judge, and its first request meets the gateway of then."""
     caller = await opened.call()
-    await opened.settled(lambda: bool(opened.plane.open.connections))
+    await opened.settled(lambda: bool(opened.connections))
     await change(tmp_path, opened, **DENY)
     caller.send(opened.head())
     assert (await caller.response()).status == 403
@@ -319,7 +319,7 @@ async def test_the_next_request_of_a_connection_is_decided_anew(tmp_path: Path, 
 
 async def test_what_a_proxys_connection_repeats_is_decided_anew_too(tmp_path: Path) -> None:
     """What the same fields told of their caller counts for the gateway that found it out."""
-    proxied = {"client_address": {"trusted_proxies": ["127.0.0.0/8"]}}
+    proxied: dict[str, Any] = {"client_address": {"trusted_proxies": ["127.0.0.0/8"]}}
     lists = {"here": ["203.0.113.1", "203.0.113.2"], "elsewhere": ["203.0.113.3"]}
     async with open_plane(tmp_path, **proxied, allowlists=lists) as opened:
         peer = await opened.call()
@@ -351,7 +351,7 @@ async def test_an_instance_that_is_another_notebook_now_ends_what_went_to_the_ol
 ) -> None:
     caller, _ = await websocket(opened)
     waiting, _ = await exchange(opened)
-    another = Keeper(replace(opened.keeper.session, generation=2))
+    another = Keeper(replace(opened.keeper.known, generation=2))
     await change(tmp_path, opened, another)
     await closed_with_1008(caller)
     caller.abort()
@@ -369,7 +369,7 @@ async def test_a_connection_kept_open_stays_where_its_address_leads_to_another_n
     caller, notebook = await exchange(opened)
     notebook.send(OK)
     assert (await caller.response()).status == 200
-    another = Keeper(replace(opened.keeper.session, generation=2))
+    another = Keeper(replace(opened.keeper.known, generation=2))
     await change(tmp_path, opened, another)
     caller.send(opened.head("/next"))
     assert (await notebook.head()).startswith(b"GET /next ")

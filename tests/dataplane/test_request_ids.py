@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ OWN_ID = b"HTTP/1.1 200 OK\r\nX-Request-Id: the-notebooks\r\nContent-Length: 2\r
 NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
 UNCHANGED = b"HTTP/1.1 304 Not Modified\r\n\r\n"
 
-PROXIED = {"client_address": {"trusted_proxies": ["127.0.0.0/8"]}}
+PROXIED: dict[str, Any] = {"client_address": {"trusted_proxies": ["127.0.0.0/8"]}}
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import SigningIn
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, body_of, open_rig, status_of
 from tests.harness.plane import OpenPlane, get, open_stage, post
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 
 NAVIGATION = "Accept: text/html,*/*;q=0.8\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
 SCRIPT = "Accept: */*\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"

@@ -34,15 +34,15 @@ async def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 def swept(opened: OpenPlane) -> int:
     """Connections that the sweep has closed."""
-    return sum(one.transport is None or one.transport.is_closing() for one in opened.plane.open.connections)
+    return sum(one.transport is None or one.transport.is_closing() for one in opened.connections)
 
 
 async def test_each_turn_judges_so_many_deadlines(opened: OpenPlane) -> None:
     for _ in range(OPEN):
         await opened.call()
-    await opened.settled(lambda: len(opened.plane.open.connections) == OPEN)
+    await opened.settled(lambda: len(opened.connections) == OPEN)
     await opened.clock.advance(opened.plane.current.timeouts.request_head_seconds)
-    everybody = tuple(opened.plane.open.connections)
+    everybody = tuple(opened.connections)
     turns = []
 
     def turn() -> None:
@@ -56,33 +56,33 @@ async def test_each_turn_judges_so_many_deadlines(opened: OpenPlane) -> None:
     await opened.settled(lambda: turns[-1] == OPEN)
     assert turns[0] == AT_ONCE
     assert max(after - before for before, after in pairwise(turns)) <= AT_ONCE
-    await opened.settled(lambda: not opened.plane.open.connections)
+    await opened.settled(lambda: not opened.connections)
 
 
 async def test_a_sweep_that_is_under_way_is_not_begun_again(opened: OpenPlane) -> None:
     for _ in range(OPEN):
         await opened.call()
-    await opened.settled(lambda: len(opened.plane.open.connections) == OPEN)
+    await opened.settled(lambda: len(opened.connections) == OPEN)
     await opened.clock.advance(opened.plane.current.timeouts.request_head_seconds)
     for _ in range(5):
         opened.plane.sweep()
     assert swept(opened) == AT_ONCE
-    await opened.settled(lambda: not opened.plane.open.connections)
+    await opened.settled(lambda: not opened.connections)
     assert len(opened.records) == OPEN
     opened.plane.sweep()
 
 
 async def test_what_ends_between_two_pieces_is_not_judged(opened: OpenPlane) -> None:
     peers = [await opened.call() for _ in range(OPEN)]
-    await opened.settled(lambda: len(opened.plane.open.connections) == OPEN)
+    await opened.settled(lambda: len(opened.connections) == OPEN)
     await opened.clock.advance(opened.plane.current.timeouts.request_head_seconds)
     opened.plane.sweep()
-    for one in tuple(opened.plane.open.connections):
+    for one in tuple(opened.connections):
         if one.transport is not None and not one.transport.is_closing():
             # As if their callers had gone in the same turn.
             one.connection_lost(None)
     await asyncio.sleep(0)
-    await opened.settled(lambda: not opened.plane.open.connections)
+    await opened.settled(lambda: not opened.connections)
     assert len(opened.records) == AT_ONCE
     assert all(peers)
 
@@ -95,7 +95,7 @@ async def test_draining_many_takes_turns_too(opened: OpenPlane) -> None:
     draining = asyncio.ensure_future(opened.plane.drain(30))
     await asyncio.sleep(0)
     assert swept(opened) == AT_ONCE
-    await opened.settled(lambda: not opened.plane.open.connections)
+    await opened.settled(lambda: not opened.connections)
     await opened.clock.advance(1)
     await draining
 

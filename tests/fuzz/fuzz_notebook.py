@@ -29,10 +29,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from proxy.dataplane.notebook.connection import UpstreamConnection
 from proxy.dataplane.websocket.relay import LINGER_SECONDS
 from proxy.upstream import Honoured
-from tests.harness.clocks import settle
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer
 from tests.harness.plane import HOST, OpenPlane, open_stage
+from tests.harness.waiting import settle
 
 INPUTS_EACH = 50
 End = Literal["stay", "close", "reset"]
@@ -348,7 +348,7 @@ async def check(stages: Stages, one: Example) -> None:
     elif is_open and final and not one.is_http_10 and not one.body:
         await ask_again(stage, caller, notebook, prefix)
     caller.transport.abort()
-    await until(lambda: not stage.plane.open.connections)
+    await until(lambda: not stage.connections)
     assert len({record.request_id for record in stage.records}) == len(stage.records), stage.records
     stage.plane.pool.close()
     for left in connections(stage):
@@ -431,7 +431,7 @@ async def heard(stage: OpenPlane, caller: Caller) -> tuple[bytes, bool]:
         if stage.records or stage.plane.open.relays:
             break
     assert stage.records or stage.plane.open.relays, "it goes on for ever"
-    if not stage.plane.open.connections and not stage.plane.open.relays:
+    if not stage.connections and not stage.plane.open.relays:
         await until(lambda: caller.has_ended)
     # Whatever was written is on its way: a turn of the kernel's, and it is there.
     for _ in range(3):

@@ -23,6 +23,7 @@ from proxy.clock import Clock, SystemClock
 from proxy.config.binds import SocketAddress
 from proxy.config.load import load
 from proxy.sandbox.instance import InstanceSpec
+from proxy.sandbox.plain_upstream import PlainUpstream
 from proxy.sandbox.sandbox import Sandbox
 from proxy.server.running import RunningGateway, start
 from tests.harness.waiting import PATIENCE_SECONDS
@@ -56,7 +57,7 @@ class Rig:
         return f"http://{self.authority}"
 
     @property
-    def upstream(self):
+    def upstream(self) -> PlainUpstream:
         """What stands behind the first instance's notebook host."""
         return next(iter(self.sandbox.plain.values()))
 

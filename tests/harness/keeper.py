@@ -102,12 +102,12 @@ class Keeper:
             self.session = self.successors.pop(0)
         return self.session
 
-    async def honoured(self, session: UpstreamSession, *, again: bool = False) -> Honoured:
+    async def honoured(self, session: object, *, again: bool = False) -> Honoured:
         self.asked += 1
         await self.asking.wait()
         return self.honoured_as
 
-    def reject(self, session: UpstreamSession) -> bool:
+    def reject(self, session: object) -> bool:
         self.rejected += 1
         if session is self.session:
             if not self.successors:
@@ -115,8 +115,8 @@ class Keeper:
             self.session = None
         return True
 
-    def is_over(self, session: UpstreamSession) -> bool:
-        return session.generation in self.ended
+    def is_over(self, session: object) -> bool:
+        return isinstance(session, UpstreamSession) and session.generation in self.ended
 
-    def absorb(self, session: UpstreamSession, set_cookie_fields: Sequence[bytes]) -> None:
+    def absorb(self, _session: object, set_cookie_fields: Sequence[bytes], /) -> None:
         self.absorbed += set_cookie_fields

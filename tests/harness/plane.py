@@ -89,9 +89,13 @@ class OpenPlane:
     @property
     def connection(self) -> CallerConnection:
         """The one downstream connection that is open."""
-        [connection] = self.plane.open.connections
-        assert isinstance(connection, CallerConnection)
+        [connection] = self.connections
         return connection
+
+    @property
+    def connections(self) -> list[CallerConnection]:
+        """All that are open."""
+        return [one for one in self.plane.open.connections if isinstance(one, CallerConnection)]
 
     # -- callers ----------------------------------------------------------------------------------------
 
@@ -164,7 +168,7 @@ class OpenPlane:
         await self.pass_time(seconds)
         await settle()
 
-    async def settled(self, holds: Callable[[], bool]) -> None:
+    async def settled(self, holds: Callable[..., object]) -> None:
         """Return when the other ends of the sockets have come so far that `holds()`."""
         await eventually(holds)
 
@@ -246,7 +250,7 @@ async def _opened(
         plane = compose.data_plane(
             settings,
             door=compose.gateway(settings, audit=audit),
-            sessions=dict.fromkeys(settings.instances, keeper),  # type: ignore[arg-type]
+            sessions=dict.fromkeys(settings.instances, keeper),
             clock=clock,
             new_id=lambda: f"{next(numbers):016x}",
             jitter=lambda seconds: seconds / 2,

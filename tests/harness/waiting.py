@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 30.0
 TURNS = 20
 
 
-async def eventually(holds: Callable[[], object]) -> None:
+async def eventually(holds: Callable[..., object]) -> None:
     """Return as soon as `holds()`. Raises TimeoutError if it does not come to that."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds():

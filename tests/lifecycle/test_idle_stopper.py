@@ -19,8 +19,9 @@ from proxy.lifecycle.idle_stopper import FAILED_STOP_SECONDS, LOOK_SECONDS, TICK
 from proxy.lifecycle.judge import IdleFinding, IdleRules
 from proxy.rounds import Rounds
 from proxy.tasks import Tasks
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
+from tests.harness.waiting import settle
 
 RULES = IdleRules(after_seconds=3600.0, warning_seconds=600.0)
 

@@ -30,7 +30,8 @@ from proxy.lifecycle.opening import (
 )
 from proxy.lifecycle.order import OrderedBy
 from proxy.tasks import Tasks
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
+from tests.harness.waiting import settle
 
 
 def visited(method: str, accept: str = "", mode: str = "", dest: str = "", ahead: bool = False) -> PageVisit:

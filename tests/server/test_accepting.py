@@ -13,7 +13,8 @@ import pytest
 from proxy.client_address.networks import Address
 from proxy.server.accepting import AT_ONCE, REST_SECONDS, Acceptor
 from proxy.tasks import Tasks
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
+from tests.harness.waiting import settle
 
 
 class ListeningSocket(socket.socket):

@@ -19,9 +19,10 @@ import yaml
 
 from proxy.sandbox.instance import InstanceSpec
 from proxy.sandbox.sandbox import Sandbox
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, config_for, open_rig, status_of
 from tests.harness.peer import Peer, dial
+from tests.harness.waiting import settle
 
 pytestmark = pytest.mark.slow
 

@@ -19,9 +19,10 @@ from proxy.config.binds import UnixSocket
 from proxy.dataplane.caller.prelude import NewConnection
 from proxy.server.listening import bind, remove
 from tests.harness.certificates import self_signed, trusting
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.preludes import exchange, exchange_in_tls, local, received, v1, v2
+from tests.harness.waiting import settle
 
 FRIEND, STRANGER = "203.0.113.7", "192.0.2.66"
 LISTED = [{"bind": "127.0.0.1:0", "proxy_protocol": ["127.0.0.0/8"]}]

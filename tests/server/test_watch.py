@@ -10,7 +10,8 @@ import pytest
 
 from proxy.clock import Clock, SystemClock
 from proxy.server.watch import LOOK_SECONDS, STEADY_LOOKS, STEADY_SECONDS, Watcher, look
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
+from tests.harness.waiting import settle
 
 
 async def changed(watcher: Watcher, clock: Clock = SystemClock()) -> None:

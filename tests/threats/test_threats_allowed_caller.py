@@ -49,9 +49,7 @@ class Row:
 async def settled(opened: OpenPlane) -> None:
     """Until the gateway has read and written what it will, for now."""
     before = None
-    while before != (
-        before := [one.held_bytes for one in (*opened.plane.open.connections, *opened.plane.open.relays)]
-    ):
+    while before != (before := [one.held_bytes for one in (*opened.connections, *opened.plane.open.relays)]):
         for _ in range(20):
             await asyncio.sleep(0.001)
 
@@ -59,15 +57,13 @@ async def settled(opened: OpenPlane) -> None:
 async def silent(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
         await opened.call()
-    await opened.settled(lambda: len(opened.plane.open.connections) >= count)
+    await opened.settled(lambda: len(opened.connections) >= count)
 
 
 async def half_heads(opened: OpenPlane, count: int) -> None:
     for _ in range(count):
         (await opened.call()).send("GET / HTTP/1.1\r\nX: " + "x" * 60 * KIB)
-    await opened.settled(
-        lambda: sum(one.reader.held_bytes for one in opened.plane.open.connections) >= count * 60 * KIB
-    )
+    await opened.settled(lambda: sum(one.reader.held_bytes for one in opened.connections) >= count * 60 * KIB)
 
 
 async def kept_alive(opened: OpenPlane, count: int) -> None:
@@ -155,9 +151,7 @@ async def waiting_sign_ins(opened: OpenPlane, count: int) -> None:
     opened.keeper.cold()
     for _ in range(count):
         (await opened.call()).send(opened.head())
-    await opened.settled(
-        lambda: sum(one.under_way is not None for one in opened.plane.open.connections) >= count
-    )
+    await opened.settled(lambda: sum(one.under_way is not None for one in opened.connections) >= count)
 
 
 async def websockets(opened: OpenPlane, count: int) -> None:

@@ -295,7 +295,7 @@ async def test_redirects_stay_what_they_are(tmp_path: Path) -> None:
     async with open_plane(
         tmp_path, instances={"research": {"notebook": "research-gpu-1", "mount": {"path": "/research"}}}
     ) as opened:
-        notebook = str(opened.keeper.session.origin)
+        notebook = str(opened.keeper.known.origin)
         for location, seen in (
             ("https://evil/x", "https://evil/x"),
             ("//evil/x", "//evil/x"),

@@ -31,10 +31,11 @@ from proxy.server import compose, watch
 from proxy.server.listening import OpenListener
 from proxy.server.operations.fleet import Fleet
 from proxy.server.pages.streams import Streams
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
 from tests.harness.gateway import Rig, open_rig, status_of
 from tests.harness.peer import Peer
 from tests.harness.plane import OpenPlane, open_plane
+from tests.harness.waiting import settle
 
 LOOPS = {"sweep", "flush", "dates", "idleness", "configuration"}
 """Those that a gateway has from its first moment on; a new one belongs here."""
@@ -91,11 +92,9 @@ async def test_a_connection_that_cannot_be_swept_is_cut_and_the_others_have_thei
     for number in range(3):
         peers.append(await opened.call())
         peers[-1].send("GET / HTTP/1.1\r\n")
-        await opened.settled(lambda number=number: len(opened.plane.open.connections) == number + 1)
+        await opened.settled(lambda number=number: len(opened.connections) == number + 1)
     [broken] = [
-        one
-        for one in opened.plane.open.connections
-        if one.transport.get_extra_info("peername")[1] == port_of(peers[1])
+        one for one in opened.connections if one.transport.get_extra_info("peername")[1] == port_of(peers[1])
     ]
     plant(CallerConnection, "sweep", broken)
     patience = opened.plane.current.timeouts.request_head_seconds
@@ -103,7 +102,7 @@ async def test_a_connection_that_cannot_be_swept_is_cut_and_the_others_have_thei
     assert await peers[1].rest() == b""
     later = await opened.call()
     later.send("GET / HTTP/1.1\r\n")
-    await opened.settled(lambda: len(opened.plane.open.connections) == 3)
+    await opened.settled(lambda: len(opened.connections) == 3)
     await opened.pass_time(patience)
     for peer in (peers[0], peers[2], later):
         assert (await peer.response()).status == 408
@@ -161,7 +160,7 @@ async def test_an_idle_upstream_connection_that_cannot_be_judged_is_closed_with_
         peer.send(opened.head())
     for peer in peers:
         assert (await peer.response()).status == 200
-    pool, origin = opened.plane.pool, opened.keeper.session.origin
+    pool, origin = opened.plane.pool, opened.keeper.known.origin
     await opened.settled(lambda: len(pool.idle(origin)) == 3)
     victim = pool.idle(origin)[1]
     is_open = UpstreamConnection.is_open.fget
@@ -225,7 +224,7 @@ async def test_what_cannot_be_told_that_the_gateway_goes_away_is_cut_and_all_oth
         sockets.append(await opened.call())
         sockets[-1].send(opened.upgrade())
         assert (await sockets[-1].response()).status == 101
-    plant(CallerConnection, "drain", next(iter(opened.plane.open.connections)))
+    plant(CallerConnection, "drain", next(iter(opened.connections)))
     plant(Relay, "close", list(opened.plane.open.relays)[1])
     await opened.plane.drain(0.0)
     for peer in kept:
@@ -295,7 +294,7 @@ async def test_what_waits_and_cannot_be_tried_is_cut_and_all_others_are_answered
 def waiting_of(opened: OpenPlane, peer: Peer) -> WaitingRequest:
     [found] = [
         one.request.answerer.waiting
-        for one in opened.plane.open.connections
+        for one in opened.connections
         if one.transport.get_extra_info("peername")[1] == port_of(peer)
     ]
     assert found is not None

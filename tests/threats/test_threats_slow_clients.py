@@ -38,20 +38,17 @@ async def test_half_sent_heads_are_answered_408_at_their_deadline(opened: OpenPl
     for peer in peers:
         peer.send(f"GET / HTTP/1.1\r\nHost: {opened.authority}\r\nX-a: ")
     await opened.settled(
-        lambda: (
-            len(opened.plane.open.connections) == 50
-            and all(one.reader.held_bytes for one in opened.plane.open.connections)
-        )
+        lambda: len(opened.connections) == 50 and all(one.reader.held_bytes for one in opened.connections)
     )
     patience = opened.plane.current.timeouts.request_head_seconds
     await opened.pass_time(patience - 1)
-    assert len(opened.plane.open.connections) == 50
+    assert len(opened.connections) == 50
     await opened.pass_time(1)
     for peer in peers:
         assert (await peer.response()).status == 408
         assert await ended(peer) == b""
     await opened.pass_time(10)
-    await opened.settled(lambda: not opened.plane.open.connections)
+    await opened.settled(lambda: not opened.connections)
     assert [record.status for record in opened.records] == [408] * 50
     assert opened.upstream.accepted == 0
 
@@ -60,13 +57,11 @@ async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
     """Slowloris: a byte now and then, or an empty line, puts nothing off."""
     patience = opened.plane.current.timeouts.request_head_seconds
     dripping, empty = await opened.call(), await opened.call()
-    await opened.settled(lambda: len(opened.plane.open.connections) == 2)
+    await opened.settled(lambda: len(opened.connections) == 2)
     for at in range(10):
         dripping.send("GET / HTT"[at % 9])
         empty.send("\r\n" * (1 + at % 2))
-        await opened.settled(
-            lambda at=at: any(one.reader.held_bytes == at + 1 for one in opened.plane.open.connections)
-        )
+        await opened.settled(lambda at=at: any(one.reader.held_bytes == at + 1 for one in opened.connections))
         await opened.pass_time(patience / 10)
     answered = await ended(dripping)
     assert answered.startswith(b"HTTP/1.1 408 ")
@@ -75,7 +70,7 @@ async def test_a_head_in_drops_has_the_same_deadline(opened: OpenPlane) -> None:
 
 async def test_a_connection_that_says_nothing_is_closed(opened: OpenPlane) -> None:
     peer = await opened.call()
-    await opened.settled(lambda: bool(opened.plane.open.connections))
+    await opened.settled(lambda: bool(opened.connections))
     await opened.pass_time(opened.plane.current.timeouts.request_head_seconds)
     assert await ended(peer) == b""
 
@@ -91,7 +86,7 @@ async def test_later_heads_have_a_deadline_of_their_own(opened: OpenPlane) -> No
     peer.send("GET /")
     await opened.settled(lambda: bool(opened.connection.reader.held_bytes))
     await opened.pass_time(timeouts.request_head_seconds - 1)
-    assert opened.plane.open.connections
+    assert opened.connections
     await opened.pass_time(1)
     assert (await peer.response()).status == 408
 
@@ -111,7 +106,7 @@ async def test_a_body_in_drops_has_a_deadline_for_each_silence(opened: OpenPlane
         await opened.pass_time(patience - 1)
     await opened.pass_time(patience)
     assert (await peer.response()).status == 408
-    await opened.settled(lambda: opened.plane.pool.open_connections(opened.keeper.session.origin) == 0)
+    await opened.settled(lambda: opened.plane.pool.open_connections(opened.keeper.known.origin) == 0)
 
 
 async def test_one_address_cannot_take_every_connection(tmp_path: Path) -> None:
@@ -212,7 +207,7 @@ async def test_who_is_slow_after_that_is(tmp_path: Path) -> None:
         stage.keeper.gate.clear()
         caller = await stage.call(post(bytes(500_000))[:-1])
         await eventually(lambda: bool(stage.keeper.waits))
-        [connection] = stage.plane.open.connections
+        [connection] = stage.connections
         await eventually(lambda: connection.intake.reasons)
         await stage.sweep(15.0)
         stage.keeper.gate.set()

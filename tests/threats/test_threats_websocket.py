@@ -82,7 +82,7 @@ async def test_the_own_origin_passes_and_is_translated(opened: OpenPlane) -> Non
         f"HTTP://{opened.authority}",
     ):
         assert await upgraded(opened, origin=origin) == 101
-        assert opened.upstream.fields().values("origin") == [str(opened.keeper.session.origin)]
+        assert opened.upstream.fields().values("origin") == [str(opened.keeper.known.origin)]
 
 
 async def test_a_missing_origin_is_for_programs_only(opened: OpenPlane) -> None:

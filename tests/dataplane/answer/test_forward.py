@@ -11,13 +11,12 @@ import pytest
 from proxy.dataplane.notebook.connection import INTERIM_RESPONSES
 from proxy.upstream import Origin
 from proxy.wire.heads import RESPONSE_FIELDS
-from tests.harness.clocks import settle
 from tests.harness.gateway import Rig, body_of, status_of
 from tests.harness.keeper import SESSION_COOKIE, session_at
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer
 from tests.harness.plane import FORWARDED_LINES, HOST, OpenPlane, get, post
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 
 
 async def test_a_request_reaches_the_notebook_and_its_answer_the_caller(rig: Rig) -> None:
@@ -81,7 +80,7 @@ async def test_a_response_may_come_in_any_pieces(stage: OpenPlane, cut: int) -> 
     caller, notebook = await stage.forwarded()
     notebook.send(whole[:cut])
     await notebook.drain()
-    await eventually(lambda: len(stage.plane.open.connections) == 1)
+    await eventually(lambda: len(stage.connections) == 1)
     notebook.send(whole[cut:])
     assert await caller.response() == (b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\n", b"hello")
 
@@ -373,7 +372,7 @@ async def test_an_early_answer_between_two_turns_of_tiny_chunks_goes_on_to_the_n
     caller = await stage.call(get(method=b"POST", fields=b"Transfer-Encoding: chunked\r\n"))
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     # What one turn of the loop brings.
     downstream.data_received(chunks)
     downstream.request.answerer.connection.data_received(ok(b"enough"))
@@ -429,13 +428,13 @@ async def test_a_caller_that_goes_in_the_middle_of_a_response_ends_it(stage: Ope
 async def test_a_caller_that_goes_before_there_is_a_session_is_not_sent_to_the_notebook(
     stage: OpenPlane,
 ) -> None:
-    stage.keeper.successors.append(stage.keeper.session)
+    stage.keeper.successors.append(stage.keeper.known)
     stage.keeper.session = None
     stage.keeper.gate.clear()
     caller = await stage.call(get())
-    await eventually(lambda: len(stage.plane.open.connections) == 1 and len(stage.plane.tasks) > 0)
+    await eventually(lambda: len(stage.connections) == 1 and len(stage.plane.tasks) > 0)
     caller.close()
-    await eventually(lambda: not stage.plane.open.connections)
+    await eventually(lambda: not stage.connections)
     stage.keeper.gate.set()
     await eventually(lambda: not len(stage.plane.tasks))
     assert stage.upstream.accepted == 0
@@ -447,10 +446,10 @@ async def test_a_caller_that_goes_while_the_gateway_connects_leaves_no_connectio
     notebook = await stage.notebook()
     await notebook.exactly(5)  # a TLS handshake begins, and is not answered
     caller.close()
-    await eventually(lambda: not stage.plane.open.connections)
+    await eventually(lambda: not stage.connections)
     notebook.close()
     await eventually(lambda: not len(stage.plane.tasks))
-    assert stage.plane.pool.open_connections(stage.keeper.session.origin) == 0
+    assert stage.plane.pool.open_connections(stage.keeper.known.origin) == 0
 
 
 @pytest.mark.parametrize(
@@ -657,7 +656,7 @@ async def test_a_caller_that_does_not_read_stops_the_notebook_and_loses_nothing(
     await notebook.head()
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
     await caller.head()
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     await eventually(lambda: downstream.writer.is_full)
     held = downstream.transport.get_write_buffer_size()
     assert held < 1_000_000
@@ -672,7 +671,7 @@ async def test_a_notebook_that_does_not_read_stops_the_caller_and_loses_nothing(
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: %d\r\n" % size) + body)
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     await eventually(lambda: downstream.intake.reasons)
     held = downstream.request.answerer.connection.transport.get_write_buffer_size()
     assert held < 1_000_000
@@ -697,7 +696,7 @@ async def test_a_caller_that_asks_on_and_never_reads_waits(stage: OpenPlane, pip
     caller = await stage.call(get(), receive_bytes=65536)
     notebook = await stage.notebook()
     answering = asyncio.ensure_future(answer_all(notebook, body))
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     if pipelined:
         caller.send(get() * (count - 1))
         await eventually(lambda: downstream.writer.is_full)
@@ -724,7 +723,7 @@ async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(sta
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
     sent = 0
     while not downstream.writer.is_full:
@@ -735,9 +734,9 @@ async def test_a_caller_that_never_takes_the_end_of_its_last_response_is_cut(sta
     downstream.request.answerer.connection.data_received(b"0\r\n\r\n")
     assert stage.records
     await stage.sweep(119.0)
-    assert stage.plane.open.connections
+    assert stage.connections
     await stage.sweep(1.0)
-    await eventually(lambda: not stage.plane.open.connections)
+    await eventually(lambda: not stage.connections)
     assert len(await caller.rest()) < sent
 
 
@@ -798,12 +797,12 @@ async def test_a_caller_that_takes_nothing_of_a_response_is_cut(stage: OpenPlane
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: 24000000\r\n\r\n" + bytes(24_000_000))
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     await eventually(lambda: downstream.writer.is_full)
     await stage.sweep(119.0)
-    assert stage.plane.open.connections
+    assert stage.connections
     await stage.sweep(1.0)
-    await eventually(lambda: not stage.plane.open.connections)
+    await eventually(lambda: not stage.connections)
     await eventually(lambda: stage.open == 0)
 
 
@@ -815,7 +814,7 @@ async def test_a_caller_that_takes_a_little_is_not_cut(stage: OpenPlane) -> None
     size = 24_000_000
     notebook.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
     await caller.head()
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     await eventually(lambda: downstream.writer.is_full)
     transport = downstream.transport
     read = 0
@@ -835,7 +834,7 @@ async def test_a_notebook_that_takes_nothing_of_an_upload_is_a_504(stage: OpenPl
     caller = await stage.call(get(method=b"PUT", fields=b"Content-Length: 24000000\r\n") + bytes(24_000_000))
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     await eventually(lambda: downstream.intake.reasons)
     await stage.sweep(119.0)
     await stage.sweep(0.5)

@@ -11,12 +11,11 @@ import pytest
 
 from proxy.errors import InstanceNotInService
 from proxy.upstream import Honoured
-from tests.harness.clocks import settle
 from tests.harness.keeper import SESSION_COOKIE, session_at
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer
 from tests.harness.plane import OpenPlane, get, open_stage, post
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 
 REJECTIONS = {
     "redirect": b"HTTP/1.1 302 Found\r\nLocation: https://signin.aws.amazon.com/signin\r\nContent-Length: 0\r\n\r\n",
@@ -294,7 +293,7 @@ async def test_tiny_chunks_on_their_way_when_the_session_is_rejected_arrive_whol
     caller = await stage.call(get(method=b"POST", fields=b"Transfer-Encoding: chunked\r\n"))
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     if caller_first:
         # What one turn of the loop brings: tiny chunks, then the rejection.
         downstream.data_received(chunks[: 6 * 5000])
@@ -323,7 +322,7 @@ async def test_a_notebook_that_was_full_says_nothing_of_the_one_that_the_body_is
         notebook = await stage.notebook()
         await notebook.head()
         await notebook.expect(b"ab")
-        [downstream] = stage.plane.open.connections
+        [downstream] = stage.connections
         first = downstream.request.answerer.connection
         first.pause_writing()
         first.data_received(REJECTIONS["redirect"])

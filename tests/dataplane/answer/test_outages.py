@@ -11,13 +11,12 @@ import pytest
 
 from proxy.dataplane.answer.outages import FORGOTTEN_SECONDS, Outages
 from proxy.errors import UpstreamTimeout, UpstreamUnreachable
-from tests.harness.clocks import settle
 from tests.harness.faulty import collecting
 from tests.harness.keeper import session_at
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer
 from tests.harness.plane import HOST, OpenPlane, get, open_stage, post
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 
 SCRIPT = b"Sec-Fetch-Mode: cors\r\nAccept: */*\r\n"
 ON_PLAIN_HTTP = b"Accept: */*\r\nReferer: http://" + HOST.encode() + b"/lab/tree/a.ipynb\r\n"
@@ -360,10 +359,10 @@ async def test_who_is_cut_in_the_turn_in_which_it_is_told_is_no_fault(stage: Ope
     """The end of a connection is known to it one turn after it was cut, as at the end of the process."""
     go_away(stage)
     caller = await waits(stage, get(SESSIONS, fields=SCRIPT))
-    [connection] = stage.plane.open.connections
+    [connection] = stage.connections
     connection.abort()
     stage.plane.outages.close()
     assert await caller.gone()
-    await eventually(lambda: not stage.plane.open.connections)
+    await eventually(lambda: not stage.connections)
     assert len(stage.records) == 1
     assert stage.faults == []

@@ -93,7 +93,7 @@ async def test_the_answer_is_seen_by_who_goes_on_sending(pages: Pages) -> None:
     assert await peer.rest() == b""
     peer.send("x" * 1_000_000)
     await pages.opened.pass_time(LINGER_SECONDS)
-    await pages.opened.settled(lambda: not pages.opened.plane.open.connections)
+    await pages.opened.settled(lambda: not pages.opened.connections)
 
 
 async def test_a_slow_body_is_408(pages: Pages) -> None:

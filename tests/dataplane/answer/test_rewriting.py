@@ -26,11 +26,10 @@ from proxy.routing.mounts import Mount
 from proxy.routing.pages import rewriter
 from proxy.routing.router import Router
 from proxy.wire.heads import read_response
-from tests.harness.clocks import settle
 from tests.harness.notebook import ok
 from tests.harness.peer import Peer
 from tests.harness.plane import HOST, OpenPlane, get, open_stage
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 from tests.routing.streaming import cut, rewritten
 
 PAGE = b'<html><script src="/static/a.js"></script><a href="/lab">lab</a></html>'
@@ -253,7 +252,7 @@ async def test_little_that_stands_for_much_takes_turns_and_little_memory(stage: 
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(ok(gzip.compress(text), fields=HTML + b"Content-Encoding: gzip\r\n"))
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     await eventually(lambda: downstream.writer.is_full)
     await settle(200)
     assert downstream.writer.unsent_bytes < 1_000_000
@@ -490,7 +489,7 @@ async def test_a_caller_that_does_not_read_a_page_stops_the_notebook_and_loses_n
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(framed(part % PAGE * 300, "length"))
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     await eventually(lambda: downstream.writer.is_full)
     await settle(200)
     assert downstream.writer.unsent_bytes < 1_000_000
@@ -505,7 +504,7 @@ async def all_there(stage: OpenPlane) -> tuple[Peer, Peer, int]:
     caller = await stage.call(get(b"/research/lab", fields=BROWSER), receive_bytes=65536)
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     connection = downstream.request.answerer.connection
     part = (PAGE + b" " * 1000) * 500
     chunk = b"%x\r\n%b\r\n" % (len(part), part)
@@ -536,10 +535,10 @@ async def test_a_caller_that_leaves_while_its_page_is_rewritten_is_forgotten(sta
     notebook = await stage.notebook()
     await notebook.head()
     notebook.send(framed((PAGE + b" " * 70_000) * 300, "length"))
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     await eventually(lambda: downstream.writer.is_full)
     caller.reset()
-    await eventually(lambda: not stage.plane.open.connections and stage.open == 0)
+    await eventually(lambda: not stage.connections and stage.open == 0)
     await settle()
     assert [record.error for record in stage.records] == ["CALLER_GONE"]
 
@@ -547,9 +546,9 @@ async def test_a_caller_that_leaves_while_its_page_is_rewritten_is_forgotten(sta
 async def test_a_caller_that_takes_nothing_of_a_page_that_is_all_there_is_cut(stage: OpenPlane) -> None:
     caller, _, _ = await all_there(stage)
     await stage.sweep(119.0)
-    assert stage.plane.open.connections
+    assert stage.connections
     await stage.sweep(1.0)
-    await eventually(lambda: not stage.plane.open.connections)
+    await eventually(lambda: not stage.connections)
     with pytest.raises(ConnectionResetError):
         await caller.rest()
 
@@ -557,7 +556,7 @@ async def test_a_caller_that_takes_nothing_of_a_page_that_is_all_there_is_cut(st
 async def test_a_page_whose_caller_may_not_see_it_any_more_never_looks_complete(stage: OpenPlane) -> None:
     caller, _, _ = await all_there(stage)
     stage.plane.current = replace(stage.plane.current, gateway=NOBODY)
-    for connection in tuple(stage.plane.open.connections):
+    for connection in tuple(stage.connections):
         connection.judge()
     with pytest.raises(ConnectionResetError):
         await caller.rest()
@@ -568,7 +567,7 @@ async def test_a_page_whose_caller_may_not_see_it_any_more_never_looks_complete(
 async def test_a_caller_that_leaves_a_page_that_is_all_there_is_forgotten(stage: OpenPlane) -> None:
     caller, _, _ = await all_there(stage)
     caller.reset()
-    await eventually(lambda: not stage.plane.open.connections)
+    await eventually(lambda: not stage.connections)
     await settle()
     assert [record.error for record in stage.records] == ["CALLER_GONE"]
 

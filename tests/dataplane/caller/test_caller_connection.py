@@ -119,9 +119,7 @@ async def test_a_refused_head_has_a_record_of_its_own(tmp_path: Path) -> None:
             await opened.clock.advance(10)
             peer.send(bad)
             if after_seconds:
-                await opened.settled(
-                    lambda: any(one.reader.held_bytes for one in opened.plane.open.connections)
-                )
+                await opened.settled(lambda: any(one.reader.held_bytes for one in opened.connections))
                 await opened.pass_time(after_seconds)
             return await peer.response()
 
@@ -145,12 +143,12 @@ async def test_empty_lines_alone_are_no_request_and_win_no_time(opened: OpenPlan
     """RFC 9112 section 2.2; nor do they put off the deadline of the request's head."""
     peer = await opened.call()
     peer.send("\r\n\r\n")
-    await opened.settled(lambda: len(opened.plane.open.connections) == 1)
+    await opened.settled(lambda: len(opened.connections) == 1)
     peer.send(opened.head())
     assert (await peer.response()).status == 200
     peer = await opened.call()
     peer.send("\r\n\r\n")
-    await opened.settled(lambda: len(opened.plane.open.connections) == 2)
+    await opened.settled(lambda: len(opened.connections) == 2)
     await opened.pass_time(opened.plane.current.timeouts.request_head_seconds)
     assert await peer.rest() == b""
 
@@ -159,7 +157,7 @@ async def test_the_first_heads_time_counts_from_the_connection(opened: OpenPlane
     """A byte at the last moment buys no more; between requests the time counts from the first byte."""
     patience = opened.plane.current.timeouts.request_head_seconds
     peer = await opened.call()
-    await opened.settled(lambda: bool(opened.plane.open.connections))
+    await opened.settled(lambda: bool(opened.connections))
     await opened.pass_time(patience - 1)
     peer.send("GET / HTTP/1.1\r\n")
     await opened.settled(lambda: bool(opened.connection.reader.held_bytes))
@@ -221,7 +219,7 @@ async def test_a_silent_connection_is_closed(opened: OpenPlane) -> None:
     await peer.response()
     await opened.settled(lambda: opened.connection.is_idle)
     await opened.pass_time(timeouts.idle_seconds - 1)
-    assert opened.plane.open.connections
+    assert opened.connections
     await opened.pass_time(1)
     assert await peer.rest() == b""
 
@@ -404,7 +402,7 @@ async def test_a_caller_that_goes_on_sending_after_its_answer_is_cut(tmp_path: P
                 assert await peer.rest() == b""
                 await send_all(peer, block, times=100)
             await opened.pass_time(LINGER_SECONDS)
-            await opened.settled(lambda: not opened.plane.open.connections)
+            await opened.settled(lambda: not opened.connections)
             with pytest.raises(ConnectionError):
                 await send_all(peer, block, times=100)
         assert opened.upstream.accepted == 0
@@ -586,7 +584,7 @@ async def test_a_fault_is_answered_before_the_connection_is_closed(opened: OpenP
     assert await peer.rest() == b""
     assert opened.connection.state.doing.name == "IGNORE"
     await opened.pass_time(LINGER_SECONDS)
-    await opened.settled(lambda: not opened.plane.open.connections)
+    await opened.settled(lambda: not opened.connections)
 
 
 async def test_head_requests_get_no_body_from_us(tmp_path: Path) -> None:
@@ -620,7 +618,7 @@ async def test_draining_ends_connections_behind_their_request(tmp_path: Path) ->
         notebook.send(OK)
         assert (await busy.response()).status == 200
         assert await busy.rest() == b""
-        await opened.settled(lambda: not opened.plane.open.connections)
+        await opened.settled(lambda: not opened.connections)
         await opened.clock.advance(1)
         await draining
 
@@ -658,13 +656,11 @@ async def test_a_caller_that_reads_nothing_is_cut(tmp_path: Path) -> None:
             await loop.sock_connect(sock, ("127.0.0.1", opened.port))
             await loop.sock_sendall(sock, opened.head(extra="Connection: close\r\n").encode())
             await opened.settled(
-                lambda: bool(
-                    opened.records or (opened.plane.open.connections and opened.connection.writer.is_full)
-                )
+                lambda: bool(opened.records or (opened.connections and opened.connection.writer.is_full))
             )
             for _ in range(3):
                 await opened.pass_time(opened.plane.current.timeouts.send_seconds)
-            await opened.settled(lambda: not opened.plane.open.connections)
+            await opened.settled(lambda: not opened.connections)
         finally:
             sock.close()
 

@@ -79,7 +79,7 @@ async def test_a_known_head_for_another_host_is_refused(stage: OpenPlane) -> Non
 
 # -- behind a trusted proxy, whose connections have many callers
 
-BEHIND_PROXY = {
+BEHIND_PROXY: dict[str, Any] = {
     "client_address": {"trusted_proxies": ["127.0.0.0/8"]},
     "allowlists": {"here": ["203.0.113.0/28"]},
 }
@@ -183,7 +183,7 @@ async def test_a_connection_that_is_over_remembers_nothing(stage: OpenPlane, how
     assert room.fields < before
     if how == "closed":
         caller.close()
-        await eventually(lambda: not stage.plane.open.connections)
+        await eventually(lambda: not stage.connections)
     else:
         caller.send(get(fields=UPGRADE))
         await notebook.head()

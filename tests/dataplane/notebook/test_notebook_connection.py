@@ -8,6 +8,7 @@ import pytest
 
 from proxy.dataplane.buffers import ReadMemory
 from proxy.dataplane.notebook.connection import INTERIM_RESPONSES, UpstreamConnection
+from proxy.dataplane.notebook.exchange import BodyTaker
 from proxy.dataplane.notebook.response_heads import fault_of
 from proxy.errors import (
     ResponseHeadTooLarge,
@@ -20,7 +21,7 @@ from proxy.errors import (
 from proxy.upstream import Origin
 from proxy.wire.body import CHUNKS_A_FEED, Body
 from proxy.wire.heads import RESPONSE_FIELDS, ResponseFacts, read_response
-from tests.harness.clocks import settle
+from tests.harness.waiting import settle
 
 
 class FakeTransport(asyncio.Transport):
@@ -32,7 +33,7 @@ class FakeTransport(asyncio.Transport):
         self.reading = True
         self.closed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent += data
 
     def pause_reading(self) -> None:
@@ -53,7 +54,7 @@ class Transcript:
 
     def __init__(self, connection: UpstreamConnection, method: str = "GET", *, pauses: bool = False) -> None:
         self.method = method
-        self.taker = self
+        self.taker: BodyTaker = self
         self.told: list[object] = []
         self.body = b""
         self._connection = connection

@@ -13,6 +13,7 @@ import pytest
 
 from proxy.aws.dial import Dialler
 from proxy.dataplane.notebook.connection import UpstreamConnection
+from proxy.dataplane.notebook.exchange import BodyTaker
 from proxy.dataplane.notebook.pool import PoolLimits, UpstreamPool
 from proxy.dataplane.transports import reset
 from proxy.errors import (
@@ -44,7 +45,7 @@ class Asked:
     method = "GET"
 
     def __init__(self) -> None:
-        self.taker = self
+        self.taker: BodyTaker = self
         self.ended = asyncio.Event()
         self.failures: list[UpstreamError] = []
 

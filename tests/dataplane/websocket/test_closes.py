@@ -11,10 +11,9 @@ import pytest
 
 from proxy.dataplane.websocket.closes import FOR_EVER, code_for_page
 from proxy.wire.frames import close_frame
-from tests.harness.clocks import settle
 from tests.harness.peer import Peer
 from tests.harness.plane import OpenPlane
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 from tests.harness.websocket_peers import MASK, client_frame, close_of, server_frame, websocket
 
 KERNEL = "/api/kernels/0c9f/channels"
@@ -141,7 +140,7 @@ async def test_a_session_that_was_followed_by_another_ends_its_own_websockets_al
     first, first_notebook = await websocket(stage, target=b"/proxy/8501/stream")
     assert stage.keeper.session is not None
     stage.keeper.session = type(stage.keeper.session)(
-        origin=stage.keeper.session.origin,
+        origin=stage.keeper.known.origin,
         cookies=stage.keeper.session.cookies,
         obtained_at=0.0,
         renew_at=float("inf"),

@@ -19,10 +19,9 @@ from proxy.wire.frames import (
     close_frame,
     ping_frame,
 )
-from tests.harness.clocks import settle
 from tests.harness.peer import Peer
 from tests.harness.plane import OpenPlane, open_stage
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 from tests.harness.websocket_peers import MASK, client_frame, close_of, server_frame, websocket
 
 CLOSES = {

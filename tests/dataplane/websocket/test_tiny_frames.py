@@ -10,9 +10,8 @@ import pytest
 
 from proxy.dataplane.websocket.relay import Relay
 from proxy.wire.frames import FRAMES_A_FEED, POLICY_VIOLATION, SERVICE_RESTART
-from tests.harness.clocks import settle
 from tests.harness.plane import OpenPlane, open_stage
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 from tests.harness.websocket_peers import client_frame, close_of, server_frame, websocket
 
 COUNT = 20 * FRAMES_A_FEED

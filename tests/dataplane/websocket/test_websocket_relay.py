@@ -17,10 +17,9 @@ from proxy.wire.frames import (
     close_frame,
     ping_frame,
 )
-from tests.harness.clocks import settle
 from tests.harness.gateway import Rig
 from tests.harness.plane import OpenPlane, get, open_stage
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, settle
 from tests.harness.websocket_peers import (
     MASK,
     SWITCHED,
@@ -104,7 +103,7 @@ async def test_much_that_came_before_the_101_is_not_lost(stage: OpenPlane) -> No
     caller = await stage.call(get(fields=UPGRADE) + frames)
     notebook = await stage.notebook()
     await notebook.head()
-    [downstream] = stage.plane.open.connections
+    [downstream] = stage.connections
     await eventually(lambda: downstream.intake.reasons)
     notebook.send(SWITCHED % b"")
     await caller.head()
@@ -212,7 +211,7 @@ async def test_a_caller_that_dies_takes_the_notebooks_connection_with_it(stage: 
     getattr(caller, way)()
     assert await notebook.gone()
     await eventually(lambda: not stage.plane.open.relays and stage.open == 0)
-    assert not stage.plane.open.connections
+    assert not stage.connections
     assert stage.records[-1].bytes_in == 0
 
 

@@ -41,8 +41,9 @@ from proxy.telemetry.access_log import LogStyle
 from proxy.telemetry.events import Threshold, open_events
 from proxy.telemetry.sink import LineSink
 from tests.aws.fakes import FakeControlPlane
-from tests.harness.clocks import FakeClock, settle
+from tests.harness.clocks import FakeClock
 from tests.harness.faulty import collecting
+from tests.harness.waiting import settle
 
 
 class Lines(LineSink):
