@@ -239,7 +239,7 @@ async def _drive(
                 downstream.data_received(request)
                 while upstream.written == asked:
                     await asyncio.sleep(0)
-                upstream.protocol.data_received(response)  # type: ignore[union-attr]
+                upstream.protocol.data_received(response)
                 while caller.written == answered:
                     await asyncio.sleep(0)
 

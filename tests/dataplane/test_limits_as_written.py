@@ -97,7 +97,7 @@ async def test_the_largest_setting_counts_too_also_on_a_connection_from_before(t
         await plane.adopt(
             Current(
                 gateway=plane.current.gateway,
-                keepers={"research": opened.keeper},  # type: ignore[dict-item]
+                keepers={"research": opened.keeper},
                 limits=Limits(request_head_bytes=LARGEST),
                 timeouts=plane.current.timeouts,
             )

@@ -127,7 +127,7 @@ async def test_a_websocket_that_ended_between_two_batches_is_not_kept(
     judging = plane.adopt(
         Current(
             gateway=plane.current.gateway,
-            keepers={"research": opened.keeper},  # type: ignore[dict-item]
+            keepers={"research": opened.keeper},
             limits=plane.current.limits,
             timeouts=plane.current.timeouts,
         )

@@ -56,7 +56,7 @@ def refused(tokens: TokenSigner, text: str, kind: TokenKind = TokenKind.URL, **c
     with pytest.raises(TokenRefused) as caught:
         tokens.verify(
             kind, text, **{"instance": "research", "leads_to": NOTEBOOK, "address": HERE, **changes}
-        )  # type: ignore[arg-type]
+        )
     error = caught.value
     assert isinstance(error, ClientError)
     assert error.status == 401

@@ -38,7 +38,7 @@ LAB = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Jupy
 
 
 def config_of(page: bytes) -> dict[str, object]:
-    return json.loads(page.split(b'"application/json">')[1].split(b"</script>")[0])  # type: ignore[no-any-return]
+    return json.loads(page.split(b'"application/json">')[1].split(b"</script>")[0])
 
 
 def test_a_lab_page_gets_its_links_and_configuration_below_the_prefix() -> None:

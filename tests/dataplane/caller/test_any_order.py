@@ -500,7 +500,7 @@ class Play:
         adopting = self.plane.adopt(
             Current(
                 gateway=compose.gateway(given, audit=lambda _inbound, _refusal: None),
-                keepers=dict.fromkeys(given.instances, self.keeper),  # type: ignore[arg-type]
+                keepers=dict.fromkeys(given.instances, self.keeper),
                 limits=given.limits,
                 timeouts=given.timeouts,
             )
