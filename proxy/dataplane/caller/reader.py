@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
+from proxy.memory import Memo
 from proxy.wire.body import ChunkedBody, Data, LengthBody
 from proxy.wire.heads import RequestFields
 from proxy.wire.request_heads import (
@@ -39,6 +40,9 @@ REPEATED_HEADS: Final = 4
 REPEATED_HEADS_OF_PROXY: Final = 64
 REPEATED_HEAD_BYTES: Final = 4096
 """Of one connection, at most so many heads are remembered, of at most so many bytes. A proxy's has many callers."""
+REPEATED_LINES: Final = 8
+REPEATED_LINE_BYTES: Final = 512
+"""Of request lines, so many and so long ones."""
 REPEATED_FIELDS_IN_ALL: Final = 2**17
 """Of all connections together, at most so many fields: each takes some 350 bytes, read and translated, and each head of
 a proxy's some 2,000 more for its caller."""
@@ -148,6 +152,7 @@ class Reader:
     """What one connection sends. Belongs to one connection; `limits` to all."""
 
     __slots__ = (
+        "_asked",
         "_is_proxys",
         "_limits",
         "_lines",
@@ -171,6 +176,7 @@ class Reader:
         self._repeated: dict[bytes, HeadFields] = {}
         self._limits = limits
         self._lines = own_lines()
+        self._asked = Memo[bytes, tuple[str, str]](REPEATED_LINES)
         self._taken = 0
 
     # -- what waits -------------------------------------------------------------------------------------
@@ -268,10 +274,9 @@ class Reader:
             # Proxies number requests.
             lines, known, numbers = self._numbered(lines)
         if known is not None and len(head) <= self._limits.bounds.head_bytes:
-            plain = _PLAIN_REQUEST_LINE.fullmatch(line)
-            if plain is not None:
-                method, target = plain.groups()
-                repeated = RequestHead(method.decode("ascii"), target.decode("ascii"), known)
+            asked = self._asked.get(line) or self._read_line(line)
+            if asked is not None:
+                repeated = RequestHead(asked[0], asked[1], known)
                 repeated.is_repeated = True
                 if numbers:
                     repeated.numbers = numbers
@@ -296,6 +301,14 @@ class Reader:
         if read.numbers:
             told.numbers = read.numbers
         return told
+
+    def _read_line(self, line: bytes) -> tuple[str, str] | None:
+        """The method and the target of a plain request line."""
+        plain = _PLAIN_REQUEST_LINE.fullmatch(line)
+        if plain is None:
+            return None
+        asked = plain[1].decode("ascii"), plain[2].decode("ascii")
+        return self._asked.keep(line, asked) if len(line) <= REPEATED_LINE_BYTES else asked
 
     def _numbered(self, lines: bytes) -> tuple[bytes, HeadFields | None, tuple[RequestField, ...]]:
         """Lines that did not come before: perhaps the others did, but for those that number the request."""
@@ -323,6 +336,7 @@ class Reader:
         """Make room for others; for a connection that has ended, too."""
         self._repeated.clear()
         self._lines.clear()
+        self._asked.clear()
         self._limits.fields += self._taken
         self._taken = 0
 
