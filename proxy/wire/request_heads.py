@@ -244,12 +244,16 @@ def _read_line(line: bytes, own: Memo[bytes, RequestField]) -> RequestField:
 
 
 def read_request(
-    head: bytes, bounds: HeadBounds, own: Memo[bytes, RequestField] | None = None
+    head: bytes,
+    bounds: HeadBounds,
+    own: Memo[bytes, RequestField] | None = None,
+    *,
+    asked: RequestLine | None = None,
 ) -> ReceivedHead:
     """Read a whole head, its empty line included.
 
-    `own` are the lines that are remembered for this connection alone. Raises HeadFault. The bounds come first, so that
-    a head above them is too large whatever else it is.
+    `own` are the lines that are remembered for this connection alone, and `asked` is what its request line says where
+    that is known. Raises HeadFault. The bounds come first, so that a head above them is too large whatever else it is.
     """
     lines = head[:-4].split(b"\r\n")
     first = lines.pop(0)
@@ -257,19 +261,29 @@ def read_request(
         raise too_large(first)
     if len(lines) > bounds.fields:
         raise _above("the head has too many fields", FaultKind.TOO_MANY_FIELDS, first)
-    match = _REQUEST_LINE.fullmatch(first)
-    if match is None:
-        raise HeadFault("the request line is malformed")
-    method, target, minor = match.groups()
-    if method not in METHODS:
-        raise HeadFault("the method is not known")
-    read = ReceivedHead(method, target, is_http_10=minor == b"0")
+    method, target, is_http_10 = asked or read_request_line(first)
+    read = ReceivedHead(method, target, is_http_10=is_http_10)
     try:
         _read_fields(read, lines, own_lines() if own is None else own)
     except HeadFault as fault:
         fault.request = method, target
         raise
     return read
+
+
+RequestLine = tuple[bytes, bytes, bool]
+"""The method, the target, and whether it is HTTP/1.0's."""
+
+
+def read_request_line(line: bytes) -> RequestLine:
+    """Read a request line, its end not included. Raises HeadFault."""
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise HeadFault("the request line is malformed")
+    method, target, minor = match.groups()
+    if method not in METHODS:
+        raise HeadFault("the method is not known")
+    return method, target, minor == b"0"
 
 
 def without_numbers(lines: bytes) -> tuple[bytes, list[bytes]]:

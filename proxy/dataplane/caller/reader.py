@@ -22,6 +22,7 @@ from proxy.wire.request_heads import (
     HeadFault,
     ReceivedHead,
     RequestField,
+    RequestLine,
     own_lines,
     read_numbers,
     read_request,
@@ -49,6 +50,8 @@ a proxy's some 2,000 more for its caller."""
 
 _PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22\x24-\x7e]*) HTTP/1\.1")
 """None of these says anything of a body; and a target that begins with its path names no other host."""
+_Asked = tuple[str, str, RequestLine]
+"""The method and the target of a plain request line as text, and the line as it is read."""
 _NO_NUMBERS: Final[tuple[RequestField, ...]] = ()
 _NOTHING: Final = object()
 _TLS_HANDSHAKE: Final = 0x16
@@ -176,7 +179,7 @@ class Reader:
         self._repeated: dict[bytes, HeadFields] = {}
         self._limits = limits
         self._lines = own_lines()
-        self._asked = Memo[bytes, tuple[str, str]](REPEATED_LINES)
+        self._asked = Memo[bytes, _Asked](REPEATED_LINES)
         self._taken = 0
 
     # -- what waits -------------------------------------------------------------------------------------
@@ -273,20 +276,22 @@ class Reader:
         if known is None and self._is_proxys:
             # Proxies number requests.
             lines, known, numbers = self._numbered(lines)
-        if known is not None and len(head) <= self._limits.bounds.head_bytes:
-            asked = self._asked.get(line) or self._read_line(line)
-            if asked is not None:
-                repeated = RequestHead(asked[0], asked[1], known)
-                repeated.is_repeated = True
-                if numbers:
-                    repeated.numbers = numbers
-                return repeated
-        read = read_request(head, self._limits.bounds, self._lines)
+        asked = self._asked.get(line) or self._read_line(line)
+        if known is not None and asked is not None and len(head) <= self._limits.bounds.head_bytes:
+            repeated = RequestHead(asked[0], asked[1], known)
+            repeated.is_repeated = True
+            if numbers:
+                repeated.numbers = numbers
+            return repeated
+        read = read_request(head, self._limits.bounds, self._lines, asked=None if asked is None else asked[2])
         is_plain = not read.says_more and len(lines) <= REPEATED_HEAD_BYTES
         if is_plain and self._is_proxys:
             read.set_numbers_apart()
         fields = HeadFields(read.host, RequestFields(read.received))
-        told = RequestHead(read.method.decode("ascii"), read.target.decode("ascii"), fields)
+        if asked is None:
+            told = RequestHead(read.method.decode("ascii"), read.target.decode("ascii"), fields)
+        else:
+            told = RequestHead(asked[0], asked[1], fields)
         if read.says_more:
             told.says_more = True
             self.body = _body(read)
@@ -302,12 +307,13 @@ class Reader:
             told.numbers = read.numbers
         return told
 
-    def _read_line(self, line: bytes) -> tuple[str, str] | None:
-        """The method and the target of a plain request line."""
+    def _read_line(self, line: bytes) -> _Asked | None:
+        """What a plain request line asks for."""
         plain = _PLAIN_REQUEST_LINE.fullmatch(line)
         if plain is None:
             return None
-        asked = plain[1].decode("ascii"), plain[2].decode("ascii")
+        method, target = plain.groups()
+        asked = method.decode("ascii"), target.decode("ascii"), (method, target, False)
         return self._asked.keep(line, asked) if len(line) <= REPEATED_LINE_BYTES else asked
 
     def _numbered(self, lines: bytes) -> tuple[bytes, HeadFields | None, tuple[RequestField, ...]]:
