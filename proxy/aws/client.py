@@ -78,7 +78,7 @@ class _Dialling(aiohttp.BaseConnector):
         return protocol
 
 
-class Reaching(Protocol):
+class HowToConnect(Protocol):
     """How notebook hosts are reached. `ssl_context` replaces the system's trust."""
 
     @property
@@ -89,16 +89,16 @@ class Reaching(Protocol):
     def egress(self) -> Egress: ...
 
 
-def open_client(way: Reaching) -> aiohttp.ClientSession:
+def open_client(how: HowToConnect) -> aiohttp.ClientSession:
     """A client for a few requests to one host."""
     return aiohttp.ClientSession(
         connector=(
-            aiohttp.TCPConnector(limit=2, ssl=way.ssl_context or True)
-            if way.egress.is_direct
-            else _Dialling(way.egress, way.ssl_context, seconds=way.connect_seconds)
+            aiohttp.TCPConnector(limit=2, ssl=how.ssl_context or True)
+            if how.egress.is_direct
+            else _Dialling(how.egress, how.ssl_context, seconds=how.connect_seconds)
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None, connect=way.connect_seconds),
+        timeout=aiohttp.ClientTimeout(total=None, connect=how.connect_seconds),
         headers={"User-Agent": "nbgate", "Accept-Encoding": "identity"},
         auto_decompress=False,
         max_line_size=_HEAD_LIMIT_BYTES,

@@ -120,16 +120,16 @@ def handshake_fields(origin: Origin, cookies: Cookies, new_id: NewId) -> dict[st
     }
 
 
-async def same_url_again(url: PresignedUrl, sign_in: SignIn, means: ProbeTools) -> None:
+async def same_url_again(url: PresignedUrl, sign_in: SignIn, tools: ProbeTools) -> None:
     """Whether a URL that has signed in does so once more, for a browser without cookies."""
-    means.say(LineKind.STEP, "The same URL a second time")
-    answer = await _answer(means, sign_in.origin, url.reveal(), {})
+    tools.say(LineKind.STEP, "The same URL a second time")
+    answer = await _answer(tools, sign_in.origin, url.reveal(), {})
     if isinstance(answer, str):
-        means.say(LineKind.FACT, f"GET -> {answer}")
+        tools.say(LineKind.FACT, f"GET -> {answer}")
         return
-    means.say(LineKind.FACT, f"GET -> {described(answer, sign_in.origin)}")
+    tools.say(LineKind.FACT, f"GET -> {described(answer, sign_in.origin)}")
     again = {cookie.name for cookie in answer.cookies} & sign_in.cookies.names
-    means.say(
+    tools.say(
         LineKind.FACT,
         "it signs in again: a URL is good more than once"
         if again
@@ -137,19 +137,19 @@ async def same_url_again(url: PresignedUrl, sign_in: SignIn, means: ProbeTools) 
     )
 
 
-async def by_path(sign_in: SignIn, means: ProbeTools) -> None:
+async def by_path(sign_in: SignIn, tools: ProbeTools) -> None:
     """What answers to whoever is signed out, and to whoever is signed in; and what each sets."""
     for about, cookies in (("Without a cookie", Cookies()), ("With the session", sign_in.cookies)):
-        means.say(LineKind.STEP, about)
+        tools.say(LineKind.STEP, about)
         for path in PATHS:
-            answer = await _answer(means, sign_in.origin, f"{sign_in.origin}{path}", cookie_field(cookies))
-            means.say(LineKind.FACT, f"GET {path} -> {_words(answer, sign_in.origin)}")
-        await _handshake(sign_in.origin, cookies, means)
+            answer = await _answer(tools, sign_in.origin, f"{sign_in.origin}{path}", cookie_field(cookies))
+            tools.say(LineKind.FACT, f"GET {path} -> {_words(answer, sign_in.origin)}")
+        await _handshake(sign_in.origin, cookies, tools)
 
 
-async def from_start_to_jupyter(notebook: str, control_plane: ControlPlane, means: ProbeTools) -> None:
+async def from_start_to_jupyter(notebook: str, control_plane: ControlPlane, tools: ProbeTools) -> None:
     """Start a stopped instance, and tell each change of what answers until Jupyter does. Raises ControlPlaneError."""
-    say, clock = means.say, means.clock
+    say, clock = tools.say, tools.clock
     say(LineKind.STEP, "From StartNotebookInstance to Jupyter")
     status = (await control_plane.describe(notebook)).status
     if status not in STARTABLE:
@@ -167,13 +167,13 @@ async def from_start_to_jupyter(notebook: str, control_plane: ControlPlane, mean
         if described.status not in PASSING:
             say(LineKind.BAD, f"it will not be InService: {described.status}")
             return
-    await _until_jupyter(notebook, control_plane, means, line)
+    await _until_jupyter(notebook, control_plane, tools, line)
 
 
 async def _until_jupyter(
-    notebook: str, control_plane: ControlPlane, means: ProbeTools, line: _TimeLine
+    notebook: str, control_plane: ControlPlane, tools: ProbeTools, line: _TimeLine
 ) -> None:
-    clock = means.clock
+    clock = tools.clock
     url: PresignedUrl | None = None
     jar = Cookies()
     urls = 0
@@ -182,53 +182,53 @@ async def _until_jupyter(
             url = await control_plane.create_presigned_url(notebook, session_seconds=1800)
             jar, urls = Cookies(), urls + 1
         target = URL(url.reveal(), encoded=True)
-        if not means.hosts.allows(target):
-            means.say(LineKind.BAD, "the presigned URL leads to no notebook host")
+        if not tools.hosts.allows(target):
+            tools.say(LineKind.BAD, "the presigned URL leads to no notebook host")
             return
         origin = Origin.of(target)
         # Once there is a session the URL is left alone: it may be good once.
         where = f"{origin}{STATUS_TARGET}" if jar.pairs else url.reveal()
-        answer = await _answer(means, origin, where, cookie_field(jar))
+        answer = await _answer(tools, origin, where, cookie_field(jar))
         line.tell(f"GET {STATUS_TARGET}" if jar.pairs else "GET of the URL", _words(answer, origin))
         if isinstance(answer, NotebookAnswer):
             if jar.pairs and answer.status == 200 and answer.content_type.startswith(b"application/json"):
-                means.say(
+                tools.say(
                     LineKind.GOOD, f"Jupyter answers {line.seconds:.0f} s after the start; URLs made: {urls}"
                 )
                 return
             jar = jar.apply(answer.cookies, host=origin.host, now=clock.now())
         await clock.sleep(1.0)
-    means.say(LineKind.BAD, f"Jupyter did not answer within {START_SECONDS:.0f} s; URLs made: {urls}")
+    tools.say(LineKind.BAD, f"Jupyter did not answer within {START_SECONDS:.0f} s; URLs made: {urls}")
 
 
 async def end_of_session(
-    sign_in: SignIn, means: ProbeTools, *, session_seconds: int, began_at: float
+    sign_in: SignIn, tools: ProbeTools, *, session_seconds: int, began_at: float
 ) -> None:
     """Watch a session to its end and beyond: a request now and then, and a WebSocket that is held open. `began_at` is
     when it began (`Clock.monotonic`).
     """
-    say, clock, origin = means.say, means.clock, sign_in.origin
+    say, clock, origin = tools.say, tools.clock, sign_in.origin
     minutes = (session_seconds + AFTER_SECONDS) / MINUTE_SECONDS
     say(LineKind.STEP, f"The end of a session of {session_seconds} s (this takes {minutes:.0f} minutes)")
     line = _TimeLine(clock, say, began_at=began_at)
     tasks = Tasks(lambda name, error: line.tell(name, type(error).__name__))
-    async with open_client(means.options) as client:
+    async with open_client(tools.options) as client:
         begun = asyncio.Event()
         held = tasks.start(_hold(client, sign_in, line, begun), name="WebSocket")
         try:
             try:
-                async with asyncio.timeout(means.options.total_seconds):
+                async with asyncio.timeout(tools.options.total_seconds):
                     await begun.wait()
             except TimeoutError:
                 line.tell("WebSocket", "no answer to the handshake")
             while line.seconds < session_seconds + AFTER_SECONDS:
                 answer = await _answer(
-                    means, origin, f"{origin}{STATUS_TARGET}", cookie_field(sign_in.cookies)
+                    tools, origin, f"{origin}{STATUS_TARGET}", cookie_field(sign_in.cookies)
                 )
                 line.tell(f"GET {STATUS_TARGET}", _words(answer, origin))
                 left = session_seconds - BEFORE_SECONDS - line.seconds
                 await clock.sleep(min(MINUTE_SECONDS, left) if left > 0 else CLOSE_LOOK_SECONDS)
-            await _handshake(origin, sign_in.cookies, means)
+            await _handshake(origin, sign_in.cookies, tools)
             if not held.done():
                 say(LineKind.FACT, f"the WebSocket is still open after {line.seconds:.0f} s")
         finally:
@@ -274,20 +274,20 @@ async def _hold(
         begun.set()
 
 
-async def _handshake(origin: Origin, cookies: Cookies, means: ProbeTools) -> None:
-    fields = handshake_fields(origin, cookies, means.new_id)
-    answer = await _answer(means, origin, f"{origin}{EVENTS_TARGET}", fields)
-    means.say(LineKind.FACT, f"upgrade of {EVENTS_TARGET} -> {_words(answer, origin)}")
+async def _handshake(origin: Origin, cookies: Cookies, tools: ProbeTools) -> None:
+    fields = handshake_fields(origin, cookies, tools.new_id)
+    answer = await _answer(tools, origin, f"{origin}{EVENTS_TARGET}", fields)
+    tools.say(LineKind.FACT, f"upgrade of {EVENTS_TARGET} -> {_words(answer, origin)}")
 
 
 async def _answer(
-    means: ProbeTools, origin: Origin, target: str, fields: dict[str, str]
+    tools: ProbeTools, origin: Origin, target: str, fields: dict[str, str]
 ) -> NotebookAnswer | str:
     """The answer to a GET, or what became of it in a word. The client's own text is not told: it may hold the URL."""
     try:
-        return await ask_once(URL(target, encoded=True), fields, means.options)
+        return await ask_once(URL(target, encoded=True), fields, tools.options)
     except UpstreamTimeout:
-        return f"no answer within {means.options.total_seconds:.0f} s"
+        return f"no answer within {tools.options.total_seconds:.0f} s"
     except NbgateError as error:
         return error.code
 
