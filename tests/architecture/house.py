@@ -269,7 +269,7 @@ def _private_names_of_others(tree: ast.Module) -> Iterator[tuple[str, int]]:
         )
         for name in names:
             if re.match(r"_(?!_)", name) and name not in own:
-                yield name, node.lineno
+                yield name, getattr(node, "lineno", 0)
 
 
 _BREAKS = (
@@ -345,7 +345,8 @@ def _private_names_asked_for(tree: ast.Module) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in SETTERS:
             words = [one.value for one in node.args if isinstance(one, ast.Constant)]
             names = [word.rpartition(".")[2] for word in words if isinstance(word, str) and word.isascii()]
-        yield from ((node.lineno, name) for name in names if re.match(r"_[A-Za-z]", name) and name not in own)
+        line = getattr(node, "lineno", 0)
+        yield from ((line, name) for name in names if re.match(r"_[A-Za-z]", name) and name not in own)
 
 
 SETTERS = {"setattr", "getattr", "hasattr", "delattr"}

@@ -72,7 +72,7 @@ def test_calls_go_where_botocore_sends_them_in_every_region(
 @pytest.mark.parametrize("settings", [{"use_fips_endpoint": True}, {"use_dualstack_endpoint": True}], ids=str)
 @pytest.mark.parametrize("region", ["us-east-1", "us-gov-west-1", "eu-central-1"])
 def test_endpoint_rules_stay_botocores(
-    whole: Session, ours: Session, settings: dict[str, bool], region: str
+    whole: Session, ours: Session, settings: dict[str, Any], region: str
 ) -> None:
     call = ("sagemaker", "list_notebook_instances", region)
     assert presigned(ours, *call, **settings) == presigned(whole, *call, **settings)

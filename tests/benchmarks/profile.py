@@ -27,6 +27,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from proxy.config.binds import SocketAddress
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.dataplane.budgets import Claim, Place
@@ -270,14 +271,20 @@ async def _drive(
         os.close(null)
 
 
+def _port(gateway: RunningGateway) -> int:
+    address = gateway.addresses[0]
+    assert isinstance(address, SocketAddress)
+    return address.port
+
+
 def _request(gateway: RunningGateway, fields: str) -> bytes:
-    port = gateway.addresses[0].port
+    port = _port(gateway)
     return f"GET {SMALL_PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{fields}\r\n".encode()
 
 
 async def _really_get(gateway: RunningGateway) -> bytes:
     """Sign in and see that it works; what the origin says to a small GET."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.addresses[0].port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", _port(gateway))
     writer.write(_request(gateway, ""))
     head = await reader.readuntil(b"\r\n\r\n")
     assert b" 200 " in head[:20], head

@@ -305,7 +305,11 @@ class TestNetworkSet:
         assert address not in NetworkSet()
 
     def test_keeps_the_networks_as_listed(self) -> None:
-        listed = [IPv4Network("10.0.1.0/24"), IPv6Network("::1/128"), IPv4Network("10.0.0.0/24")]
+        listed: list[Network] = [
+            IPv4Network("10.0.1.0/24"),
+            IPv6Network("::1/128"),
+            IPv4Network("10.0.0.0/24"),
+        ]
         assert list(NetworkSet(listed)) == listed
         assert len(NetworkSet(listed)) == 3
 

@@ -233,6 +233,7 @@ def test_both_versions_name_the_same_source(source: Address, four: Address, six:
     named = read(line).found
     assert named == read(binary).found
     assert named is not None
+    assert named.source is not None
     assert named.source in NetworkSet([ip_network(source)])
     assert getattr(named.source, "ipv4_mapped", None) is None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvloop
 
+from proxy.config.binds import SocketAddress
 from proxy.config.load import load
 from proxy.server.running import start
 
@@ -18,7 +19,9 @@ async def main() -> None:
     gateway = await start(load(Path(sys.argv[1]), environ={}), log_fd=2)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    print(json.dumps({"port": gateway.addresses[0].port}), flush=True)
+    address = gateway.addresses[0]
+    assert isinstance(address, SocketAddress)
+    print(json.dumps({"port": address.port}), flush=True)
     await stop.wait()
     await gateway.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pycrdt
 import pytest
 
@@ -12,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 def test_the_openings_are_those_of_the_protocol_itself() -> None:
     """As pycrdt, which jupyter-collaboration speaks with, writes them."""
-    document = pycrdt.Doc()
+    document: pycrdt.Doc[Any] = pycrdt.Doc()
     awareness = pycrdt.Awareness(document)
     awareness.set_local_state({"cursors": []})
     text = document.get("source", type=pycrdt.Text)
@@ -24,4 +26,5 @@ def test_the_openings_are_those_of_the_protocol_itself() -> None:
     step_1 = pycrdt.create_sync_message(document)
     step_2 = pycrdt.handle_sync_message(pycrdt.create_sync_message(pycrdt.Doc())[1:], document)
     state = pycrdt.create_awareness_message(awareness.encode_awareness_update([document.client_id]))
+    assert step_2 is not None
     assert not any(is_change(message[:2]) for message in (step_1, step_2, state))

@@ -6,6 +6,7 @@ import hmac
 import json
 from base64 import urlsafe_b64decode
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -53,10 +54,9 @@ def issued(tokens: TokenSigner, kind: TokenKind = TokenKind.URL, **changes: obje
 
 
 def refused(tokens: TokenSigner, text: str, kind: TokenKind = TokenKind.URL, **changes: object) -> str:
+    usual: dict[str, Any] = {"instance": "research", "leads_to": NOTEBOOK, "address": HERE}
     with pytest.raises(TokenRefused) as caught:
-        tokens.verify(
-            kind, text, **{"instance": "research", "leads_to": NOTEBOOK, "address": HERE, **changes}
-        )
+        tokens.verify(kind, text, **(usual | changes))
     error = caught.value
     assert isinstance(error, ClientError)
     assert error.status == 401
@@ -317,7 +317,7 @@ def test_a_token_that_was_verified_before_is_judged_all_the_same(monkeypatch: py
         {"principal": "\udcff"},
     ],
 )
-def test_what_no_token_can_say_is_not_issued(changes: dict[str, object]) -> None:
+def test_what_no_token_can_say_is_not_issued(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"cannot last|no principal"):
         issued(made(), **changes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -106,7 +107,7 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize("content", NONSENSE, ids=range(len(NONSENSE)))
-def test_nonsense_is_unreadable(content: dict[str, object]) -> None:
+def test_nonsense_is_unreadable(content: dict[str, Any]) -> None:
     with pytest.raises(UnreadableState):
         read_state(bodies(**content), read_at=0.0, now=NOW)
 

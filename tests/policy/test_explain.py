@@ -84,7 +84,9 @@ def test_reasons_say_what_a_verdict_hung_on(element, context: Context, expected:
 
 
 def test_the_policys_values_can_be_left_out() -> None:
-    element = {"Condition": {"StringNotEquals": {"aws:PrincipalTag/team": ["confidential"]}}}
+    element: dict[str, object] = {
+        "Condition": {"StringNotEquals": {"aws:PrincipalTag/team": ["confidential"]}}
+    }
     context = Context(ADDRESS, tags={"team": "x"})
     assert reasons(element, context, values=False) == ("StringNotEquals aws:PrincipalTag/team=x holds",)
 

@@ -24,7 +24,7 @@ WITH_ROOT = Router([HOST], {**MOUNTS, "main": Mount.root()})
 
 def find(
     router: Router, target: str, *, host: str = HOST, port: int = 443
-) -> tuple[str, str, str] | OwnPage | Redirect:
+) -> tuple[str, str, str] | OwnPage | Redirect | None:
     route = router.match(host=host, listener_port=port, target=target)
     if isinstance(route, Route):
         assert route.mount.prefix == route.prefix

@@ -223,7 +223,7 @@ async def test_a_child_that_does_not_listen_is_ended_by_force(
         environment={**os.environ, "PYTHONPATH": str(tmp_path)},
         cwd=tmp_path,
     )
-    while child.last_words != "here\n":
+    while child.last_output != "here\n":
         await asyncio.sleep(0.01)
     assert child.status is None
     await child.stop()

@@ -180,7 +180,9 @@ async def test_a_close_handshake_passes_as_it_is(
     sandbox: Sandbox, signed_in: aiohttp.ClientSession, payload: bytes
 ) -> None:
     """Jupyter closes without a code: to a page, 1000 in its place would say that it must not come again."""
-    answered: asyncio.Future[tuple[aiohttp.WSMsgType, int, str]] = asyncio.get_running_loop().create_future()
+    answered: asyncio.Future[tuple[aiohttp.WSMsgType, int, str | None]] = (
+        asyncio.get_running_loop().create_future()
+    )
 
     async def close(request: web.BaseRequest) -> web.StreamResponse:
         socket = web.WebSocketResponse(autoclose=False)

@@ -147,7 +147,7 @@ def test_no_denial_is_sampled_or_merged() -> None:
         {"problem": "hop 'token=eyJsecret' is not an address"},
     ],
 )
-def test_no_credential_reaches_a_record(style: LogStyle, changes: dict[str, str]) -> None:
+def test_no_credential_reaches_a_record(style: LogStyle, changes: dict[str, Any]) -> None:
     assert "eyJsecret" not in record(style, **changes)[0]
 
 

@@ -206,8 +206,8 @@ def test_lines_that_number_a_request_are_told_apart() -> None:
         rest, found = without_numbers(b"".join(line + b"\r\n" for line in lines) + b"\r\n")
         assert found == [line for line in lines if line in numbers]
         assert rest == b"".join(line + b"\r\n" for line in lines if line in others) + b"\r\n"
-    for lines in (b"\r\n", b"A: b\r\n\r\n", b"A: b\nX-Request-Id: 1\n\r\n", b"A: b\rX-Request-Id: 1\r\n\r\n"):
-        assert without_numbers(lines) == (lines, [])
+    for whole in (b"\r\n", b"A: b\r\n\r\n", b"A: b\nX-Request-Id: 1\n\r\n", b"A: b\rX-Request-Id: 1\r\n\r\n"):
+        assert without_numbers(whole) == (whole, [])
     fields = read_numbers(numbers)
     assert fields is not None
     assert [field[2:4] for field in fields] == [
