@@ -17,11 +17,11 @@ from typing import Final, NamedTuple
 
 from proxy.client_address.networks import Address, Memberships, NetworkSet
 from proxy.memory import Memo
+from proxy.policy.address_screen import AddressScreen
 from proxy.policy.conditions import ConditionKey, Kind
 from proxy.policy.context import CONNECT, NO_TAGS, REGION, TIME, Context, Principal
 from proxy.policy.evaluate import Decision, evaluate
 from proxy.policy.explain import StatementVerdict, explain
-from proxy.policy.prospects import Prospects
 from proxy.policy.statements import Policy
 
 ANSWERS_REMEMBERED: Final = 2**16
@@ -72,7 +72,7 @@ class Judge:
         self.at = at
         self._differences: dict[tuple[str, str], _Differences] = {}
         """By instance and action, of which there are as many as the configuration says."""
-        self._prospects: Prospects | None = None
+        self._screen: AddressScreen | None = None
         self._answers: Memo[tuple[object, ...], Decision] = Memo(ANSWERS_REMEMBERED)
 
     def decide(self, question: Question) -> Decision:
@@ -99,17 +99,17 @@ class Judge:
 
     def could_allow(self, address: Address) -> bool:
         """Whether some question about `address` could be answered with yes; else it is a stranger's."""
-        prospects = self._prospects
-        if prospects is None:
+        screen = self._screen
+        if screen is None:
             asked = [
                 (self._own_policy, "*"),
                 *((policy, self._resources.get(name, "*")) for name, policy in self._policies.items()),
             ]
-            prospects = self._prospects = Prospects(asked, self.context(Question(None, "")))
-        key = (prospects, prospects.networks.of(address))
+            screen = self._screen = AddressScreen(asked, self.context(Question(None, "")))
+        key = (screen, screen.networks.of(address))
         decision = self._answers.get(key)
         if decision is None:
-            decision = self._answers.keep(key, _COULD[prospects.could_allow(address)])
+            decision = self._answers.keep(key, _COULD[screen.could_allow(address)])
         return decision.allowed
 
     @property

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.client_address.networks import Address, Memberships, NetworkSet, parse_address, parse_network
 from proxy.policy import judge as judge_module
+from proxy.policy.address_screen import AddressScreen
 from proxy.policy.conditions import compile_condition
 from proxy.policy.context import CONNECT, Context, Principal
 from proxy.policy.elements import read_statement
@@ -22,7 +23,6 @@ from proxy.policy.evaluate import evaluate
 from proxy.policy.explain import explain
 from proxy.policy.judge import Judge, Question
 from proxy.policy.lists import NamedList
-from proxy.policy.prospects import Prospects
 from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Effect, Policy, Statement
 from tests.policy.test_evaluate import contexts, policies
@@ -271,13 +271,13 @@ def test_whether_it_could_is_worked_out_once_for_all_addresses_of_a_group(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     judge, worked_out = two_instances(), []
-    could_allow = Prospects.could_allow
+    could_allow = AddressScreen.could_allow
 
     def counted(self: Any, address: Address) -> bool:
         worked_out.append(address)
         return could_allow(self, address)
 
-    monkeypatch.setattr(Prospects, "could_allow", counted)
+    monkeypatch.setattr(AddressScreen, "could_allow", counted)
     for number in range(256):
         assert judge.could_allow(parse_address(f"203.0.113.{number}"))
         assert not judge.could_allow(parse_address(f"192.0.2.{number}"))

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.client_address.networks import Address, NetworkSet, parse_address, parse_network
+from proxy.policy.address_screen import AddressScreen
 from proxy.policy.context import CONNECT, Context
 from proxy.policy.elements import read_statement
 from proxy.policy.evaluate import evaluate
 from proxy.policy.lists import NamedList, Remark
-from proxy.policy.prospects import Prospects
 from proxy.policy.short_form import ShortForm, gateway_policy, instance_policy
 from proxy.policy.statements import Policy
 from tests.policy.test_evaluate import policies
@@ -48,7 +48,7 @@ def statement(effect: str, condition: dict[str, Any] | None = None, **changes: A
 
 def could(statements: list[dict[str, Any]], address: Address, context: Context = Context(None)) -> bool:
     policy = Policy(tuple(read_statement(one, sid=f"s{index}") for index, one in enumerate(statements)))
-    return Prospects([(policy, context.resource)], context).could_allow(address)
+    return AddressScreen([(policy, context.resource)], context).could_allow(address)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_an_entry_that_has_ended_lets_nobody_in_any_more(now: datetime | None, e
         "ending", OFFICE.networks, (Remark(parse_network("203.0.113.0/24"), until=NOON),), origin=""
     )
     policy = gateway_policy(ShortForm(allow=(ending,)))
-    asked = Prospects([(policy, "*")], Context(None, now=now))
+    asked = AddressScreen([(policy, "*")], Context(None, now=now))
     assert asked.could_allow(INSIDE) is expected
     assert not asked.could_allow(OUTSIDE)
 
@@ -117,7 +117,7 @@ def test_one_of_several_policies_is_enough() -> None:
             for name, network in (("a", "203.0.113.0/24"), ("b", "2001:db8::/32"))
         ),
     )
-    asked = Prospects([(gateway, "*"), (gateway, f"{ARN}a"), (gateway, f"{ARN}b")], Context(None))
+    asked = AddressScreen([(gateway, "*"), (gateway, f"{ARN}a"), (gateway, f"{ARN}b")], Context(None))
     assert [asked.could_allow(one) for one in (INSIDE, OUTSIDE, IPV6)] == [True, False, True]
 
 
@@ -129,7 +129,7 @@ def test_hundreds_of_instances_that_narrow_one_policy_cost_what_one_costs() -> N
         own = NamedList(f"own{number}", CountedSet([parse_network(f"203.0.113.{number % 250}")]))
         form = ShortForm(allow=(own,))
         narrowed.append((instance_policy(gateway, name=f"i{number}", form=form), f"{ARN}{number}"))
-    asked = Prospects([(gateway, "*"), *narrowed], Context(None))
+    asked = AddressScreen([(gateway, "*"), *narrowed], Context(None))
     assert asked.could_allow(INSIDE)
     assert not asked.could_allow(OUTSIDE)
     assert networks.searched == 2
@@ -142,7 +142,7 @@ def test_an_address_that_only_an_instance_would_let_in_is_found_behind_wider_cas
     )
     office = gateway_policy(ShortForm(allow=(OFFICE,)))
     nobody = gateway_policy(ShortForm())
-    asked = Prospects([(elsewhere, "*"), (nobody, "*"), (office, "*")], Context(None))
+    asked = AddressScreen([(elsewhere, "*"), (nobody, "*"), (office, "*")], Context(None))
     assert [asked.could_allow(one) for one in (INSIDE, OUTSIDE, IPV6)] == [True, False, True]
 
 
@@ -152,11 +152,11 @@ def test_addresses_in_the_same_of_its_networks_have_the_same_answer() -> None:
         ShortForm(allow=(OFFICE,)),
         (read_statement(statement("Deny", IN_OFFICE, Action="sagemaker:StartNotebookInstance"), sid="s"),),
     )
-    asked = Prospects([(gateway, "*"), (gateway_policy(ShortForm()), "*")], Context(None))
+    asked = AddressScreen([(gateway, "*"), (gateway_policy(ShortForm()), "*")], Context(None))
     groups = {asked.networks.of(address): asked.could_allow(address) for address in (INSIDE, OUTSIDE, IPV6)}
     assert groups == {1: True, 0: False}
     present = Policy((read_statement(statement("Allow", {"Null": {"aws:SourceIp": "false"}}), sid="s"),))
-    asked = Prospects([(present, "*")], Context(None))
+    asked = AddressScreen([(present, "*")], Context(None))
     assert {asked.networks.of(address) for address in (INSIDE, OUTSIDE, IPV6)} == {0}
     assert asked.could_allow(INSIDE)
 
@@ -168,7 +168,7 @@ def test_addresses_in_the_same_of_its_networks_have_the_same_answer() -> None:
 def test_where_the_address_alone_decides_it_is_exact(
     asked: list[tuple[Policy, str]], addresses: list[Address]
 ) -> None:
-    asking = Prospects(asked, Context(None))
+    asking = AddressScreen(asked, Context(None))
     for address in addresses:
         allowed = [evaluate(policy, Context(address, resource=arn)).allowed for policy, arn in asked]
         assert asking.could_allow(address) is any(allowed)
@@ -183,7 +183,7 @@ def test_no_is_said_only_where_the_evaluator_denies_whatever_else_comes() -> Non
         completions = [cases.context() for _ in range(30)]
         fixed = completions[0]._replace(action=CONNECT, now=completions[0].now if number % 2 else None)
         asked = [(policy, one.resource) for policy in told for one in completions[:3]]
-        asking = Prospects(asked, fixed)
+        asking = AddressScreen(asked, fixed)
         for one in completions:
             if one.source_ip is None:
                 continue

@@ -22,7 +22,7 @@ _Conditions = tuple[Condition, ...]
 """Of one statement: those that the address decides. Empty: it applies to every address."""
 
 
-class Prospects:
+class AddressScreen:
     """Of several policies, each asked about a resource of its own: could one of them allow an address?"""
 
     __slots__ = ("_cases", "_context", "networks")
