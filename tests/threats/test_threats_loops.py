@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from proxy.dataplane.answer.absence import WaitingRequest
+from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.answer.outages import Outages
 from proxy.dataplane.caller.connection import CallerConnection
 from proxy.dataplane.caller.prelude import NewConnection
@@ -254,7 +255,7 @@ async def test_what_waits_and_cannot_be_told_is_cut_and_all_others_are_told_that
     page.send(opened.upgrade())
     assert (await page.response()).status == 101
     peers = await waits_for_the_notebook(opened, 3)
-    plant(WaitingRequest, "give_up", waiting_of(opened, peers[0]))
+    plant(WaitingRequest, "give_up", part_of(opened, peers[0], WaitingRequest))
     await opened.plane.drain(0.0)
     with pytest.raises(ConnectionResetError):
         await peers[0].rest()
@@ -264,11 +265,12 @@ async def test_what_waits_and_cannot_be_told_is_cut_and_all_others_are_told_that
     assert planted_alone(opened)
 
 
+@pytest.mark.parametrize("broken", [(WaitingRequest, "give_up"), (Forward, "answer")])
 async def test_what_waits_and_cannot_be_told_in_its_time_is_cut_and_all_others_are_told(
-    opened: OpenPlane, plant: Callable[..., None]
+    opened: OpenPlane, plant: Callable[..., None], broken: tuple[type, str]
 ) -> None:
     peers = await waits_for_the_notebook(opened, 3)
-    plant(WaitingRequest, "give_up", waiting_of(opened, peers[0]))
+    plant(*broken, part_of(opened, peers[0], broken[0]))
     await opened.pass_time(opened.plane.current.timeouts.outage_seconds)
     with pytest.raises(ConnectionResetError):
         await peers[0].rest()
@@ -277,11 +279,12 @@ async def test_what_waits_and_cannot_be_told_in_its_time_is_cut_and_all_others_a
     assert planted_alone(opened)
 
 
+@pytest.mark.parametrize("broken", [(WaitingRequest, "try_again"), (Forward, "again")])
 async def test_what_waits_and_cannot_be_tried_is_cut_and_all_others_are_answered(
-    opened: OpenPlane, plant: Callable[..., None]
+    opened: OpenPlane, plant: Callable[..., None], broken: tuple[type, str]
 ) -> None:
     peers = await waits_for_the_notebook(opened, 3)
-    plant(WaitingRequest, "try_again", waiting_of(opened, peers[1]))
+    plant(*broken, part_of(opened, peers[1], broken[0]))
     opened.keeper.warm()
     await opened.pass_time(1)
     with pytest.raises(ConnectionResetError):
@@ -291,14 +294,15 @@ async def test_what_waits_and_cannot_be_tried_is_cut_and_all_others_are_answered
     assert planted_alone(opened)
 
 
-def waiting_of(opened: OpenPlane, peer: Peer) -> WaitingRequest:
-    [found] = [
-        one.request.answerer.waiting
+def part_of(opened: OpenPlane, peer: Peer, kind: type) -> Any:
+    """What forwards the request of a caller, or what of it waits for the notebook."""
+    [forward] = [
+        one.request.answerer
         for one in opened.connections
         if one.transport.get_extra_info("peername")[1] == port_of(peer)
     ]
-    assert found is not None
-    return found
+    assert isinstance(forward, Forward)
+    return forward if kind is Forward else forward.waiting
 
 
 async def test_no_byte_passes_on_a_websocket_that_could_not_be_judged(

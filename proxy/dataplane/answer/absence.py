@@ -6,6 +6,8 @@ The rule: it waits only if a later try may do better, and together with all othe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.errors import JupyterStarting, UpstreamTimeout, UpstreamUnreachable
@@ -41,43 +43,55 @@ def may_pass(error: NbgateError, connection: UpstreamConnection | None) -> bool:
     return no_connection or isinstance(error, UpstreamUnreachable | JupyterStarting)
 
 
+@dataclass(frozen=True, slots=True)
+class _Absence:
+    request: UnansweredRequest
+    error: NbgateError
+    """What to answer if the notebook stays away."""
+
+
 class WaitingRequest:
-    """Implements `proxy.dataplane.answer.outages.Waiting`."""
+    """Implements `proxy.dataplane.answer.outages.Waiting`. It knows its request only while that waits: they hold each
+    other, and whoever asked.
+    """
 
-    __slots__ = ("_error", "_failed_at", "_plane", "_request")
+    __slots__ = ("_absence", "_failed_at", "_plane")
 
-    def __init__(self, request: UnansweredRequest, plane: DataPlane) -> None:
-        self._request = request
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._error: NbgateError | None = None
-        """What to answer if the notebook stays away; None while it does not wait."""
+        self._absence: _Absence | None = None
         self._failed_at = plane.clock.monotonic()
         """When it first met that the notebook was away."""
 
-    def begins(self, error: NbgateError) -> bool:
+    def begins(self, request: UnansweredRequest, error: NbgateError) -> bool:
         """The notebook did not answer. True: the request waits, for one of the calls below."""
-        plane = self._plane
-        may_wait = plane.outages.may_wait(
-            self._request.keeper, self, since=self._failed_at, now=plane.clock.monotonic()
-        )
-        if may_wait:
-            self._error = error
-        return may_wait
+        plane, now = self._plane, self._plane.clock.monotonic()
+        if not plane.outages.may_wait(request.keeper, self, since=self._failed_at, now=now):
+            return False
+        self._absence = _Absence(request, error)
+        return True
 
     def forget(self) -> None:
         """Its caller is gone."""
-        self._error = None
-        self._plane.outages.forget(self._request.keeper, self)
+        self._end(lambda absence: self._plane.outages.forget(absence.request.keeper, self))
 
     def try_again(self) -> None:
-        if self._error is not None:
-            self._error = None
-            self._request.again()
+        self._end(lambda absence: absence.request.again())
 
     def give_up(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            self._request.answer(error)
+        self._end(lambda absence: absence.request.answer(absence.error))
 
     def drop(self) -> None:
-        self._request.drop()
+        self._end(lambda absence: absence.request.drop())
+
+    def _end(self, do: Callable[[_Absence], None]) -> None:
+        """It waits no more, if it did."""
+        absence, self._absence = self._absence, None
+        if absence is None:
+            return
+        try:
+            do(absence)
+        except BaseException:
+            # Whoever wanted that drops it then.
+            self._absence = absence
+            raise

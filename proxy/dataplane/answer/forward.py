@@ -372,8 +372,8 @@ class Forward:
         error = self.in_place_of(error)
         if may_pass(error, self.connection) and self._replay is not None and self._caller.is_patient:
             if self.waiting is None:
-                self.waiting = WaitingRequest(self, self._plane)
-            if self.waiting.begins(error):
+                self.waiting = WaitingRequest(self._plane)
+            if self.waiting.begins(self, error):
                 self._wait_for_another()
                 return
         self.answer(error)

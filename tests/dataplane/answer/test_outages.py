@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.answer.outages import FORGOTTEN_SECONDS, Outages
 from proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from tests.harness.faulty import collecting
@@ -56,6 +59,26 @@ async def waits(stage: OpenPlane, data: bytes) -> Peer:
     await eventually(lambda: len(stage.plane.outages) == before + 1)
     assert caller.is_silent
     return caller
+
+
+async def test_a_request_that_waited_and_was_answered_waits_for_no_collector(stage: OpenPlane) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        go_away(stage)
+        caller = await waits(stage, get(SESSIONS, fields=SCRIPT))
+        [waiting] = [one for one in gc.get_objects() if isinstance(one, Forward) and not one.has_ended]
+        forward = weakref.ref(waiting)
+        del waiting
+        come_back(stage)
+        await stage.sweep(1.0)
+        notebook = await stage.notebook()
+        await notebook.head()
+        notebook.send(ok(b"[]"))
+        await caller.response()
+        await eventually(lambda: forward() is None)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("fields", [SCRIPT, ON_PLAIN_HTTP], ids=["Fetch Metadata", "Referer"])
