@@ -58,7 +58,7 @@ async def _serve(settings: Settings) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
-    running.tasks.start(
+    running.process.tasks.start(
         report_first_look(settings, sagemaker=running.process.sagemaker, events=events),
         name="first look at AWS",
     )
@@ -104,7 +104,7 @@ class _Orders:
 
     def _reload(self) -> None:
         if self.running is not None:
-            self.running.tasks.start(self.running.reloader.reload_now(), name="reload")
+            self.running.process.tasks.start(self.running.reloader.reload_now(), name="reload")
 
     def _within_seconds(self) -> float:
         if self.running is None:

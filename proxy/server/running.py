@@ -21,24 +21,17 @@ from proxy.config.sections import Admin
 from proxy.config.settings import Settings
 from proxy.dataplane.plane import SWEEP_SECONDS, DataPlane
 from proxy.dataplane.register import DRAIN_STEP_SECONDS
-from proxy.identity.tokens import TokenSigner
-from proxy.lifecycle.idle_stopper import TICK_SECONDS, IdleStopper
-from proxy.rounds import Rounds
+from proxy.lifecycle.idle_stopper import TICK_SECONDS
 from proxy.server import checking, compose
 from proxy.server.listening import OpenListener, listen
 from proxy.server.operations.admin import admin_application
 from proxy.server.operations.admin_listener import open_admin
-from proxy.server.operations.fleet import Fleet
 from proxy.server.operations.longest_turn import LongestTurn
 from proxy.server.operations.readiness import metrics, readiness
-from proxy.server.own_pages import OwnPages
-from proxy.server.pages.forms import FormTokens
-from proxy.server.pages.streams import Streams
 from proxy.server.process import GatewayProcess, open_process
 from proxy.server.reload import DATE_LOOK_SECONDS, Reloader
 from proxy.server.serving import Serving, prepare_serving
 from proxy.server.watch import LOOK_SECONDS, Watcher
-from proxy.tasks import Tasks
 from proxy.telemetry.logs import Logs, open_logs
 
 FLUSH_SECONDS = 0.2
@@ -65,44 +58,12 @@ class RunningGateway:
         return self.serving.plane
 
     @property
-    def fleet(self) -> Fleet:
-        return self.serving.fleet
-
-    @property
-    def lifecycle(self) -> IdleStopper:
-        return self.serving.idleness.lifecycle
-
-    @property
-    def tokens(self) -> TokenSigner:
-        return self.serving.tokens
-
-    @property
-    def forms(self) -> FormTokens:
-        return self.serving.forms
-
-    @property
-    def pages(self) -> OwnPages:
-        return self.serving.pages
-
-    @property
-    def streams(self) -> Streams:
-        return self.serving.streams
-
-    @property
     def reloader(self) -> Reloader:
         return self.serving.reloader
 
     @property
     def logs(self) -> Logs:
         return self.process.logs
-
-    @property
-    def tasks(self) -> Tasks:
-        return self.process.tasks
-
-    @property
-    def rounds(self) -> Rounds:
-        return self.process.rounds
 
     def stop_listening(self) -> None:
         """Take no new connections."""
@@ -121,13 +82,13 @@ class RunningGateway:
         faults = self.plane.faults
         self.plane.leaving = True
         # What fails at it must not have everything cut that is under way.
-        faults.each("drain", (self.lifecycle,), lambda one: one.leave())
+        faults.each("drain", (self.serving.idleness.lifecycle,), lambda one: one.leave())
         clock = self.plane.clock
         stop_at = clock.monotonic() + delay_seconds
         while clock.monotonic() < stop_at and not is_hurried():
             await clock.sleep(min(DRAIN_STEP_SECONDS, stop_at - clock.monotonic()))
         self.stop_listening()
-        faults.each("drain", (self.streams,), lambda one: one.close())
+        faults.each("drain", (self.serving.streams,), lambda one: one.close())
         await self.plane.drain(seconds, is_hurried=is_hurried)
 
     async def end(self) -> None:

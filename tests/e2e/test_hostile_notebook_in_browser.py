@@ -83,7 +83,7 @@ def enter(gate: Background, page: Page) -> str:
     """Open the neighbour with a link, as its reader did; its address."""
     settings = gate.rig.gateway.reloader.settings
     token = gate.call(
-        gate.rig.gateway.tokens.issue,
+        gate.rig.gateway.serving.tokens.issue,
         TokenKind.URL,
         instance="neighbour",
         leads_to=settings.leads_to("neighbour"),

@@ -73,7 +73,7 @@ async def test_a_long_cell_without_a_browser_keeps_it_and_idleness_stops_it_unti
                     break
         # The browser is gone, and the cell goes on.
         await pass_minutes(rig, clock, 150)
-        assert rig.gateway.lifecycle.state("research").why == "a kernel is busy"
+        assert rig.gateway.serving.idleness.lifecycle.state("research").why == "a kernel is busy"
         assert stops["StopNotebookInstance"] == 0
 
         async with browser.post(f"{rig.origin}/api/kernels/{kernel}/interrupt") as response:
@@ -86,7 +86,7 @@ async def test_a_long_cell_without_a_browser_keeps_it_and_idleness_stops_it_unti
                         break
                 await asyncio.sleep(0.05)
         await pass_minutes(rig, clock, 10)
-        assert rig.gateway.lifecycle.state("research").finding is IdleFinding.IDLE
+        assert rig.gateway.serving.idleness.lifecycle.state("research").finding is IdleFinding.IDLE
         # A tab that stays open: it polls, and holds its kernel's WebSocket.
         async with browser.ws_connect(
             f"{rig.origin}/api/kernels/{kernel}/channels", origin=rig.origin

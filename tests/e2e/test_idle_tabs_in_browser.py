@@ -162,7 +162,7 @@ class Desk:
     @property
     def used_at(self) -> datetime:
         """The last use that the gateway knows of; now, while there is some."""
-        return self.rig.gateway.lifecycle.state("research").idle_since or self.clock.now()
+        return self.rig.gateway.serving.idleness.lifecycle.state("research").idle_since or self.clock.now()
 
 
 @pytest.fixture

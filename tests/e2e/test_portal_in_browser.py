@@ -138,7 +138,7 @@ def test_open_on_a_stopped_instance_starts_it_shows_progress_and_lands_in_jupyte
         assert tab.url.startswith(f"{gate.origin}/nlp/lab")
         expect(card(page, "nlp")).to_contain_text("Running", timeout=PATIENCE_MS)
         # The next start knows how long it takes.
-        assert gate.rig.gateway.fleet.started_in("nlp") is not None
+        assert gate.rig.gateway.serving.fleet.started_in("nlp") is not None
 
 
 def test_open_leads_to_an_instances_own_host_as_well(gate: Background, browser: Browser) -> None:
@@ -167,7 +167,7 @@ def test_a_page_deep_in_a_stopped_notebook_opens_there_after_the_start(
 
 @pytest.mark.parametrize(("view", "shows"), [("Notebook", ".jp-DirListing"), ("Terminal", ".jp-Terminal")])
 def test_other_ways_to_open_lead_there(gate: Background, browser: Browser, view: str, shows: str) -> None:
-    gate.run(gate.rig.gateway.fleet.start("nlp"))
+    gate.run(gate.rig.gateway.serving.fleet.start("nlp"))
     with looking(browser) as page:
         page.goto(gate.origin)
         expect(card(page, "nlp")).to_contain_text("Running", timeout=PATIENCE_MS)
@@ -246,7 +246,7 @@ def test_each_error_page_says_what_happened_and_is_accessible(
     gate: Background, browser: Browser, look: str
 ) -> None:
     faults = gate.rig.sandbox.faults
-    gate.run(gate.rig.gateway.fleet.start("vision"))
+    gate.run(gate.rig.gateway.serving.fleet.start("vision"))
     before: dict[str, Any] = {
         "permission": lambda: gate.call(faults.deny, times=1),
         "throttled": lambda: gate.run(throttled(gate)),

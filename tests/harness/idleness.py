@@ -13,7 +13,7 @@ from tests.harness.waiting import eventually
 
 def keep_jupyters_clock(rig: Rig, clock: FakeClock) -> None:
     """Jupyter's stamps are of the few real seconds; its clock is moved along with the test's."""
-    lifecycle = rig.gateway.lifecycle
+    lifecycle = rig.gateway.serving.idleness.lifecycle
     read = lifecycle._notebooks.read
 
     async def at_the_tests_time(name: str) -> Bodies:
@@ -26,7 +26,7 @@ def keep_jupyters_clock(rig: Rig, clock: FakeClock) -> None:
 async def tick(rig: Rig, clock: FakeClock) -> None:
     """Let the gateway look once at what passed, and at the instances whose turn it is."""
     await clock.jump(TICK_SECONDS)
-    watches = rig.gateway.lifecycle._watches
+    watches = rig.gateway.serving.idleness.lifecycle._watches
     await eventually(lambda: not any(watch.is_looking for watch in watches.values()))
 
 

@@ -46,7 +46,7 @@ async def test_a_throttled_sign_in_is_tried_three_times_and_not_nine(
 
 async def watched_for_a_minute(rig: Rig, clock: FakeClock, *, seen_at_a_look: int) -> None:
     """Somebody has the portal open; what there is to learn was learnt before."""
-    fleet = rig.gateway.fleet
+    fleet = rig.gateway.serving.fleet
 
     def seen_since(instant: float) -> int:
         known = [one for name in fleet.names if (one := fleet.known(name)) is not None]

@@ -75,7 +75,7 @@ async def laptop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     mounted = {"research": {"notebook": "research-gpu-1", "mount": mount}}
     async with open_rig(tmp_path, clock=FakeClock(), mounted=mounted, access="presigned") as rig:
         settings = rig.gateway.reloader.settings
-        token = rig.gateway.tokens.issue(
+        token = rig.gateway.serving.tokens.issue(
             TokenKind.API,
             instance="research",
             leads_to=settings.leads_to("research"),

@@ -113,7 +113,7 @@ async def test_status_streams_last_until_nobody_is_taken_any_more(
     draining = asyncio.ensure_future(timed.gateway.drain(30.0, delay_seconds=5.0))
     await settle()
     await clock.advance(4.9)
-    assert len(timed.gateway.streams) == 1
+    assert len(timed.gateway.serving.streams) == 1
     await clock.advance(0.2)
     assert (await stream.rest()).endswith(b"0\r\n\r\n")
     await clock.advance(0.1)

@@ -45,29 +45,29 @@ async def test_a_path_that_nobody_answers_is_the_404_it_always_was(own: Rig) -> 
 
 
 async def test_names_in_the_path_reach_the_handler_as_they_came(own: Rig) -> None:
-    own.gateway.pages.add("GET", "/.nbgate/try/{name}", told)
+    own.gateway.serving.pages.add("GET", "/.nbgate/try/{name}", told)
     assert json.loads(body_of(await own.get("/.nbgate/try/a%2Fb?c=d")))["names"] == ["a%2Fb"]
     assert status_of(await own.get("/.nbgate/try/")) == 404
     assert status_of(await own.get("/.nbgate/try/a/b")) == 404
 
 
 async def test_a_path_without_names_comes_before_one_with_them(own: Rig) -> None:
-    own.gateway.pages.add("GET", "/.nbgate/try/{name}", told)
-    own.gateway.pages.add("GET", "/.nbgate/try/it", told)
+    own.gateway.serving.pages.add("GET", "/.nbgate/try/{name}", told)
+    own.gateway.serving.pages.add("GET", "/.nbgate/try/it", told)
     assert json.loads(body_of(await own.get("/.nbgate/try/it")))["names"] == []
 
 
 async def test_another_method_is_a_405_that_names_those_that_there_are(own: Rig) -> None:
     """RFC 9110 section 15.5.6."""
-    own.gateway.pages.add("GET", "/.nbgate/try", told)
-    own.gateway.pages.add("POST", "/.nbgate/try", told)
+    own.gateway.serving.pages.add("GET", "/.nbgate/try", told)
+    own.gateway.serving.pages.add("POST", "/.nbgate/try", told)
     answer = await own.get("/.nbgate/try", method="DELETE")
     assert status_of(answer) == 405
     assert fields(answer)["allow"] == "GET, HEAD, POST"
 
 
 async def test_head_is_answered_as_get_without_the_body(own: Rig) -> None:
-    own.gateway.pages.add("GET", "/.nbgate/try", told)
+    own.gateway.serving.pages.add("GET", "/.nbgate/try", told)
     answer = await own.get("/.nbgate/try", method="HEAD")
     assert status_of(answer) == 200
     assert body_of(answer) == b""
@@ -82,7 +82,7 @@ def test_a_second_handler_for_the_same_thing_is_refused() -> None:
 
 
 async def test_every_answer_carries_the_security_headers(own: Rig) -> None:
-    own.gateway.pages.add("GET", "/.nbgate/try", told)
+    own.gateway.serving.pages.add("GET", "/.nbgate/try", told)
     for target in ("/.nbgate/try", "/.nbgate/nothing"):
         sent = fields(await own.get(target))
         assert sent["cache-control"] == "no-store"
@@ -97,7 +97,7 @@ async def test_an_answer_may_bring_its_own_content_security_policy(own: Rig) -> 
     async def page(visit: PageRequest) -> web.StreamResponse:
         return web.Response(text="", headers={"Content-Security-Policy": "default-src 'self'"})
 
-    own.gateway.pages.add("GET", "/.nbgate/try", page)
+    own.gateway.serving.pages.add("GET", "/.nbgate/try", page)
     assert fields(await own.get("/.nbgate/try"))["content-security-policy"] == "default-src 'self'"
 
 
@@ -105,7 +105,7 @@ async def test_what_a_handler_raises_is_the_error_page_of_anywhere(own: Rig) -> 
     async def page(visit: PageRequest) -> web.StreamResponse:
         raise Throttled(retry_after_seconds=7)
 
-    own.gateway.pages.add("GET", "/.nbgate/try", page)
+    own.gateway.serving.pages.add("GET", "/.nbgate/try", page)
     answer = await own.get("/.nbgate/try")
     assert status_of(answer) == 503
     assert fields(answer)["retry-after"] == "7"
@@ -116,7 +116,7 @@ async def test_a_fault_of_our_own_is_a_500_that_tells_nothing_and_is_logged(own:
     async def page(visit: PageRequest) -> web.StreamResponse:
         raise KeyError("of the implementation")
 
-    own.gateway.pages.add("GET", "/.nbgate/try", page)
+    own.gateway.serving.pages.add("GET", "/.nbgate/try", page)
     answer = await own.get("/.nbgate/try")
     assert status_of(answer) == 500
     assert b"implementation" not in answer
@@ -134,7 +134,7 @@ async def test_a_denied_action_is_a_403_and_one_audit_record_that_names_it(own: 
         visit.decide("secret", START)
         raise AssertionError
 
-    own.gateway.pages.add("POST", "/.nbgate/try", page)
+    own.gateway.serving.pages.add("POST", "/.nbgate/try", page)
     assert status_of(await own.get("/.nbgate/try", method="POST")) == 403
     [line] = [line for line in own.log_lines() if line["kind"] == "audit"]
     assert (line["instance"], line["action"]) == ("secret", START)
@@ -144,7 +144,7 @@ async def test_a_body_is_read_up_to_its_bound(own: Rig) -> None:
     async def page(visit: PageRequest) -> web.StreamResponse:
         return web.Response(body=await visit.body(max_bytes=5))
 
-    own.gateway.pages.add("POST", "/.nbgate/try", page)
+    own.gateway.serving.pages.add("POST", "/.nbgate/try", page)
     head = "POST /.nbgate/try HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{}"
     assert body_of(await own.raw(head.format(own.authority, 5, "12345").encode())) == b"12345"
     assert status_of(await own.raw(head.format(own.authority, 6, "123456").encode())) == 413

@@ -38,7 +38,7 @@ def posted(rig: Rig, target: str, body: str, kind: str, extra: str = "") -> byte
 
 def pressed(rig: Rig, name: str, action: str, **fields: str) -> bytes:
     """A button of the portal's."""
-    token = rig.gateway.forms.issue(
+    token = rig.gateway.serving.forms.issue(
         address="127.0.0.1",
         instance=name,
         leads_to=rig.gateway.reloader.settings.leads_to(name),

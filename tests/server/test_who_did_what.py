@@ -40,7 +40,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 def made(rig: Rig, kind: TokenKind = TokenKind.URL, *, principal: str = "zoe") -> str:
-    return rig.gateway.tokens.issue(
+    return rig.gateway.serving.tokens.issue(
         kind,
         instance="research",
         leads_to=rig.gateway.reloader.settings.leads_to("research"),

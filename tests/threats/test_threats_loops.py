@@ -347,13 +347,13 @@ async def listen(rig: Rig) -> asyncio.StreamWriter:
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
     writer.write(f"GET /.nbgate/events HTTP/1.1\r\nHost: {rig.authority}\r\n\r\n".encode())
     assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)) == 200
-    await until(lambda: {loop.name for loop in rig.gateway.rounds.running} == LOOPS | ON_DEMAND)
-    await until(lambda: rig.gateway.fleet.known("research") is not None)
+    await until(lambda: {loop.name for loop in rig.gateway.process.rounds.running} == LOOPS | ON_DEMAND)
+    await until(lambda: rig.gateway.serving.fleet.known("research") is not None)
     return writer
 
 
 def loop_of(rig: Rig, name: str) -> Round:
-    return next(loop for loop in rig.gateway.rounds.running if loop.name == name)
+    return next(loop for loop in rig.gateway.process.rounds.running if loop.name == name)
 
 
 async def health(rig: Rig) -> tuple[int, str]:
@@ -423,7 +423,7 @@ async def test_the_next_round_of_every_loop_comes_after_one_that_failed(
         planting.setattr(IdleStopper, "_all", fail)
         planting.setattr(watch, "look", fail)
         planting.setattr(Fleet, "_due", fail)
-        planting.setattr(gateway.streams, "_faults", SimpleNamespace(each=fail))
+        planting.setattr(gateway.serving.streams, "_faults", SimpleNamespace(each=fail))
         await settle()
         for _ in range(31):
             await clock.advance(1)

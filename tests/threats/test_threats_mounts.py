@@ -42,7 +42,7 @@ def head(opened: OpenPlane, target: str, *, at: str = "root", method: str = "GET
 def issued(rig: Rig, kind: TokenKind) -> str:
     """A session's or a program's token for the instance `research`."""
     leads_to = rig.gateway.reloader.settings.leads_to("research")
-    return rig.gateway.tokens.issue(
+    return rig.gateway.serving.tokens.issue(
         kind, instance="research", leads_to=leads_to, principal="zoe", address=HERE, seconds=600
     )
 

@@ -185,7 +185,7 @@ async def test_buttons_that_were_offered_are_no_way_to_find_out(tmp_path: Path) 
         settings = rig.gateway.reloader.settings
         answers = []
         for name in (HIDDEN, NOBODYS):
-            token = rig.gateway.forms.issue(
+            token = rig.gateway.serving.forms.issue(
                 address="127.0.0.1",
                 instance=name,
                 leads_to=settings.leads_to(HIDDEN),

@@ -57,7 +57,7 @@ class Pointed:
         await self.reload(instances={name: one | changes for name, one in MOUNTED.items()})
 
     def token(self, kind: TokenKind, *, name: str = "a") -> str:
-        return self.rig.gateway.tokens.issue(
+        return self.rig.gateway.serving.tokens.issue(
             kind,
             instance=name,
             leads_to=self.rig.gateway.reloader.settings.leads_to(name),
@@ -184,7 +184,7 @@ async def a_button_on_an_open_page(pointed: Pointed) -> AsyncIterator[None]:
 
 
 async def kept_awake(pointed: Pointed) -> AsyncIterator[None]:
-    lifecycle = pointed.rig.gateway.lifecycle
+    lifecycle = pointed.rig.gateway.serving.idleness.lifecycle
     lifecycle.keep_awake("open", 8)
     assert lifecycle.state("open").kept_awake_until is not None
     yield
@@ -193,7 +193,7 @@ async def kept_awake(pointed: Pointed) -> AsyncIterator[None]:
 
 async def its_idleness(pointed: Pointed) -> AsyncIterator[None]:
     """An hour of idleness is not the next notebook's."""
-    lifecycle = pointed.rig.gateway.lifecycle
+    lifecycle = pointed.rig.gateway.serving.idleness.lifecycle
     await _look(pointed)
     assert lifecycle.state("open").why != "not looked at yet"
     yield
@@ -201,7 +201,7 @@ async def its_idleness(pointed: Pointed) -> AsyncIterator[None]:
 
 
 async def the_last_use(pointed: Pointed) -> AsyncIterator[None]:
-    traffic = pointed.rig.gateway.lifecycle.traffic
+    traffic = pointed.rig.gateway.serving.idleness.lifecycle.traffic
     assert status_of(await pointed.rig.get("/open/files/a.csv")) == 200
     assert traffic.last_use("open") is not None
     yield
@@ -226,13 +226,13 @@ async def a_download_that_is_cut(pointed: Pointed) -> AsyncIterator[None]:
     yield
     with pytest.raises(ConnectionResetError):
         await asyncio.wait_for(reader.read(), 30)
-    assert rig.gateway.lifecycle.traffic.last_use("open") is None
+    assert rig.gateway.serving.idleness.lifecycle.traffic.last_use("open") is None
     held.set()
     writer.close()
 
 
 async def its_state(pointed: Pointed) -> AsyncIterator[None]:
-    fleet = pointed.rig.gateway.fleet
+    fleet = pointed.rig.gateway.serving.fleet
     pointed.rig.sandbox.instances[OLD].status = "Failed"
     await fleet.describe("open")
     yield
@@ -241,7 +241,7 @@ async def its_state(pointed: Pointed) -> AsyncIterator[None]:
 
 
 async def how_long_it_takes_to_start(pointed: Pointed) -> AsyncIterator[None]:
-    fleet = pointed.rig.gateway.fleet
+    fleet = pointed.rig.gateway.serving.fleet
     fleet._watched["open"].starts.append(240.0)
     assert fleet.started_in("open") == 240.0
     yield
@@ -314,7 +314,7 @@ ROWS: list[Row] = [
 
 
 async def _look(pointed: Pointed) -> None:
-    watches = pointed.rig.gateway.lifecycle._watches
+    watches = pointed.rig.gateway.serving.idleness.lifecycle._watches
     for _ in range(8):
         await pointed.clock.jump(10)
         await eventually(lambda: not any(watch.is_looking for watch in watches.values()))
@@ -361,15 +361,15 @@ async def test_a_notebook_that_moves_to_another_name_takes_along_what_is_its_own
     """What people said of a notebook is not forgotten because it is called something else now."""
     async with open_pointed(tmp_path) as pointed:
         gateway = pointed.rig.gateway
-        gateway.lifecycle.keep_awake("open", 8)
+        gateway.serving.idleness.lifecycle.keep_awake("open", 8)
         assert status_of(await pointed.rig.get("/open/files/a.csv")) == 200
-        used_at = gateway.lifecycle.traffic.last_use("open")
+        used_at = gateway.serving.idleness.lifecycle.traffic.last_use("open")
         moved = {"open": MOUNTED["open"] | {"notebook": NEW}, "moved": {"notebook": OLD}}
         await pointed.reload(instances=moved)
-        assert gateway.lifecycle.state("moved").kept_awake_until is not None
-        assert gateway.lifecycle.state("open").kept_awake_until is None
-        assert gateway.lifecycle.traffic.last_use("moved") == used_at
-        assert gateway.lifecycle.traffic.last_use("open") is None
+        assert gateway.serving.idleness.lifecycle.state("moved").kept_awake_until is not None
+        assert gateway.serving.idleness.lifecycle.state("open").kept_awake_until is None
+        assert gateway.serving.idleness.lifecycle.traffic.last_use("moved") == used_at
+        assert gateway.serving.idleness.lifecycle.traffic.last_use("open") is None
 
 
 async def test_a_reload_that_points_nothing_elsewhere_ends_nothing(tmp_path: Path) -> None:
@@ -401,7 +401,7 @@ async def test_a_link_that_is_asked_for_while_the_name_moves_is_for_what_was_ask
     mounted = {"open": MOUNTED["open"] | {"access": "presigned"}}
     async with open_pointed(tmp_path, mounted=mounted, lifecycle={}) as pointed:
         rig = pointed.rig
-        fleet, describe = rig.gateway.fleet, rig.gateway.fleet.describe
+        fleet, describe = rig.gateway.serving.fleet, rig.gateway.serving.fleet.describe
 
         async def slowly(name: str, **options: Any) -> Any:
             description = await describe(name, **options)
@@ -431,7 +431,7 @@ async def test_a_state_that_is_learnt_while_the_name_moves_is_not_shown_as_the_n
     async with open_pointed(tmp_path, lifecycle={}) as pointed:
         rig = pointed.rig
         rig.sandbox.instances[OLD].status = "Failed"
-        fleet, describe = rig.gateway.fleet, rig.gateway.fleet.describe
+        fleet, describe = rig.gateway.serving.fleet, rig.gateway.serving.fleet.describe
         moved = []
 
         async def slowly(name: str, **options: Any) -> Any:

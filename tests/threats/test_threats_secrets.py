@@ -92,7 +92,7 @@ async def test_wherever_a_token_is_put_no_line_has_it(
         log={"format": style, "level": "debug"},
         api_keys={"NBGATEALICE1": {"secret": API_SECRET}},
     ) as rig:
-        token = rig.gateway.tokens.issue(
+        token = rig.gateway.serving.tokens.issue(
             kind,
             instance="research",
             leads_to=rig.gateway.reloader.settings.leads_to("research"),

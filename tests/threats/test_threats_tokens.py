@@ -34,7 +34,7 @@ def made(rig: Rig, kind: TokenKind = TokenKind.URL, **changes: Any) -> str:
     said.setdefault("leads_to", settings.leads_to(name) if name in settings.instances else "nothing")
     if kind is TokenKind.URL:
         said.setdefault("session_seconds", 1800)
-    return rig.gateway.tokens.issue(kind, **said)
+    return rig.gateway.serving.tokens.issue(kind, **said)
 
 
 def fields_of(answer: bytes) -> dict[str, str]:

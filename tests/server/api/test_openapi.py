@@ -67,7 +67,7 @@ async def test_what_is_described_is_answered_and_what_is_answered_is_described(r
     }
     answered = {
         (method, "/".join("{name}" if one is None else one for one in page.segments))
-        for page in rig.gateway.pages._pages.values()
+        for page in rig.gateway.serving.pages._pages.values()
         for method in page.handlers
         if page.segments[1] == "api" and method != "HEAD"
     }
@@ -84,7 +84,9 @@ async def test_the_stranger_would_notice(tmp_path: Path) -> None:
         return web.json_response({"success": True, "data": {"instances": [{"name": "research"}]}})
 
     async with open_rig(tmp_path, instances=SPECS, mounted=MOUNTED) as rig:
-        page = next(page for page in rig.gateway.pages._pages.values() if page.segments[-1] == "instances")
+        page = next(
+            page for page in rig.gateway.serving.pages._pages.values() if page.segments[-1] == "instances"
+        )
         page.handlers["GET"] = other
         status, said = await run_schemathesis(
             rig, tmp_path, "--include-operation-id=listInstances", "--max-examples=5", "--no-color"

@@ -78,11 +78,11 @@ class House:
 
     @property
     def finding(self) -> IdleFinding:
-        return self.rig.gateway.lifecycle.state("research").finding
+        return self.rig.gateway.serving.idleness.lifecycle.state("research").finding
 
     async def pass_minutes(self, minutes: float) -> None:
         """Move time, in steps so that not every sweep of every second need be lived through; every look ends."""
-        watches = self.rig.gateway.lifecycle._watches
+        watches = self.rig.gateway.serving.idleness.lifecycle._watches
         for _ in range(int(minutes * 6)):
             await self.clock.jump(10)
             await eventually(lambda: not any(watch.is_looking for watch in watches.values()))
@@ -147,7 +147,7 @@ async def test_an_idle_instance_is_stopped_and_a_visit_starts_it_and_reaches_jup
 
     await house.pass_minutes(40)
     assert house.calls(STOP) == 1
-    assert house.rig.gateway.lifecycle.saved_hours > 0
+    assert house.rig.gateway.serving.idleness.lifecycle.saved_hours > 0
     assert [line["instance"] for line in house.events("idle instance stopped")] == ["research"]
     [stop] = house.events("instance told to stop")
     assert (stop["by"], stop.get("client")) == ("idleness", None)

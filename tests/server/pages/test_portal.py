@@ -50,7 +50,9 @@ async def house(tmp_path) -> AsyncIterator[Rig]:
 def offered(rig: Rig, name: str, action: str) -> str:
     """The token of a button as a page would have offered it to this machine."""
     leads_to = rig.gateway.reloader.settings.leads_to(name)
-    return rig.gateway.forms.issue(address="127.0.0.1", instance=name, leads_to=leads_to, action=action)
+    return rig.gateway.serving.forms.issue(
+        address="127.0.0.1", instance=name, leads_to=leads_to, action=action
+    )
 
 
 async def test_only_what_this_caller_may_reach_is_there_with_its_state(house: Rig) -> None:
@@ -183,7 +185,7 @@ async def test_buttons_end_with_the_key_that_signed_them(tmp_path) -> None:
         await exchange(new)
         assert status_of(await rig.raw(post_form(rig, form))) == 403
         rig.sandbox.instances["research-gpu-1"].status = "InService"
-        await rig.gateway.fleet.describe("research", max_age_seconds=0)
+        await rig.gateway.serving.fleet.describe("research", max_age_seconds=0)
         assert status_of(await rig.raw(post_form(rig, (await shown(rig)).form(f"{STOP}research")))) == 303
 
 
@@ -247,7 +249,7 @@ async def test_a_slow_sagemaker_does_not_hold_the_page_up(tmp_path) -> None:
     ) as rig:
         rig.sandbox.faults.slow_api(seconds=3600)
         asked = asyncio.ensure_future(shown(rig))
-        while not any(task.get_name() == "patience" for task in rig.gateway.tasks._tasks):
+        while not any(task.get_name() == "patience" for task in rig.gateway.process.tasks._tasks):
             await asyncio.sleep(0.001)
         await clock.advance(3)
         page = await asked
@@ -360,7 +362,7 @@ async def test_what_runs_is_told_where_it_is_known_anyway(tmp_path) -> None:
     """Kernels that compute, from the look at idleness; open WebSockets, from their own register."""
     mounted = {"research": MOUNTED["research"] | IDLE}
     async with open_rig(tmp_path, mounted=mounted, clock=FakeClock(), sandbox_clock=FakeClock()) as rig:
-        lifecycle = rig.gateway.lifecycle
+        lifecycle = rig.gateway.serving.idleness.lifecycle
         lifecycle._watches["research"].verdict = IdleVerdict(
             IdleFinding.IN_USE, "a kernel computes", used_at=0.0
         )

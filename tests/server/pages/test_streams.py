@@ -63,7 +63,7 @@ class Listeners:
     async def close(self) -> None:
         for listening in self._open:
             listening.writer.transport.abort()
-        await eventually(lambda: len(self._rig.gateway.streams) == 0)
+        await eventually(lambda: len(self._rig.gateway.serving.streams) == 0)
 
 
 @pytest.fixture
@@ -125,11 +125,11 @@ async def test_nothing_is_asked_while_nobody_listens(rig: Rig, listen: Listeners
     stream = await listen()
     await stream.hears(event("research", "InService"))
     stream.writer.close()
-    await eventually(lambda: len(rig.gateway.streams) == 0)
-    assert rig.gateway.streams._heart is None
+    await eventually(lambda: len(rig.gateway.serving.streams) == 0)
+    assert rig.gateway.serving.streams._heart is None
     await clock.advance(10.0)
     # What was under way when it left is over with this, which joins it.
-    await rig.gateway.fleet.describe("research")
+    await rig.gateway.serving.fleet.describe("research")
     asked = rig.sandbox.calls["DescribeNotebookInstance"]
     for _ in range(5):
         await clock.advance(10.0)
@@ -141,7 +141,7 @@ async def test_an_address_has_a_bounded_number_of_streams(rig: Rig, listen: List
     third = await listen()
     assert status_of(third.head) == 503
     first.writer.close()
-    await eventually(lambda: len(rig.gateway.streams) == 1)
+    await eventually(lambda: len(rig.gateway.serving.streams) == 1)
     again = await listen()
     assert status_of(again.head) == 200
     second.writer.close()
@@ -157,7 +157,7 @@ async def test_a_quiet_stream_shows_signs_of_life(rig: Rig, listen: Listeners, c
 
 async def test_streams_end_when_the_gateway_goes_away_and_none_begins(rig: Rig, listen: Listeners) -> None:
     stream = await listen()
-    rig.gateway.streams.close()
+    rig.gateway.serving.streams.close()
     assert (await stream.ends()).endswith(b"0\r\n\r\n"), "it ends whole"
     assert status_of((await listen()).head) == 503
 
@@ -190,19 +190,19 @@ async def test_a_caller_who_is_shut_out_is_cut_off(rig: Rig, listen: Listeners, 
     assert await rig.gateway.reloader.reload_now()
     with pytest.raises((ConnectionError, AssertionError)):
         await stream.hears(b"never")
-    await eventually(lambda: len(rig.gateway.streams) == 0)
+    await eventually(lambda: len(rig.gateway.serving.streams) == 0)
 
 
 async def test_a_caller_who_takes_nothing_is_cut_off(rig: Rig, listen: Listeners, clock: FakeClock) -> None:
     stream = await listen()
     await stream.hears(event("research", "InService"))
-    [held] = rig.gateway.streams._open
+    [held] = rig.gateway.serving.streams._open
     held.writing_since = clock.monotonic()
     await clock.advance(STUCK_SECONDS)
-    assert len(rig.gateway.streams) == 1
+    assert len(rig.gateway.serving.streams) == 1
     held.writing_since = min(held.writing_since, clock.monotonic() - STUCK_SECONDS)
     await clock.advance(HEARTBEAT_SECONDS)
-    await eventually(lambda: len(rig.gateway.streams) == 0)
+    await eventually(lambda: len(rig.gateway.serving.streams) == 0)
 
 
 async def test_a_stream_that_cannot_be_told_is_ended_and_the_others_hear(
@@ -218,7 +218,7 @@ async def test_a_stream_that_cannot_be_told_is_ended_and_the_others_hear(
 
     [stream] = [
         one
-        for one in rig.gateway.streams._open
+        for one in rig.gateway.serving.streams._open
         if f"X-Request-Id: {one.request.request_id}\r\n".encode() in broken.head
     ]
     stream.wakes = Broken()

@@ -81,7 +81,7 @@ async def test_boto3_signs_and_is_let_in(rig: Rig, path: str) -> None:
         client, "create_presigned_notebook_instance_url", NotebookInstanceName="research-gpu-1"
     )
     token = URL(answer["AuthorizedUrl"]).query["authToken"]
-    claims = rig.gateway.tokens.verify(
+    claims = rig.gateway.serving.tokens.verify(
         TokenKind.URL,
         token,
         instance="research",

@@ -80,7 +80,7 @@ async def test_a_url_is_the_gateways_own_and_says_nothing_of_sagemakers(
 async def test_the_urls_token_is_for_that_instance_and_as_long_a_session_as_was_asked_for(
     rig: Rig, client: Any, clock: FakeClock
 ) -> None:
-    tokens = rig.gateway.tokens
+    tokens = rig.gateway.serving.tokens
     for seconds, more in ((43200, {}), (1800, {"SessionExpirationDurationInSeconds": 1800})):
         answer = await call(
             client, "create_presigned_notebook_instance_url", NotebookInstanceName="research-gpu-1", **more
