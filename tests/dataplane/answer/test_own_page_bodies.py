@@ -175,7 +175,7 @@ async def test_who_is_not_read_is_not_slow(pages: Pages, extra: str) -> None:
     pages.may_read.clear()
     peer = await pages.post("" if extra else "x" * size, extra=f"{extra}Content-Length: {size + 1}\r\n")
     if not extra:
-        await opened.settled(lambda: opened.connection.intake.reasons)
+        await opened.settled(lambda: bool(opened.connection.intake.reasons))
     for _ in range(3):
         await opened.pass_time(opened.plane.current.timeouts.request_body_seconds)
     pages.may_read.set()
