@@ -162,7 +162,7 @@ def test_what_is_no_platforms_name_is_not_shown(client: Any) -> None:
         (botocore.EndpointConnectionError(**ENDPOINT), ControlPlaneUnreachable),
         (botocore.ConnectionClosedError(**ENDPOINT), ControlPlaneTimeout),
         (botocore.ProxyConnectionError(proxy_url="http://proxy"), ControlPlaneUnreachable),
-        (botocore.SSLError(error="certificate", **ENDPOINT), ControlPlaneFailed),
+        (botocore.SSLError(error=ValueError("certificate"), **ENDPOINT), ControlPlaneFailed),
         (botocore.ParamValidationError(report="x"), ControlPlaneFailed),
         (ValueError("Invalid endpoint"), ControlPlaneFailed),
     ],

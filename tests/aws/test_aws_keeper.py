@@ -691,7 +691,9 @@ async def test_a_failed_sign_in_is_news_and_no_fault_of_a_task(world: World) -> 
 
 async def test_a_session_that_is_opened_lost_or_renewed_is_news(world: World) -> None:
     session = await world.keeper.acquire()
-    assert world.news == [Obtained(pytest.approx(session.expires_at - world.clock.monotonic()))]
+    [news] = world.news
+    assert isinstance(news, Obtained)
+    assert news == Obtained(session.expires_at - world.clock.monotonic())
     assert world.keeper.reject(session)
     session = await world.keeper.acquire()
     await world.clock.advance(session.expires_at)

@@ -26,7 +26,7 @@ def presigned(session: Session, service: str, operation: str, region: str, **set
         aws_secret_access_key="not-a-secret",
         config=Config(**settings),
     )
-    url = client.generate_presigned_url(operation, ExpiresIn=60)
+    url = client.generate_presigned_url(operation, ExpiresIn=60)  # type: ignore[attr-defined]
     scope = url.partition("X-Amz-Credential=")[2].partition("&")[0]
     return f"{url.partition('?')[0]} {scope.split('%2F')[2:]}"
 

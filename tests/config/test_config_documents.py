@@ -145,7 +145,7 @@ def problems(directory: Path, document: Any) -> list[Problem]:
 
 def test_problems_carry_the_documents_lines(tmp_path: Path) -> None:
     statement = {
-        **GUIDE["Statement"][0],
+        **GUIDE["Statement"][0],  # type: ignore[dict-item]
         "Principal": "*",
         "Condition": {"IpAddress": {"aws:SourceIp": ["192.0.2.0/24", "192.0.2.1/24"], "aws:SourceVpce": "x"}},
     }

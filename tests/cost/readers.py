@@ -1686,7 +1686,7 @@ NOTEBOOKS: Final = (
     ),
 )
 
-_SESSION: Final = UpstreamSession(
+_SESSION: Final[UpstreamSession] = UpstreamSession(
     origin=ORIGIN,
     cookies=Cookies().apply(parse_set_cookies([b"auth=secret", b"sid=hidden"]), host=NOTEBOOK, now=NOW),
     obtained_at=0.0,
@@ -1937,7 +1937,7 @@ HTML: Final = tuple(
             "routing.quoted",
             "dataplane.answer.rewriting",
         ),
-        _rewritten(kind, pieces),
+        _rewritten(kind, pieces),  # type: ignore[arg-type]
         families,
         patterns,
         most=16 * KIB if pieces == 1 else PIECE_BYTES,

@@ -294,6 +294,7 @@ async def test_whoever_takes_its_last_answer_slowly_is_not_waited_for_once_it_ha
     await eventually(lambda: first.writer.is_full)
     await settle()
     assert not first.is_idle
+    assert first.under_way is not None
     body = b"x" * first.under_way[3]
     caller.close()
     await eventually(lambda: not stage.connections)

@@ -275,7 +275,9 @@ HELD = {"limits": {"held_per_address": "1MiB"}}
 
 def held(opened: OpenPlane) -> int:
     """What callers have waiting in the gateway."""
-    return sum(one.held_bytes for one in (*opened.connections, *opened.plane.open.relays))
+    return sum(one.held_bytes for one in opened.connections) + sum(
+        one.held_bytes for one in opened.plane.open.relays
+    )
 
 
 async def connect_deaf(opened: OpenPlane, request: str | bytes) -> Peer:

@@ -232,7 +232,9 @@ async def test_an_upload_that_cannot_be_repeated_is_a_503_and_the_next_one_succe
 
 def forwarding(rig: Rig) -> list[CallerConnection]:
     return [
-        connection for connection in rig.gateway.plane.open.connections if connection.under_way is not None
+        connection
+        for connection in rig.gateway.plane.open.connections
+        if isinstance(connection, CallerConnection) and connection.under_way is not None
     ]
 
 
@@ -263,7 +265,7 @@ async def test_an_application_that_refuses_everything_costs_few_renewals(
 
 async def test_a_session_that_the_notebook_never_honours_is_a_503(rig: Rig) -> None:
     await rig.get()
-    rig.sandbox.instances[NAME].session_of = lambda _cookies: None  # type: ignore[method-assign]
+    rig.sandbox.instances[NAME].session_of = lambda _cookies: None  # type: ignore
     answer = await rig.get("/api/status")
     assert status_of(answer) == 503
     assert b"Retry-After: " in answer

@@ -140,7 +140,7 @@ def test_boto3_runs_all_five_operations(endpoint: tuple[Rig, str]) -> None:
         "nlp-team",
         "research-gpu-1",
     ]
-    patience = {"Delay": 1, "MaxAttempts": 60}
+    patience: Any = {"Delay": 1, "MaxAttempts": 60}
     client.start_notebook_instance(NotebookInstanceName="nlp-team")
     client.get_waiter("notebook_instance_in_service").wait(
         NotebookInstanceName="nlp-team", WaiterConfig=patience

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -261,7 +262,9 @@ async def uploads(desk: Desk) -> None:
     page = desk.tabs[0].page
     async with page.expect_file_chooser() as chosen:
         await page.locator("[data-jp-item-name='uploader'] jp-button").first.click()
-    files = [{"name": name, "mimeType": "text/csv", "buffer": b"1,2"} for name in ("a.csv", "b.csv")]
+    files: list[Any] = [
+        {"name": name, "mimeType": "text/csv", "buffer": b"1,2"} for name in ("a.csv", "b.csv")
+    ]
     await (await chosen.value).set_files(files)
     for name in ("a.csv", "b.csv"):
         await page.locator(".jp-DirListing-item", has_text=name).wait_for()

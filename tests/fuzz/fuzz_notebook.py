@@ -391,7 +391,7 @@ async def give(connection: UpstreamConnection, part: bytes) -> None:
     else:
         return  # it waits for something that the end of the example will bring
     while part and not transport.is_closing():
-        protocol = transport.get_protocol()
+        protocol: Any = transport.get_protocol()
         if isinstance(protocol, asyncio.BufferedProtocol) or hasattr(protocol, "buffer_updated"):
             memory = protocol.get_buffer(-1)
             size = min(len(memory), len(part))
@@ -502,9 +502,7 @@ async def ask_again(stage: OpenPlane, caller: Caller, notebook: Peer, prefix: st
     caller.transport.write(f"GET {prefix}/probe HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
     await until(
         lambda: (
-            stage.upstream.accepted > before
-            or b"/probe" in notebook.reader._buffer
-            or len(stage.records) > records
+            stage.upstream.accepted > before or b"/probe" in notebook.unread or len(stage.records) > records
         )
     )
     assert len(stage.records) == records, stage.records

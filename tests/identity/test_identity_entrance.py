@@ -65,7 +65,7 @@ class Desk:
         scheme: str = "https",
         request_id: str = "",
         **headers: str,
-    ) -> Permit | EntryRedirect | None:
+    ) -> Any:
         presented = Presented(
             Route("research", mount, target, mount.prefix),
             leads_to,
@@ -310,12 +310,13 @@ def test_a_programs_token_lets_each_request_in_and_is_taken_out(
     desk: Desk, guarded: bool, method: str
 ) -> None:
     token = desk.token(TokenKind.API, seconds=3600)
-    for target, headers in [
+    cases: list[tuple[str, dict[str, Any]]] = [
         (f"/api/kernels?token={token}&x=1", {}),
         ("/api/kernels?x=1", {"Authorization": f"token {token}"}),
         ("/api/kernels?x=1", {"Authorization": f"Bearer {token}"}),
         (f"/api/kernels?token={token}&x=1", {"Authorization": f"token {token}"}),
-    ]:
+    ]
+    for target, headers in cases:
         permit = desk.ask(target, method=method, guarded=guarded, **headers)
         assert isinstance(permit, Permit)
         assert permit.upstream_target == "/api/kernels?x=1"

@@ -272,7 +272,7 @@ def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
         compared.append(one)
         return compare(one, other)
 
-    monkeypatch.setattr(module.hmac, "compare_digest", watched)
+    monkeypatch.setattr(hmac, "compare_digest", watched)
     tokens = made()
     text = issued(tokens)
     tokens.verify(TokenKind.URL, text, instance="research", leads_to=NOTEBOOK, address=HERE)

@@ -307,7 +307,8 @@ def test_there_is_always_a_verdict_and_stop_is_never_the_careless_one(seen: Evid
         assert seen.reading is not None
         assert NOW - seen.reading.read_at <= FRESH_SECONDS
         assert all(one.state not in ("busy", "") for one in seen.reading.kernels)
-        assert all(one.last_activity is not None for one in (*seen.reading.kernels, *seen.reading.terminals))
+        assert all(one.last_activity is not None for one in seen.reading.kernels)
+        assert all(one.last_activity is not None for one in seen.reading.terminals)
         assert seen.awake_until is None or seen.awake_until <= NOW
         assert seen.warned_at is not None
         assert NOW - seen.warned_at >= RULES.warning_seconds

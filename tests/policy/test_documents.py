@@ -26,7 +26,7 @@ DENY = {
     "Resource": "*",
     "Condition": {"NotIpAddress": {"aws:SourceIp": LIST}},
 }
-ALLOW = {
+ALLOW: dict[str, Any] = {
     "Effect": "Allow",
     "Action": [CONNECT],
     "Resource": ["*"],

@@ -102,7 +102,7 @@ def test_it_means_what_sets_of_addresses_mean(
     gateway: ShortForm, form: ShortForm, address: Address | None
 ) -> None:
     def on(lists: tuple[NamedList, ...]) -> bool:
-        return any(address in listed.networks for listed in lists)
+        return address is not None and any(address in listed.networks for listed in lists)
 
     allowed = (
         address is not None

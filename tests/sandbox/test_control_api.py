@@ -93,7 +93,7 @@ async def test_list_pages(clock: FakeClock) -> None:
         def read() -> list[list[str]]:
             return [
                 [found["NotebookInstanceName"] for found in page["NotebookInstances"]]
-                for page in pages.paginate(MaxResults=2)
+                for page in pages.paginate(MaxResults=2)  # type: ignore[call-arg]
             ]
 
         assert await asyncio.to_thread(read) == [["n0", "n1"], ["n2", "n3"], ["n4"]]
@@ -257,8 +257,13 @@ async def test_an_assumed_role_is_known_as_the_caller(sandbox: Sandbox) -> None:
     role = "arn:aws:iam::123456789012:role/notebooks"
 
     def work() -> dict[str, str]:
-        credentials = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "example"}
-        sts = boto3.client("sts", endpoint_url=sandbox.endpoint_url, region_name="us-east-1", **credentials)
+        sts = boto3.client(
+            "sts",
+            endpoint_url=sandbox.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id="AKIDEXAMPLE",
+            aws_secret_access_key="example",
+        )
         assumed = sts.assume_role(RoleArn=role, RoleSessionName="alice")
         boto3.client(
             "sagemaker",

@@ -247,7 +247,7 @@ async def test_reprs_hold_no_credential(tmp_path: Path) -> None:
         for connection in plane.open.connections:
             texts += [repr(connection)] + [
                 repr(getattr(connection, name, None))
-                for name in type(connection).__slots__
+                for name in type(connection).__slots__  # type: ignore[attr-defined]
                 if name != "_plane"
             ]
         writer.close()

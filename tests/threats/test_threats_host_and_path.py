@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -272,7 +273,7 @@ async def test_connect_and_trace_are_refused(opened: OpenPlane) -> None:
 async def test_a_presigned_url_for_a_foreign_host_is_not_followed(tmp_path: Path) -> None:
     """Host SSRF: the presigned URL's host must be a notebook's; a forged answer makes no open proxy of the gateway."""
     async with open_rig(tmp_path) as probe:
-        aws = {"region": probe.sandbox.region, "endpoint_url": probe.sandbox.endpoint_url}
+        aws: dict[str, Any] = {"region": probe.sandbox.region, "endpoint_url": probe.sandbox.endpoint_url}
         directory = tmp_path / "inner"
         directory.mkdir()
         async with open_plane(directory) as trap:

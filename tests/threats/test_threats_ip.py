@@ -326,7 +326,7 @@ async def test_an_explicit_deny_beats_any_allow(tmp_path: Path) -> None:
     }.items():
         directory = tmp_path / name
         directory.mkdir()
-        async with denying(directory, **changes) as rig:
+        async with denying(directory, **changes) as rig:  # type: ignore[arg-type]
             assert await ask(rig, "/lab?x") == [403, 403], name
 
 

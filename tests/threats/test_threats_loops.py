@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -138,7 +139,7 @@ async def test_an_arrival_that_cannot_be_swept_is_cut_and_the_others_have_their_
         peers = []
         for number in range(3):
             peers.append(await asyncio.open_connection("127.0.0.1", rig.port))
-            await until(lambda number=number: len(new_connections) == number + 1)
+            await until(partial(lambda count: len(new_connections) == count, number + 1))
             if number == 0:
                 [broken] = new_connections
         plant(NewConnection, "sweep", broken)
@@ -164,7 +165,7 @@ async def test_an_idle_upstream_connection_that_cannot_be_judged_is_closed_with_
     pool, origin = opened.plane.pool, opened.keeper.known.origin
     await opened.settled(lambda: len(pool.idle(origin)) == 3)
     victim = pool.idle(origin)[1]
-    is_open = UpstreamConnection.is_open.fget
+    is_open = vars(UpstreamConnection)["is_open"].fget
 
     def broken(self: UpstreamConnection) -> bool:
         if self is victim:

@@ -213,7 +213,7 @@ async def a_download_that_is_cut(pointed: Pointed) -> AsyncIterator[None]:
     rig, held = pointed.rig, asyncio.Event()
 
     async def endless(request: web.BaseRequest) -> web.StreamResponse:
-        response = web.StreamResponse(headers={**SERVER, "Content-Length": "1000"})
+        response = web.StreamResponse(headers=dict(SERVER) | {"Content-Length": "1000"})
         await response.prepare(request)
         await response.write(b"begun")
         await held.wait()
@@ -432,7 +432,7 @@ async def test_a_state_that_is_learnt_while_the_name_moves_is_not_shown_as_the_n
         rig = pointed.rig
         rig.sandbox.instances[OLD].status = "Failed"
         fleet, describe = rig.gateway.serving.fleet, rig.gateway.serving.fleet.describe
-        moved = []
+        moved: list[Any] = []
 
         async def slowly(name: str, **options: Any) -> Any:
             description = await describe(name, **options)

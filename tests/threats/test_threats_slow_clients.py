@@ -162,7 +162,7 @@ async def test_the_deadlines_are_swept_by_the_gateway_itself(tmp_path: Path) -> 
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
         writer.write(b"GET / HTTP/1.1\r\nHost: ")
         async with asyncio.timeout(30):
-            while not any(one.reader.held_bytes for one in rig.gateway.plane.open.connections):
+            while not any(one.held_bytes for one in rig.gateway.plane.open.connections):
                 await asyncio.sleep(0.001)
         await clock.advance(rig.gateway.plane.current.timeouts.request_head_seconds + 1)
         assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 408 ")

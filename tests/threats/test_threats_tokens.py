@@ -173,7 +173,8 @@ async def test_a_denied_address_learns_nothing_of_tokens(tmp_path: Path) -> None
             assert await ask(rig, target, extra=extra) == [403, 403]
         assert untouched(rig)
         # And the link was not used up.
-        assert not rig.gateway.plane.current.gateway._access._used
+        entrance: Any = rig.gateway.plane.current.gateway._access
+        assert not entrance._used
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ async def test_301_seconds_later_a_link_leads_to_the_sign_in_page(tmp_path: Path
 
 
 async def test_a_session_that_ends_closes_its_websockets_and_no_others(guarded: Rig) -> None:
-    clock = guarded.gateway.plane.clock
+    clock: Any = guarded.gateway.plane.clock
     short, long = await enter(guarded, session_seconds=1800), await enter(guarded, session_seconds=3600)
     token = made(guarded, TokenKind.API, seconds=1700)
     sockets = []
@@ -622,7 +623,7 @@ async def test_a_programs_token_lets_it_in_and_stops_at_the_gateway(tmp_path: Pa
 
 
 async def test_an_open_gateway_looks_at_nothing_until_there_is_a_token(opened: Rig) -> None:
-    entrance = opened.gateway.plane.current.gateway._access
+    entrance: Any = opened.gateway.plane.current.gateway._access
     judged = []
     judge = entrance.judge
     entrance.judge = lambda presented, *, guarded: (

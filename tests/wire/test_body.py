@@ -14,6 +14,7 @@ from proxy.wire.body import (
     MAX_TRAILER_BYTES,
     Body,
     ChunkedBody,
+    Data,
     FramingError,
     LengthBody,
     UntilClose,
@@ -28,7 +29,7 @@ def run(body: Body, data: bytes, cuts: list[int]) -> tuple[bytes, bytes]:
     bounds = sorted({0, *(min(cut, len(data)) for cut in cuts), len(data)})
     passed, after = b"", b""
     for start, stop in pairwise(bounds):
-        rest = data[start:stop]
+        rest: Data = data[start:stop]
         while rest and not body.done:
             pass_on, rest = body.feed(rest)
             passed += pass_on
@@ -257,7 +258,7 @@ def test_a_feed_handles_a_bounded_number_of_chunks_and_leaves_the_rest() -> None
     assert pass_on == one * CHUNKS_A_FEED
     assert rest == one * 10
     assert not body.done
-    assert body.feed(rest + b"0\r\n\r\n") == (rest + b"0\r\n\r\n", b"")
+    assert body.feed(bytes(rest) + b"0\r\n\r\n") == (bytes(rest) + b"0\r\n\r\n", b"")
     assert body.done
 
 

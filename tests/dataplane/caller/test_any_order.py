@@ -357,7 +357,7 @@ class Play:
             faults=collecting(self.errors),
             pages=pages,
         )
-        self.plane.pool.dial = self.dial
+        self.plane.pool.dial = self.dial  # type: ignore[assignment]
         peer = ip_address("127.0.0.1")
         place = self.plane.budgets.take(peer, self.plane.claim(peer))
         assert isinstance(place, Place)

@@ -435,7 +435,7 @@ async def test_an_upload_that_is_answered_early_is_read_on(tmp_path: Path) -> No
         peer.send(opened.head("/up", method="PUT", extra=f"Content-Length: {size}\r\n"))
         peer.send(b"x" * size)
         notebook = await opened.upstream.accept()
-        notebook.writer.transport.pause_reading()
+        notebook.stop_reading()
         await opened.settled(lambda: bool(opened.connection.intake.reasons))
         notebook.send(early(b"", b""))
         assert (await peer.response()).status == 413
@@ -680,7 +680,7 @@ async def test_a_connection_is_decided_about_once(opened: OpenPlane, monkeypatch
 
         return call
 
-    monkeypatch.setattr(caller_module, "resolve", counted("resolve", caller_module.resolve))
+    monkeypatch.setattr(caller_module, "resolve", counted("resolve", vars(caller_module)["resolve"]))
     monkeypatch.setattr(judge, "decide", counted("decide", judge.decide))
     peer = await opened.call()
     for number in range(20):

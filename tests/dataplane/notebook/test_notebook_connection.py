@@ -19,7 +19,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.upstream import Origin
-from proxy.wire.body import CHUNKS_A_FEED, Body
+from proxy.wire.body import CHUNKS_A_FEED, Body, Data
 from proxy.wire.heads import RESPONSE_FIELDS, ResponseFacts, read_response
 from tests.harness.waiting import settle
 
@@ -70,7 +70,7 @@ class Transcript:
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None:
         self.told += [facts.status, tail]
 
-    def on_body(self, data: bytes) -> None:
+    def on_body(self, data: Data) -> None:
         self.body += data
         if self._pauses:
             self._connection.pause_reading()

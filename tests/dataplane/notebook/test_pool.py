@@ -25,7 +25,7 @@ from proxy.errors import (
     UpstreamUntrusted,
 )
 from proxy.upstream import Origin
-from proxy.wire.body import Body
+from proxy.wire.body import Body, Data
 from proxy.wire.heads import ResponseFacts
 from tests.harness.certificates import self_signed, serving, trusting
 from tests.harness.clocks import FakeClock
@@ -56,7 +56,7 @@ class Asked:
 
     def on_switched(self, facts: ResponseFacts, tail: bytes) -> None: ...
 
-    def on_body(self, data: bytes) -> None: ...
+    def on_body(self, data: Data) -> None: ...
 
     def flush(self) -> None:
         """There is nobody to send to."""
