@@ -35,6 +35,8 @@ class Wire(asyncio.Transport):
         self._is_late = False
         """One read more comes although reading was paused: it was decrypted already."""
         self.sent = bytearray()
+        self.dropped_bytes = 0
+        """What was written, not taken, and lost with the connection."""
         self.reads = True
         self.has_ended = False
         """The gateway says that nothing more comes."""
@@ -137,6 +139,7 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self._closing = True
+        self.dropped_bytes += len(self._unsent)
         self._unsent.clear()
         self._lose_soon()
 
