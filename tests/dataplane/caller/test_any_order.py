@@ -805,6 +805,7 @@ def test_whatever_comes_in_whatever_order(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @given(steps=STEPS, is_tls=st.booleans(), is_mounted=st.booleans())
 @settings(max_examples=2000)
 def test_whatever_comes_in_whatever_order_and_often(
@@ -841,6 +842,7 @@ PLANTED: dict[str, tuple[type, str, Any]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("where", "name", "broken"), PLANTED.values(), ids=PLANTED)
 def test_what_is_planted_is_found(
     where: type, name: str, broken: Any, monkeypatch: pytest.MonkeyPatch
