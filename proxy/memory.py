@@ -8,6 +8,7 @@ used link, a signature) belongs elsewhere. It must not know what is remembered.
 
 from __future__ import annotations
 
+from array import array
 from typing import TypeVar
 
 K = TypeVar("K")
@@ -28,4 +29,26 @@ class Memo(dict[K, V]):
         if len(self) >= self._most:
             self.clear()
         self[key] = value
+        return value
+
+
+class RecurringMemo(Memo[K, V]):
+    """A memo of what comes again: an answer is kept when its key comes for the second time.
+
+    Of keys that mostly come once, a memo of all would hold nothing but those, and take cold memory for each. That a key
+    came before is known by its hash alone, in one of `most` places: a false memory keeps one answer too early.
+    """
+
+    __slots__ = ("_came",)
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self._came = array("q", bytes(8 * most))
+
+    def keep(self, key: K, value: V) -> V:
+        """Remember `value` if `key` came before, and return it."""
+        came, place = hash(key), hash(key) % self._most
+        if self._came[place] == came:
+            return super().keep(key, value)
+        self._came[place] = came
         return value

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import proxy
-from proxy.memory import Memo
+from proxy.memory import Memo, RecurringMemo
 
 
 class _Lengths(Memo[str, int]):
@@ -44,6 +44,23 @@ def test_what_is_missing_is_worked_out_once() -> None:
 def test_a_hit_is_a_dicts_own() -> None:
     assert Memo.get is dict.get
     assert Memo.__getitem__ is dict.__getitem__
+
+
+def test_what_comes_once_is_not_kept_and_what_comes_again_is() -> None:
+    memo: RecurringMemo[int, str] = RecurringMemo(4)
+    assert [memo.keep(number, "x") for number in range(100)] == ["x"] * 100
+    assert memo == {}
+    memo.keep(7, "a")
+    assert memo.keep(7, "b") == "b"
+    assert memo == {7: "b"}
+
+
+def test_what_comes_again_is_bounded_too() -> None:
+    memo: RecurringMemo[int, int] = RecurringMemo(4)
+    for number in range(100):
+        memo.keep(number, number)
+        memo.keep(number, number)
+        assert 1 <= len(memo) <= 4
 
 
 def test_nobody_has_a_bounded_memo_of_its_own() -> None:

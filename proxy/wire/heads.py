@@ -25,7 +25,7 @@ from proxy.wire.cookies import (
 from proxy.wire.credentials import without_credentials
 from proxy.wire.fields import FIRST_OF_MOUNTS, RESPONSE_RULES, Rule, has_token, nominated
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
-from proxy.wire.request_heads import RequestField
+from proxy.wire.request_heads import FieldTexts, RequestField
 
 _VALUES_REMEMBERED: Final = 4
 _VALUE_BYTES_REMEMBERED: Final = 2048
@@ -101,17 +101,18 @@ def _remember(lines: Memo[bytes, bytes], value: bytes, line: bytes) -> None:
         lines.keep(value, line)
 
 
-class RequestFields:
+class RequestFields(FieldTexts):
     """A request's fields as they were received, and what became of them on the way that they took last.
 
     Requests of one connection mostly repeat each other's fields to the letter: whoever keeps this between them has
     them translated once.
     """
 
-    __slots__ = ("_is_upgrade", "_lines", "_plain_encoding", "_translation", "received")
+    __slots__ = ("_is_upgrade", "_lines", "_plain_encoding", "_translation")
 
     def __init__(self, received: Sequence[RequestField]) -> None:
         self.received = received
+        self._texts = None
         self._translation: Translation | None = None
         self._is_upgrade = False
         self._plain_encoding = False

@@ -9,13 +9,14 @@ read before is looked up, whatever stands around it. Knows no sockets, no mounts
 from __future__ import annotations
 
 import re
+from collections.abc import ItemsView, Iterator, Sequence, ValuesView
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
-from multidict import istr
+from multidict import CIMultiDict, MultiMapping, istr
 
-from proxy.memory import Memo
+from proxy.memory import Memo, RecurringMemo
 from proxy.wire.fields import REQUEST_RULES, Rule
 
 METHODS: Final = frozenset(
@@ -91,6 +92,8 @@ _BITS[b"service-worker"] = _WORKER
 _MAY_REPEAT: Final = _CONNECTION | _UPGRADE | _WORKER
 _SAYS_MORE: Final = _CONNECTION | _UPGRADE | _LENGTH | _CODING | _EXPECT | _WORKER
 
+_NOTHING: Final = object()
+
 RequestField = tuple[int, Rule, bytes, bytes, bytes, tuple[str, str]]
 """A field of a request: what it means for the reading of its head; what becomes of it towards the notebook; its name
 and value as they came; the line that it travels on where it passes as it is; and name and value as text, in which bytes
@@ -112,6 +115,47 @@ def _field(name: _Name, value: bytes) -> RequestField:
     bit, rule, spelled, text, _ = name
     sent = b"" if rule else b"%b: %b\r\n" % (spelled, value)
     return bit, rule, spelled, value, sent, (text, value.decode("utf-8", "surrogateescape"))
+
+
+class FieldTexts(MultiMapping[str]):
+    """A request's fields as text, for those who decide by them.
+
+    Most requests are decided about by none of their fields, so the text is put in order when somebody asks.
+    """
+
+    __slots__ = ("_texts", "received")
+
+    def __init__(self, received: Sequence[RequestField]) -> None:
+        self.received = received
+        self._texts: CIMultiDict[str] | None = None
+
+    @property
+    def texts(self) -> CIMultiDict[str]:
+        """All of them, in the order in which they came."""
+        if self._texts is None:
+            self._texts = CIMultiDict([field[5] for field in self.received])
+        return self._texts
+
+    def __getitem__(self, name: str) -> str:
+        return self.texts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.texts)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def items(self) -> ItemsView[str, str]:
+        return self.texts.items()
+
+    def values(self) -> ValuesView[str]:
+        return self.texts.values()
+
+    def getone(self, key: str, default: Any = _NOTHING) -> Any:
+        return self.texts.getone(key) if default is _NOTHING else self.texts.getone(key, default)
+
+    def getall(self, key: str, default: Any = _NOTHING) -> Any:
+        return self.texts.getall(key) if default is _NOTHING else self.texts.getall(key, default)
 
 
 class FaultKind(Enum):
@@ -190,7 +234,7 @@ class ReceivedHead:
             self.received = [field for field in self.received if field[2].lower() not in NUMBERS]
 
 
-_LINES: Final = Memo[bytes, RequestField](_LINES_REMEMBERED)
+_LINES: Final = RecurringMemo[bytes, RequestField](_LINES_REMEMBERED)
 """Field lines that were read, of all connections."""
 
 

@@ -320,8 +320,9 @@ def test_a_name_of_any_length_is_read_each_time() -> None:
 def test_what_was_seen_before_reads_the_same_and_what_is_remembered_is_bounded() -> None:
     head = with_fields(*(f"X-{number}: {number}" for number in range(100)))
     assert read(head).fields == read(head).fields
-    for number in range(20_000):
-        read(with_fields(f"X: {number}", f"Cookie: {number}", f"Y: {'y' * 300}{number}"))
+    for number in range(10_000):
+        for _ in range(2):
+            read(with_fields(f"X: {number}", f"Cookie: {number}", f"Y: {'y' * 300}{number}"))
     assert most_held_by(request_heads) <= 4096
     remembered = texts_held_by(request_heads)
     assert sum(text.startswith("X: ") for text in remembered) > 1000

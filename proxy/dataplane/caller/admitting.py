@@ -56,7 +56,7 @@ def who_answers(connection: Channel, request: Request, head: reader.RequestHead)
     fields, listener = head.fields, connection.listener
     request.inbound = inbound = Inbound(
         connection.place.peer,
-        head.headers if head.numbers else fields,
+        head.headers if head.numbers else fields.sent,
         fields.host,
         head.target,
         head.method,
@@ -71,7 +71,7 @@ def who_answers(connection: Channel, request: Request, head: reader.RequestHead)
         verdict = gateway.admit(inbound, fields.known, is_repeated=True)
     else:
         verdict = gateway.admit(inbound, connection.known)
-    if head.says_more and _WORKER in fields.headers and isinstance(verdict, Admission):
+    if head.says_more and _WORKER in fields.sent and isinstance(verdict, Admission):
         # A browser fetches the script of a service worker.
         verdict = gateway.check_worker(inbound, verdict) or verdict
     if isinstance(verdict, Refusal):
@@ -194,7 +194,7 @@ def _forward(connection: Channel, request: Request, head: reader.RequestHead, ro
         outgoing.framing, outgoing.is_upgrade = head.framing, head.is_websocket
     if head.numbers:
         outgoing.numbers = head.numbers
-    if route.prefix and wants_plain(head.method, route, head.fields.headers):
+    if route.prefix and wants_plain(head.method, route, head.fields.sent):
         outgoing.plain_encoding = True
     request.keeper = keeper = connection.plane.keeper(route.instance)
     return Forward(

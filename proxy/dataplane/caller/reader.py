@@ -8,16 +8,16 @@ and never held. Pure: no socket, no clock, no policy.
 from __future__ import annotations
 
 import re
-from collections.abc import ItemsView, Iterator, ValuesView
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
+from multidict import MultiMapping
 
 from proxy.memory import Memo
 from proxy.wire.body import ChunkedBody, Data, LengthBody
 from proxy.wire.heads import RequestFields
 from proxy.wire.request_heads import (
     FaultKind,
+    FieldTexts,
     HeadBounds,
     HeadFault,
     ReceivedHead,
@@ -53,7 +53,6 @@ _PLAIN_REQUEST_LINE: Final = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) (/[\x21\x22
 _Asked = tuple[str, str, RequestLine]
 """The method and the target of a plain request line as text, and the line as it is read."""
 _NO_NUMBERS: Final[tuple[RequestField, ...]] = ()
-_NOTHING: Final = object()
 _TLS_HANDSHAKE: Final = 0x16
 _NO_HTTP: Final = ("not HTTP", "a TLS handshake, on a port that speaks plain HTTP")
 
@@ -69,51 +68,21 @@ class ReadingLimits:
         """How many more may be remembered."""
 
 
-class HeadFields(MultiMapping[str]):
-    """A request's fields, as text for those who decide by them, and as bytes that travel on.
+class HeadFields:
+    """A request's fields, and what was found out by them, which requests that repeat them share.
 
-    Requests that repeat them share what was found out by them, for whoever reads it: `known` and `to_notebook`. Most
-    requests are decided about by none of their fields, so the text is put in order when somebody asks.
+    What was admitted knows the fields (`sent`) alone: a circle would wait for the collector, one for each request.
     """
 
-    __slots__ = ("_headers", "host", "known", "sent", "to_notebook")
+    __slots__ = ("host", "known", "sent", "to_notebook")
 
     def __init__(self, host: str, sent: RequestFields) -> None:
         self.host = host
         self.sent = sent
-        self._headers: CIMultiDictProxy[str] | None = None
         self.known: Admission | None = None
         """That of the last request with these fields."""
         self.to_notebook: ToNotebook | None = None
         """How they reach a notebook."""
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        """The fields as text."""
-        if self._headers is None:
-            self._headers = CIMultiDictProxy(CIMultiDict([field[5] for field in self.sent.received]))
-        return self._headers
-
-    def __getitem__(self, name: str) -> str:
-        return self.headers[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.headers)
-
-    def __len__(self) -> int:
-        return len(self.headers)
-
-    def items(self) -> ItemsView[str, str]:
-        return self.headers.items()
-
-    def values(self) -> ValuesView[str]:
-        return self.headers.values()
-
-    def getone(self, key: str, default: Any = _NOTHING) -> Any:
-        return self.headers.getone(key) if default is _NOTHING else self.headers.getone(key, default)
-
-    def getall(self, key: str, default: Any = _NOTHING) -> Any:
-        return self.headers.getall(key) if default is _NOTHING else self.headers.getall(key, default)
 
 
 class RequestHead:
@@ -145,10 +114,8 @@ class RequestHead:
     def headers(self) -> MultiMapping[str]:
         """All fields, as text for those who decide by them."""
         if not self.numbers:
-            return self.fields.headers
-        headers = self.fields.headers.copy()
-        headers.extend([text for *_, text in self.numbers])
-        return CIMultiDictProxy(headers)
+            return self.fields.sent
+        return FieldTexts((*self.fields.sent.received, *self.numbers))
 
 
 class Reader:

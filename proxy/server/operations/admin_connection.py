@@ -121,7 +121,7 @@ def _made_anew(head: RequestHead) -> bytes:
     path = _path(head.target)
     lines = [f"{head.method} {path if path in PATHS else _NOWHERE} HTTP/1.{0 if head.is_http_10 else 1}"]
     for name in _PASSED_ON:
-        lines += (f"{name}: {value}" for value in head.fields.headers.getall(name, []))
+        lines += (f"{name}: {value}" for value in head.fields.sent.getall(name, []))
     text = "\r\n".join(lines) + "\r\n"
     return text.encode("utf-8", "surrogateescape") + head.framing + b"\r\n"
 
