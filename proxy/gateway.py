@@ -52,7 +52,8 @@ class Gateway:
     ) -> Admission | Refusal:
         """Decide about one request. Never raises for anything that a caller sends.
 
-        `known` is an earlier one of the same connection; `is_repeated`: it had the same fields, to the letter.
+        `known` is an earlier one of the same connection, and the answer where that is asked for again; `is_repeated`:
+        it had the same fields, to the letter.
         """
         rules, caller, host = self.rules, None, inbound.host
         if known is not None and known.rules is rules:
@@ -60,7 +61,7 @@ class Gateway:
             if before.host == host and (is_repeated or not before.is_behind_proxy):
                 caller = before
                 if not self._access.is_watching and known.is_asked_again(inbound):
-                    return Admission(before, known.route, known.instance, known.decision, inbound, rules)
+                    return known
         try:
             if caller is None:
                 caller, known = identify(inbound, rules.trusted_proxies), None

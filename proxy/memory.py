@@ -9,6 +9,7 @@ used link, a signature) belongs elsewhere. It must not know what is remembered.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Hashable
 from typing import TypeVar
 
 K = TypeVar("K")
@@ -32,23 +33,37 @@ class Memo(dict[K, V]):
         return value
 
 
-class RecurringMemo(Memo[K, V]):
-    """A memo of what comes again: an answer is kept when its key comes for the second time.
-
-    Of keys that mostly come once, a memo of all would hold nothing but those, and take cold memory for each. That a key
-    came before is known by its hash alone, in one of `most` places: a false memory keeps one answer too early.
-    """
+class Recurrence:
+    """Whether something came before, as far as is remembered: the hashes of the last in each of `most` places."""
 
     __slots__ = ("_came",)
 
     def __init__(self, most: int) -> None:
+        # No hash is -1.
+        self._came = array("q", [-1]) * most
+
+    def comes_again(self, key: Hashable) -> bool:
+        """Note that it came. True: it came before, or another of the same hash did."""
+        came, places = hash(key), self._came
+        place = came % len(places)
+        if places[place] == came:
+            return True
+        places[place] = came
+        return False
+
+
+class RecurringMemo(Memo[K, V]):
+    """A memo of what comes again: an answer is kept when its key comes for the second time.
+
+    Of keys that mostly come once, a memo of all would hold nothing but those, and take cold memory for each.
+    """
+
+    __slots__ = ("_recurrence",)
+
+    def __init__(self, most: int) -> None:
         super().__init__(most)
-        self._came = array("q", bytes(8 * most))
+        self._recurrence = Recurrence(most)
 
     def keep(self, key: K, value: V) -> V:
         """Remember `value` if `key` came before, and return it."""
-        came, place = hash(key), hash(key) % self._most
-        if self._came[place] == came:
-            return super().keep(key, value)
-        self._came[place] = came
-        return value
+        return super().keep(key, value) if self._recurrence.comes_again(key) else value

@@ -29,7 +29,7 @@ class Admission(NamedTuple):
     """"" for a page of the gateway's own."""
     decision: Decision
     inbound: Inbound
-    """What was admitted."""
+    """What was admitted; what asks for the same again may share the admission."""
     rules: Rules
     """What it was admitted by."""
     permit: Permit | None = None

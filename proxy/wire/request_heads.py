@@ -308,7 +308,10 @@ def read_request(
     method, target, is_http_10 = asked or read_request_line(first)
     read = ReceivedHead(method, target, is_http_10=is_http_10)
     try:
-        _read_fields(read, lines, own_lines() if own is None else own)
+        known = _LINES.get
+        remembered = own_lines() if own is None else own
+        read.received = found = [known(line) or _read_line(line, remembered) for line in lines]
+        _read_meanings(read, [field for field in found if field[0]])
     except HeadFault as fault:
         fault.request = method, target
         raise
@@ -359,18 +362,16 @@ def _above(reason: str, fault: FaultKind, start: bytes) -> HeadFault:
     return above
 
 
-def _read_fields(read: ReceivedHead, lines: list[bytes], own: Memo[bytes, RequestField]) -> None:
-    known = _LINES.get
-    found = [known(line) or _read_line(line, own) for line in lines]
-    read.received = found
+def _read_meanings(read: ReceivedHead, fields: list[RequestField]) -> None:
+    """What the fields say of the head that mean something for its reading."""
+    if len(fields) == 1 and fields[0][0] == _HOST:
+        read.host = fields[0][5][1]
+        return
     seen = 0
     connection: list[bytes] = []
     coding = upgrade = None
-    for field in found:
-        bit = field[0]
-        if not bit:
-            continue
-        value = field[3]
+    for field in fields:
+        bit, value = field[0], field[3]
         if bit & seen and not bit & _MAY_REPEAT:
             raise HeadFault("a field that is one value stands there twice")
         seen |= bit

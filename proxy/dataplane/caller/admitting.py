@@ -77,6 +77,9 @@ def who_answers(connection: Channel, request: Request, head: reader.RequestHead)
     if isinstance(verdict, Refusal):
         _refuse(connection, request, verdict)
         return None
+    if head.says_more and verdict.inbound is not inbound:
+        # It may last: what it is judged by again is its own.
+        verdict = verdict._replace(inbound=inbound)
     request.admission = verdict
     request.to_notebook = _to_notebook(connection, fields, verdict)
     place, route = connection.place, verdict.route

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from multidict import MultiMapping
 
-from proxy.memory import Memo
+from proxy.memory import Memo, Recurrence
 from proxy.wire.body import ChunkedBody, Data, LengthBody
 from proxy.wire.heads import RequestFields
 from proxy.wire.request_heads import (
@@ -123,6 +123,7 @@ class Reader:
 
     __slots__ = (
         "_asked",
+        "_heads",
         "_is_proxys",
         "_limits",
         "_lines",
@@ -148,6 +149,7 @@ class Reader:
         self._lines = own_lines()
         self._asked = Memo[bytes, _Asked](REPEATED_LINES)
         self._taken = 0
+        self._heads = Recurrence(REPEATED_HEADS)
 
     # -- what waits -------------------------------------------------------------------------------------
 
@@ -294,6 +296,8 @@ class Reader:
         return (others, None, _NO_NUMBERS) if numbers is None else (others, known, numbers)
 
     def _remember(self, lines: bytes, fields: HeadFields) -> None:
+        if not self._is_proxys and not self._heads.comes_again(lines):
+            return
         repeated = self._repeated
         more = len(fields.sent.received)
         if len(repeated) >= self._most_repeated:

@@ -348,9 +348,11 @@ class Request:
 
     def objection(self) -> str:
         """What the gateway of now has against it, answered or not; "" for nothing."""
-        if self.admission is None:
+        if self.admission is None or self.inbound is None:
             return ""
-        verdict = self.plane.still_admits(self.admission, self.keeper)
+        # It may be that of an earlier request, which asked for the same.
+        admission = self.admission._replace(inbound=self.inbound)
+        verdict = self.plane.still_admits(admission, self.keeper)
         if isinstance(verdict, Admission):
             self.admission = verdict
             return ""
