@@ -27,6 +27,8 @@ def json_schema() -> dict[str, Any]:
         if section in models:
             models[section]["properties"][field]["description"] = text
     for leaf in sections.SECTIONS:
+        # Not every version of pydantic takes a dataclass's docstring for its description.
+        models[leaf.__name__]["description"] = inspect.getdoc(leaf)
         _complete(models[leaf.__name__]["properties"], leaf)
     for key, setting in whole["properties"].items():
         if key in schema.REQUIRED:
