@@ -16,7 +16,7 @@ from proxy.dataplane.bounds import DRAIN_OVER, bound_of
 from proxy.dataplane.caller.intake import ANSWERER
 from proxy.dataplane.caller.records import record_of, text_of
 from proxy.dataplane.endings import CALLER_GONE, RESPONSE_CUT
-from proxy.errors import BadRequest, BodyTimeout, NbgateError, UpstreamUnreachable
+from proxy.errors import BadRequest, BodyTimeout, InternalError, NbgateError, UpstreamUnreachable
 from proxy.routing.router import Route
 from proxy.wire.browsers import Asker, is_patient, who_asks
 
@@ -193,10 +193,10 @@ class Request:
         connection.answered()
 
     def broken(self, bound: Bound | None = None, *, detail: str = "") -> None:
-        """The answer cannot be completed, because of a limit if there is one: let the caller see that."""
-        connection, code = self._connection, RESPONSE_CUT
+        """The answer cannot be completed: let the caller see that. Why: a limit, or `detail`, or a fault of our own."""
+        connection, code, detail = self._connection, RESPONSE_CUT, detail or InternalError.code
         if bound is not None:
-            code, detail = bound.code, detail or bound.setting
+            code, detail = bound.code, bound.setting
             self.plane.met(bound, self.client)
         answerer = self.answerer
         status, size = (0, 0) if answerer is None else (answerer.status, answerer.out.bytes_out)

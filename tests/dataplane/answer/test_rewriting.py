@@ -625,6 +625,25 @@ async def test_a_fault_of_the_gateways_own_in_a_page_that_is_all_there_is_no_sil
     assert [type(error) for error in met] == [ZeroDivisionError]
 
 
+async def test_a_fault_of_the_gateways_own_in_a_page_that_has_begun_says_so_in_its_record(
+    stage: OpenPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    caller, notebook = await page(stage)
+    notebook.send(CHUNKED + chunk(LARGE))
+    assert (await caller.head()).startswith(b"HTTP/1.1 200 ")
+
+    def broken(_page: PageRewrite) -> bytes:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(PageRewrite, "rewrite", broken)
+    notebook.send(chunk(LARGE))
+    with pytest.raises(ConnectionResetError):
+        await caller.rest()
+    await eventually(lambda: stage.records != [])
+    assert [(record.error, record.detail) for record in stage.records] == [("RESPONSE_CUT", "INTERNAL_ERROR")]
+
+
 async def test_a_page_that_answers_before_the_requests_body_is_there_ends_both(stage: OpenPlane) -> None:
     """Pooled, the notebook's connection would take the rest of the body for another request."""
     caller = await stage.call(
