@@ -62,10 +62,12 @@ NUMBERS: Final = frozenset(
 # Between two line ends, so that what is left is well-formed exactly where the whole was.
 _NUMBER_LINE: Final = re.compile(rb"\n((?i:%b):[^\r\n]*)\r(?=\n)" % b"|".join(sorted(NUMBERS)))
 
-_SECRETS: Final = frozenset(
-    (b"authorization", b"cookie", b"proxy-authorization", b"referer", b"x-amz-security-token", b"x-xsrftoken")
+# By what its lower-case name has in it, and two that carry a token all the same: an address, and a WebSocket's
+# subprotocols (Jupyter Enhancement Proposal 119).
+_MAY_BE_SECRET: Final = re.compile(
+    rb"auth|cookie|csrf|key|oidc|password|referer|secret|session|token|websocket-protocol|xsrf"
 )
-"""Never remembered beyond their own connection: they hold credentials, or addresses that may."""
+"""Of fields that may hold a credential. They are never remembered beyond their own connection."""
 _OWN_LINES: Final = 8
 _OWN_LINE_BYTES: Final = 2048
 
@@ -256,7 +258,13 @@ def _name(spelled: bytes) -> _Name:
         # Of a handshake before RFC 6455, which eight bytes follow that nothing announces.
         raise HeadFault("an obsolete WebSocket handshake")
     text = istr(spelled.decode("ascii"))
-    return _BITS.get(lower, 0), REQUEST_RULES[spelled], spelled, text, lower in _SECRETS
+    return (
+        _BITS.get(lower, 0),
+        REQUEST_RULES[spelled],
+        spelled,
+        text,
+        _MAY_BE_SECRET.search(lower) is not None,
+    )
 
 
 def _read_line(line: bytes, own: Memo[bytes, RequestField]) -> RequestField:

@@ -348,6 +348,29 @@ def test_what_may_hold_a_credential_is_remembered_by_its_connection_alone_and_no
     assert list(own) == [b"Cookie: a=1"]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Authorization",
+        "Cookie",
+        "Referer",
+        "Sec-WebSocket-Protocol",  # JEP 119: v1.token.websocket.jupyter.org.…
+        "X-XSRFToken",
+        "X-CSRFToken",
+        "X-Auth-Token",
+        "X-Api-Key",
+        "X-Amzn-OIDC-Data",
+        "X-Forwarded-Access-Token",
+        "X-Client-Secret",
+    ],
+)
+def test_no_other_connection_remembers_a_credential(name: str) -> None:
+    value = f"a-credential-in-{name}"
+    for spelled in (name, name.lower(), name.upper()):
+        assert read(with_fields(f"{spelled}: {value}")).fields[-1] == (spelled.encode(), value.encode())
+    assert not any(value in text for text in texts_held_by(request_heads))
+
+
 # -- beside others ----------------------------------------------------------------------------------------
 
 
