@@ -24,7 +24,7 @@ from proxy.client_address.resolve import ForwardingHeader
 from proxy.config import build
 from proxy.config.binds import Bind, UnixSocket
 from proxy.config.findings import Finding, did_you_mean
-from proxy.config.places import is_loopback, parse_https_proxy, parse_mount
+from proxy.config.places import host_beside, is_loopback, parse_https_proxy, parse_mount
 from proxy.config.schema import File, ListenerSection
 from proxy.config.sections import Lifecycle
 from proxy.config.settings import Listener
@@ -234,7 +234,8 @@ def _mounts(file: File, data: Mapping[str, Any], sound: _Sound) -> Iterator[Find
             yield Finding(path, str(error), f"write a mount, such as {{path: /{name}-notebook/}}")
             continue
         if mount.kind is MountKind.HOST and mount.host in (file.hostname or ()):
-            hint = f"give it a name of its own, such as {name}.{mount.host}; or write root"
+            such = f", such as {host}" if (host := host_beside(file.hostname or (), name)) else ""
+            hint = f"give it a name of its own{such}; or write root"
             yield Finding(path, f"{mount.host} is the gateway's own hostname", hint)
         if mount.kind is MountKind.PORT and sound("listeners") and not _leads_to(listeners, mount.port):
             hint = (
@@ -243,7 +244,7 @@ def _mounts(file: File, data: Mapping[str, Any], sound: _Sound) -> Iterator[Find
             yield Finding(path, f"no listener has port {mount.port}", hint)
     for one, other, reason in clashes(mounts):
         message = f"clashes with the mount of '{one}': {reason}"
-        yield Finding(paths[other], message, _elsewhere(mounts[other], other))
+        yield Finding(paths[other], message, _elsewhere(mounts[other], other, file))
     if sound("listeners"):
         yield from _unreachable(listeners, mounts)
     yield from _aliases(file, mounts, sound)
@@ -277,9 +278,10 @@ def _leads_to(listeners: list[Listener], port: int) -> bool:
     return any(listener.public_port == port for listener in listeners)
 
 
-def _elsewhere(mount: Mount, name: str) -> str:
+def _elsewhere(mount: Mount, name: str, file: File) -> str:
     if mount.kind is MountKind.ROOT:
-        return f"write {{path: /{name}/}}, or {{host: {name}.notebooks.internal}}"
+        host = host_beside(file.hostname or (), name)
+        return f"write {{path: /{name}/}}{f', or {{host: {host}}}' if host else ''}"
     return f"choose another {mount.kind.value}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -224,6 +225,14 @@ def parse_mount(value: object) -> Mount:
     if "port" in value:
         return Mount.on_port(parse_port(value["port"]))
     return _path_mount(text(value["path"], example="/research/"))
+
+
+def host_beside(hostnames: Iterable[str], name: str) -> str:
+    """A host to propose for an instance, below one of the gateway's names; "" where those are addresses alone."""
+    for host in hostnames:
+        if not _is_address(host, 4) and not host.startswith("["):
+            return f"{name}.{host}"
+    return ""
 
 
 def parse_alias(value: object) -> Mount:

@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from proxy.client_address.networks import Network, NetworkSet
 from proxy.config.findings import Finding
+from proxy.config.places import host_beside
 from proxy.config.schema import File
 from proxy.config.settings import Settings
 from proxy.config.yaml_lines import KeyPath
@@ -127,11 +128,12 @@ def _root_beside_paths(settings: Settings) -> Iterator[Finding]:
         return
     for name, kind in kinds.items():
         if kind is MountKind.ROOT:
+            host = host_beside(settings.hostnames, name)
             yield Finding(
                 ("instances", name, "mount"),
                 "the root takes what applications under path mounts ask for outside of those, which would be led back "
                 "to them otherwise",
-                f"give it a place of its own: {{host: {name}.notebooks.internal}}, or {{path: /{name}/}}",
+                f"give it a place of its own: {f'{{host: {host}}}, or ' if host else ''}{{path: /{name}/}}",
             )
 
 

@@ -290,7 +290,7 @@ MISTAKES: list[tuple[dict[str, str], list[tuple[int, str, str, str]]]] = [
                 5,
                 "instances.b.mount",
                 "clashes with the mount of 'a': only one instance can be mounted at the root",
-                "write {path: /b/}, or {host: b.notebooks.internal}",
+                "write {path: /b/}, or {host: b.nb.internal}",
             ),
             (
                 7,
@@ -771,7 +771,7 @@ nbgate.yaml:11: instances.Research: 'Research' cannot be an instance's name here
 nbgate.yaml:14: instances.nlp.notebook: the environment variable NLP is not set \
 (set it, or give a default: ${NLP:-default})
 nbgate.yaml:18: instances.vision.mount: clashes with the mount of 'nlp': only one instance can be mounted at the root \
-(write {path: /vision/}, or {host: vision.notebooks.internal})
+(write {path: /vision/}, or {host: vision.nb.internal})
 nbgate.yaml:19: instances.vision.alow: there is no setting called 'alow' (did you mean 'allow'?)
 nbgate.yaml:20: timeouts.idle: '1:30' is not a duration (write 90s if those are minutes and seconds)
 """

@@ -66,6 +66,26 @@ def test_a_root_beside_paths_takes_what_their_applications_ask_for(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("hostname", "hint"),
+    [
+        ("gate.example.org", "give it a place of its own: {host: a.gate.example.org}, or {path: /a/}"),
+        ("[127.0.0.1, localhost]", "give it a place of its own: {host: a.localhost}, or {path: /a/}"),
+        ("[127.0.0.1, '[::1]']", "give it a place of its own: {path: /a/}"),
+    ],
+)
+def test_a_place_that_is_proposed_is_one_of_this_gateways(tmp_path: Path, hostname: str, hint: str) -> None:
+    text = text_of(hostname=f"hostname: {hostname}", instances=f"instances: {{{ROOT}, {PATH}}}")
+    [found] = load_text(tmp_path, text).warnings
+    assert found.hint == hint
+
+
+def test_no_name_is_proposed_below_an_address(tmp_path: Path) -> None:
+    instances = "instances: {a: {notebook: x, mount: {host: 127.0.0.1}}}"
+    [found] = problems_of(tmp_path, text_of(hostname="hostname: 127.0.0.1", instances=instances))
+    assert found.hint == "give it a name of its own; or write root"
+
+
+@pytest.mark.parametrize(
     "instances", [ROOT, PATH, f"{ROOT}, b: {{notebook: y, mount: {{host: b.nb.internal}}}}"]
 )
 def test_a_root_that_takes_nothing_of_theirs(tmp_path: Path, instances: str) -> None:
