@@ -68,8 +68,8 @@ def _server(address: str) -> URL:
 
 
 def run(to: Destination, *, port: int, authority: str | None, say: Tell, tell: Tell) -> int:
-    """Carry until Ctrl-C or SIGTERM. `authority` names a file of certificates to trust besides none others; `say` is
-    standard output, `tell` standard error. Returns the exit status.
+    """Carry until Ctrl-C or SIGTERM. `authority` names a file of certificates to trust instead of the system's; `say`
+    is standard output, `tell` standard error. Returns the exit status.
     """
     try:
         tls = ssl.create_default_context(cafile=authority)
@@ -84,7 +84,7 @@ async def _run(to: Destination, *, port: int, tls: ssl.SSLContext, say: Tell, te
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     PROCESS.on_stop(lambda _times: loop.call_soon_threadsafe(asked.set))
-    problem, is_final = await _look(to, tls)
+    problem, is_final = await what_hinders(to, tls)
     if problem:
         tell(problem)
     if is_final:
@@ -103,7 +103,7 @@ async def _run(to: Destination, *, port: int, tls: ssl.SSLContext, say: Tell, te
     return 0
 
 
-async def _look(to: Destination, tls: ssl.SSLContext) -> tuple[str, bool]:
+async def what_hinders(to: Destination, tls: ssl.SSLContext) -> tuple[str, bool]:
     """What stands in the way, "" for nothing, and whether waiting does not help."""
     where = to.base.origin()
     try:
@@ -113,12 +113,14 @@ async def _look(to: Destination, tls: ssl.SSLContext) -> tuple[str, bool]:
             client.get(to.base.join(URL("api/status")), allow_redirects=False) as answer,
         ):
             status = answer.status
+    except aiohttp.ConnectionTimeoutError:
+        return f"{where} cannot be reached: no connection within {CONNECT_SECONDS:g} s", True
     except TimeoutError:
         return f"{where} has not answered within {ANSWER_SECONDS:g} s; going on all the same", False
     except aiohttp.ClientConnectorCertificateError:
         return f"the certificate of {where} is not trusted here: name its authority with --ca FILE", True
     except (aiohttp.ClientError, OSError) as error:
-        return f"{where} cannot be reached within {CONNECT_SECONDS:g} s ({type(error).__name__})", True
+        return f"{where} cannot be reached: {_reason(error)}", True
     match status:
         case 200:
             return "", False
@@ -130,3 +132,12 @@ async def _look(to: Destination, tls: ssl.SSLContext) -> tuple[str, bool]:
             return f"{to.base} is not an instance's address ({status})", True
         case _:
             return f"{to.base} answers {status} for now; going on all the same", False
+
+
+def _reason(error: Exception) -> str:
+    """Not its text: that may hold more of the address than is to be told."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name does not resolve"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+        return "it refuses connections"
+    return type(error).__name__

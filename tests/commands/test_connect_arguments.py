@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+
+import aiohttp
 import pytest
 from click.testing import CliRunner
 from yarl import URL
 
 from proxy.cli import main
-from proxy.commands.connect import read_destination
+from proxy.commands.connect import Destination, read_destination, what_hinders
 from proxy.commands.usage import UsageProblem
+from proxy.server import connect
+from tests.harness.ports import held_port
 
 
 def test_the_token_may_be_the_whole_address_that_was_printed() -> None:
@@ -55,3 +61,34 @@ def test_a_name_needs_a_configuration() -> None:
     refused = CliRunner().invoke(main, ["connect", "research"], env={"NBGATE_CONFIG": None})
     assert refused.exit_code == 2
     assert "Give the instance's address, or its name and --config." in refused.stderr
+
+
+async def hindrance(origin: str) -> tuple[str, bool]:
+    return await what_hinders(Destination(URL(f"{origin}/research/"), "t"), ssl.create_default_context())
+
+
+async def test_a_gateway_that_refuses_connections_does() -> None:
+    with held_port() as port:
+        nowhere = f"http://127.0.0.1:{port}"
+        assert await hindrance(nowhere) == (f"{nowhere} cannot be reached: it refuses connections", True)
+
+
+async def test_a_name_that_leads_nowhere_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unknown(*_args: object, **_more: object) -> list[aiohttp.abc.ResolveResult]:
+        raise OSError(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", unknown)
+    nowhere = "http://nowhere.example"
+    assert await hindrance(nowhere) == (f"{nowhere} cannot be reached: its name does not resolve", True)
+
+
+async def test_a_gateway_to_which_no_connection_comes_about_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connect, "CONNECT_SECONDS", 0.2)
+    with socket.socket() as full, socket.socket() as caller:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        caller.connect(full.getsockname())  # one more than it waits for
+        nowhere = f"http://127.0.0.1:{full.getsockname()[1]}"
+        assert await hindrance(nowhere) == (f"{nowhere} cannot be reached: no connection within 10 s", True)
