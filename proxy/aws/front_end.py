@@ -20,8 +20,8 @@ from proxy.aws.signed_out import Shape, shape_of
 from proxy.routing.jupyters import is_jupyters_own, is_proxied
 from proxy.upstream import Honoured, NotebookSession, Outcome
 
-PASSING: Final = frozenset({429, 502, 504})
-"""What passes by itself. 503 is not among them: it is what those pages wait after."""
+TRANSIENT: Final = frozenset({429, 502, 504})
+"""What is over by itself after a while. 503 is not among them: it is what those pages wait after."""
 REACHED: Final = frozenset({500, 502, 504})
 """After these, what was asked may have been done: the front end may have passed it on."""
 _OF_THE_REQUEST: Final = 400
@@ -76,7 +76,7 @@ def outcome(
         return whatever
     place = usual_answerer(target)
     if honoured is _YES:
-        if status in PASSING and place is _API:
+        if status in TRANSIENT and place is _API:
             return Outcome.AWAY
         if jupyter_shows and place in {_API, _JUPYTER}:
             # It was up when it was asked, which was later, and what it answers bears a mark.
@@ -162,4 +162,4 @@ class SageMakerFrontEnd:
         return None if shape is None else SuspectAnswer(shape, target, head.status, session.jupyter_shows)
 
     def has_answered(self, head: JudgedHead, *, target: str) -> bool:
-        return head.status in PASSING and is_front_ends(head, target)
+        return head.status in TRANSIENT and is_front_ends(head, target)

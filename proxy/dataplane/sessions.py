@@ -82,7 +82,7 @@ class FrontEnd(Protocol):
         """
 
     def has_answered(self, head: ResponseFacts, *, target: str) -> bool:
-        """Whether a response is the front end's for certain, and says what passes by itself. Not with status 200."""
+        """Whether a response is the front end's for certain, and of something transient. Not with status 200."""
 
 
 class Dial(Protocol):

@@ -179,8 +179,8 @@ class Reloader:
             return True
 
     async def follow_dates(self) -> float:
-        """Have the time judged by if it changes a decision now. Called again after as many seconds as this returns,
-        and no later than in `DATE_LOOK_SECONDS`.
+        """Where a date of the policy has passed, serve a gateway that decides by the time of now. Returns in how many
+        seconds the next one does; called again by then, and no later than in `DATE_LOOK_SECONDS`.
         """
         if self._date_in() <= 0:
             gateway = self._make_gateway(self.settings, at=self._clock.now())

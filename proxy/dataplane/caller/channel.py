@@ -38,9 +38,11 @@ class Channel(Protocol):
     writer: Writer
 
     known: Admission | None
-    """That of the last request that was admitted, and how it got to a notebook."""
+    """That of the last request that was admitted."""
     to_notebook: ToNotebook
+    """How that one got to a notebook, as the next one of the same caller does."""
     to_notebooks: ToNotebooks
+    """The same for each caller of whom requests came on this connection."""
     keeps: bool
     """Another request may follow the one under way."""
 
@@ -51,7 +53,7 @@ class Channel(Protocol):
     def is_carrying(self) -> bool:
         """Whether a body goes to whoever answers, as it comes."""
 
-    def has_begun(self) -> None:
+    def began(self) -> None:
         """Something of the answer is sent, so that no other one can be given."""
 
     def deliver(self) -> None:

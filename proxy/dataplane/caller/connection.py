@@ -196,7 +196,7 @@ class CallerConnection(asyncio.Protocol):
 
     # -- for the request under way (`caller.channel`) ---------------------------------------------------
 
-    def has_begun(self) -> None:
+    def began(self) -> None:
         """Something of the answer is sent, so that no other one can be given."""
         self.go("began")
 

@@ -136,7 +136,7 @@ class Request:
         connection = self._connection
         if not self.has_begun:
             self.has_begun = True
-            connection.has_begun()
+            connection.began()
         connection.writer.write(data)
 
     def write_interim(self, data: bytes) -> None:
