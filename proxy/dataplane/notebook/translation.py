@@ -10,12 +10,13 @@ from typing import Final
 
 from proxy.admission.caller import Caller
 from proxy.dataplane.notebook.connection import UpstreamConnection
+from proxy.memory import Memo
 from proxy.routing.mounts import Mount, MountKind
 from proxy.upstream import NotebookSession
 from proxy.wire.heads import Translation
 
 CALLERS_REMEMBERED: Final = 64
-"""Of one connection, at most; the one that came first goes first."""
+"""Of one connection, at most."""
 
 
 class ToNotebook:
@@ -54,17 +55,11 @@ class ToNotebooks:
     __slots__ = ("_by_caller",)
 
     def __init__(self) -> None:
-        self._by_caller: dict[Caller, ToNotebook] = {}
+        self._by_caller = Memo[Caller, ToNotebook](CALLERS_REMEMBERED)
 
     def of(self, caller: Caller) -> ToNotebook:
         """That caller's, whom an equal one is as good as."""
-        known = self._by_caller
-        found = known.get(caller)
-        if found is None:
-            if len(known) >= CALLERS_REMEMBERED:
-                known.pop(next(iter(known)))
-            found = known[caller] = ToNotebook()
-        return found
+        return self._by_caller.get(caller) or self._by_caller.keep(caller, ToNotebook())
 
 
 _OWN_ORIGINS: Final = (MountKind.HOST, MountKind.PORT)
