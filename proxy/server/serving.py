@@ -126,7 +126,8 @@ def prepare_serving(
         on_trouble=notebooks.failed,
         on_recovery=notebooks.answered,
     )
-    _report_fewer_connections(settings.limits, process)
+    promise = _Promise(process)
+    promise.check(settings.limits)
     idleness = Idleness(
         fleet=fleet,
         plane=plane,
@@ -151,7 +152,13 @@ def prepare_serving(
         signatures=signatures,
     )
     followers = _Followers(
-        process=process, tokens=tokens, forms=forms, signatures=signatures, fleet=fleet, idleness=idleness
+        process=process,
+        promise=promise,
+        tokens=tokens,
+        forms=forms,
+        signatures=signatures,
+        fleet=fleet,
+        idleness=idleness,
     )
     reloader = Reloader(
         in_effect,
@@ -230,6 +237,7 @@ class _Followers:
     """The parts that go by the configuration, besides those that read it anew each time."""
 
     process: GatewayProcess
+    promise: _Promise
     tokens: TokenSigner
     forms: FormTokens
     signatures: Signatures
@@ -244,7 +252,7 @@ class _Followers:
             partial(self.signatures.adopt, access_keys(settings.api)),
             partial(self.fleet.adopt, settings, keepers),
             partial(self.idleness.adopt, settings, keepers),
-            partial(_report_fewer_connections, settings.limits, self.process),
+            partial(self.promise.check, settings.limits),
         )
         # One that fails must not keep what the file says from the others, the policy least of all.
         self.process.faults.each("reload", adoptions, lambda adopt: adopt())
@@ -259,16 +267,26 @@ def _websockets(plane: DataPlane, name: str) -> int:
     return sum(record.instance == name for record in plane.open.relays.values())
 
 
-def _report_fewer_connections(limits: Limits, process: GatewayProcess) -> None:
-    """Say so where fewer connections can be held than the configuration says."""
-    files = process.descriptors
-    if files is not None and (held := descriptors.connections_for(files)) < limits.connections:
-        needed = descriptors.needed_for(limits.connections)
-        process.logs.events.warning(
-            "fewer connections can be held than limits.connections",
-            configured=limits.connections,
-            held=held,
-            file_descriptors=files,
-            needed=needed,
-            hint=f"set LimitNOFILE={needed} (systemd), ulimit -n {needed}, or limits.connections: {held}",
-        )
+class _Promise:
+    """How many connections the configuration says may be open, and whether so many can be."""
+
+    def __init__(self, process: GatewayProcess) -> None:
+        self._process = process
+        self._checked = 0
+
+    def check(self, limits: Limits) -> None:
+        """Say so where fewer can be held: once, until it is another number."""
+        if limits.connections == self._checked:
+            return
+        self._checked = limits.connections
+        files = self._process.descriptors
+        if files is not None and (held := descriptors.connections_for(files)) < limits.connections:
+            needed = descriptors.needed_for(limits.connections)
+            self._process.logs.events.warning(
+                "fewer connections can be held than limits.connections",
+                configured=limits.connections,
+                held=held,
+                file_descriptors=files,
+                needed=needed,
+                hint=f"set LimitNOFILE={needed} (systemd), ulimit -n {needed}, or limits.connections: {held}",
+            )

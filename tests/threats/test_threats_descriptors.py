@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from proxy.dataplane import descriptors
 from proxy.dataplane.descriptors import connections_for
@@ -67,6 +68,21 @@ async def test_a_reload_that_asks_for_more_than_can_be_held_is_told_as_a_start_i
         assert rig.gateway.plane.budgets.most == 384
         told = [line for line in rig.log_lines() if line["event"].startswith("fewer connections")]
         assert [(line["configured"], line["held"], line["needed"]) for line in told] == [(385, 384, 1026)]
+
+
+async def test_a_reload_that_changes_nothing_of_it_says_it_no_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descriptors, "allowed", lambda: 1024)
+    async with open_rig(tmp_path, limits={"connections": 385}) as rig:
+        file = tmp_path / "nbgate.yaml"
+        for idle in ("58s", "59s"):
+            written = yaml.safe_load(file.read_text())
+            file.write_text(yaml.safe_dump({**written, "timeouts": {"idle": idle}}))
+            assert await rig.gateway.reloader.reload_now()
+        assert rig.gateway.reloader.status.applied == 2
+        told = [line for line in rig.log_lines() if line["event"].startswith("fewer connections")]
+        assert [line["configured"] for line in told] == [385]
 
 
 async def test_more_idle_connections_than_descriptors_leave_everything_else_working(
