@@ -9,6 +9,7 @@ passes byte for byte. This module knows names, not values, and nothing of socket
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import Final
 
@@ -211,6 +212,17 @@ def looks_like_another(name: bytes) -> bool:
     `transfer_encoding`."""
     canonical = name.translate(_LOOK_ALIKES)
     return canonical != name and canonical in _REQUEST_RULES
+
+
+# Of credentials. Two carry one all the same: an address, and a WebSocket's subprotocols (JEP 119).
+_SECRET_NAMES: Final = re.compile(
+    rb"auth|cookie|csrf|key|oidc|password|referer|secret|session|token|websocket-protocol|xsrf"
+)
+
+
+def may_be_secret(name: bytes) -> bool:
+    """Whether a field of this name (lower case) may hold a credential: no memory of several connections keeps it."""
+    return _SECRET_NAMES.search(name) is not None
 
 
 class _RuleBook(Memo[bytes, Rule]):

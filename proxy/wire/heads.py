@@ -23,7 +23,7 @@ from proxy.wire.cookies import (
     strip_and_overlay,
 )
 from proxy.wire.credentials import without_credentials
-from proxy.wire.fields import FIRST_OF_MOUNTS, RESPONSE_RULES, Rule, has_token, nominated
+from proxy.wire.fields import FIRST_OF_MOUNTS, RESPONSE_RULES, Rule, has_token, may_be_secret, nominated
 from proxy.wire.reach import FAR_REACHING_VALUES, clear_of_own_origin
 from proxy.wire.request_heads import FieldTexts, RequestField
 
@@ -311,7 +311,7 @@ class _ResponseLines(Memo[bytes, _ReadLine]):
     """Field lines of responses: each one's rule, name and value.
 
     A notebook's answers mostly repeat each other's lines to the letter; one not met before is checked, split, and
-    remembered. Cookies and addresses are not kept.
+    remembered. Addresses are not kept, nor what may hold a credential, as cookies do.
     """
 
     def __init__(self) -> None:
@@ -326,7 +326,8 @@ class _ResponseLines(Memo[bytes, _ReadLine]):
         if rule is Rule.BY_VALUE:
             rule = Rule.DROP if FAR_REACHING_VALUES[name.lower()].pattern.search(value) else Rule.PASS
         read = (rule, name, value)
-        if len(line) <= _LINE_BYTES_REMEMBERED and rule is not Rule.SET_COOKIE and rule is not Rule.LOCATION:
+        is_kept = len(line) <= _LINE_BYTES_REMEMBERED and rule is not Rule.LOCATION
+        if is_kept and not may_be_secret(name.lower()):
             self.keep(line, read)
         return read
 

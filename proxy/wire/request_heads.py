@@ -17,7 +17,7 @@ from typing import Any, Final
 from multidict import CIMultiDict, MultiMapping, istr
 
 from proxy.memory import Memo, RecurringMemo
-from proxy.wire.fields import REQUEST_RULES, Rule
+from proxy.wire.fields import REQUEST_RULES, Rule, may_be_secret
 
 METHODS: Final = frozenset(
     b"ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY "
@@ -62,12 +62,7 @@ NUMBERS: Final = frozenset(
 # Between two line ends, so that what is left is well-formed exactly where the whole was.
 _NUMBER_LINE: Final = re.compile(rb"\n((?i:%b):[^\r\n]*)\r(?=\n)" % b"|".join(sorted(NUMBERS)))
 
-# By what its lower-case name has in it, and two that carry a token all the same: an address, and a WebSocket's
-# subprotocols (Jupyter Enhancement Proposal 119).
-_MAY_BE_SECRET: Final = re.compile(
-    rb"auth|cookie|csrf|key|oidc|password|referer|secret|session|token|websocket-protocol|xsrf"
-)
-"""Of fields that may hold a credential. They are never remembered beyond their own connection."""
+# Of lines that may hold a credential: they are never remembered beyond their own connection.
 _OWN_LINES: Final = 8
 _OWN_LINE_BYTES: Final = 2048
 
@@ -263,7 +258,7 @@ def _name(spelled: bytes) -> _Name:
         REQUEST_RULES[spelled],
         spelled,
         text,
-        _MAY_BE_SECRET.search(lower) is not None,
+        may_be_secret(lower),
     )
 
 

@@ -552,6 +552,18 @@ def test_lines_are_remembered_within_bounds_and_cookies_never() -> None:
     assert not any("kept-out" in text or "y" * 300 in text for text in texts_held_by(heads))
 
 
+@pytest.mark.parametrize("name", ["Authorization", "X-Auth-Token", "X-CSRFToken", "X-Session-Id"])
+def test_what_may_hold_a_credential_is_not_remembered(name: str) -> None:
+    """Of an application's answer, which is one caller's: what is remembered belongs to all connections."""
+    for _ in range(3):
+        facts = read_response(f"HTTP/1.1 200 OK\r\n{name}: a-secret\r\nX-Other: {name}\r\n\r\n".encode())
+        assert facts is not None
+        assert facts.fields[0] == (name.encode(), b"a-secret")
+    remembered = texts_held_by(heads)
+    assert any(text == f"X-Other: {name}" for text in remembered)
+    assert not any("a-secret" in text for text in remembered)
+
+
 def test_fields_are_translated_anew_for_another_way() -> None:
     """What is remembered belongs to one way: another session's cookies, or another variant, are never sent."""
     fields = RequestFields([request_field(b"Accept-Encoding", b"gzip"), request_field(b"X-A", b"1")])
