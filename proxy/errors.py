@@ -455,6 +455,7 @@ class TooManyRequestFields(HeadTooLarge):
     """More fields than are read, however small they are."""
 
     code = "TOO_MANY_FIELDS"
+    remedy = "the number of fields is not raised by it: look at what adds so many on the way"
     default_message = "The request has too many header fields."
 
 
@@ -628,6 +629,7 @@ class TooManyFields(ResponseHeadTooLarge):
     """More fields than a head may have, whatever their size."""
 
     code = "RESPONSE_TOO_MANY_FIELDS"
+    remedy = "the number of fields is not raised by it: look at what adds so many at the notebook"
 
 
 class TooManyInterims(ResponseHeadTooLarge):

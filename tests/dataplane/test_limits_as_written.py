@@ -121,6 +121,7 @@ async def test_fields_beyond_those_that_are_read_are_431(opened: OpenPlane, targ
     assert (answer.status, answer.value("connection")) == (431, "close")
     assert opened.records[-1].error == TooManyRequestFields.code
     assert {"limits.request_head"} == {event["limit"] for event in opened.events}
+    assert all("not raised by it" in event["remedy"] for event in opened.events)
 
 
 @pytest.mark.parametrize("end", ["", "\r\n\r\n"], ids=["that has not ended", "whole"])

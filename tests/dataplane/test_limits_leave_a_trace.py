@@ -474,6 +474,16 @@ async def test_meeting_a_limit_leaves_a_trace(tmp_path: Path, name: str) -> None
         assert counted() == 1
 
 
+@pytest.mark.parametrize("provoke", [many_fields, answer_of_many_fields])
+async def test_who_sends_too_many_fields_is_not_sent_to_a_setting_that_does_not_help(
+    tmp_path: Path, provoke: Provoke
+) -> None:
+    async with open_plane(tmp_path) as opened:
+        await provoke(opened)
+        [event] = opened.events
+        assert "not raised by it" in event["remedy"]
+
+
 async def test_so_does_one_stream_of_events_too_many(tmp_path: Path) -> None:
     """A page of the gateway's own, whose errors have their code in the record, too."""
     async with open_rig(tmp_path, limits={"event_streams_per_address": 1}) as rig:
