@@ -64,7 +64,7 @@ class Gateway:
                     return known
         try:
             if caller is None:
-                caller, known = identify(inbound, rules.trusted_proxies), None
+                caller, known = identify(inbound, rules.address_strategy), None
             authority, target = caller.authority, origin_form(inbound.target, host)
             route = rules.router.match(
                 host=authority.host, listener_port=inbound.port, target=target, port=authority.port
@@ -140,7 +140,7 @@ class Gateway:
     def turn_away(self, inbound: Inbound, error: NbgateError, *, has_fields: bool) -> Refusal:
         """Say no to what could not be read (perhaps its fields), so that nothing was decided."""
         return self._written(
-            inbound, unread(inbound, error, self.rules.trusted_proxies, has_fields=has_fields)
+            inbound, unread(inbound, error, self.rules.address_strategy, has_fields=has_fields)
         )
 
     def _lead_back(self, inbound: Inbound, caller: Caller, target: str) -> Admission | Refusal | None:

@@ -484,7 +484,7 @@ def test_callers_addresses_survive_the_way_into_the_pod(tmp_path: Path) -> None:
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in nginx
     assert "$proxy_add_x_forwarded_for" not in nginx
     settings = settings_of(CONFIGS["kubernetes.yaml"], tmp_path)
-    assert [str(network) for network in settings.trusted_proxies.networks] == ["127.0.0.1/32"]
+    assert [str(network) for network in settings.address_strategy.networks] == ["127.0.0.1/32"]
     (listener,) = settings.listeners
     assert isinstance(listener.bind, SocketAddress)
     assert parse_address(listener.bind.host).is_loopback, "nobody but the pod's own containers connects"

@@ -55,7 +55,7 @@ class Door:
         mounts = mounts or {"research": Mount.at_path("/research/"), "nlp": Mount.at_path("/nlp/")}
         self.judge = CountingJudge(dict.fromkeys(mounts, policy), policy)
         self.audited: list[tuple[Inbound, Refusal]] = []
-        rules = Rules(Router(["notebooks.internal"], mounts), self.judge, trusted_proxies=PROXIES, **more)
+        rules = Rules(Router(["notebooks.internal"], mounts), self.judge, address_strategy=PROXIES, **more)
         self.gateway = Gateway(rules, audit=lambda inbound, refusal: self.audited.append((inbound, refusal)))
 
     def refused(self, inbound: Inbound) -> Refusal:

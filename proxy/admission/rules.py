@@ -24,7 +24,7 @@ class Rules:
     judge: Judge
     """Whose instant is that of all decisions."""
     _: KW_ONLY
-    trusted_proxies: Strategy
+    address_strategy: Strategy
     guarded: frozenset[str] = frozenset()
     """The instances that need a session or a token; without one nobody comes in there."""
     leads_to: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -34,4 +34,4 @@ class Rules:
 
     def trusts(self, peer: Address | None) -> bool:
         """Whether `peer` is a proxy of ours, whose connections belong to many callers."""
-        return peer is not None and peer in self.trusted_proxies.networks
+        return peer is not None and peer in self.address_strategy.networks

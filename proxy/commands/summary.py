@@ -191,7 +191,7 @@ def _api(settings: Settings) -> str:
 
 
 def _client_address(settings: Settings) -> str:
-    strategy = settings.trusted_proxies
+    strategy = settings.address_strategy
     behind = [str(network) for network in strategy.networks]
     if any(listener.trust_unix for listener in settings.listeners):
         behind.append("Unix sockets")

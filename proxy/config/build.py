@@ -175,7 +175,7 @@ def settings(
         hostnames=tuple(file.hostname),
         listeners=tuple(listener(section, directory=source.parent) for section in file.listeners),
         admin=file.admin,
-        trusted_proxies=_strategy(file),
+        address_strategy=_strategy(file),
         aws=aws,
         allowlists=MappingProxyType(allowlists),
         restriction=restriction,

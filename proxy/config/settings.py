@@ -132,8 +132,8 @@ class Settings:
     listeners: tuple[Listener, ...]
     admin: Admin | None
     """None: no such listener."""
-    trusted_proxies: Strategy
-    """Which proxies are trusted, and how what they say is read."""
+    address_strategy: Strategy
+    """How client addresses are found: which proxies are trusted, and how what they say is read."""
     aws: Aws
     allowlists: Mapping[str, NamedList]
     restriction: ShortForm

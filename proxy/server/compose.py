@@ -76,7 +76,7 @@ def gateway(
             region=settings.aws.region,
             at=at,
         ),
-        trusted_proxies=settings.trusted_proxies,
+        address_strategy=settings.address_strategy,
         guarded=frozenset(name for name, one in instances.items() if one.access == "presigned"),
         leads_to={name: settings.leads_to(name) for name in instances},
         cross_site=frozenset(name for name, one in instances.items() if one.cross_site_requests == "allow"),

@@ -142,7 +142,7 @@ def _gateway(settings: Settings, at: datetime) -> Gateway:
 def _client(settings: Settings, question: ExplainOptions) -> tuple[ClientAddress, str]:
     if question.address is not None:
         return ClientAddress(question.address, question.address), "as given"
-    strategy = settings.trusted_proxies
+    strategy = settings.address_strategy
     name = strategy.name if isinstance(strategy, SingleHeader) else strategy.header.value
     headers = CIMultiDict[str]() if question.via is None else CIMultiDict([(name, question.via)])
     client = resolve(question.peer, headers, strategy)

@@ -70,7 +70,7 @@ def door(networks: NetworkSet) -> Gateway:
     rules = Rules(
         Router(["notebooks.internal"], {INSTANCE: Mount.root()}),
         Judge({INSTANCE: policy}, policy),
-        trusted_proxies=TrustedProxies(NetworkSet(()), ForwardingHeader.X_FORWARDED_FOR),
+        address_strategy=TrustedProxies(NetworkSet(()), ForwardingHeader.X_FORWARDED_FOR),
     )
     return Gateway(rules, audit=lambda inbound, refusal: None)
 

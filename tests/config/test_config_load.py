@@ -819,8 +819,8 @@ def test_defaults_are_those_of_settings(tmp_path: Path) -> None:
         Listener(SocketAddress("127.0.0.1", 8080), scheme="http", public_port=8080),
     )
     assert settings.admin == Admin(SocketAddress("127.0.0.1", 9901))
-    assert len(settings.trusted_proxies.networks) == 0
-    assert settings.trusted_proxies.header is ForwardingHeader.X_FORWARDED_FOR
+    assert len(settings.address_strategy.networks) == 0
+    assert settings.address_strategy.header is ForwardingHeader.X_FORWARDED_FOR
     assert settings.aws == Aws(region="eu-west-1")
     assert settings.limits == Limits()
     assert settings.timeouts == Timeouts()
@@ -883,7 +883,7 @@ def test_what_the_address_bar_says_is_worked_out(
 )
 def test_each_shape_of_deployment_has_its_strategy(tmp_path: Path, written: str, strategy: Strategy) -> None:
     settings = load_text(tmp_path, text_of(client_address=f"client_address: {written}"))
-    assert settings.trusted_proxies == strategy
+    assert settings.address_strategy == strategy
 
 
 def test_a_unix_socket_is_trusted_to_name_the_client_in_one_of_two_ways(tmp_path: Path) -> None:
@@ -907,7 +907,7 @@ def test_a_unix_socket_is_trusted_to_name_the_client_in_one_of_two_ways(tmp_path
         Listener(SocketAddress("0.0.0.0", 8443), public_port=8443, proxy_protocol=PROXIES),
     )
     # No network is trusted, but the header counts: of whom, the listener says.
-    assert settings.trusted_proxies == TrustedProxies()
+    assert settings.address_strategy == TrustedProxies()
 
 
 def test_admin_null_means_no_admin_listener(tmp_path: Path) -> None:
@@ -940,8 +940,8 @@ def test_every_section_reaches_settings(tmp_path: Path) -> None:
         ),
     )
     assert settings.hostnames == ("nb.internal", "localhost")
-    assert list(settings.trusted_proxies.networks) == [ip_network("10.0.0.0/8")]
-    assert settings.trusted_proxies.header is ForwardingHeader.FORWARDED
+    assert list(settings.address_strategy.networks) == [ip_network("10.0.0.0/8")]
+    assert settings.address_strategy.header is ForwardingHeader.FORWARDED
     assert settings.aws == Aws(
         region="us-east-1",
         profile="p",

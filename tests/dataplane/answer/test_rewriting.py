@@ -421,7 +421,7 @@ NOBODY = Gateway(
     Rules(
         Router([HOST], {"research": Mount.at_path("/research/")}),
         Judge({"research": Policy(())}, Policy(())),
-        trusted_proxies=TrustedProxies(),
+        address_strategy=TrustedProxies(),
     ),
     audit=lambda _inbound, _refusal: None,
 )
