@@ -15,12 +15,14 @@ from collections.abc import Iterator
 import h11
 import httptools
 import pytest
+from multidict import CIMultiDict
 
 from proxy.wire import request_heads
 from proxy.wire.request_heads import (
     METHODS,
     SINGLETONS,
     FaultKind,
+    FieldTexts,
     HeadBounds,
     HeadFault,
     ReceivedHead,
@@ -327,6 +329,25 @@ def test_what_was_seen_before_reads_the_same_and_what_is_remembered_is_bounded()
     remembered = texts_held_by(request_heads)
     assert sum(text.startswith("X: ") for text in remembered) > 1000
     assert not any(text.lower().startswith(("cookie: ", "y: ")) for text in remembered)
+
+
+def test_fields_are_read_as_text_as_any_multidict_is() -> None:
+    received = read(with_fields("Accept: a", "X-Other: b", "accept: c")).received
+    fields, texts = FieldTexts(received), CIMultiDict([field[5] for field in received])
+    assert len(fields) == len(texts) == 4
+    assert fields["ACCEPT"] == "a"
+    assert list(fields) == list(texts)
+    assert list(fields.items()) == list(texts.items())
+    assert list(fields.values()) == list(texts.values())
+    assert fields.getall("accept") == ["a", "c"]
+    assert (fields.getone("accept"), fields.getone("none", "else"), fields.getall("none", [])) == (
+        "a",
+        "else",
+        [],
+    )
+    for ask in (fields.getone, fields.getall, fields.__getitem__):
+        with pytest.raises(KeyError):
+            ask("none")
 
 
 def test_a_long_name_reads_as_any_other_and_is_remembered_by_nobody() -> None:

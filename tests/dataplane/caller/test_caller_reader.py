@@ -213,9 +213,13 @@ def test_fields_that_say_more_are_read_each_time(fields: bytes) -> None:
 def test_few_heads_are_remembered() -> None:
     limits = ReadingLimits(BOUNDS, fields=1000)
     reader = Reader(limits)
-    for number in range(10 * REPEATED_HEADS):
-        read(reader, b"GET / HTTP/1.1\r\nX: %d\r\n" % number + FIELDS)
+    heads = [b"GET / HTTP/1.1\r\nX: %d\r\n" % number + FIELDS for number in range(10 * REPEATED_HEADS)]
+    for head in heads:
+        for _ in range(2):
+            last = read(reader, head).fields
+        assert read(reader, head).fields is last
         assert 1000 - limits.fields <= 4 * REPEATED_HEADS
+    assert 1000 - limits.fields == 4 * REPEATED_HEADS
     reader.forget()
     assert limits.fields == 1000
 
