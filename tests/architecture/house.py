@@ -278,6 +278,7 @@ _BREAKS = (
 _LOOKS = "waits for looks at idleness, or says what one found, without a Jupyter that is idle for hours"
 _AS_PYTEST = "is a part of pytest, or of the event loop, as plugins are"
 PRIVATE_IN_TESTS: Mapping[str, str] = {
+    "tests/dataplane/caller/test_any_order.py": _BREAKS,
     "tests/aws/test_aws_keeper.py": _BREAKS,
     "tests/aws/test_aws_sagemaker.py": _BREAKS,
     "tests/cost/measures.py": "looks at the frames of what it counts",

@@ -31,6 +31,7 @@ from proxy.aws.cookies import Cookies
 from proxy.aws.sessions import UpstreamSession
 from proxy.config.load import load
 from proxy.config.settings import Settings
+from proxy.dataplane.answer.forward import Forward
 from proxy.dataplane.bounds import HELD_TOO_MUCH
 from proxy.dataplane.budgets import Place
 from proxy.dataplane.caller.connection import CallerConnection
@@ -828,17 +829,32 @@ def _not_resumed(intake: Intake, reasons: int) -> None:
 def _not_drained(_connection: CallerConnection) -> None: ...
 
 
+def _given_back(forward: Forward) -> None:
+    connection, forward.connection = forward.connection, None
+    forward.out.source = None
+    if connection is not None:
+        forward.out.plane.pool.give_back(connection)
+
+
 PLANTED: dict[str, tuple[type, str, Any]] = {
-    "a notebook's connection is used again while it still reads a body": (
-        UpstreamConnection,
-        "is_reusable",
-        property(lambda connection: connection.is_open),
-    ),
     "a byte of the next request is taken for the body of this one": (LengthBody, "feed", _taken_too_far),
     "nobody reads on when the last reason is gone": (Intake, "resume", _not_resumed),
     "a connection stays when the gateway goes away": (CallerConnection, "drain", _not_drained),
     "every body ends where it is cut": (UpstreamConnection, "eof_received", UpstreamConnection.abort),
 }
+
+
+@pytest.mark.parametrize("size", [2, 5], ids=["a small body", "a large one"])
+def test_a_notebooks_connection_that_is_used_again_while_a_body_is_on_its_way_to_it_is_found(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted, and played: a request whose body is not whole is answered, and another one follows."""
+    early = [("ask", 4), ("send", size), ("turn", 3), ("answer", 7), ("turn", 3)]
+    steps = [*early, ("ask", 0), ("send", 7), ("turn", 3), ("turn", 3), ("answer", 7), ("turn", 3)]
+    run(steps)
+    monkeypatch.setattr(Forward, "_release", _given_back)
+    with pytest.raises((AssertionError, BaseExceptionGroup)):
+        run(steps)
 
 
 @pytest.mark.slow
