@@ -686,6 +686,17 @@ REQUESTS: Final = (
     ),
     Reader("a request's fields, of any number", ("wire.heads", "wire.fields"), _fields, REQUEST_FIELDS),
     Reader(
+        "a name that may be a credential's",
+        ("wire.fields",),
+        fields.may_be_secret,
+        {
+            "beginnings": of(b"websocket-protoco"),
+            "letters": of(b"a"),
+            "others": of(b"aucocsidpaseto"),
+        },
+        ("wire.fields:_SECRET_NAMES",),
+    ),
+    Reader(
         "tokens of Connection",
         ("wire.fields",),
         lambda value: (fields.nominated([value]), fields.has_token(value, b"x")),
